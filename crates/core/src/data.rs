@@ -1,0 +1,281 @@
+//! A session's entries as one shared run of bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::codec::{Cursor, corrupt, put_counted_bytes, put_varint};
+use crate::{Error, ErrorKind, Limits};
+
+/// The data of a record: opaque bytes to a store, which neither reads nor
+/// needs them. Cloning shares them.
+///
+/// The bytes of an unsealed record are a count, then for each entry, in
+/// ascending order of its name, the name and the encoded value, each with its
+/// length before it: bincode's encoding of a `Vec<(String, Vec<u8>)>`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Data(Arc<[u8]>);
+
+impl Data {
+    /// No entries.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(Arc::from([0]))
+    }
+
+    /// Bytes that came from a store; they are looked at only when the session
+    /// is opened.
+    #[must_use]
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Data({} bytes)", self.0.len())
+    }
+}
+
+/// Data that has been walked once and found whole: every lookup after that is
+/// a scan over borrowed bytes which decodes nothing.
+#[derive(Clone, Debug)]
+pub struct Entries {
+    data: Data,
+    count: usize,
+}
+
+impl Entries {
+    /// None.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            data: Data::empty(),
+            count: 0,
+        }
+    }
+
+    /// Checks data against the format, decoding no value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the bytes are not entries.
+    pub fn open(data: Data) -> Result<Self, Error> {
+        let mut cursor = Cursor::new(data.as_bytes());
+        let count = cursor
+            .varint()
+            .and_then(|count| usize::try_from(count).ok())
+            .ok_or_else(|| corrupt("entries have no count"))?;
+        let mut last: Option<&str> = None;
+        for _ in 0..count {
+            let name = cursor
+                .counted_bytes()
+                .and_then(|name| std::str::from_utf8(name).ok())
+                .ok_or_else(|| corrupt("an entry's name is cut or is not UTF-8"))?;
+            if last.is_some_and(|last| last >= name) {
+                return Err(corrupt("entries are out of order"));
+            }
+            last = Some(name);
+            cursor
+                .counted_bytes()
+                .ok_or_else(|| corrupt("an entry's value is cut"))?;
+        }
+        if cursor.left() > 0 {
+            return Err(corrupt("bytes after the entries"));
+        }
+        Ok(Self { data, count })
+    }
+
+    /// The data they were read from.
+    #[must_use]
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Names and encoded values, in ascending order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let mut cursor = Cursor::new(self.data.as_bytes());
+        let _count = cursor.varint();
+        std::iter::from_fn(move || {
+            // `open` has walked these very bytes: they end where entries end.
+            let name = std::str::from_utf8(cursor.counted_bytes()?).ok()?;
+            Some((name, cursor.counted_bytes()?))
+        })
+    }
+
+    /// The encoded value under a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter()
+            .take_while(|(candidate, _)| *candidate <= name)
+            .find_map(|(candidate, value)| (candidate == name).then_some(value))
+    }
+
+    /// These entries with changes laid over them: `Some` sets, `None` removes.
+    /// Untouched entries are copied as bytes.
+    pub(crate) fn merge(
+        &self,
+        changes: &BTreeMap<Arc<str>, Option<Arc<[u8]>>>,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let changed = changes
+            .iter()
+            .map(|(name, value)| (&**name, value.as_deref()));
+        let mut base = self.iter().peekable();
+        let mut body = Vec::with_capacity(self.data.as_bytes().len() + 64);
+        let mut count = 0;
+        let mut put = |name: &str, value: &[u8]| {
+            put_counted_bytes(&mut body, name.as_bytes());
+            put_counted_bytes(&mut body, value);
+            count += 1;
+        };
+        for (name, value) in changed {
+            while let Some((untouched, bytes)) = base.next_if(|(other, _)| *other < name) {
+                put(untouched, bytes);
+            }
+            base.next_if(|(other, _)| *other == name);
+            if let Some(value) = value {
+                put(name, value);
+            }
+        }
+        for (untouched, bytes) in base {
+            put(untouched, bytes);
+        }
+        if count > limits.entries_max {
+            return Err(too_many_entries(count, limits));
+        }
+        let mut bytes = Vec::with_capacity(body.len() + 9);
+        put_varint(&mut bytes, count as u64);
+        bytes.append(&mut body);
+        if bytes.len() > limits.record_bytes_max {
+            return Err(too_many_bytes(bytes.len(), limits));
+        }
+        Ok(Self {
+            data: Data::from_bytes(bytes),
+            count,
+        })
+    }
+}
+
+fn too_many_bytes(bytes: usize, limits: &Limits) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!(
+            "session data is {bytes} bytes, record_bytes_max is {}",
+            limits.record_bytes_max
+        ),
+    )
+}
+
+fn too_many_entries(count: usize, limits: &Limits) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!(
+            "session has {count} entries, entries_max is {}",
+            limits.entries_max
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec;
+
+    type Model = BTreeMap<String, Vec<u8>>;
+
+    fn build(model: &Model) -> Entries {
+        let changes = model
+            .iter()
+            .map(|(name, value)| (Arc::from(name.as_str()), Some(Arc::from(&value[..]))))
+            .collect();
+        Entries::empty()
+            .merge(&changes, &Limits::default())
+            .unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn the_bytes_are_bincodes_pairs(model: Model) {
+            let pairs: Vec<(&String, &Vec<u8>)> = model.iter().collect();
+            let entries = build(&model);
+            let bytes = codec::encode(&pairs).unwrap();
+            prop_assert_eq!(entries.data().as_bytes(), &bytes[..]);
+        }
+
+        #[test]
+        fn merging_is_what_a_map_does(base: Model, changes: BTreeMap<String, Option<Vec<u8>>>) {
+            let laid = changes.iter().map(|(n, v)| (Arc::from(n.as_str()), v.as_deref().map(Arc::from))).collect();
+            let merged = build(&base).merge(&laid, &Limits::default()).unwrap();
+            let mut model = base;
+            for (name, value) in changes {
+                match value {
+                    Some(value) => { model.insert(name, value); }
+                    None => { model.remove(&name); }
+                }
+            }
+            prop_assert_eq!(merged.len(), model.len());
+            for (name, value) in &model {
+                prop_assert_eq!(merged.get(name), Some(&value[..]));
+            }
+            let reopened = Entries::open(merged.data().clone()).unwrap();
+            prop_assert!(reopened.iter().map(|(n, _)| n).eq(model.keys()));
+        }
+
+        #[test]
+        fn damaged_bytes_are_refused_or_read_without_panic(model: Model, at: prop::sample::Index, to: u8) {
+            let mut bytes = build(&model).data().as_bytes().to_vec();
+            let at = at.index(bytes.len());
+            prop_assert!(Entries::open(Data::from_bytes(&bytes[..at])).is_err());
+            bytes[at] = to;
+            if let Ok(entries) = Entries::open(Data::from_bytes(bytes)) {
+                prop_assert_eq!(entries.iter().count(), entries.len());
+            }
+        }
+    }
+
+    #[test]
+    fn entries_out_of_order_or_twice_are_corrupt() {
+        for names in [["b", "a"], ["a", "a"]] {
+            let bytes = codec::encode(&names.map(|name| (name, "")).to_vec()).unwrap();
+            let error = Entries::open(Data::from_bytes(bytes)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+    }
+
+    #[test]
+    fn each_limit_holds_at_the_limit_and_fails_one_past_it() {
+        let entries = build(&Model::from([("a".into(), vec![1]), ("b".into(), vec![2])]));
+        let bytes = entries.data().as_bytes().len();
+        let limits = Limits::default()
+            .with_entries_max(2)
+            .with_record_bytes_max(bytes);
+        let check = |limits: &Limits| {
+            let merged = entries.merge(&BTreeMap::new(), limits);
+            merged.map(|_| ()).map_err(|error| error.kind())
+        };
+        assert_eq!(check(&limits), Ok(()));
+        let too_large = Err(ErrorKind::TooLarge);
+        assert_eq!(check(&limits.with_entries_max(1)), too_large);
+        assert_eq!(check(&limits.with_record_bytes_max(bytes - 1)), too_large);
+    }
+}

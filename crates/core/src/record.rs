@@ -1,0 +1,529 @@
+//! What a store keeps, and how it is written down.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, corrupt};
+use crate::limits::{FRAME_BYTES_CEILING, SUBJECT_BYTES_MAX};
+use crate::time::duration_millis;
+use crate::{Data, Error, ErrorKind, Timestamp};
+
+/// Counts the writes to a record; compare-and-swap compares it.
+///
+/// `create` stores 1; `update` and `rotate` store one more than what they
+/// found. `touch` leaves it alone, so that a reader never disturbs a writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(u64);
+
+impl Revision {
+    /// Of a record no store has seen yet.
+    pub const NONE: Self = Self(0);
+    /// Of a record just created.
+    pub const FIRST: Self = Self(1);
+
+    /// From a stored number.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// As a number to store.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The revision after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
+/// A text of at most [`SUBJECT_BYTES_MAX`] bytes in a record's header.
+macro_rules! header_text {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes the text.
+            ///
+            /// # Errors
+            /// [`ErrorKind::TooLarge`] over 256 bytes
+            /// ([`SUBJECT_BYTES_MAX`](crate::SUBJECT_BYTES_MAX)).
+            pub fn new(text: impl Into<Arc<str>>) -> Result<Self, Error> {
+                let text = text.into();
+                if text.len() > SUBJECT_BYTES_MAX {
+                    return Err(Error::new(
+                        ErrorKind::TooLarge,
+                        format!(
+                            concat!(stringify!($name), " is {} bytes, SUBJECT_BYTES_MAX is {}"),
+                            text.len(),
+                            SUBJECT_BYTES_MAX
+                        ),
+                    ));
+                }
+                Ok(Self(text))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    };
+}
+
+header_text! {
+    /// Whom a session belongs to, as the application names its users: an id,
+    /// not a name to show. At most 256 bytes; `Debug` does not print it.
+    Subject
+}
+
+header_text! {
+    /// What a user reads in a list of their sessions, such as "Firefox on
+    /// Linux". At most 256 bytes; `Debug` does not print it.
+    Label
+}
+
+/// A session as a store keeps it: a header that the engine and the sweep read,
+/// and data that neither needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// The revision this record was loaded at or last written as.
+    pub revision: Revision,
+    /// When the session began; a login begins it anew.
+    pub created_at: Timestamp,
+    /// From this instant on the record is dead, whatever else it says.
+    pub expires_at: Timestamp,
+    /// The instant that no activity moves `expires_at` past.
+    pub absolute_deadline: Option<Timestamp>,
+    /// This session's own idle time, instead of the configured one.
+    pub idle_override: Option<Duration>,
+    /// Whether the cookie ends with the browser; the record has its deadlines
+    /// all the same.
+    pub ends_with_browser: bool,
+    /// Whose session it is, once somebody has logged in.
+    pub subject: Option<Subject>,
+    /// What to show its owner in a list.
+    pub label: Option<Label>,
+    /// The session's entries, or their sealed form.
+    pub data: Data,
+}
+
+impl Record {
+    /// A record with no subject and no data that lives until `expires_at`.
+    #[must_use]
+    pub fn new(created_at: Timestamp, expires_at: Timestamp) -> Self {
+        Self {
+            revision: Revision::NONE,
+            created_at,
+            expires_at,
+            absolute_deadline: None,
+            idle_override: None,
+            ends_with_browser: false,
+            subject: None,
+            label: None,
+            data: Data::empty(),
+        }
+    }
+
+    /// Whether it is dead at `now`. The deadline itself is past.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at <= now
+    }
+
+    /// The same record at another revision, as a store keeps it.
+    #[must_use]
+    pub fn at_revision(&self, revision: Revision) -> Self {
+        Self {
+            revision,
+            ..self.clone()
+        }
+    }
+
+    /// The compare of compare-and-swap: the revision that follows, where this
+    /// record is based on what is stored.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where it is based on another revision.
+    pub fn follow(&self, stored: Revision) -> Result<Revision, Error> {
+        if self.revision == stored {
+            Ok(stored.next())
+        } else {
+            Err(ErrorKind::Conflict.into())
+        }
+    }
+
+    /// The frame to store; see [`Slot`] for its bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] over 16 MiB
+    /// ([`FRAME_BYTES_CEILING`](crate::FRAME_BYTES_CEILING)).
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        let body = codec::encode(&Body {
+            created_at: self.created_at.as_millis(),
+            absolute_deadline: self.absolute_deadline.map(Timestamp::as_millis),
+            idle_override: self.idle_override.map(duration_millis),
+            ends_with_browser: self.ends_with_browser,
+            subject: self.subject.as_ref().map(Subject::as_str),
+            label: self.label.as_ref().map(Label::as_str),
+            data: Bytes(self.data.as_bytes()),
+        })?;
+        let frame = FrameHead {
+            kind: FrameKind::Record,
+            revision: self.revision,
+            expires_at: self.expires_at,
+        }
+        .frame(&body);
+        if frame.len() > FRAME_BYTES_CEILING {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "record is {} bytes, FRAME_BYTES_CEILING is {FRAME_BYTES_CEILING}",
+                    frame.len()
+                ),
+            ));
+        }
+        Ok(frame)
+    }
+}
+
+/// What stands at a digest: a record, or the mark that a record has moved.
+///
+/// As a frame, integers little-endian:
+///
+/// | bytes | content |
+/// |---|---|
+/// | 1 | version, 1 |
+/// | 1 | kind: 0 record, 1 rotation mark |
+/// | 8 | revision |
+/// | 8 | `expires_at`, milliseconds since the epoch |
+/// | n | the rest of the record in bincode, see ARCHITECTURE.md; none in a mark |
+/// | 4 | CRC-32 (IEEE) of all bytes before |
+///
+/// Every version ends in that CRC, so damage and a newer version can be told
+/// apart: the first is [`Corrupt`](ErrorKind::Corrupt), the second
+/// [`Unsupported`](ErrorKind::Unsupported). The deadline stands at a fixed
+/// place, so a sweep and a touch decode nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// A session.
+    Record(Record),
+    /// There was a session here that now lives under another key. It opens
+    /// nothing; it tells the engine not to remove a cookie that a rotation has
+    /// just replaced.
+    Rotated {
+        /// When the mark is no longer needed.
+        until: Timestamp,
+    },
+}
+
+impl Slot {
+    /// The record, unless it is a mark.
+    #[must_use]
+    pub fn into_record(self) -> Option<Record> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::Rotated { .. } => None,
+        }
+    }
+
+    /// When a sweep may take it.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        match self {
+            Self::Record(record) => record.expires_at,
+            Self::Rotated { until } => *until,
+        }
+    }
+
+    /// The frame to store.
+    ///
+    /// # Errors
+    /// As [`Record::encode`].
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Record(record) => record.encode(),
+            Self::Rotated { until } => Ok(FrameHead {
+                kind: FrameKind::Rotated,
+                revision: Revision::NONE,
+                expires_at: *until,
+            }
+            .frame(&[])),
+        }
+    }
+
+    /// Reads a stored frame.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where bytes are missing or changed,
+    /// [`ErrorKind::Unsupported`] where an intact frame is of a newer version,
+    /// [`ErrorKind::TooLarge`] over 16 MiB.
+    pub fn decode(frame: &[u8]) -> Result<Self, Error> {
+        let (head, body) = FrameHead::open(frame)?;
+        match head.kind {
+            FrameKind::Rotated if body.is_empty() => Ok(Self::Rotated {
+                until: head.expires_at,
+            }),
+            FrameKind::Rotated => Err(corrupt("a rotation mark carries data")),
+            FrameKind::Record => {
+                let body: Body<'_> = codec::decode_flat(body)?;
+                Ok(Self::Record(Record {
+                    revision: head.revision,
+                    created_at: Timestamp::from_millis(body.created_at),
+                    expires_at: head.expires_at,
+                    absolute_deadline: body.absolute_deadline.map(Timestamp::from_millis),
+                    idle_override: body.idle_override.map(Duration::from_millis),
+                    ends_with_browser: body.ends_with_browser,
+                    subject: body.subject.map(Subject::new).transpose()?,
+                    label: body.label.map(Label::new).transpose()?,
+                    data: Data::from_bytes(body.data.0),
+                }))
+            }
+        }
+    }
+}
+
+const VERSION: u8 = 1;
+const HEAD_BYTES: usize = 18;
+const CRC_BYTES: usize = 4;
+
+/// Whether a frame holds a record or a rotation mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// A record.
+    Record,
+    /// A rotation mark.
+    Rotated,
+}
+
+/// The start of a frame: what a compare-and-swap, a touch and a sweep need,
+/// readable without decoding the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHead {
+    /// What the frame holds.
+    pub kind: FrameKind,
+    /// The stored revision; zero for a mark.
+    pub revision: Revision,
+    /// The deadline.
+    pub expires_at: Timestamp,
+}
+
+impl FrameHead {
+    /// Reads the head of an intact frame.
+    ///
+    /// # Errors
+    /// As [`Slot::decode`].
+    pub fn read(frame: &[u8]) -> Result<Self, Error> {
+        Ok(Self::open(frame)?.0)
+    }
+
+    /// The same frame with another deadline.
+    ///
+    /// # Errors
+    /// As [`Slot::decode`].
+    pub fn with_expires_at(frame: &[u8], expires_at: Timestamp) -> Result<Vec<u8>, Error> {
+        let (head, body) = Self::open(frame)?;
+        Ok(Self { expires_at, ..head }.frame(body))
+    }
+
+    fn frame(self, body: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(HEAD_BYTES + body.len() + CRC_BYTES);
+        frame.push(VERSION);
+        frame.push(match self.kind {
+            FrameKind::Record => 0,
+            FrameKind::Rotated => 1,
+        });
+        frame.extend_from_slice(&self.revision.as_u64().to_le_bytes());
+        frame.extend_from_slice(&self.expires_at.as_millis().to_le_bytes());
+        frame.extend_from_slice(body);
+        let crc = crc32fast::hash(&frame);
+        frame.extend_from_slice(&crc.to_le_bytes());
+        frame
+    }
+
+    fn open(frame: &[u8]) -> Result<(Self, &[u8]), Error> {
+        if frame.len() > FRAME_BYTES_CEILING {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "frame is {} bytes, FRAME_BYTES_CEILING is {FRAME_BYTES_CEILING}",
+                    frame.len()
+                ),
+            ));
+        }
+        let short = || corrupt("frame ends early");
+        let (rest, crc) = frame.split_last_chunk::<CRC_BYTES>().ok_or_else(short)?;
+        if crc32fast::hash(rest) != u32::from_le_bytes(*crc) {
+            return Err(corrupt("frame does not match its CRC"));
+        }
+        let (version, rest) = rest.split_first().ok_or_else(short)?;
+        if *version > VERSION {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("record is of version {version}, this build reads up to {VERSION}"),
+            ));
+        }
+        if *version != VERSION {
+            return Err(corrupt("no such record version"));
+        }
+        let (kind, rest) = rest.split_first().ok_or_else(short)?;
+        let (revision, rest) = rest.split_first_chunk().ok_or_else(short)?;
+        let (expires_at, body) = rest.split_first_chunk().ok_or_else(short)?;
+        let head = Self {
+            kind: match kind {
+                0 => FrameKind::Record,
+                1 => FrameKind::Rotated,
+                _ => return Err(corrupt("no such frame kind")),
+            },
+            revision: Revision::from_u64(u64::from_le_bytes(*revision)),
+            expires_at: Timestamp::from_millis(u64::from_le_bytes(*expires_at)),
+        };
+        Ok((head, body))
+    }
+}
+
+/// The part of a record that bincode writes, in this order.
+#[derive(Serialize, Deserialize)]
+struct Body<'a> {
+    created_at: u64,
+    absolute_deadline: Option<u64>,
+    idle_override: Option<u64>,
+    ends_with_browser: bool,
+    #[serde(borrow)]
+    subject: Option<&'a str>,
+    #[serde(borrow)]
+    label: Option<&'a str>,
+    #[serde(borrow)]
+    data: Bytes<'a>,
+}
+
+/// Borrowed bytes that serde takes as bytes rather than as a list of numbers.
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(from).map(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Record {
+        Record {
+            revision: Revision::from_u64(7),
+            absolute_deadline: Some(Timestamp::MAX),
+            idle_override: Some(Duration::from_millis(1_500)),
+            ends_with_browser: true,
+            subject: Some(Subject::new("42").unwrap()),
+            label: Some(Label::new("Firefox on Linux").unwrap()),
+            data: Data::from_bytes([1, 1, b'a', 1, 0]),
+            ..Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000))
+        }
+    }
+
+    fn slots() -> [Slot; 3] {
+        [
+            Slot::Record(full()),
+            Slot::Record(Record::new(Timestamp::EPOCH, Timestamp::EPOCH)),
+            Slot::Rotated {
+                until: Timestamp::from_millis(5),
+            },
+        ]
+    }
+
+    #[test]
+    fn a_frame_comes_back_and_its_head_reads_alone() {
+        for slot in slots() {
+            let frame = slot.encode().unwrap();
+            assert_eq!(Slot::decode(&frame).unwrap(), slot);
+            let head = FrameHead::read(&frame).unwrap();
+            assert_eq!(head.expires_at, slot.expires_at());
+            let later = FrameHead::with_expires_at(&frame, Timestamp::MAX).unwrap();
+            assert_eq!(Slot::decode(&later).unwrap().expires_at(), Timestamp::MAX);
+            assert_eq!(later.len(), frame.len());
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_anywhere_or_with_any_bit_flipped_is_corrupt() {
+        for slot in slots() {
+            let frame = slot.encode().unwrap();
+            for end in 0..frame.len() {
+                let error = Slot::decode(&frame[..end]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "cut at {end}");
+            }
+            for bit in 0..frame.len() * 8 {
+                let mut flipped = frame.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let error = Slot::decode(&flipped).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_intact_frame_of_a_newer_version_is_unsupported() {
+        let mut frame = Slot::Record(full()).encode().unwrap();
+        let end = frame.len() - CRC_BYTES;
+        frame[0] = VERSION + 1;
+        let crc = crc32fast::hash(&frame[..end]);
+        frame[end..].copy_from_slice(&crc.to_le_bytes());
+        for error in [
+            Slot::decode(&frame).unwrap_err(),
+            FrameHead::read(&frame).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+        }
+    }
+
+    /// The format is a promise: these bytes, put together by hand from the
+    /// documented layout, must open for ever.
+    #[test]
+    fn the_published_frame_of_version_1_opens() {
+        let hex = concat!(
+            "010007000000000000002823000000000000fbe80301fdffffffffffffffff01fbdc050101023432",
+            "011046697265666f78206f6e204c696e757805010161010017304b8f"
+        );
+        let frame: Vec<u8> = (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        assert_eq!(Slot::decode(&frame).unwrap(), Slot::Record(full()));
+        assert_eq!(Slot::Record(full()).encode().unwrap(), frame);
+    }
+
+    #[test]
+    fn subject_and_label_are_limited_and_not_printed() {
+        assert!(Subject::new("x".repeat(SUBJECT_BYTES_MAX)).is_ok());
+        let error = Label::new("x".repeat(SUBJECT_BYTES_MAX + 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let printed = format!("{:?}", full());
+        assert!(
+            !printed.contains("Firefox") && !printed.contains("42"),
+            "{printed}"
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! A session's changes on their way to the store: the engine's side.
+
+use std::sync::Arc;
+
+use super::op::Pending;
+use super::view::View;
+use crate::{Entries, Error, Expiry, Limits, Record, Timestamp};
+
+/// The changes of a session, taken out to be written.
+///
+/// An engine takes one with [`Session::draft`](crate::Session::draft), writes
+/// what it says, and hands it back with
+/// [`Session::settle`](crate::Session::settle). A draft that is never handed
+/// back (its future was dropped half-way) leaves the session refusing to be
+/// saved again, since the outcome of the write is unknown.
+#[derive(Debug)]
+pub struct Draft {
+    pub(super) stored: Option<Record>,
+    /// What was stored when this request read it; replay compares with it.
+    pub(super) read: Entries,
+    pub(super) entries: Entries,
+    pub(super) pending: Pending,
+    pub(super) accessed: bool,
+    pub(super) modified: bool,
+    pub(super) limits: Limits,
+}
+
+/// How a write ended, told with [`Session::settle`](crate::Session::settle).
+#[derive(Debug)]
+pub enum Settled {
+    /// Nothing was to be written.
+    Unchanged,
+    /// The record stands in the store as given.
+    Stored(Record),
+    /// The stored session was flushed; what is changed from now on begins a new
+    /// one.
+    Deleted,
+    /// The session ended elsewhere; this request's changes are dropped, and so
+    /// are those still to come.
+    Dead,
+    /// Nothing was written; the changes wait for another save.
+    Failed,
+    /// It may have been written or not; every later save fails the same way.
+    Unknown(Error),
+}
+
+impl Draft {
+    /// The record the changes are based on, `None` for a new session.
+    #[must_use]
+    pub fn stored(&self) -> Option<&Record> {
+        self.stored.as_ref()
+    }
+
+    /// Whether the dictionary was read or written (Django's `accessed`).
+    #[must_use]
+    pub fn is_accessed(&self) -> bool {
+        self.accessed
+    }
+
+    /// Whether anything was changed (Django's `modified`).
+    #[must_use]
+    pub fn is_modified(&self) -> bool {
+        self.modified
+    }
+
+    /// Whether the stored session is to be ended.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.pending.flushed
+    }
+
+    /// Whether the session is to move to a new key.
+    #[must_use]
+    pub fn wants_rotation(&self) -> bool {
+        self.pending.rotate
+    }
+
+    /// Whether somebody logs in with these changes.
+    #[must_use]
+    pub fn is_login(&self) -> bool {
+        self.pending.header.subject.is_some()
+    }
+
+    /// Whether there is anything that a new record would hold: entries, a
+    /// subject, a label or an expiry of its own.
+    #[must_use]
+    pub fn has_content(&self) -> bool {
+        !self.entries.is_empty() || self.pending.header.is_some()
+    }
+
+    /// Forgets all changes but a flush and a rotation, and bases what is left
+    /// on the stored data: what a response with a server error commits.
+    pub fn drop_operations(&mut self) {
+        let (flushed, rotate) = (self.pending.flushed, self.pending.rotate);
+        self.pending = Pending {
+            flushed,
+            rotate: rotate && !flushed,
+            ..Pending::default()
+        };
+        self.entries = if flushed {
+            Entries::empty()
+        } else {
+            self.read.clone()
+        };
+        self.modified = flushed || rotate;
+    }
+
+    /// Forgets the stored session: what is left begins a new one.
+    ///
+    /// # Errors
+    /// What a closure given to `update` returns on missing values.
+    pub fn detach(&mut self) -> Result<(), Error> {
+        let mut view = View::new(Entries::empty(), self.limits);
+        self.pending.replay(&mut view)?;
+        self.entries = view.entries()?;
+        self.stored = None;
+        self.read = Entries::empty();
+        Ok(())
+    }
+
+    /// Applies the changes to the record as another request has left it, and
+    /// returns the names that were read, then overwritten, and had changed in
+    /// between.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) where the fresh record
+    /// cannot be read, [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge)
+    /// where both requests' changes do not fit together, and what a closure
+    /// given to `update` meets.
+    pub fn replay(&mut self, fresh: Record) -> Result<Vec<Arc<str>>, Error> {
+        let fresh_entries = Entries::open(fresh.data.clone())?;
+        if let (Some(wanted), Some(there)) = (&self.pending.header.subject, &fresh.subject)
+            && wanted != there
+        {
+            self.pending.flushed = true;
+        }
+        let overwritten = self.pending.overwritten(&self.read, &fresh_entries);
+        let base = if self.pending.flushed {
+            Entries::empty()
+        } else {
+            fresh_entries.clone()
+        };
+        let mut view = View::new(base, self.limits);
+        self.pending.replay(&mut view)?;
+        self.entries = view.entries()?;
+        self.read = fresh_entries;
+        self.stored = Some(fresh);
+        Ok(overwritten)
+    }
+
+    /// The record to write: the stored one, or one that begins now, with the
+    /// changes in it and its deadline moved by this use.
+    #[must_use]
+    pub fn record(&self, policy: &Expiry, now: Timestamp) -> Record {
+        let header = &self.pending.header;
+        let mut record = match &self.stored {
+            Some(stored) if !self.pending.flushed => stored.clone(),
+            stored => {
+                let mut fresh = policy.begin(now);
+                if let Some(stored) = stored {
+                    fresh.revision = stored.revision;
+                }
+                fresh
+            }
+        };
+        if let Some(subject) = &header.subject {
+            // A login begins the session anew, so that its absolute lifetime
+            // is counted from here.
+            let lived = record
+                .absolute_deadline
+                .map(|deadline| deadline.saturating_since(record.created_at));
+            record.created_at = now;
+            record.absolute_deadline = lived.map(|lived| now.saturating_add(lived));
+            record.subject = Some(subject.clone());
+        }
+        if let Some(label) = &header.label {
+            record.label = Some(label.clone());
+        }
+        if let Some(choice) = header.expiry {
+            policy.apply(choice, &mut record);
+        }
+        record.data = self.entries.data().clone();
+        policy.slide(&mut record, now);
+        record
+    }
+}

@@ -1,0 +1,109 @@
+//! Opening a session, taking its changes out, closing it: what an engine calls.
+
+use std::sync::Weak;
+
+use super::op::Pending;
+use super::state::Phase;
+use super::{Commit, Draft, Session, Settled};
+use crate::{Entries, Error, ErrorKind, Limits, Record, Timestamp};
+
+/// For engines; a handler gets its session from the framework's extractor.
+impl Session {
+    /// Opens a loaded record, or a new session where there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the record's data is not entries.
+    pub fn open(
+        stored: Option<Record>,
+        opened_at: Timestamp,
+        limits: Limits,
+        commit: Weak<dyn Commit>,
+    ) -> Result<Self, Error> {
+        let entries = match &stored {
+            Some(record) => Entries::open(record.data.clone())?,
+            None => Entries::empty(),
+        };
+        Ok(Self::with(stored, entries, opened_at, limits, Some(commit)))
+    }
+
+    /// Takes the changes out to be written. Reads and changes made until the
+    /// draft is settled are kept apart and applied afterwards.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] after [`close`](Self::close); the error of an
+    /// earlier write whose outcome is unknown; [`ErrorKind::TooLarge`] where
+    /// the entries exceed the limits.
+    pub fn draft(&self) -> Result<Draft, Error> {
+        let mut state = self.lock();
+        match &state.phase {
+            Phase::Open | Phase::Dead => {}
+            Phase::Broken(error) => return Err(error.clone()),
+            Phase::Closed => return Err(ErrorKind::Closed.into()),
+            Phase::Saving => {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "an earlier save was abandoned half-way; its outcome is unknown",
+                ));
+            }
+        }
+        if matches!(state.phase, Phase::Dead) {
+            state.pending = Pending::default();
+            state.modified = false;
+        }
+        let draft = Draft {
+            stored: state.stored.clone(),
+            read: state.read.clone(),
+            entries: state.view.entries()?,
+            pending: std::mem::take(&mut state.pending),
+            accessed: state.accessed,
+            modified: std::mem::take(&mut state.modified),
+            limits: self.shared.limits,
+        };
+        if !matches!(state.phase, Phase::Dead) {
+            state.phase = Phase::Saving;
+        }
+        Ok(draft)
+    }
+
+    /// Hands a draft back with what became of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] or [`ErrorKind::Mismatch`] where changes made
+    /// while the draft was out do not apply to what was stored.
+    pub fn settle(&self, draft: Draft, outcome: Settled) -> Result<(), Error> {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Closed | Phase::Dead) {
+            return Ok(());
+        }
+        state.phase = Phase::Open;
+        match outcome {
+            Settled::Unchanged => {}
+            Settled::Stored(record) => {
+                state.read = draft.entries;
+                state.stored = Some(record);
+                state.rebuild(self.shared.limits)?;
+            }
+            Settled::Deleted => {
+                state.read = Entries::empty();
+                state.stored = None;
+                state.rebuild(self.shared.limits)?;
+            }
+            Settled::Dead => {
+                state.stored = None;
+                state.phase = Phase::Dead;
+            }
+            Settled::Failed => {
+                let later = std::mem::replace(&mut state.pending, draft.pending);
+                state.pending.append(later);
+                state.modified = state.pending.is_modified();
+            }
+            Settled::Unknown(error) => state.phase = Phase::Broken(error),
+        }
+        Ok(())
+    }
+
+    /// Refuses all changes from now on: the response has left.
+    pub fn close(&self) {
+        self.lock().phase = Phase::Closed;
+    }
+}

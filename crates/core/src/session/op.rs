@@ -1,0 +1,156 @@
+//! The operations a session records, and how each is replayed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::view::{Raw, View};
+use crate::{Entries, Error, Label, SessionExpiry, Subject};
+
+/// A change to one encoded value, run again on whatever it then finds.
+pub(super) type Change = Box<dyn FnMut(Option<&[u8]>) -> Result<Option<Raw>, Error> + Send>;
+
+/// One recorded change to the dictionary.
+///
+/// When another request has changed the record meanwhile, the operations of
+/// this one are applied, in their order, to what the other left.
+pub(super) enum Op {
+    /// Replay: sets the same value, whatever stands there.
+    Set(Arc<str>, Raw),
+    /// Replay: removes whatever stands there.
+    Remove(Arc<str>),
+    /// Replay: removes everything, also what the other request added.
+    Clear,
+    /// Replay: sets the value only where none stands.
+    SetIfAbsent(Arc<str>, Raw),
+    /// Replay: runs the closure on the value that stands there then.
+    Update(Arc<str>, Change),
+}
+
+impl Op {
+    fn apply(&mut self, view: &mut View) -> Result<(), Error> {
+        match self {
+            Self::Set(name, value) => view.set(name, value.clone()),
+            Self::SetIfAbsent(name, value) => match view.get(name) {
+                Some(_) => Ok(()),
+                None => view.set(name, value.clone()),
+            },
+            Self::Remove(name) => {
+                view.remove(name);
+                Ok(())
+            }
+            Self::Clear => {
+                view.clear();
+                Ok(())
+            }
+            Self::Update(name, change) => match change(view.get(name))? {
+                Some(value) => view.set(name, value),
+                None => {
+                    view.remove(name);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// The name that this operation overwrites without looking.
+    fn overwrites(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Set(name, _) | Self::Remove(name) => Some(name),
+            Self::Clear | Self::SetIfAbsent(..) | Self::Update(..) => None,
+        }
+    }
+}
+
+/// Everything a session has recorded since it was loaded or last saved.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) ops: Vec<Op>,
+    /// Names whose stored value was read: set afterwards, they may lose what
+    /// another request wrote.
+    pub(super) reads: BTreeSet<Arc<str>>,
+    pub(super) header: HeaderChange,
+    pub(super) flushed: bool,
+    pub(super) rotate: bool,
+}
+
+/// Changes to the header: the last of each kind counts, on replay as well.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HeaderChange {
+    pub(super) subject: Option<Subject>,
+    pub(super) label: Option<Label>,
+    pub(super) expiry: Option<SessionExpiry>,
+}
+
+impl HeaderChange {
+    pub(super) fn is_some(&self) -> bool {
+        self.subject.is_some() || self.label.is_some() || self.expiry.is_some()
+    }
+}
+
+impl Pending {
+    pub(super) fn is_modified(&self) -> bool {
+        !self.ops.is_empty() || self.header.is_some() || self.flushed || self.rotate
+    }
+
+    /// Appends an operation; a set directly over a set of the same name takes
+    /// its place.
+    pub(super) fn push(&mut self, op: Op) {
+        if let (Some(Op::Set(last, value)), Op::Set(name, newer)) = (self.ops.last_mut(), &op)
+            && last == name
+        {
+            *value = newer.clone();
+        } else {
+            self.ops.push(op);
+        }
+    }
+
+    /// Puts what was recorded later behind this.
+    pub(super) fn append(&mut self, later: Self) {
+        if later.flushed {
+            *self = Self {
+                rotate: self.rotate,
+                ..later
+            };
+            return;
+        }
+        self.ops.extend(later.ops);
+        self.reads.extend(later.reads);
+        self.rotate |= later.rotate;
+        let HeaderChange {
+            subject,
+            label,
+            expiry,
+        } = later.header;
+        self.header.subject = subject.or(self.header.subject.take());
+        self.header.label = label.or(self.header.label.take());
+        self.header.expiry = expiry.or(self.header.expiry.take());
+    }
+
+    /// Applies the operations to entries that may not be the ones they were
+    /// recorded on.
+    pub(super) fn replay(&mut self, view: &mut View) -> Result<(), Error> {
+        self.ops.iter_mut().try_for_each(|op| op.apply(view))
+    }
+
+    /// Names that were read, then set or removed, and whose stored value is no
+    /// longer the one that was read.
+    pub(super) fn overwritten(&self, read: &Entries, fresh: &Entries) -> Vec<Arc<str>> {
+        let names: BTreeSet<_> = self.ops.iter().filter_map(Op::overwrites).collect();
+        names
+            .into_iter()
+            .filter(|name| self.reads.contains(*name) && read.get(name) != fresh.get(name))
+            .cloned()
+            .collect()
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("operations", &self.ops.len())
+            .field("flushed", &self.flushed)
+            .field("rotate", &self.rotate)
+            .finish_non_exhaustive()
+    }
+}

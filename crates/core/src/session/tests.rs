@@ -1,0 +1,307 @@
+use super::*;
+use crate::Expiry;
+
+fn record_of(pairs: &[(&str, u64)]) -> Record {
+    let session = Session::detached();
+    session.extend(pairs.iter().copied()).unwrap();
+    session
+        .draft()
+        .unwrap()
+        .record(&Expiry::default(), Timestamp::EPOCH)
+}
+
+fn open(record: &Record) -> Session {
+    let entries = Entries::open(record.data.clone()).unwrap();
+    Session::with(
+        Some(record.clone()),
+        entries,
+        Timestamp::EPOCH,
+        Limits::default(),
+        None,
+    )
+}
+
+/// What the store would hold if `ops` were recorded on `base` and replayed on
+/// `fresh`, and the names reported as overwritten.
+fn replayed(
+    base: &[(&str, u64)],
+    fresh: &[(&str, u64)],
+    ops: impl FnOnce(&Session),
+) -> (Vec<(String, u64)>, Vec<String>) {
+    let session = open(&record_of(base));
+    ops(&session);
+    let mut draft = session.draft().unwrap();
+    let overwritten = draft.replay(record_of(fresh)).unwrap();
+    let merged = open(&draft.record(&Expiry::default(), Timestamp::EPOCH));
+    let items = merged.items().unwrap();
+    (
+        items
+            .into_iter()
+            .map(|(name, value)| (name, value.read().unwrap()))
+            .collect(),
+        overwritten.iter().map(|name| name.to_string()).collect(),
+    )
+}
+
+fn pairs(pairs: &[(&str, u64)]) -> Vec<(String, u64)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value))
+        .collect()
+}
+
+#[test]
+fn replay_keeps_both_requests_writes_to_different_names() {
+    let (stored, overwritten) = replayed(&[("a", 1)], &[("a", 1), ("b", 2)], |session| {
+        session.insert("c", 3).unwrap();
+        session.remove("a").unwrap();
+    });
+    assert_eq!(stored, pairs(&[("b", 2), ("c", 3)]));
+    assert!(overwritten.is_empty());
+}
+
+#[test]
+fn replay_runs_an_update_on_the_fresh_value() {
+    let (stored, overwritten) = replayed(&[("n", 1)], &[("n", 10)], |session| {
+        session.update("n", |n: &mut u64| *n += 1).unwrap();
+        assert_eq!(session.get::<u64>("n").unwrap(), Some(2));
+    });
+    assert_eq!(stored, pairs(&[("n", 11)]));
+    assert!(overwritten.is_empty());
+}
+
+#[test]
+fn replay_of_get_or_insert_keeps_what_another_set_first() {
+    let (stored, _) = replayed(&[], &[("n", 10)], |session| {
+        assert_eq!(session.get_or_insert("n", 1_u64).unwrap(), 1);
+    });
+    assert_eq!(stored, pairs(&[("n", 10)]));
+}
+
+#[test]
+fn replay_of_clear_also_clears_what_another_added() {
+    let (stored, _) = replayed(&[("a", 1)], &[("a", 1), ("b", 2)], |session| {
+        session.clear().unwrap();
+        session.insert("c", 3).unwrap();
+    });
+    assert_eq!(stored, pairs(&[("c", 3)]));
+}
+
+#[test]
+fn a_value_read_then_set_and_changed_meanwhile_is_reported() {
+    let read_then_set = |session: &Session| {
+        let n = session.get::<u64>("n").unwrap().unwrap_or(0);
+        session.insert("n", n + 1).unwrap();
+    };
+    let (stored, overwritten) = replayed(&[("n", 1)], &[("n", 10)], read_then_set);
+    assert_eq!(
+        (stored, overwritten),
+        (pairs(&[("n", 2)]), vec!["n".to_owned()])
+    );
+    let (_, unchanged) = replayed(&[("n", 1)], &[("n", 1), ("m", 1)], read_then_set);
+    assert!(unchanged.is_empty());
+    let (_, unread) = replayed(&[("n", 1)], &[("n", 10)], |session| {
+        session.insert("n", 5).unwrap();
+        assert_eq!(session.get::<u64>("n").unwrap(), Some(5));
+        session.insert("n", 6).unwrap();
+    });
+    assert!(unread.is_empty());
+}
+
+#[test]
+fn accessed_and_modified_are_what_django_says() {
+    let flags = |calls: &dyn Fn(&Session)| {
+        let session = open(&record_of(&[("there", 1)]));
+        calls(&session);
+        let draft = session.draft().unwrap();
+        (draft.is_accessed(), draft.is_modified())
+    };
+    let untouched: [&dyn Fn(&Session); 3] = [&|_| {}, &|s| assert!(!s.is_empty()), &|s| {
+        assert!(s.exists())
+    }];
+    for calls in untouched {
+        assert_eq!(flags(calls), (false, false));
+    }
+    let reads: [&dyn Fn(&Session); 9] = [
+        &|s| assert_eq!(s.get::<u64>("there").unwrap(), Some(1)),
+        &|s| assert!(!s.contains("missing")),
+        &|s| assert_eq!(s.keys().unwrap(), ["there"]),
+        &|s| assert_eq!(s.values().unwrap().len(), 1),
+        &|s| assert_eq!(s.len(), 1),
+        &|s| assert!(!s.test_cookie_worked()),
+        &|s| assert!(s.pop::<u64>("missing").unwrap().is_none()),
+        &|s| assert!(!s.remove("missing").unwrap()),
+        &|s| assert_eq!(s.get_or_insert("there", 2_u64).unwrap(), 1),
+    ];
+    for calls in reads {
+        assert_eq!(flags(calls), (true, false));
+    }
+    let changes: [&dyn Fn(&Session); 13] = [
+        &|s| s.insert("there", 1).unwrap(),
+        &|s| assert!(s.remove("there").unwrap()),
+        &|s| assert_eq!(s.pop::<u64>("there").unwrap(), Some(1)),
+        &|s| assert_eq!(s.get_or_insert("new", 2).unwrap(), 2),
+        &|s| s.extend([("a", 1), ("b", 2)]).unwrap(),
+        &|s| s.update("there", |n: &mut u64| *n += 1).unwrap(),
+        &|s| s.clear().unwrap(),
+        &|s| s.flush().unwrap(),
+        &|s| s.cycle_key().unwrap(),
+        &|s| s.set_test_cookie().unwrap(),
+        &|s| s.set_expiry(SessionExpiry::BrowserClose).unwrap(),
+        &|s| s.set_subject(Subject::new("1").unwrap()).unwrap(),
+        &|s| s.set_label(Label::new("phone").unwrap()).unwrap(),
+    ];
+    for calls in changes {
+        assert_eq!(flags(calls), (true, true));
+    }
+}
+
+#[test]
+fn a_limit_is_met_at_the_call_that_exceeds_it_and_that_call_changes_nothing() {
+    let limits = Limits::default()
+        .with_entries_max(2)
+        .with_name_bytes_max(4)
+        .with_record_bytes_max(40);
+    let session = Session::with(None, Entries::empty(), Timestamp::EPOCH, limits, None);
+    session.insert("four", 1).unwrap();
+    let too_large = |result: Result<(), Error>| {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::TooLarge);
+    };
+    too_large(session.insert("fiver", 1));
+    too_large(session.insert("long", "x".repeat(40)));
+    session.insert("two", 2).unwrap();
+    too_large(session.insert("3", 3));
+    too_large(session.update("3", |n: &mut u64| *n = 3));
+    assert_eq!(session.keys().unwrap(), ["four", "two"]);
+    let left = 40 - session.draft().unwrap().entries.data().as_bytes().len();
+    // "two": a tag, a length and the text stand in place of a tag and a byte.
+    let fits = |extra: usize| {
+        let session = Session::with(None, Entries::empty(), Timestamp::EPOCH, limits, None);
+        session.insert("four", 1).unwrap();
+        session.insert("two", "x".repeat(left + extra))
+    };
+    fits(0).unwrap();
+    too_large(fits(1));
+}
+
+#[test]
+fn a_closed_session_refuses_changes_and_still_reads() {
+    let session = open(&record_of(&[("a", 1)]));
+    session.close();
+    for result in [
+        session.insert("a", 2),
+        session.clear(),
+        session.flush(),
+        session.cycle_key(),
+        session.update("a", |n: &mut u64| *n += 1),
+    ] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Closed);
+    }
+    assert_eq!(session.get::<u64>("a").unwrap(), Some(1));
+}
+
+#[test]
+fn a_closure_that_uses_its_own_session_does_not_hang() {
+    let session = Session::detached();
+    let inner = session.clone();
+    session
+        .update("a", move |n: &mut usize| {
+            *n += 1 + inner.keys().unwrap().len()
+        })
+        .unwrap();
+    assert_eq!(session.get::<u64>("a").unwrap(), Some(1));
+    let inner = session.clone();
+    let error = session
+        .update("a", move |_: &mut u64| inner.insert("b", 1).unwrap())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+}
+
+#[test]
+fn changes_made_while_a_save_is_under_way_are_kept_and_follow_it() {
+    let session = open(&record_of(&[("n", 1)]));
+    session.update("n", |n: &mut u64| *n += 1).unwrap();
+    let mut draft = session.draft().unwrap();
+    session.update("n", |n: &mut u64| *n += 10).unwrap();
+    // Meanwhile another request has written 5.
+    draft.replay(record_of(&[("n", 5)])).unwrap();
+    let stored = draft.record(&Expiry::default(), Timestamp::EPOCH);
+    session.settle(draft, Settled::Stored(stored)).unwrap();
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(16));
+    let next = session
+        .draft()
+        .unwrap()
+        .record(&Expiry::default(), Timestamp::EPOCH);
+    assert_eq!(open(&next).get::<u64>("n").unwrap(), Some(16));
+}
+
+#[test]
+fn a_failed_save_keeps_the_changes_and_an_abandoned_one_refuses_the_next() {
+    let session = Session::detached();
+    session.insert("a", 1).unwrap();
+    let draft = session.draft().unwrap();
+    session.insert("b", 2).unwrap();
+    session.settle(draft, Settled::Failed).unwrap();
+    let draft = session.draft().unwrap();
+    assert!(draft.is_modified());
+    assert_eq!(draft.entries.len(), 2);
+    drop(draft);
+    assert_eq!(session.draft().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn login_rotates_and_another_login_flushes() {
+    let subject = |id: &str| Subject::new(id).unwrap();
+    let session = open(&record_of(&[("cart", 3)]));
+    session.set_subject(subject("ada")).unwrap();
+    let draft = session.draft().unwrap();
+    assert!(draft.wants_rotation() && !draft.is_flushed());
+    let record = draft.record(&Expiry::default(), Timestamp::from_millis(5));
+    assert_eq!(record.subject, Some(subject("ada")));
+    assert_eq!(record.created_at, Timestamp::from_millis(5));
+
+    let session = open(&record);
+    session.set_subject(subject("ada")).unwrap();
+    assert_eq!(session.get::<u64>("cart").unwrap(), Some(3));
+    session.set_subject(subject("bob")).unwrap();
+    assert!(session.is_empty());
+    assert_eq!(session.subject(), Some(subject("bob")));
+    let draft = session.draft().unwrap();
+    assert!(draft.is_flushed());
+    let fresh = draft.record(&Expiry::default(), Timestamp::from_millis(6));
+    assert_eq!(
+        (fresh.subject, fresh.data),
+        (Some(subject("bob")), Entries::empty().data().clone())
+    );
+}
+
+#[test]
+fn a_server_error_keeps_only_a_rotation_or_a_flush() {
+    let session = open(&record_of(&[("a", 1)]));
+    session.insert("b", 2).unwrap();
+    session.set_subject(Subject::new("ada").unwrap()).unwrap();
+    let mut draft = session.draft().unwrap();
+    draft.drop_operations();
+    assert!(draft.wants_rotation() && draft.is_modified());
+    let record = draft.record(&Expiry::default(), Timestamp::EPOCH);
+    assert_eq!(record.subject, None);
+    assert_eq!(open(&record).keys().unwrap(), ["a"]);
+
+    let session = open(&record_of(&[("a", 1)]));
+    session.flush().unwrap();
+    session.insert("b", 2).unwrap();
+    let mut draft = session.draft().unwrap();
+    draft.drop_operations();
+    assert!(draft.is_flushed() && !draft.has_content());
+}
+
+#[test]
+fn debug_prints_no_name_and_no_value() {
+    let session = Session::detached();
+    session.insert("secret-name", "hunter2").unwrap();
+    let printed = format!("{session:?} {:?}", session.draft().unwrap());
+    assert!(
+        !printed.contains("hunter2") && !printed.contains("secret-name"),
+        "{printed}"
+    );
+}

@@ -1,0 +1,125 @@
+//! The dictionary as the handler sees it: stored entries with changes laid over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{Entries, Error, ErrorKind, Limits};
+
+/// An encoded value, shared between the view and the recorded operation.
+pub(super) type Raw = Arc<[u8]>;
+
+#[derive(Debug)]
+pub(super) struct View {
+    base: Entries,
+    laid: BTreeMap<Arc<str>, Option<Raw>>,
+    limits: Limits,
+    /// Exact size and number of the merged entries, so that a limit is met at
+    /// the call that exceeds it and not at the end of the request.
+    bytes: usize,
+    count: usize,
+}
+
+fn varint_bytes(value: usize) -> usize {
+    match value {
+        0..=250 => 1,
+        251..=0xffff => 3,
+        0x1_0000..=0xffff_ffff => 5,
+        _ => 9,
+    }
+}
+
+fn entry_bytes(name: &str, value: &[u8]) -> usize {
+    varint_bytes(name.len()) + name.len() + varint_bytes(value.len()) + value.len()
+}
+
+impl View {
+    pub(super) fn new(base: Entries, limits: Limits) -> Self {
+        let count = base.len();
+        let bytes = base.data().as_bytes().len() - varint_bytes(count);
+        Self {
+            base,
+            laid: BTreeMap::new(),
+            limits,
+            bytes,
+            count,
+        }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&[u8]> {
+        match self.laid.get(name) {
+            Some(laid) => laid.as_deref(),
+            None => self.base.get(name),
+        }
+    }
+
+    /// Whether a read of this name would see what was stored rather than what
+    /// this request wrote.
+    pub(super) fn reads_through(&self, name: &str) -> bool {
+        !self.laid.contains_key(name)
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: Raw) -> Result<(), Error> {
+        if name.len() > self.limits.name_bytes_max {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "entry name is {} bytes, name_bytes_max is {}",
+                    name.len(),
+                    self.limits.name_bytes_max
+                ),
+            ));
+        }
+        let old = self.get(name).map(|old| entry_bytes(name, old));
+        let count = self.count + usize::from(old.is_none());
+        let bytes = self.bytes - old.unwrap_or(0) + entry_bytes(name, &value);
+        if count > self.limits.entries_max {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "session would have {count} entries, entries_max is {}",
+                    self.limits.entries_max
+                ),
+            ));
+        }
+        let total = bytes + varint_bytes(count);
+        if total > self.limits.record_bytes_max {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "session data would be {total} bytes, record_bytes_max is {}",
+                    self.limits.record_bytes_max
+                ),
+            ));
+        }
+        (self.count, self.bytes) = (count, bytes);
+        self.laid.insert(Arc::from(name), Some(value));
+        Ok(())
+    }
+
+    /// Whether there was anything to remove.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        let Some(old) = self.get(name).map(|old| entry_bytes(name, old)) else {
+            return false;
+        };
+        self.count -= 1;
+        self.bytes -= old;
+        self.laid.insert(Arc::from(name), None);
+        true
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(Entries::empty(), self.limits);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Every name and encoded value, in ascending order of the names.
+    pub(super) fn entries(&self) -> Result<Entries, Error> {
+        if self.laid.is_empty() {
+            return Ok(self.base.clone());
+        }
+        self.base.merge(&self.laid, &self.limits)
+    }
+}

@@ -1,0 +1,315 @@
+//! The contract of a backend.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::{Error, KeyDigest, Record, Revision, Slot, Timestamp};
+
+/// A future that can be kept behind `dyn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a backend does, and all that it must do: keep records under digests.
+///
+/// A store never sees a session key and never asks the time. It judges no
+/// expiry: deadlines are data, and the engine reads them. Write the methods as
+/// `async fn`, and prove them with the `cloakroom-testkit` crate, which holds
+/// one test for each clause below.
+///
+/// # Clauses
+///
+/// 1. **Two occupants.** At a digest stands nothing, a record, or a rotation
+///    mark ([`Slot`]). A mark counts as nothing for every method but `load`,
+///    `create` and `delete`.
+/// 2. **Compare-and-swap.** `update` and `rotate` succeed only on the revision
+///    they were based on, and the comparison and the write are one step, also
+///    against other processes if the store can be shared by them.
+/// 3. **Durable first.** What the store promises to keep is kept before the
+///    future resolves. `touch` alone may lag: losing one costs idle time.
+/// 4. **Whole or not at all.** A future may be dropped at any await point. The
+///    store is then as before the call or as after it.
+/// 5. **Unknown is an error.** Where a write may or may not have happened, the
+///    answer is [`Unavailable`], and the store does not try again on its own.
+/// 6. **Damage stays local.** A record that cannot be read fails with
+///    [`Corrupt`] or [`Unsupported`] when it is loaded or written to, and stops
+///    nothing else, a sweep least of all.
+///
+/// [`Unavailable`]: crate::ErrorKind::Unavailable
+/// [`Corrupt`]: crate::ErrorKind::Corrupt
+/// [`Unsupported`]: crate::ErrorKind::Unsupported
+///
+/// # Example
+///
+/// A store over a map behind a lock:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+///
+/// use cloakroom_core::{
+///     Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
+/// };
+///
+/// #[derive(Debug, Default)]
+/// struct Shelf(Mutex<HashMap<KeyDigest, Slot>>);
+///
+/// impl Shelf {
+///     fn with<T>(&self, work: impl FnOnce(&mut HashMap<KeyDigest, Slot>) -> T) -> T {
+///         work(&mut self.0.lock().expect("no method panics while it holds the lock"))
+///     }
+/// }
+///
+/// fn current<'a>(
+///     slots: &'a mut HashMap<KeyDigest, Slot>,
+///     digest: &KeyDigest,
+/// ) -> Result<&'a mut Record, Error> {
+///     match slots.get_mut(digest) {
+///         Some(Slot::Record(record)) => Ok(record),
+///         _ => Err(ErrorKind::Gone.into()),
+///     }
+/// }
+///
+/// impl SessionStore for Shelf {
+///     async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+///         Ok(self.with(|slots| slots.get(digest).cloned()))
+///     }
+///
+///     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+///         self.with(|slots| {
+///             if slots.contains_key(digest) {
+///                 return Err(ErrorKind::Exists.into());
+///             }
+///             let record = record.at_revision(Revision::FIRST);
+///             slots.insert(*digest, Slot::Record(record));
+///             Ok(Revision::FIRST)
+///         })
+///     }
+///
+///     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+///         self.with(|slots| {
+///             let stored = current(slots, digest)?;
+///             let next = record.follow(stored.revision)?;
+///             *stored = record.at_revision(next);
+///             Ok(next)
+///         })
+///     }
+///
+///     async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
+///         self.with(|slots| {
+///             let stored = current(slots, digest)?;
+///             stored.expires_at = stored.expires_at.max(expires_at);
+///             Ok(())
+///         })
+///     }
+///
+///     async fn rotate(
+///         &self,
+///         old: &KeyDigest,
+///         new: &KeyDigest,
+///         record: &Record,
+///         mark_until: Timestamp,
+///     ) -> Result<Revision, Error> {
+///         self.with(|slots| {
+///             let next = record.follow(current(slots, old)?.revision)?;
+///             if slots.contains_key(new) {
+///                 return Err(ErrorKind::Exists.into());
+///             }
+///             slots.insert(*new, Slot::Record(record.at_revision(next)));
+///             slots.insert(*old, Slot::Rotated { until: mark_until });
+///             Ok(next)
+///         })
+///     }
+///
+///     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+///         self.with(|slots| slots.remove(digest));
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait SessionStore: Send + Sync + 'static {
+    /// What stands at the digest.
+    ///
+    /// An expired record may be returned or not; an evicting or expiring store
+    /// answers `None` for what it no longer has.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) or
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where something stands
+    /// there that cannot be read; [`Unavailable`](crate::ErrorKind::Unavailable)
+    /// where the store cannot tell. `None` means that there is nothing, never
+    /// that there was no answer.
+    fn load(&self, digest: &KeyDigest) -> impl Future<Output = Result<Option<Slot>, Error>> + Send;
+
+    /// Stores a new record as [`Revision::FIRST`], whatever revision it says.
+    ///
+    /// # Errors
+    /// [`Exists`](crate::ErrorKind::Exists) where anything stands there, an
+    /// expired record and a rotation mark included: `create` never overwrites.
+    fn create(
+        &self,
+        digest: &KeyDigest,
+        record: &Record,
+    ) -> impl Future<Output = Result<Revision, Error>> + Send;
+
+    /// Replaces the record, header and data, if its stored revision is still
+    /// `record.revision`, and returns the next one.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) on another revision,
+    /// [`Gone`](crate::ErrorKind::Gone) where no record stands: `update` never
+    /// creates.
+    fn update(
+        &self,
+        digest: &KeyDigest,
+        record: &Record,
+    ) -> impl Future<Output = Result<Revision, Error>> + Send;
+
+    /// Moves the deadline on. The later of the stored and the given deadline
+    /// wins; the revision stays.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) where no record stands: a touch never
+    /// resurrects.
+    fn touch(
+        &self,
+        digest: &KeyDigest,
+        expires_at: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Moves a session to a new key: compare-and-swap on the record at `old`,
+    /// then `record` stands at `new` with the next revision, and a rotation
+    /// mark stands at `old` until `mark_until`.
+    ///
+    /// One step where the backend can. Where it cannot, `new` is written first
+    /// and `old` after, so that at every moment one of the two keys opens the
+    /// whole session.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) on another revision,
+    /// [`Gone`](crate::ErrorKind::Gone) where no record stands at `old`,
+    /// [`Exists`](crate::ErrorKind::Exists) where anything stands at `new`. On
+    /// each of these, both digests are as they were.
+    fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> impl Future<Output = Result<Revision, Error>> + Send;
+
+    /// Removes whatever stands there. Idempotent: nothing there is success.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) where it may still stand.
+    fn delete(&self, digest: &KeyDigest) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// What the store can do beyond this trait. A store made of another store
+    /// passes on what the inner one can.
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities::NONE
+    }
+}
+
+impl<S: SessionStore> SessionStore for Arc<S> {
+    fn load(&self, digest: &KeyDigest) -> impl Future<Output = Result<Option<Slot>, Error>> + Send {
+        (**self).load(digest)
+    }
+
+    fn create(
+        &self,
+        digest: &KeyDigest,
+        record: &Record,
+    ) -> impl Future<Output = Result<Revision, Error>> + Send {
+        (**self).create(digest, record)
+    }
+
+    fn update(
+        &self,
+        digest: &KeyDigest,
+        record: &Record,
+    ) -> impl Future<Output = Result<Revision, Error>> + Send {
+        (**self).update(digest, record)
+    }
+
+    fn touch(
+        &self,
+        digest: &KeyDigest,
+        expires_at: Timestamp,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        (**self).touch(digest, expires_at)
+    }
+
+    fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> impl Future<Output = Result<Revision, Error>> + Send {
+        (**self).rotate(old, new, record, mark_until)
+    }
+
+    fn delete(&self, digest: &KeyDigest) -> impl Future<Output = Result<(), Error>> + Send {
+        (**self).delete(digest)
+    }
+
+    fn capabilities(&self) -> Capabilities<'_> {
+        (**self).capabilities()
+    }
+}
+
+/// What a store can do beyond keeping records; `None` is "cannot".
+#[derive(Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Capabilities<'a> {
+    /// Removing expired records. A store that forgets them by itself needs
+    /// none.
+    pub sweep: Option<&'a dyn Sweep>,
+}
+
+impl Capabilities<'_> {
+    /// None of them.
+    pub const NONE: Self = Self { sweep: None };
+}
+
+impl<'a> Capabilities<'a> {
+    /// With a sweep.
+    #[must_use]
+    pub fn with_sweep(mut self, sweep: &'a dyn Sweep) -> Self {
+        self.sweep = Some(sweep);
+        self
+    }
+}
+
+impl fmt::Debug for Capabilities<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capabilities")
+            .field("sweep", &self.sweep.is_some())
+            .finish()
+    }
+}
+
+/// Removes what has expired, in bounded steps that let others work.
+pub trait Sweep: Send + Sync {
+    /// Removes at most `max` records and rotation marks whose deadline is at or
+    /// before `now`.
+    ///
+    /// The deadline is judged again in the same step as the removal, so that a
+    /// session touched meanwhile survives. One unreadable record does not stop
+    /// the others from being swept.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) where the store does not
+    /// answer; what was removed until then stays removed.
+    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>>;
+}
+
+/// What one step of a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many records and marks were removed.
+    pub removed: usize,
+    /// Whether the step stopped at its limit, and more may be waiting.
+    pub more: bool,
+}

@@ -1,0 +1,94 @@
+//! Time as an argument: stores are told the time, they never ask for it.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z.
+///
+/// Arithmetic saturates, so no deadline can wrap into the past.
+///
+/// ```
+/// use cloakroom_core::Timestamp;
+/// use std::time::Duration;
+///
+/// let now = Timestamp::from_millis(1_700_000_000_000);
+/// let later = now.saturating_add(Duration::from_secs(60));
+/// assert_eq!(later.saturating_since(now), Duration::from_secs(60));
+/// assert_eq!(now.saturating_since(later), Duration::ZERO);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The epoch itself, earlier than any deadline.
+    pub const EPOCH: Self = Self(0);
+    /// The latest representable instant; as a deadline, "never".
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// From milliseconds since the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This instant and a duration more, at most [`Timestamp::MAX`]. Fractions
+    /// of a millisecond are dropped.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration_millis(duration)))
+    }
+
+    /// The time from `earlier` to this instant; zero where `earlier` is later.
+    #[must_use]
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Whole milliseconds of a duration, saturating.
+pub(crate) fn duration_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Where the engine gets the time from. Tests pass a clock they move by hand.
+pub trait Clock: Send + Sync + fmt::Debug + 'static {
+    /// The present moment.
+    fn now(&self) -> Timestamp;
+}
+
+/// The operating system's wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    /// A machine whose clock stands before 1970 reads as the epoch.
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Timestamp(duration_millis(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_saturate_and_never_wrap() {
+        let late = Timestamp::from_millis(u64::MAX - 1);
+        assert_eq!(late.saturating_add(Duration::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::EPOCH.saturating_since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_system_clock_is_past_2020() {
+        assert!(SystemClock.now() > Timestamp::from_millis(1_577_836_800_000));
+    }
+}

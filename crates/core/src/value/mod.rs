@@ -1,0 +1,266 @@
+//! A session value with its own shape: what is stored under a name.
+
+mod de;
+mod ser;
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::NESTING_DEPTH_CEILING;
+use crate::{Error, ErrorKind, codec};
+
+/// A stored value, self-describing: it can be printed without the Rust type it
+/// came from, read into a struct that has gained or lost fields since, and
+/// never read as something it is not.
+///
+/// Structs become maps from field names, enums the usual externally tagged
+/// form. Integers keep their exact value whatever their width was; reading one
+/// into a type too small for it is a
+/// [`Mismatch`](ErrorKind::Mismatch), as is any other change of type.
+///
+/// `Debug` says what kind of value it is and nothing of its content;
+/// [`Value::display`] prints all of it, for an operator who asked.
+///
+/// ```
+/// use cloakroom_core::{ErrorKind, Value};
+///
+/// let cart = Value::from_serialize(&vec![("tea", 2_u8), ("milk", 1)], 32)?;
+/// assert_eq!(cart.display().to_string(), r#"[["tea", 2], ["milk", 1]]"#);
+/// assert_eq!(format!("{cart:?}"), "Value(list of 2)");
+/// assert_eq!(cart.read::<u64>().unwrap_err().kind(), ErrorKind::Mismatch);
+/// # Ok::<(), cloakroom_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Value {
+    // The order is the format: a new kind goes to the end.
+    /// Nothing: `None`, `()`, a unit struct.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// A whole number from zero to `u64::MAX`.
+    UInt(u64),
+    /// A negative whole number down to `i64::MIN`.
+    Int(i64),
+    /// A whole number above `u64::MAX`.
+    BigUInt(u128),
+    /// A whole number below `i64::MIN`.
+    BigInt(i128),
+    /// A floating-point number; `f32` is widened, which is exact.
+    Float(f64),
+    /// Text.
+    Str(String),
+    /// Bytes, where a type asks serde for bytes.
+    Bytes(#[serde(with = "bytes")] Vec<u8>),
+    /// A sequence, tuple or array.
+    List(Vec<Value>),
+    /// A map or struct, in the order it was written.
+    Map(Vec<(Value, Value)>),
+    /// A `Some` around a value that would itself read as `None`; every other
+    /// `Some` is the value alone.
+    Some(Box<Value>),
+}
+
+impl Value {
+    /// Turns a serialisable value into its stored form.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] for more than `depth_max` nested levels,
+    /// [`ErrorKind::Mismatch`] for what the type itself refuses to serialise.
+    pub fn from_serialize<T: Serialize + ?Sized>(
+        value: &T,
+        depth_max: usize,
+    ) -> Result<Self, Error> {
+        Ok(value.serialize(ser::ValueSerializer::new(depth_max))?)
+    }
+
+    /// Reads the value as a `T`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] where it is something else.
+    pub fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+        Ok(T::deserialize(self)?)
+    }
+
+    /// Everything in it, as one line of JSON-like text. It is the user's data:
+    /// it belongs in front of an operator, not in a log.
+    pub fn display(&self) -> impl fmt::Display + '_ {
+        Shown(self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        codec::decode_value(bytes, NESTING_DEPTH_CEILING)
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, Error> {
+        codec::encode(self)
+    }
+
+    fn kind(&self) -> String {
+        match self {
+            Self::Null => "nothing".into(),
+            Self::Bool(_) => "a truth value".into(),
+            Self::UInt(_) | Self::Int(_) | Self::BigUInt(_) | Self::BigInt(_) => {
+                "a whole number".into()
+            }
+            Self::Float(_) => "a floating-point number".into(),
+            Self::Str(text) => format!("text of {} bytes", text.len()),
+            Self::Bytes(bytes) => format!("{} bytes", bytes.len()),
+            Self::List(items) => format!("list of {}", items.len()),
+            Self::Map(pairs) => format!("map of {}", pairs.len()),
+            Self::Some(_) => "an optional value".into(),
+        }
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({})", self.kind())
+    }
+}
+
+struct Shown<'a>(&'a Value);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Null => f.write_str("null"),
+            Value::Bool(truth) => write!(f, "{truth}"),
+            Value::UInt(number) => write!(f, "{number}"),
+            Value::Int(number) => write!(f, "{number}"),
+            Value::BigUInt(number) => write!(f, "{number}"),
+            Value::BigInt(number) => write!(f, "{number}"),
+            Value::Float(number) => write!(f, "{number:?}"),
+            Value::Str(text) => write!(f, "{text:?}"),
+            Value::Bytes(bytes) => {
+                f.write_str("0x")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Value::List(items) => {
+                f.write_str("[")?;
+                for (index, item) in items.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{}", Shown(item))?;
+                }
+                f.write_str("]")
+            }
+            Value::Map(pairs) => {
+                f.write_str("{")?;
+                for (index, (key, value)) in pairs.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{}: {}", Shown(key), Shown(value))?;
+                }
+                f.write_str("}")
+            }
+            Value::Some(inner) => write!(f, "some({})", Shown(inner)),
+        }
+    }
+}
+
+/// What serde's traits ask of an error; it becomes an [`Error`] at the door.
+#[derive(Debug)]
+pub struct ValueError(Error);
+
+impl ValueError {
+    fn mismatch(message: impl fmt::Display) -> Self {
+        Self(Error::new(ErrorKind::Mismatch, message.to_string()))
+    }
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for ValueError {}
+
+impl From<ValueError> for Error {
+    fn from(error: ValueError) -> Self {
+        error.0
+    }
+}
+
+impl serde::ser::Error for ValueError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::mismatch(message)
+    }
+}
+
+impl serde::de::Error for ValueError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::mismatch(message)
+    }
+
+    // Serde's own text quotes the unexpected value, which is the user's data.
+    fn invalid_type(found: serde::de::Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
+        Self::mismatch(format_args!("found {}, expected {expected}", shape(&found)))
+    }
+
+    fn invalid_value(found: serde::de::Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
+        Self::mismatch(format_args!(
+            "found {} out of range, expected {expected}",
+            shape(&found)
+        ))
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Self::mismatch(format_args!(
+            "found an unknown variant, expected one of {expected:?}"
+        ))
+    }
+}
+
+fn shape(found: &serde::de::Unexpected<'_>) -> &'static str {
+    use serde::de::Unexpected as U;
+    match found {
+        U::Bool(_) => "a truth value",
+        U::Unsigned(_) | U::Signed(_) => "a whole number",
+        U::Float(_) => "a floating-point number",
+        U::Char(_) | U::Str(_) => "text",
+        U::Bytes(_) => "bytes",
+        U::Unit | U::Option => "nothing",
+        U::Seq => "a list",
+        U::Map => "a map",
+        _ => "another kind of value",
+    }
+}
+
+/// Bytes as bytes, not as a sequence of numbers; the same format, faster.
+mod bytes {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        from.deserialize_byte_buf(Bytes)
+    }
+
+    struct Bytes;
+
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,216 @@
+use std::collections::{BTreeMap, HashMap};
+
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+
+pub(crate) fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<u64>().prop_map(Value::UInt),
+        (i64::MIN..0).prop_map(Value::Int),
+        any::<u128>().prop_map(Value::BigUInt),
+        any::<i128>().prop_map(Value::BigInt),
+        (-1e300..1e300).prop_map(Value::Float),
+        ".*".prop_map(Value::Str),
+        any::<Vec<u8>>().prop_map(Value::Bytes),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+            prop::collection::vec((inner.clone(), inner.clone()), 0..4).prop_map(Value::Map),
+            inner.prop_map(|value| Value::Some(Box::new(value))),
+        ]
+    })
+}
+
+fn round_trip<T>(value: T)
+where
+    T: Serialize + serde::de::DeserializeOwned + PartialEq + fmt::Debug,
+{
+    let stored = Value::from_serialize(&value, 32).unwrap().encode().unwrap();
+    assert_eq!(Value::decode(&stored).unwrap().read::<T>().unwrap(), value);
+}
+
+fn stored<T: Serialize>(value: T) -> Value {
+    Value::from_serialize(&value, 32).unwrap()
+}
+
+fn mismatch<T: serde::de::DeserializeOwned + fmt::Debug>(value: Value) -> String {
+    let error = value.read::<T>().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    error.to_string()
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Shape {
+    Point,
+    Circle(f32),
+    Line(i8, i8),
+    Box { wide: u16, tall: Option<u16> },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Inside {
+    A { x: u8 },
+    B { y: String },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Flat {
+    id: u32,
+    #[serde(flatten)]
+    rest: BTreeMap<String, i64>,
+}
+
+#[test]
+fn the_serde_data_model_comes_back_as_it_went() {
+    round_trip((true, 'ß', "text".to_owned(), ()));
+    round_trip((u8::MAX, i8::MIN, u64::MAX, i64::MIN));
+    round_trip((
+        u128::MAX,
+        i128::MIN,
+        0_i128,
+        u128::from(u64::MAX) + 1,
+        -1_i128,
+    ));
+    round_trip((f32::MIN_POSITIVE, f64::MAX, -0.0_f64, f64::INFINITY));
+    round_trip(vec![Some(1), None]);
+    round_trip([None, Some(None), Some(Some(None)), Some(Some(Some(7_u8)))]);
+    round_trip((Some(()), None::<()>));
+    round_trip(HashMap::from([
+        (1_u32, "one".to_owned()),
+        (2, "two".to_owned()),
+    ]));
+    round_trip([Shape::Point, Shape::Circle(0.1), Shape::Line(-1, 1)]);
+    round_trip(Shape::Box {
+        wide: 1,
+        tall: Some(2),
+    });
+    round_trip([Inside::A { x: 1 }, Inside::B { y: "b".into() }]);
+    round_trip(Flat {
+        id: 1,
+        rest: BTreeMap::from([("a".into(), -1)]),
+    });
+    round_trip(Vec::<u8>::new());
+}
+
+#[test]
+fn another_type_is_a_typed_error_and_never_another_value() {
+    mismatch::<String>(stored(5));
+    mismatch::<u64>(stored("5"));
+    mismatch::<u8>(stored(256));
+    mismatch::<u8>(stored(-1));
+    mismatch::<bool>(stored(1));
+    mismatch::<i64>(stored(1.0));
+    mismatch::<f32>(stored(0.1_f64));
+    mismatch::<f32>(stored(1e300));
+    mismatch::<f64>(stored(u64::MAX));
+    mismatch::<(u8, u8)>(stored((1, 2, 3)));
+    mismatch::<Vec<u8>>(stored(BTreeMap::from([(1, 2)])));
+    mismatch::<Shape>(stored("Hexagon"));
+    mismatch::<Shape>(stored("Circle"));
+    mismatch::<Shape>(stored(7));
+    mismatch::<u8>(Value::Null);
+    assert_eq!(stored(3).read::<f64>().unwrap(), 3.0);
+}
+
+#[test]
+fn an_error_does_not_quote_the_value() {
+    for message in [
+        mismatch::<u64>(stored("hunter2")),
+        mismatch::<Shape>(stored("hunter2")),
+        mismatch::<(u8,)>(stored(("hunter2", 1))),
+        mismatch::<bool>(stored(31337)),
+    ] {
+        assert!(
+            !message.contains("hunter2") && !message.contains("31337"),
+            "{message}"
+        );
+    }
+    assert_eq!(format!("{:?}", stored("hunter2")), "Value(text of 7 bytes)");
+}
+
+#[test]
+fn a_struct_may_gain_and_lose_fields() {
+    #[derive(Serialize)]
+    struct Old {
+        name: String,
+        dropped: u8,
+    }
+    #[derive(Deserialize)]
+    struct New {
+        name: String,
+        nickname: Option<String>,
+        #[serde(default)]
+        visits: u32,
+    }
+    let new: New = stored(Old {
+        name: "Zoë".into(),
+        dropped: 1,
+    })
+    .read()
+    .unwrap();
+    assert_eq!(
+        (new.name.as_str(), new.nickname, new.visits),
+        ("Zoë", None, 0)
+    );
+}
+
+#[test]
+fn a_value_that_nests_past_the_limit_is_refused_while_serialising() {
+    #[derive(Serialize)]
+    struct Chain(Option<Box<Chain>>, u8);
+    let mut chain = Chain(None, 0);
+    for _ in 0..100 {
+        chain = Chain(Some(Box::new(chain)), 0);
+    }
+    let error = Value::from_serialize(&chain, 32).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+}
+
+#[test]
+fn what_serialises_within_the_limit_decodes_within_it() {
+    #[derive(Serialize)]
+    enum Nest {
+        Leaf,
+        In(Box<Nest>),
+        Tuple(Box<Nest>, u8),
+        Maybe { inner: Option<Box<Nest>> },
+    }
+    for levels in 0..20 {
+        let mut nest = Nest::Leaf;
+        for level in 0..levels {
+            let inner = Box::new(nest);
+            nest = match level % 3 {
+                0 => Nest::In(inner),
+                1 => Nest::Tuple(inner, 0),
+                _ => Nest::Maybe { inner: Some(inner) },
+            };
+        }
+        if let Ok(value) = Value::from_serialize(&nest, 16) {
+            codec::decode_value(&value.encode().unwrap(), 16).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_operator_reads_it_without_the_type() {
+    let value = stored((
+        Shape::Box {
+            wide: 3,
+            tall: None,
+        },
+        "a \"b\"",
+        1.5,
+        [Some(())],
+    ));
+    assert_eq!(
+        value.display().to_string(),
+        r#"[{"Box": {"wide": 3, "tall": null}}, "a \"b\"", 1.5, [some(null)]]"#
+    );
+    assert_eq!(Value::Bytes(vec![0, 255]).display().to_string(), "0x00ff");
+}
