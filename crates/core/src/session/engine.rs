@@ -102,6 +102,12 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the dictionary was read or written, at any time in this request.
+    #[must_use]
+    pub fn was_accessed(&self) -> bool {
+        self.lock().accessed
+    }
+
     /// Refuses all changes from now on: the response has left.
     pub fn close(&self) {
         self.lock().phase = Phase::Closed;

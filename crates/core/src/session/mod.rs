@@ -195,6 +195,13 @@ impl Session {
         state.stored.is_some() && !state.pending.flushed
     }
 
+    /// The stored record as of the last load or save, its data as bytes: what a
+    /// page about the session shows. Does not count as reading the session.
+    #[must_use]
+    pub fn stored_record(&self) -> Option<Record> {
+        self.lock().stored.clone()
+    }
+
     /// Who is logged in.
     #[must_use]
     pub fn subject(&self) -> Option<Subject> {
@@ -467,7 +474,8 @@ impl Session {
     ///
     /// # Errors
     /// What the store says; see
-    /// [`SessionStore::update`](crate::SessionStore::update). Changes that were
+    /// [`SessionStore::update`](crate::SessionStore::update);
+    /// [`ErrorKind::Gone`] where the session was ended elsewhere. Changes that were
     /// certainly not written wait for the next save; after an
     /// [`ErrorKind::Unavailable`] every later save fails too, since nobody
     /// knows what was written. [`ErrorKind::Closed`] on a session without an

@@ -1,0 +1,111 @@
+//! The extractor, and what a handler returns where it fails.
+
+use std::fmt;
+use std::ops::Deref;
+
+use axum_core::extract::FromRequestParts;
+use axum_core::response::{IntoResponse, Response};
+use cloakroom_core::{Error, ErrorKind};
+use cloakroom_web::{Closing, Exchange};
+use http::header::COOKIE;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+
+/// The request's session, as a handler's argument.
+///
+/// Asking for it loads it. Everything else is on
+/// [`cloakroom_core::Session`], to which it dereferences.
+///
+/// # Errors
+/// The request is answered with a [`SessionError`], and the client keeps its
+/// cookie, where the store does not answer or there is no
+/// [`SessionLayer`](crate::SessionLayer) around the route.
+#[derive(Clone, Debug)]
+pub struct Session(cloakroom_core::Session);
+
+impl Deref for Session {
+    type Target = cloakroom_core::Session;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl From<cloakroom_core::Session> for Session {
+    /// For tests of handlers, with
+    /// [`Session::detached`](cloakroom_core::Session::detached).
+    fn from(session: cloakroom_core::Session) -> Self {
+        Self(session)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Session {
+    type Rejection = SessionError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, SessionError> {
+        let Some(exchange) = parts.extensions.get::<Exchange>().cloned() else {
+            return Err(SessionError(Error::new(
+                ErrorKind::Misconfigured,
+                "no SessionLayer around this route: add .layer(SessionLayer::new(engine))",
+            )));
+        };
+        let cookies = parts.headers.get_all(COOKIE).into_iter();
+        let session = exchange.open(cookies.map(HeaderValue::as_bytes)).await?;
+        Ok(Self(session))
+    }
+}
+
+/// A session error as a response: an opaque 500, or 409 for
+/// [`ErrorKind::Overwritten`]. What it was goes to the log.
+///
+/// Handlers return it so that `?` works on everything a session does.
+#[derive(Clone)]
+pub struct SessionError(Error);
+
+impl SessionError {
+    /// The error behind it.
+    #[must_use]
+    pub fn into_inner(self) -> Error {
+        self.0
+    }
+}
+
+impl From<Error> for SessionError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SessionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl IntoResponse for SessionError {
+    fn into_response(self) -> Response {
+        tracing::error!(error = %self.0, "request failed on its session");
+        failure(&self.0)
+    }
+}
+
+/// The response to a request whose session could not be loaded or saved. It
+/// says nothing of why.
+pub(crate) fn failure(error: &Error) -> Response {
+    let status = StatusCode::from_u16(Closing::status_of(error))
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let text = status.canonical_reason().unwrap_or("Error");
+    (status, text).into_response()
+}

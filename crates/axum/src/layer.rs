@@ -1,0 +1,164 @@
+//! The layer: an exchange for each request, closed before the headers leave.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum_core::response::{IntoResponse, Response};
+use cloakroom_core::BoxFuture;
+use cloakroom_web::{Closing, Engine, Exchange};
+use http::header::{CACHE_CONTROL, HeaderName, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue, Request};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::extract::failure;
+
+/// Gives the routes inside it their sessions.
+///
+/// Layers outside it see the finished response; a layer inside it that answers
+/// in a handler's place is treated as a handler.
+#[derive(Clone, Debug)]
+pub struct SessionLayer {
+    engine: Engine,
+}
+
+impl SessionLayer {
+    /// A layer of this engine's sessions.
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+impl<S> Layer<S> for SessionLayer {
+    type Service = SessionService<S>;
+
+    fn layer(&self, inner: S) -> SessionService<S> {
+        SessionService {
+            inner,
+            engine: self.engine.clone(),
+        }
+    }
+}
+
+/// What [`SessionLayer`] makes of a service.
+#[derive(Clone, Debug)]
+pub struct SessionService<S> {
+    inner: S,
+    engine: Engine,
+}
+
+impl<S, B> Service<Request<B>> for SessionService<S>
+where
+    S: Service<Request<B>, Error = Infallible>,
+    S::Response: IntoResponse,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = SessionFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let exchange = self.engine.exchange();
+        request.extensions_mut().insert(exchange.clone());
+        SessionFuture {
+            state: State::Handling {
+                future: self.inner.call(request),
+                exchange: Some(exchange),
+            },
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`SessionService`]. A request that has not opened its
+    /// session passes through it without an allocation.
+    pub struct SessionFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Handling { #[pin] future: F, exchange: Option<Exchange> },
+        Closing { future: BoxFuture<'static, Response> },
+    }
+}
+
+impl<F> fmt::Debug for SessionFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F, R> Future for SessionFuture<F>
+where
+    F: Future<Output = Result<R, Infallible>>,
+    R: IntoResponse,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProjection::Handling { future, exchange } => {
+                    let Ok(response) = ready!(future.poll(cx));
+                    let response = response.into_response();
+                    match exchange.take().filter(Exchange::is_opened) {
+                        None => return Poll::Ready(Ok(response)),
+                        Some(exchange) => state.set(State::Closing {
+                            future: Box::pin(close(exchange, response)),
+                        }),
+                    }
+                }
+                StateProjection::Closing { future } => return future.as_mut().poll(cx).map(Ok),
+            }
+        }
+    }
+}
+
+async fn close(exchange: Exchange, response: Response) -> Response {
+    let closing = exchange.close(response.status().as_u16()).await;
+    let mut response = match &closing.failure {
+        Some(error) => failure(error),
+        None => response,
+    };
+    apply(&closing, response.headers_mut());
+    response.extensions_mut().insert(closing.cost);
+    response
+}
+
+fn apply(closing: &Closing, headers: &mut HeaderMap) {
+    let texts = |headers: &HeaderMap, name: HeaderName| -> Vec<String> {
+        let values = headers.get_all(name);
+        let texts = values.iter().filter_map(|value| value.to_str().ok());
+        texts.map(str::to_owned).collect()
+    };
+    let vary = texts(headers, VARY);
+    if let Some(merged) = closing.vary(vary.iter().map(String::as_str))
+        && let Ok(value) = HeaderValue::from_str(&merged)
+    {
+        headers.insert(VARY, value);
+    }
+    let control = texts(headers, CACHE_CONTROL);
+    if let Some(value) = closing.cache_control(control.iter().map(String::as_str)) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
+    }
+    if let Some(cookie) = &closing.set_cookie
+        && let Ok(mut value) = HeaderValue::from_str(cookie)
+    {
+        // HTTP/2 and /3 then keep the token out of their compression tables.
+        value.set_sensitive(true);
+        headers.append(SET_COOKIE, value);
+    }
+}

@@ -1,0 +1,31 @@
+//! Cloakroom sessions for axum: [`SessionLayer`] and the [`Session`] extractor.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use cloakroom_axum::{Engine, Session, SessionError, SessionLayer};
+//!
+//! async fn count(session: Session) -> Result<String, SessionError> {
+//!     session.update("visits", |visits: &mut u64| *visits += 1)?;
+//!     Ok(format!("visit {}", session.get::<u64>("visits")?.unwrap_or(1)))
+//! }
+//!
+//! fn app(store: impl cloakroom_core::SessionStore) -> Router {
+//!     Router::new()
+//!         .route("/", get(count))
+//!         .layer(SessionLayer::new(Engine::new(store)))
+//! }
+//! ```
+//!
+//! The session is loaded when a handler that asks for it is called, and written
+//! before the response headers leave. A request whose handlers do not ask for
+//! it costs no I/O and gets no header. All policy lives in [`cloakroom_web`];
+//! this crate only carries headers to and fro.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod extract;
+mod layer;
+
+pub use cloakroom_web::{Cost, Engine};
+pub use extract::{Session, SessionError};
+pub use layer::{SessionFuture, SessionLayer, SessionService};

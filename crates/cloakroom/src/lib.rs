@@ -1,0 +1,66 @@
+//! Cloakroom: a session storage engine for Rust web services.
+//!
+//! You hand in your coat and get a ticket. The cookie is the ticket; a store
+//! keeps the coat. No operation is lost when requests overlap, a session that
+//! was logged out stays dead, and what lies in the database opens nothing.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "axum", feature = "sled"))]
+//! # mod example {
+//! use axum::{Router, routing::get};
+//! use cloakroom::axum::{Session, SessionError, SessionLayer};
+//! use cloakroom::{CookiePolicy, Engine};
+//!
+//! async fn count(session: Session) -> Result<String, SessionError> {
+//!     session.update("visits", |visits: &mut u64| *visits += 1)?;
+//!     let visits: u64 = session.get("visits")?.unwrap_or(0);
+//!     Ok(format!("You have been here {visits} times."))
+//! }
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = cloakroom::open("sled:./sessions").await?;
+//! let engine = Engine::builder(store)
+//!     .cookie(CookiePolicy::loopback_http()) // on https, leave this out
+//!     .build()?;
+//! let app: Router = Router::new()
+//!     .route("/", get(count))
+//!     .layer(SessionLayer::new(engine));
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, app).await?;
+//! # Ok(()) }
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `memory` (default) | [`MemoryStore`], `memory:` |
+//! | `sled` | [`SledStore`], `sled:PATH` |
+//! | `axum` | [`axum`]: a layer and an extractor |
+//! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
+//!
+//! A feature adds names and dependencies of its own; it changes nothing else.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod open;
+#[cfg(feature = "sweeper")]
+mod sweeper;
+
+pub use cloakroom_core::*;
+pub use cloakroom_web::*;
+pub use open::open;
+
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use cloakroom_axum as axum;
+#[cfg(feature = "memory")]
+#[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
+pub use cloakroom_memory::MemoryStore;
+#[cfg(feature = "sled")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
+pub use cloakroom_sled::SledStore;
+#[cfg(feature = "sweeper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sweeper")))]
+pub use sweeper::{SweepReport, Sweeper};

@@ -1,0 +1,126 @@
+//! The sweep in the background.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cloakroom_core::{AnyStore, Clock, Error, SystemClock, TokenStore as _};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// How many records one step removes, so that others get their turn.
+const STEP: usize = 1_000;
+
+/// The longest pause after errors.
+const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Removes expired sessions in the background, until dropped.
+///
+/// An error is logged and does not end it: it tries again, after a pause that
+/// doubles with each error up to an hour.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use std::time::Duration;
+///
+/// let store = cloakroom::open("memory:").await?;
+/// let _sweeper = cloakroom::Sweeper::spawn(store, Duration::from_secs(600));
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Sweeper {
+    task: JoinHandle<()>,
+    report: Arc<Mutex<SweepReport>>,
+}
+
+/// What a [`Sweeper`] has done since it began.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SweepReport {
+    /// Whole passes over what was due.
+    pub passes: u64,
+    /// Records and rotation marks removed.
+    pub removed: u64,
+    /// Passes that ended in an error.
+    pub errors: u64,
+    /// The last of these errors.
+    pub last_error: Option<Error>,
+}
+
+impl Sweeper {
+    /// Sweeps the store now and from then on in this rhythm. A store that
+    /// cannot sweep is left alone.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time enabled.
+    #[must_use = "the sweep ends when the sweeper is dropped"]
+    pub fn spawn(store: AnyStore, every: Duration) -> Self {
+        Self::spawn_with(store, every, Arc::new(SystemClock))
+    }
+
+    /// As [`spawn`](Self::spawn), by another clock.
+    ///
+    /// # Panics
+    /// As [`spawn`](Self::spawn).
+    #[must_use = "the sweep ends when the sweeper is dropped"]
+    pub fn spawn_with(store: AnyStore, every: Duration, clock: Arc<dyn Clock>) -> Self {
+        let report = Arc::new(Mutex::new(SweepReport::default()));
+        let told = report.clone();
+        let task = tokio::spawn(async move {
+            let mut errors = 0_u32;
+            while store.token_capabilities().sweep.is_some() {
+                match pass(&store, &*clock, &told).await {
+                    Ok(()) => errors = 0,
+                    Err(error) => {
+                        errors = errors.saturating_add(1);
+                        tracing::error!(error = %error, errors, "sweep failed; it will go on");
+                        note(&told, |report| {
+                            report.errors += 1;
+                            report.last_error = Some(error);
+                        });
+                    }
+                }
+                let factor = 1_u32.checked_shl(errors).unwrap_or(u32::MAX);
+                let longest = PAUSE_MAX.max(every);
+                sleep(every.saturating_mul(factor).min(longest)).await;
+            }
+        });
+        Self { task, report }
+    }
+
+    /// What it has done.
+    #[must_use]
+    pub fn report(&self) -> SweepReport {
+        self.report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+fn note(report: &Mutex<SweepReport>, change: impl FnOnce(&mut SweepReport)) {
+    change(&mut report.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+async fn pass(
+    store: &AnyStore,
+    clock: &dyn Clock,
+    report: &Mutex<SweepReport>,
+) -> Result<(), Error> {
+    let now = clock.now();
+    while let Some(sweep) = store.token_capabilities().sweep {
+        let swept = sweep.sweep(now, STEP).await?;
+        note(report, |report| report.removed += swept.removed as u64);
+        if !swept.more {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    note(report, |report| report.passes += 1);
+    Ok(())
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

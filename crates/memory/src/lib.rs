@@ -1,0 +1,320 @@
+//! Cloakroom sessions in memory.
+//!
+//! [`MemoryStore`] is bounded by bytes. Where it is full, the session that has
+//! gone unused longest makes room for the new one; a login is never refused in
+//! favour of an idle visitor. Sessions end with the process.
+//!
+//! ```
+//! use cloakroom_core::{Expiry, KeyDigest, SessionStore};
+//! use cloakroom_memory::MemoryStore;
+//!
+//! # async fn example() -> Result<(), cloakroom_core::Error> {
+//! let store = MemoryStore::builder().capacity_bytes(64 * 1024 * 1024).build();
+//! # let now = cloakroom_core::Timestamp::MAX;
+//! let digest = KeyDigest::from_bytes([0; 32]);
+//! store.create(&digest, &Expiry::default().begin(now)).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cloakroom_core::{
+    BoxFuture, Capabilities, Clock, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore,
+    Slot, Sweep, Swept, SystemClock, Timestamp,
+};
+use moka::Expiry as MokaExpiry;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+/// Bytes a [`MemoryStore`] holds by default: 64 MiB, some 80,000 sessions of
+/// 400 bytes.
+pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// What an entry costs beside its data: moka's own bookkeeping (364 bytes as
+/// measured), the digest and the record's header.
+const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES + size_of::<Slot>();
+
+/// Writers of one digest take turns on one of these locks; readers take none.
+const STRIPES: usize = 64;
+
+const NAME: &str = "memory";
+
+/// A store in this process's memory. Cheap to clone; all clones are the one
+/// store.
+///
+/// It is not durable, and not shared with other processes. An expired record
+/// is forgotten by itself, by the store's clock, soon after its deadline.
+#[derive(Clone)]
+pub struct MemoryStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    slots: Cache<KeyDigest, Arc<Slot>>,
+    stripes: [Mutex<()>; STRIPES],
+}
+
+impl Default for MemoryStore {
+    /// 64 MiB, on the system's clock.
+    fn default() -> Self {
+        Self::builder().build()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("sessions", &self.inner.slots.entry_count())
+            .field("bytes", &self.inner.slots.weighted_size())
+            .finish()
+    }
+}
+
+impl MemoryStore {
+    /// A store of a size of one's own.
+    #[must_use]
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder {
+            capacity_bytes: CAPACITY_BYTES_DEFAULT,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Bytes in use, bookkeeping included, as of the last housekeeping.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.inner.slots.run_pending_tasks();
+        self.inner.slots.weighted_size()
+    }
+}
+
+/// Builds a [`MemoryStore`].
+#[derive(Clone, Debug)]
+pub struct MemoryStoreBuilder {
+    capacity_bytes: u64,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryStoreBuilder {
+    /// Bytes it may hold, bookkeeping included. Default
+    /// [`CAPACITY_BYTES_DEFAULT`].
+    #[must_use]
+    pub fn capacity_bytes(mut self, bytes: u64) -> Self {
+        self.capacity_bytes = bytes;
+        self
+    }
+
+    /// The clock that expired records are forgotten by; for tests that move
+    /// the time by hand. Whether a session is expired is the engine's to say.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn build(self) -> MemoryStore {
+        let slots = Cache::builder()
+            .name("cloakroom-memory")
+            .max_capacity(self.capacity_bytes)
+            .weigher(|_: &KeyDigest, slot: &Arc<Slot>| weight(slot))
+            // The default policy weighs frequency of use: a full cache then
+            // drops every new session in favour of old ones.
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(Deadlines { clock: self.clock })
+            .build();
+        MemoryStore {
+            inner: Arc::new(Inner {
+                slots,
+                stripes: [const { Mutex::new(()) }; STRIPES],
+            }),
+        }
+    }
+}
+
+fn weight(slot: &Slot) -> u32 {
+    let data = match slot {
+        Slot::Record(record) => {
+            let text = |text: Option<&str>| text.map_or(0, str::len);
+            record.data.as_bytes().len()
+                + text(record.subject.as_ref().map(|subject| subject.as_str()))
+                + text(record.label.as_ref().map(|label| label.as_str()))
+        }
+        Slot::Rotated { .. } => 0,
+    };
+    u32::try_from(data.saturating_add(ENTRY_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// Native expiry, as garbage collection.
+struct Deadlines {
+    clock: Arc<dyn Clock>,
+}
+
+impl Deadlines {
+    fn left(&self, slot: &Slot) -> Option<Duration> {
+        // moka cannot count centuries; no session needs them.
+        const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        Some(
+            slot.expires_at()
+                .saturating_since(self.clock.now())
+                .min(LONGEST),
+        )
+    }
+}
+
+impl MokaExpiry<KeyDigest, Arc<Slot>> for Deadlines {
+    fn expire_after_create(&self, _: &KeyDigest, slot: &Arc<Slot>, _: Instant) -> Option<Duration> {
+        self.left(slot)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &KeyDigest,
+        slot: &Arc<Slot>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.left(slot)
+    }
+}
+
+impl Inner {
+    fn stripe_of(digest: &KeyDigest) -> usize {
+        // A digest is uniform: any of its bytes will do.
+        usize::from(digest.as_bytes()[0]) % STRIPES
+    }
+
+    /// Keeps other writers of this digest out.
+    fn lock(&self, digest: &KeyDigest) -> MutexGuard<'_, ()> {
+        self.lock_stripe(Self::stripe_of(digest))
+    }
+
+    fn lock_stripe(&self, stripe: usize) -> MutexGuard<'_, ()> {
+        // The lock guards no data of its own that a panic could leave half-way.
+        self.stripes[stripe]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record a write is based on.
+    fn current(&self, digest: &KeyDigest) -> Result<Record, Error> {
+        match self.slots.get(digest).as_deref() {
+            Some(Slot::Record(record)) => Ok(record.clone()),
+            _ => Err(Error::from(ErrorKind::Gone).in_store(NAME)),
+        }
+    }
+
+    fn vacant(&self, digest: &KeyDigest) -> Result<(), Error> {
+        match self.slots.contains_key(digest) {
+            true => Err(Error::from(ErrorKind::Exists).in_store(NAME)),
+            false => Ok(()),
+        }
+    }
+
+    fn put(&self, digest: &KeyDigest, record: &Record, revision: Revision) {
+        let slot = Slot::Record(record.at_revision(revision));
+        self.slots.insert(*digest, Arc::new(slot));
+    }
+}
+
+impl SessionStore for MemoryStore {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        Ok(self.inner.slots.get(digest).map(|slot| (*slot).clone()))
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        let _turn = self.inner.lock(digest);
+        self.inner.vacant(digest)?;
+        self.inner.put(digest, record, Revision::FIRST);
+        Ok(Revision::FIRST)
+    }
+
+    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        let _turn = self.inner.lock(digest);
+        let stored = self.inner.current(digest)?.revision;
+        let next = record
+            .follow(stored)
+            .map_err(|error| error.in_store(NAME))?;
+        self.inner.put(digest, record, next);
+        Ok(next)
+    }
+
+    async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
+        let _turn = self.inner.lock(digest);
+        let mut record = self.inner.current(digest)?;
+        if record.expires_at < expires_at {
+            record.expires_at = expires_at;
+            let revision = record.revision;
+            self.inner.put(digest, &record, revision);
+        }
+        Ok(())
+    }
+
+    async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        // Two rotations may cross: the locks are always taken in one order.
+        let mut stripes = [Inner::stripe_of(old), Inner::stripe_of(new)];
+        stripes.sort_unstable();
+        let _first = self.inner.lock_stripe(stripes[0]);
+        let _second = (stripes[0] != stripes[1]).then(|| self.inner.lock_stripe(stripes[1]));
+        let stored = self.inner.current(old)?.revision;
+        let next = record
+            .follow(stored)
+            .map_err(|error| error.in_store(NAME))?;
+        self.inner.vacant(new)?;
+        self.inner.put(new, record, next);
+        let mark = Slot::Rotated { until: mark_until };
+        self.inner.slots.insert(*old, Arc::new(mark));
+        Ok(next)
+    }
+
+    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        let _turn = self.inner.lock(digest);
+        self.inner.slots.invalidate(digest);
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities::NONE.with_sweep(self)
+    }
+}
+
+impl Sweep for MemoryStore {
+    /// Walks over all sessions; the store forgets expired ones by itself, so
+    /// nothing depends on this being called.
+    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
+        Box::pin(async move {
+            let slots = &self.inner.slots;
+            let is_due = |slot: &Slot| slot.expires_at() <= now;
+            let due: Vec<KeyDigest> = slots
+                .iter()
+                .filter(|(_, slot)| is_due(slot))
+                .take(max.saturating_add(1))
+                .map(|(digest, _)| *digest)
+                .collect();
+            let mut swept = Swept {
+                removed: 0,
+                more: due.len() > max,
+            };
+            for digest in due.iter().take(max) {
+                let _turn = self.inner.lock(digest);
+                if slots.get(digest).is_some_and(|slot| is_due(&slot)) {
+                    slots.invalidate(digest);
+                    swept.removed += 1;
+                }
+            }
+            Ok(swept)
+        })
+    }
+}

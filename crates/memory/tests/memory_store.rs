@@ -1,0 +1,110 @@
+//! The contract, and what is this store's own: bounds, eviction, expiry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_core::{AnyStore, Clock as _, Data, KeyDigest, SessionStore as _, Slot};
+use cloakroom_memory::MemoryStore;
+use cloakroom_testkit::{ManualClock, Profile, conformance, key, sample};
+
+#[tokio::test]
+async fn conforms() {
+    conformance(&MemoryStore::default(), &Profile::SERVER_SIDE).await;
+}
+
+#[tokio::test]
+async fn conforms_erased() {
+    let store = AnyStore::new(MemoryStore::default());
+    conformance(&store, &Profile::SERVER_SIDE).await;
+}
+
+async fn fill(store: &MemoryStore, sessions: usize) -> Vec<KeyDigest> {
+    let mut digests = Vec::new();
+    for _ in 0..sessions {
+        let digest = key().digest();
+        store.create(&digest, &sample("a visitor")).await.unwrap();
+        digests.push(digest);
+    }
+    digests
+}
+
+#[tokio::test]
+async fn a_new_login_outlives_an_idle_old_session_in_a_full_store() {
+    let store = MemoryStore::builder().capacity_bytes(500_000).build();
+    let mut idle = fill(&store, 2_000).await;
+    let _housekeeping = store.bytes();
+    // Warm: the old sessions have been used, as frequency-based eviction likes.
+    for digest in &idle {
+        for _ in 0..4 {
+            store.load(digest).await.unwrap();
+        }
+    }
+    let logins = fill(&store, 200).await;
+    assert!(store.bytes() <= 500_000);
+    for login in &logins {
+        assert!(store.load(login).await.unwrap().is_some());
+    }
+    let before = idle.len();
+    for digest in std::mem::take(&mut idle) {
+        if store.load(&digest).await.unwrap().is_some() {
+            idle.push(digest);
+        }
+    }
+    assert!(idle.len() < before, "something had to make room");
+}
+
+#[tokio::test]
+async fn its_bytes_bound_what_it_holds_whatever_the_size_of_a_session() {
+    let store = MemoryStore::builder().capacity_bytes(1_000_000).build();
+    for _ in 0..100 {
+        let mut record = sample("");
+        record.data = Data::from_bytes(vec![7; 60_000]);
+        store.create(&key().digest(), &record).await.unwrap();
+    }
+    assert!(store.bytes() <= 1_000_000);
+    assert!(store.bytes() >= 900_000);
+}
+
+#[tokio::test]
+async fn an_expired_session_is_forgotten_by_its_own_clock_alone() {
+    let clock = Arc::new(ManualClock::default());
+    let store = MemoryStore::builder().clock(clock.clone()).build();
+    let digest = key().digest();
+    let mut record = sample("old");
+    record.expires_at = clock.now().saturating_add(Duration::from_secs(3_600));
+    store.create(&digest, &record).await.unwrap();
+    assert!(matches!(
+        store.load(&digest).await.unwrap(),
+        Some(Slot::Record(_))
+    ));
+    // moka counts by its own clock, from the time left when it was stored.
+    record.revision = cloakroom_core::Revision::FIRST;
+    record.expires_at = clock.now().saturating_add(Duration::from_millis(20));
+    store.update(&digest, &record).await.unwrap();
+    std::thread::sleep(Duration::from_millis(40));
+    assert!(store.load(&digest).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crossing_rotations_do_not_deadlock() {
+    let store = MemoryStore::default();
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let (old, new) = (key().digest(), key().digest());
+                let record = sample("moving");
+                let revision = store.create(&old, &record).await.unwrap();
+                let record = record.at_revision(revision);
+                store
+                    .rotate(&old, &new, &record, record.expires_at)
+                    .await
+                    .unwrap();
+                assert!(store.load(&new).await.unwrap().is_some());
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}

@@ -1,0 +1,237 @@
+//! Cloakroom sessions in an embedded sled database: durable on one machine,
+//! with nothing to install.
+//!
+//! ```
+//! use cloakroom_core::{Clock, Expiry, KeyDigest, SessionStore, SystemClock};
+//! use cloakroom_sled::SledStore;
+//!
+//! # async fn example(folder: &std::path::Path) -> Result<(), cloakroom_core::Error> {
+//! let store = SledStore::open(folder.join("sessions"))?;
+//! let digest = KeyDigest::from_bytes([0; 32]);
+//! store.create(&digest, &Expiry::default().begin(SystemClock.now())).await?;
+//! // From here on the session survives a crash of this machine.
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! `create`, `update`, `rotate` and `delete` are on the disk before they return:
+//! written, flushed, and synced by `fdatasync`, since sled's own flush stops
+//! short of that on Linux. Writers that wait at the same time share one sync.
+//! A `touch` may lag behind by a second. `rotate` is one transaction.
+//!
+//! One process at a time: a second one gets
+//! [`ErrorKind::Locked`](cloakroom_core::ErrorKind::Locked).
+//!
+//! # How it is kept
+//!
+//! Two trees. `records` holds, under the 32 bytes of a digest, 8 bytes that say
+//! where the record stands in the index, big-endian, and the
+//! [frame](cloakroom_core::Slot). `expiry` is that index: 8 bytes of a deadline
+//! and the digest, so that a sweep reads what is due and nothing else. A record
+//! has exactly one entry there, at its deadline or before it: moving a deadline
+//! on leaves the index alone, and the sweep that comes to the old entry moves
+//! it. Keys never reach the disk.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod sweep;
+mod sync;
+mod trees;
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cloakroom_core::{
+    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
+    Sweep, Swept, Timestamp,
+};
+
+use crate::sync::Syncer;
+use crate::trees::Trees;
+
+const NAME: &str = "sled";
+
+/// Bytes of sled's page cache by default: 64 MiB.
+pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// A store in a folder of its own. Cheap to clone; the database is closed when
+/// the last clone is dropped.
+#[derive(Clone)]
+pub struct SledStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    trees: Trees,
+    syncer: Syncer,
+    path: PathBuf,
+}
+
+impl fmt::Debug for SledStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledStore")
+            .field("path", &self.inner.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SledStore {
+    /// Opens the database in a folder, and makes both where there are none. On
+    /// Unix a new folder is for its owner alone.
+    ///
+    /// This blocks on the disk: call it at start, or off the runtime's threads.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] where another process (or another store of this
+    /// one) holds it, [`ErrorKind::Unavailable`] where the folder cannot be
+    /// used or the database is damaged; both name the folder.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, CACHE_BYTES_DEFAULT)
+    }
+
+    /// As [`open`](Self::open), with a page cache of this many bytes.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, cache_bytes: u64) -> Result<Self, Error> {
+        let path = path.as_ref().to_path_buf();
+        make_folder(&path).map_err(|source| {
+            let message = format!("cannot make the folder {}: {source}", path.display());
+            unavailable(message).with_source(source)
+        })?;
+        let config = sled::Config::new()
+            .path(&path)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(Some(1_000));
+        // sled panics on some damage where an error would do.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let db = config.open()?;
+            let trees = Trees::open(&db)?;
+            Ok((db, trees))
+        }));
+        let (db, trees) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(source)) => return Err(not_opened(&path, source)),
+            Err(_) => {
+                let message = format!("the database in {} is damaged", path.display());
+                return Err(unavailable(message));
+            }
+        };
+        let file = OpenOptions::new().write(true).open(path.join("db"));
+        let syncer = file
+            .and_then(|file| Syncer::start(db, file))
+            .map_err(|source| {
+                let message = format!("cannot sync {}: {source}", path.display());
+                unavailable(message).with_source(source)
+            })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                trees,
+                syncer,
+                path,
+            }),
+        })
+    }
+
+    /// Runs a bounded piece of work on the trees, inline: a read of a cached
+    /// page takes a microsecond, a hop to another thread thirty.
+    fn run<T>(&self, work: impl FnOnce(&Trees) -> Result<T, Error>) -> Result<T, Error> {
+        catch_unwind(AssertUnwindSafe(|| work(&self.inner.trees)))
+            .unwrap_or_else(|_| Err(unavailable("the database failed on damaged pages")))
+            .map_err(|error| error.in_store(NAME))
+    }
+
+    async fn durable<T>(&self, work: impl FnOnce(&Trees) -> Result<T, Error>) -> Result<T, Error> {
+        let done = self.run(work)?;
+        self.inner.syncer.sync().await?;
+        Ok(done)
+    }
+}
+
+#[cfg(unix)]
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+#[cfg(not(unix))]
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Unavailable, message).in_store(NAME)
+}
+
+fn not_opened(path: &Path, source: sled::Error) -> Error {
+    let text = source.to_string();
+    // sled has no kind for this; a test holds the text.
+    if text.contains("could not acquire lock") {
+        return Error::new(
+            ErrorKind::Locked,
+            format!(
+                "another process has {} open; stop it, or give this one a folder of its own",
+                path.display()
+            ),
+        )
+        .in_store(NAME)
+        .with_source(source);
+    }
+    unavailable(format!("cannot open the database in {}", path.display())).with_source(source)
+}
+
+/// What sled says of its own failures: none of them is about one record.
+pub(crate) fn failed(source: sled::Error) -> Error {
+    unavailable("the database failed").with_source(source)
+}
+
+impl SessionStore for SledStore {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        self.run(|trees| trees.load(digest))
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.durable(|trees| trees.create(digest, record)).await
+    }
+
+    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.durable(|trees| trees.update(digest, record)).await
+    }
+
+    async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
+        self.run(|trees| trees.touch(digest, expires_at))
+    }
+
+    async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        self.durable(|trees| trees.rotate(old, new, record, mark_until))
+            .await
+    }
+
+    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        self.durable(|trees| trees.delete(digest)).await
+    }
+
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities::NONE.with_sweep(self)
+    }
+}
+
+impl Sweep for SledStore {
+    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
+        Box::pin(async move { self.durable(|trees| sweep::step(trees, now, max)).await })
+    }
+}

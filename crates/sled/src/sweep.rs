@@ -1,0 +1,89 @@
+//! Removing what is due, in index order.
+
+use cloakroom_core::{Error, ErrorKind, KeyDigest, Swept, Timestamp};
+
+use crate::failed;
+use crate::trees::{Trees, index_key};
+
+/// Entries looked at in one step for each that may be removed: those that
+/// dangle, or whose record has moved on, cost a look too.
+const LOOKS_PER_REMOVAL: usize = 4;
+
+enum Found {
+    /// The record was due, and is removed.
+    Removed,
+    /// The entry was not the record's, or the record has a later deadline.
+    Moved,
+    /// The record is of a newer version: it is not ours to judge.
+    Unknown,
+}
+
+pub(crate) fn step(trees: &Trees, now: Timestamp, max: usize) -> Result<Swept, Error> {
+    let mut swept = Swept::default();
+    let mut looks = max.saturating_mul(LOOKS_PER_REMOVAL);
+    let end = index_key(now, &KeyDigest::from_bytes([0xff; KeyDigest::BYTES]));
+    for entry in trees.expiry.range(..=&end[..]) {
+        if swept.removed == max || looks == 0 {
+            swept.more = true;
+            break;
+        }
+        looks -= 1;
+        let (key, _) = entry.map_err(failed)?;
+        let Some((deadline, digest)) = parse(&key) else {
+            trees.expiry.remove(&key).map_err(failed)?;
+            continue;
+        };
+        match judge(trees, now, deadline, &digest)? {
+            Found::Removed => swept.removed += 1,
+            Found::Moved => {}
+            Found::Unknown => tracing::warn!(
+                session = %digest.short(),
+                "a record of a newer version is due; this build leaves it"
+            ),
+        }
+    }
+    Ok(swept)
+}
+
+fn parse(key: &[u8]) -> Option<(Timestamp, KeyDigest)> {
+    let (deadline, digest) = key.split_first_chunk()?;
+    let deadline = Timestamp::from_millis(u64::from_be_bytes(*deadline));
+    Some((deadline, KeyDigest::from_bytes(digest.try_into().ok()?)))
+}
+
+/// Judges the deadline as it stands, in the same step as the removal.
+fn judge(
+    trees: &Trees,
+    now: Timestamp,
+    deadline: Timestamp,
+    digest: &KeyDigest,
+) -> Result<Found, Error> {
+    trees.transact(|both| {
+        let entry = index_key(deadline, digest);
+        let stored = match both.stored(digest) {
+            Ok(Some(stored)) if stored.indexed_at == deadline => stored,
+            Ok(_) => {
+                both.expiry.remove(&entry[..])?;
+                return Ok(Found::Moved);
+            }
+            // Too short to be a record at all.
+            Err(sled::transaction::ConflictableTransactionError::Abort(_)) => {
+                both.remove(digest, deadline)?;
+                return Ok(Found::Removed);
+            }
+            Err(error) => return Err(error),
+        };
+        match stored.head() {
+            Ok(head) if head.expires_at > now => {
+                both.put(digest, head.expires_at, stored.frame(), Some(&stored))?;
+                Ok(Found::Moved)
+            }
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Found::Unknown),
+            // Due, or damaged beyond telling: the index says that it was due.
+            Ok(_) | Err(_) => {
+                both.remove(digest, deadline)?;
+                Ok(Found::Removed)
+            }
+        }
+    })
+}

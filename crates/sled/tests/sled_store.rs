@@ -1,0 +1,233 @@
+//! The contract, and what is this store's own: durability, locking, damage.
+
+use std::time::Duration;
+
+use cloakroom_core::{AnyStore, ErrorKind, SessionStore as _, Slot, Sweep as _, Swept, Timestamp};
+use cloakroom_sled::SledStore;
+use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening};
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[tokio::test]
+async fn conforms() {
+    let folder = folder();
+    let store = SledStore::open(folder.path()).unwrap();
+    conformance(&store, &Profile::DURABLE).await;
+}
+
+#[tokio::test]
+async fn conforms_erased() {
+    let folder = folder();
+    let store = AnyStore::new(SledStore::open(folder.path()).unwrap());
+    conformance(&store, &Profile::DURABLE).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_reopening() {
+    let folder = folder();
+    survives_reopening(async || SledStore::open(folder.path()).unwrap()).await;
+}
+
+#[test]
+fn a_second_opening_says_that_the_database_is_held() {
+    let folder = folder();
+    let path = folder.path().join("sessions");
+    let store = SledStore::open(&path).unwrap();
+    let error = SledStore::open(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(
+        error.to_string().contains(path.to_str().unwrap()),
+        "{error}"
+    );
+    drop(store);
+    SledStore::open(&path).unwrap();
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_named() {
+    let folder = folder();
+    let file = folder.path().join("a file");
+    std::fs::write(&file, "in the way").unwrap();
+    let error = SledStore::open(&file).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("a file"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_folder_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let path = folder.path().join("sessions");
+    let _store = SledStore::open(&path).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_damaged_database_is_an_error_at_opening_and_never_a_panic() {
+    for (length, fill) in [(4_096, 0xff), (600_000, 0xa5), (100, 0)] {
+        let folder = folder();
+        drop(SledStore::open(folder.path()).unwrap());
+        std::fs::write(folder.path().join("db"), vec![fill; length]).unwrap();
+        match SledStore::open(folder.path()) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+        }
+    }
+}
+
+/// Opens the trees beside the store, to look at them or to damage them.
+fn with_trees<T>(folder: &TempDir, work: impl FnOnce(sled::Tree, sled::Tree) -> T) -> T {
+    let db = sled::open(folder.path()).unwrap();
+    let records = db.open_tree("cloakroom/records/v1").unwrap();
+    let expiry = db.open_tree("cloakroom/expiry/v1").unwrap();
+    work(records, expiry)
+}
+
+fn later(seconds: u64) -> Timestamp {
+    sample("")
+        .created_at
+        .saturating_add(Duration::from_secs(seconds))
+}
+
+#[tokio::test]
+async fn each_record_has_one_index_entry_at_its_deadline_or_before() {
+    let folder = folder();
+    {
+        let store = SledStore::open(folder.path()).unwrap();
+        for step in 0..40_u64 {
+            let (digest, mut record) = (key().digest(), sample("x"));
+            record.revision = store.create(&digest, &record).await.unwrap();
+            if step % 2 == 0 {
+                store.touch(&digest, later(4_000 + step)).await.unwrap();
+            }
+            if step % 3 == 0 {
+                record.expires_at = later(1_000 * step);
+                record.revision = store.update(&digest, &record).await.unwrap();
+            }
+            if step % 5 == 0 {
+                let new = key().digest();
+                store
+                    .rotate(&digest, &new, &record, later(60))
+                    .await
+                    .unwrap();
+            }
+            if step % 7 == 0 {
+                store.delete(&digest).await.unwrap();
+            }
+            if step % 11 == 0 {
+                store.sweep(later(10 * step), 3).await.unwrap();
+            }
+        }
+    }
+    with_trees(&folder, |records, expiry| {
+        assert!(records.len() > 20);
+        assert_eq!(records.len(), expiry.len());
+        for entry in records.iter() {
+            let (digest, stored) = entry.unwrap();
+            let indexed_at: [u8; 8] = stored[..8].try_into().unwrap();
+            let deadline = Slot::decode(&stored[8..]).unwrap().expires_at();
+            assert!(u64::from_be_bytes(indexed_at) <= deadline.as_millis());
+            let entry = [&indexed_at[..], &digest].concat();
+            assert!(expiry.contains_key(entry).unwrap());
+        }
+    });
+}
+
+#[tokio::test]
+async fn no_key_reaches_the_disk() {
+    let folder = folder();
+    let key = key();
+    {
+        let store = SledStore::open(folder.path()).unwrap();
+        store.create(&key.digest(), &sample("x")).await.unwrap();
+    }
+    let mut whole = Vec::new();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            whole.extend(std::fs::read(path).unwrap());
+        }
+    }
+    let contains = |needle: &[u8]| whole.windows(needle.len()).any(|window| window == needle);
+    assert!(
+        contains(key.digest().as_bytes()),
+        "the search finds what is there"
+    );
+    assert!(!contains(key.expose_bytes()));
+    assert!(!contains(key.to_token().expose().as_bytes()));
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
+    let folder = folder();
+    let digests: Vec<_> = (0..4).map(|_| key().digest()).collect();
+    {
+        let store = SledStore::open(folder.path()).unwrap();
+        for digest in &digests {
+            store.create(digest, &sample("x")).await.unwrap();
+        }
+    }
+    with_trees(&folder, |records, _| {
+        let mut flipped = records
+            .get(digests[0].as_bytes())
+            .unwrap()
+            .unwrap()
+            .to_vec();
+        flipped[40] ^= 1;
+        records.insert(digests[0].as_bytes(), flipped).unwrap();
+        records.insert(digests[1].as_bytes(), &[1, 2, 3]).unwrap();
+        records.insert(digests[2].as_bytes(), &[]).unwrap();
+    });
+    let store = SledStore::open(folder.path()).unwrap();
+    for digest in &digests[..3] {
+        let error = store.load(digest).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let error = store.touch(digest, Timestamp::MAX).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+    assert!(store.load(&digests[3]).await.unwrap().is_some());
+    store.delete(&digests[1]).await.unwrap();
+    assert!(store.load(&digests[1]).await.unwrap().is_none());
+    let swept = store.sweep(later(7_200), 10).await.unwrap();
+    assert_eq!(
+        swept,
+        Swept {
+            removed: 3,
+            more: false
+        }
+    );
+    for digest in &digests {
+        assert!(store.load(digest).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_wait_together_share_a_sync_and_all_survive() {
+    let folder = folder();
+    let mut digests = Vec::new();
+    {
+        let store = SledStore::open(folder.path()).unwrap();
+        let tasks: Vec<_> = (0..64)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let digest = key().digest();
+                    store.create(&digest, &sample("x")).await.unwrap();
+                    digest
+                })
+            })
+            .collect();
+        for task in tasks {
+            digests.push(task.await.unwrap());
+        }
+    }
+    let store = SledStore::open(folder.path()).unwrap();
+    for digest in digests {
+        assert!(store.load(&digest).await.unwrap().is_some());
+    }
+}

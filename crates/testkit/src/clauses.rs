@@ -1,0 +1,546 @@
+//! The clauses of the store contract, one function each.
+//!
+//! Each makes the sessions it needs under new random keys, so they can be run
+//! on one store in any order. They speak of tokens, and so ask stores of both
+//! kinds: a [`SessionStore`](cloakroom_core::SessionStore) is a [`TokenStore`]
+//! too.
+//!
+//! # Panics
+//! Every function panics where its clause does not hold.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use cloakroom_core::{
+    Clock as _, Data, Error, ErrorKind, Revision, Slot, SystemClock, Token, TokenStore,
+};
+use futures_util::future::{join, join_all};
+
+use crate::sample::{Sample, after, key, sample, slot, stored};
+
+/// How many writers the concurrent clauses send at once.
+const WRITERS: usize = 16;
+
+fn kind<V: fmt::Debug>(result: Result<V, Error>) -> ErrorKind {
+    result.expect_err("the write must be refused").kind()
+}
+
+/// Text that cannot be a token is refused by its shape, and opens nothing.
+pub async fn what_is_no_token_opens_nothing<T: TokenStore>(store: &T) {
+    let good = key().to_token();
+    for text in [
+        "",
+        "x",
+        "../../etc/passwd",
+        "Robert'); DROP TABLE sessions;--",
+        "\0",
+        "é",
+    ] {
+        assert!(!store.is_well_formed(text), "{text:?}");
+        assert!(slot(store, &Token::new(text)).await.is_none(), "{text:?}");
+    }
+    let longer = format!("{}A", good.expose());
+    assert!(slot(store, &Token::new(longer)).await.is_none());
+}
+
+/// A key that nobody was given opens nothing, and asking for it leaves nothing.
+pub async fn an_unknown_token_opens_nothing<T: TokenStore>(store: &T) {
+    let token = key().to_token();
+    assert!(slot(store, &token).await.is_none());
+    assert!(slot(store, &token).await.is_none());
+}
+
+/// Every field of the header and all data come back as they were given.
+pub async fn what_was_created_is_loaded_whole<T: TokenStore>(store: &T) {
+    let full = Sample::create(store, "all of it").await;
+    full.assert_stands(store).await;
+    assert!(store.is_well_formed(full.token.expose()));
+
+    let now = SystemClock.now();
+    let bare = cloakroom_core::Record::new(now, after(now, 3_600));
+    let written = store.create_token(&key(), &bare).await.expect("created");
+    let token = written.token.expect("a new session comes with its token");
+    let found = stored(store, &token).await.expect("just created");
+    assert_eq!(found, bare.at_revision(written.revision));
+}
+
+/// A store neither reads nor changes the data.
+pub async fn data_is_opaque_bytes<T: TokenStore>(store: &T) {
+    let every_byte: Vec<u8> = (0..=255).collect();
+    for bytes in [&[][..], &[0], &[0xff; 3], &every_byte] {
+        let mut record = sample("");
+        record.data = Data::from_bytes(bytes);
+        let written = store.create_token(&key(), &record).await.expect("created");
+        let token = written.token.expect("a new session comes with its token");
+        let found = stored(store, &token).await.expect("just created");
+        assert_eq!(found.data.as_bytes(), bytes);
+    }
+}
+
+/// A record of the largest size it promises to hold comes back.
+pub async fn the_largest_record_comes_back<T: TokenStore>(store: &T, data_bytes_max: usize) {
+    let bytes: Vec<u8> = (0..data_bytes_max).map(|at| (at * 31) as u8).collect();
+    let mut record = sample("");
+    record.data = Data::from_bytes(bytes);
+    let written = store.create_token(&key(), &record).await.expect("created");
+    let token = written.token.expect("a new session comes with its token");
+    let found = stored(store, &token).await.expect("just created");
+    assert_eq!(found.data, record.data);
+    store.delete_token(&token).await.expect("deleted");
+}
+
+/// `create` refuses a digest where anything stands: a record, an expired one, a
+/// rotation mark.
+pub async fn create_never_overwrites<T: TokenStore>(store: &T) {
+    let (first, second) = (key(), key());
+    let mut record = sample("first");
+    let written = store.create_token(&first, &record).await.expect("created");
+    record.revision = written.revision;
+    let again = store.create_token(&first, &sample("second")).await;
+    assert_eq!(kind(again), ErrorKind::Exists);
+    let token = first.to_token();
+    assert_eq!(stored(store, &token).await.as_ref(), Some(&record));
+
+    let mark_until = after(record.created_at, 3_600);
+    store
+        .rotate_token(&token, &second, &record, mark_until)
+        .await
+        .expect("rotated");
+    let over_mark = store.create_token(&first, &sample("third")).await;
+    assert_eq!(kind(over_mark), ErrorKind::Exists);
+}
+
+/// `create` stores revision 1 whatever it was given; each write adds one.
+pub async fn revisions_count_up_from_the_first<T: TokenStore>(store: &T) {
+    let record = sample("counting").at_revision(Revision::from_u64(41));
+    let written = store.create_token(&key(), &record).await.expect("created");
+    assert_eq!(written.revision, Revision::FIRST);
+    let token = written.token.expect("a new session comes with its token");
+    let mut revision = written.revision;
+    for _ in 0..3 {
+        let record = record.at_revision(revision);
+        let written = store.update_token(&token, &record).await.expect("updated");
+        assert_eq!(written.revision, revision.next());
+        revision = written.revision;
+        let found = stored(store, &token).await.expect("it stands");
+        assert_eq!(found.revision, revision);
+    }
+    let rotated = store
+        .rotate_token(
+            &token,
+            &key(),
+            &record.at_revision(revision),
+            after(record.created_at, 60),
+        )
+        .await
+        .expect("rotated");
+    assert_eq!(rotated.revision, revision.next());
+}
+
+/// An update on the stored revision replaces every field.
+pub async fn an_update_replaces_header_and_data<T: TokenStore>(store: &T) {
+    let mut sample = Sample::create(store, "before").await;
+    let now = sample.record.created_at;
+    let mut bare = cloakroom_core::Record::new(after(now, 1), after(now, 1_800));
+    bare.revision = sample.record.revision;
+    bare.data = Data::from_bytes(&b"after"[..]);
+    let written = store
+        .update_token(&sample.token, &bare)
+        .await
+        .expect("updated");
+    sample.token = written.token.unwrap_or(sample.token);
+    sample.record = bare.at_revision(written.revision);
+    sample.assert_stands(store).await;
+}
+
+/// An update based on anything but the stored revision is refused, and changes
+/// nothing.
+pub async fn an_update_on_a_stale_revision_is_a_conflict<T: TokenStore>(store: &T) {
+    let mut sample = Sample::create(store, "one").await;
+    let stale = sample.saying("stale");
+    sample.record = sample.saying("two");
+    let written = store
+        .update_token(&sample.token, &sample.record)
+        .await
+        .expect("updated");
+    sample.record.revision = written.revision;
+    for revision in [stale.revision, written.revision.next(), Revision::NONE] {
+        let refused = store
+            .update_token(&sample.token, &stale.at_revision(revision))
+            .await;
+        assert_eq!(kind(refused), ErrorKind::Conflict);
+    }
+    sample.assert_stands(store).await;
+}
+
+/// An update of a session that was never there does not make one.
+pub async fn an_update_never_creates<T: TokenStore>(store: &T) {
+    let token = key().to_token();
+    let record = sample("nowhere").at_revision(Revision::FIRST);
+    assert_eq!(
+        kind(store.update_token(&token, &record).await),
+        ErrorKind::Gone
+    );
+    let unnumbered = record.at_revision(Revision::NONE);
+    assert_eq!(
+        kind(store.update_token(&token, &unnumbered).await),
+        ErrorKind::Gone
+    );
+    assert!(slot(store, &token).await.is_none());
+}
+
+/// A touch moves the deadline on and leaves revision, header and data alone.
+pub async fn a_touch_moves_the_deadline_and_nothing_else<T: TokenStore>(store: &T) {
+    let mut sample = Sample::create(store, "touched").await;
+    sample.record.expires_at = after(sample.record.expires_at, 60);
+    let written = store
+        .touch_token(&sample.token, &sample.record)
+        .await
+        .expect("touched");
+    sample.token = written.token.unwrap_or(sample.token);
+    sample.assert_stands(store).await;
+}
+
+/// Of two touches that overtake each other, the later deadline wins.
+pub async fn a_touch_never_moves_the_deadline_back<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "touched").await;
+    let mut earlier = sample.record.clone();
+    earlier.expires_at = after(earlier.created_at, 60);
+    store
+        .touch_token(&sample.token, &earlier)
+        .await
+        .expect("touched");
+    sample.assert_stands(store).await;
+}
+
+/// A write based on what was loaded before a touch still succeeds.
+pub async fn a_touch_does_not_disturb_a_writer<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "loaded").await;
+    let mut touched = sample.record.clone();
+    touched.expires_at = after(touched.expires_at, 60);
+    store
+        .touch_token(&sample.token, &touched)
+        .await
+        .expect("touched");
+    let record = sample.saying("written");
+    store
+        .update_token(&sample.token, &record)
+        .await
+        .expect("the revision is still the one that was loaded");
+}
+
+/// A touch of a session that is not there fails, and leaves nothing.
+pub async fn a_touch_never_resurrects<T: TokenStore>(store: &T) {
+    let token = key().to_token();
+    let touch = store.touch_token(&token, &sample("nowhere")).await;
+    assert_eq!(kind(touch), ErrorKind::Gone);
+    assert!(slot(store, &token).await.is_none());
+}
+
+/// After a rotation the new key opens the session as it was given.
+pub async fn a_rotation_moves_the_whole_session<T: TokenStore>(store: &T) {
+    let mut sample = Sample::create(store, "before").await;
+    let old = sample.token.clone();
+    sample.record = sample.saying("after");
+    let mark_until = after(sample.record.created_at, 3_600);
+    let written = store
+        .rotate_token(&old, &key(), &sample.record, mark_until)
+        .await
+        .expect("rotated");
+    sample.token = written.token.expect("a rotation comes with the new token");
+    sample.record.revision = written.revision;
+    assert!(sample.token != old);
+    sample.assert_stands(store).await;
+}
+
+/// After a rotation the old key opens nothing, and says that it was rotated.
+pub async fn a_rotation_leaves_a_mark<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "moved").await;
+    let until = after(sample.record.created_at, 3_600);
+    store
+        .rotate_token(&sample.token, &key(), &sample.record, until)
+        .await
+        .expect("rotated");
+    assert_eq!(
+        slot(store, &sample.token).await,
+        Some(Slot::Rotated { until })
+    );
+}
+
+/// A rotation based on anything but the stored revision is refused; both keys
+/// are as they were.
+pub async fn a_rotation_on_a_stale_revision_is_a_conflict<T: TokenStore>(store: &T) {
+    let mut sample = Sample::create(store, "one").await;
+    let stale = sample.record.clone();
+    let written = store
+        .update_token(&sample.token, &sample.record)
+        .await
+        .expect("updated");
+    sample.record.revision = written.revision;
+    let new = key();
+    let until = after(stale.created_at, 60);
+    let refused = store.rotate_token(&sample.token, &new, &stale, until).await;
+    assert_eq!(kind(refused), ErrorKind::Conflict);
+    sample.assert_stands(store).await;
+    assert!(slot(store, &new.to_token()).await.is_none());
+}
+
+/// A rotation of a session that is not there fails, and leaves nothing under
+/// the new key.
+pub async fn a_rotation_of_nothing_is_gone<T: TokenStore>(store: &T) {
+    let (old, new) = (key().to_token(), key());
+    let record = sample("nowhere").at_revision(Revision::FIRST);
+    let until = after(record.created_at, 60);
+    let refused = store.rotate_token(&old, &new, &record, until).await;
+    assert_eq!(kind(refused), ErrorKind::Gone);
+    assert!(slot(store, &old).await.is_none());
+    assert!(slot(store, &new.to_token()).await.is_none());
+}
+
+/// A rotation onto a key where something stands is refused; both keys are as
+/// they were.
+pub async fn a_rotation_never_overwrites<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "to move").await;
+    let taken = key();
+    let mut other = Sample {
+        token: taken.to_token(),
+        record: crate::sample("in the way"),
+    };
+    let written = store.create_token(&taken, &other.record).await;
+    other.record.revision = written.expect("created").revision;
+    let until = after(sample.record.created_at, 60);
+    let refused = store
+        .rotate_token(&sample.token, &taken, &sample.record, until)
+        .await;
+    assert_eq!(kind(refused), ErrorKind::Exists);
+    sample.assert_stands(store).await;
+    other.assert_stands(store).await;
+}
+
+/// A rotation mark is nothing to update, touch or rotate, and stays as it is.
+pub async fn a_mark_takes_no_write<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "moved").await;
+    let until = after(sample.record.created_at, 3_600);
+    let written = store
+        .rotate_token(&sample.token, &key(), &sample.record, until)
+        .await
+        .expect("rotated");
+    let old = &sample.token;
+    for revision in [sample.record.revision, written.revision, Revision::NONE] {
+        let record = sample.record.at_revision(revision);
+        assert_eq!(
+            kind(store.update_token(old, &record).await),
+            ErrorKind::Gone
+        );
+        assert_eq!(kind(store.touch_token(old, &record).await), ErrorKind::Gone);
+        let again = store.rotate_token(old, &key(), &record, until).await;
+        assert_eq!(kind(again), ErrorKind::Gone);
+    }
+    assert_eq!(slot(store, old).await, Some(Slot::Rotated { until }));
+}
+
+/// `delete` takes a mark away like anything else.
+pub async fn a_mark_can_be_deleted<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "moved").await;
+    let until = after(sample.record.created_at, 3_600);
+    store
+        .rotate_token(&sample.token, &key(), &sample.record, until)
+        .await
+        .expect("rotated");
+    store.delete_token(&sample.token).await.expect("deleted");
+    assert!(slot(store, &sample.token).await.is_none());
+}
+
+/// Deleting what is not there, or what was never there, is success.
+pub async fn deleting_is_idempotent<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "to delete").await;
+    for _ in 0..2 {
+        store.delete_token(&sample.token).await.expect("deleted");
+    }
+    store
+        .delete_token(&key().to_token())
+        .await
+        .expect("nothing there");
+    store
+        .delete_token(&Token::new("malformed"))
+        .await
+        .expect("nothing there");
+}
+
+/// After a delete nothing stands there, no write brings it back, and the digest
+/// is free.
+pub async fn what_was_deleted_is_gone_for_every_write<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "to delete").await;
+    store.delete_token(&sample.token).await.expect("deleted");
+    let (token, record) = (&sample.token, &sample.record);
+    assert_eq!(
+        kind(store.update_token(token, record).await),
+        ErrorKind::Gone
+    );
+    assert_eq!(
+        kind(store.touch_token(token, record).await),
+        ErrorKind::Gone
+    );
+    let until = after(record.created_at, 60);
+    let rotation = store.rotate_token(token, &key(), record, until).await;
+    assert_eq!(kind(rotation), ErrorKind::Gone);
+    assert!(slot(store, token).await.is_none());
+}
+
+/// Writes to one session leave its neighbours alone.
+pub async fn sessions_do_not_disturb_each_other<T: TokenStore>(store: &T) {
+    let one = Sample::create(store, "one").await;
+    let two = Sample::create(store, "two").await;
+    store.delete_token(&one.token).await.expect("deleted");
+    two.assert_stands(store).await;
+    let three = Sample::create(store, "three").await;
+    store
+        .update_token(&three.token, &three.saying("changed"))
+        .await
+        .expect("updated");
+    two.assert_stands(store).await;
+}
+
+/// An expired record is still the whole record, or it is not there; it is no
+/// error, and never half of one.
+pub async fn an_expired_record_is_returned_or_missing<T: TokenStore>(store: &T) {
+    let mut record = sample("expired");
+    record.expires_at = record.created_at;
+    record.created_at = cloakroom_core::Timestamp::EPOCH;
+    let written = store.create_token(&key(), &record).await.expect("created");
+    let token = written.token.expect("a new session comes with its token");
+    if let Some(found) = stored(store, &token).await {
+        assert_eq!(found, record.at_revision(written.revision));
+    }
+    store.delete_token(&token).await.expect("deleted");
+}
+
+/// Of many `create`s of one key, one stores its record, the others find it.
+pub async fn of_concurrent_creates_one_wins<T: TokenStore>(store: &T) {
+    let key = key();
+    let results = join_all((0..WRITERS).map(|writer| {
+        let (key, record) = (&key, sample(&writer.to_string()));
+        async move { (store.create_token(key, &record).await, record) }
+    }))
+    .await;
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(|(r, _)| r.is_ok());
+    assert_eq!(won.len(), 1);
+    for (result, _) in lost {
+        assert_eq!(kind(result), ErrorKind::Exists);
+    }
+    let found = stored(store, &key.to_token()).await.expect("one won");
+    assert_eq!(found.data, won[0].1.data);
+}
+
+/// Of many `update`s on one revision, one is written, the others conflict.
+pub async fn of_concurrent_updates_one_wins<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "contended").await;
+    let results = join_all((0..WRITERS).map(|writer| {
+        let (token, record) = (&sample.token, sample.saying(&writer.to_string()));
+        async move { (store.update_token(token, &record).await, record) }
+    }))
+    .await;
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(|(r, _)| r.is_ok());
+    assert_eq!(won.len(), 1);
+    for (result, _) in lost {
+        assert_eq!(kind(result), ErrorKind::Conflict);
+    }
+    let found = stored(store, &sample.token).await.expect("one won");
+    assert_eq!(found.data, won[0].1.data);
+}
+
+/// Of many rotations of one session, one moves it; the others leave nothing
+/// under their keys.
+pub async fn of_concurrent_rotations_one_wins<T: TokenStore>(store: &T) {
+    let sample = Sample::create(store, "contended").await;
+    let until = after(sample.record.created_at, 3_600);
+    let results = join_all((0..WRITERS).map(|_| {
+        let (token, record, new) = (&sample.token, &sample.record, key());
+        async move {
+            let result = store.rotate_token(token, &new, record, until).await;
+            (result, new.to_token())
+        }
+    }))
+    .await;
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(|(r, _)| r.is_ok());
+    assert_eq!(won.len(), 1);
+    assert!(stored(store, &won[0].1).await.is_some());
+    for (result, new) in lost {
+        assert!(matches!(
+            kind(result),
+            ErrorKind::Conflict | ErrorKind::Gone
+        ));
+        assert!(slot(store, &new).await.is_none());
+    }
+}
+
+/// Updates, touches and rotations that race a delete are refused or undone by
+/// it, whichever comes first.
+pub async fn a_write_racing_a_delete_never_resurrects<T: TokenStore>(store: &T) {
+    for _ in 0..8 {
+        let sample = Sample::create(store, "to delete").await;
+        let (token, record) = (&sample.token, &sample.record);
+        let writes = join_all((0..WRITERS).map(|writer| async move {
+            match writer % 3 {
+                0 => store.update_token(token, record).await.map(|_| ()),
+                1 => store.touch_token(token, record).await.map(|_| ()),
+                _ if writer == 8 => store.delete_token(token).await,
+                _ => store.touch_token(token, record).await.map(|_| ()),
+            }
+        }));
+        let (results, deleted) = join(writes, store.delete_token(token)).await;
+        deleted.expect("deleted");
+        for result in results {
+            if let Err(error) = result {
+                assert!(matches!(
+                    error.kind(),
+                    ErrorKind::Gone | ErrorKind::Conflict
+                ));
+            }
+        }
+        assert!(slot(store, token).await.is_none());
+    }
+}
+
+/// A future dropped at any await point leaves the session as before the call or
+/// as after it, and the store usable.
+pub async fn a_dropped_future_leaves_the_store_whole<T: TokenStore>(store: &T) {
+    for polls in 0..4 {
+        let mut sample = Sample::create(store, "before").await;
+        let changed = sample.saying("after");
+        poll_then_drop(store.update_token(&sample.token, &changed), polls);
+        let found = stored(store, &sample.token).await.expect("it stands");
+        assert!(found.data == sample.record.data || found.data == changed.data);
+        sample.record = found;
+
+        let new = key();
+        let until = after(sample.record.created_at, 3_600);
+        let rotation = store.rotate_token(&sample.token, &new, &sample.record, until);
+        poll_then_drop(rotation, polls);
+        let under_old = stored(store, &sample.token).await;
+        let under_new = stored(store, &new.to_token()).await;
+        let found = under_new.or(under_old).expect("one of the keys opens");
+        assert_eq!(found.data, sample.record.data);
+
+        let new = key();
+        poll_then_drop(store.create_token(&new, &sample.record), polls);
+        if let Some(found) = stored(store, &new.to_token()).await {
+            assert_eq!(found.data, sample.record.data);
+        }
+        poll_then_drop(store.delete_token(&new.to_token()), polls);
+        store.delete_token(&new.to_token()).await.expect("deleted");
+        assert!(slot(store, &new.to_token()).await.is_none());
+    }
+}
+
+fn poll_then_drop(future: impl Future, polls: usize) {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..polls {
+        if future.as_mut().poll(&mut context).is_ready() {
+            break;
+        }
+    }
+}

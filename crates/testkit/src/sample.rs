@@ -1,0 +1,99 @@
+//! Keys and records to test with.
+
+use std::time::Duration;
+
+use cloakroom_core::{
+    Clock as _, Data, Label, OsEntropy, Record, SessionKey, Slot, Subject, SystemClock, Timestamp,
+    Token, TokenStore,
+};
+
+/// A new random key.
+///
+/// # Panics
+/// Where the operating system gives no randomness.
+#[must_use]
+pub fn key() -> SessionKey {
+    SessionKey::generate(&OsEntropy).expect("tests run where there is randomness")
+}
+
+/// A record that began now, lives for an hour and says `text`; each field of
+/// its header is set.
+///
+/// # Panics
+/// Never: its texts are short.
+#[must_use]
+pub fn sample(text: &str) -> Record {
+    let now = SystemClock.now();
+    let mut record = Record::new(now, after(now, 3_600));
+    record.absolute_deadline = Some(after(now, 7_200));
+    record.idle_override = Some(Duration::from_millis(3_600_001));
+    record.ends_with_browser = true;
+    record.subject = Some(Subject::new("user-42").expect("short"));
+    record.label = Some(Label::new("Firefox on Linux").expect("short"));
+    record.data = Data::from_bytes(text.as_bytes());
+    record
+}
+
+pub(crate) fn after(now: Timestamp, secs: u64) -> Timestamp {
+    now.saturating_add(Duration::from_secs(secs))
+}
+
+/// A stored session that a clause works on: what the client holds, and what
+/// the store should hold.
+#[derive(Debug)]
+pub struct Sample {
+    /// What the client holds.
+    pub token: Token,
+    /// The record at its present revision.
+    pub record: Record,
+}
+
+impl Sample {
+    /// Stores a new session.
+    ///
+    /// # Panics
+    /// Where the store refuses it.
+    pub async fn create<T: TokenStore>(store: &T, text: &str) -> Self {
+        let mut record = sample(text);
+        let written = store
+            .create_token(&key(), &record)
+            .await
+            .expect("a new session is stored");
+        record.revision = written.revision;
+        Self {
+            token: written.token.expect("a new session comes with its token"),
+            record,
+        }
+    }
+
+    /// The same record, saying something else.
+    #[must_use]
+    pub fn saying(&self, text: &str) -> Record {
+        let mut record = self.record.clone();
+        record.data = Data::from_bytes(text.as_bytes());
+        record
+    }
+
+    /// Asserts that the store holds the session just as this says.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub async fn assert_stands<T: TokenStore>(&self, store: &T) {
+        assert_eq!(
+            stored(store, &self.token).await.as_ref(),
+            Some(&self.record),
+            "the store holds the session as it was last written"
+        );
+    }
+}
+
+/// What stands under a token.
+pub(crate) async fn slot<T: TokenStore>(store: &T, token: &Token) -> Option<Slot> {
+    let loaded = store.load_token(token).await.expect("the store answers");
+    loaded.map(|loaded| loaded.slot)
+}
+
+/// The record that stands under a token.
+pub(crate) async fn stored<T: TokenStore>(store: &T, token: &Token) -> Option<Record> {
+    slot(store, token).await.and_then(Slot::into_record)
+}

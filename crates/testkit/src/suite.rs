@@ -1,0 +1,137 @@
+//! The whole suite in one call.
+
+use cloakroom_core::TokenStore;
+
+use crate::{clauses, sweep};
+
+/// What a store promises; clauses it does not promise are not asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Profile {
+    /// Writes compare and swap the revision. A cookie cannot.
+    pub cas: bool,
+    /// What was deleted or rotated away no longer opens. A cookie alone cannot
+    /// promise it.
+    pub revocable: bool,
+    /// What was acknowledged survives the end of the process. Asked by
+    /// [`survives_reopening`](crate::survives_reopening).
+    pub durable: bool,
+    /// Several processes can use it at once.
+    pub shared: bool,
+    /// Bytes of data that one record may hold.
+    pub data_bytes_max: usize,
+}
+
+impl Profile {
+    /// A store that keeps records on the server, and keeps them only there:
+    /// every clause but durability.
+    pub const SERVER_SIDE: Self = Self {
+        cas: true,
+        revocable: true,
+        durable: false,
+        shared: false,
+        data_bytes_max: 64 * 1024,
+    };
+
+    /// The same, and it keeps them when the process ends.
+    pub const DURABLE: Self = Self {
+        durable: true,
+        ..Self::SERVER_SIDE
+    };
+
+    /// The same, and several processes can use it at once.
+    pub const SHARED: Self = Self {
+        shared: true,
+        ..Self::DURABLE
+    };
+
+    /// A sealed session that only the client keeps.
+    pub const CLIENT_SIDE: Self = Self {
+        cas: false,
+        revocable: false,
+        durable: true,
+        shared: true,
+        data_bytes_max: 2 * 1024,
+    };
+}
+
+/// Says which clause was being asked, where one panics.
+struct Asking(&'static str);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("conformance: clause `{}` does not hold", self.0);
+        }
+    }
+}
+
+macro_rules! ask {
+    ($store:expr, $promised:expr, $module:ident: $($clause:ident),+ $(,)?) => {
+        if $promised {
+            $({
+                let _asking = Asking(stringify!($clause));
+                $module::$clause($store).await;
+            })+
+        }
+    };
+}
+
+/// Asks every clause that the profile promises, and those of [`Sweep`] where
+/// the store offers it.
+///
+/// The sessions it makes live for an hour from now; the store may hold others,
+/// but no other writer may sweep it meanwhile.
+///
+/// # Panics
+/// Where a clause does not hold; its name is written to the standard error.
+///
+/// [`Sweep`]: cloakroom_core::Sweep
+pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
+    ask!(store, true, clauses:
+        what_is_no_token_opens_nothing,
+        an_unknown_token_opens_nothing,
+        what_was_created_is_loaded_whole,
+        data_is_opaque_bytes,
+        an_update_replaces_header_and_data,
+        a_touch_moves_the_deadline_and_nothing_else,
+        a_rotation_moves_the_whole_session,
+        sessions_do_not_disturb_each_other,
+        an_expired_record_is_returned_or_missing,
+        deleting_is_idempotent,
+    );
+    ask!(store, profile.cas, clauses:
+        create_never_overwrites,
+        revisions_count_up_from_the_first,
+        an_update_on_a_stale_revision_is_a_conflict,
+        a_rotation_on_a_stale_revision_is_a_conflict,
+        a_rotation_never_overwrites,
+        a_touch_does_not_disturb_a_writer,
+        a_touch_never_moves_the_deadline_back,
+        of_concurrent_creates_one_wins,
+        of_concurrent_updates_one_wins,
+        of_concurrent_rotations_one_wins,
+    );
+    ask!(store, profile.revocable, clauses:
+        what_was_deleted_is_gone_for_every_write,
+        an_update_never_creates,
+        a_touch_never_resurrects,
+        a_rotation_of_nothing_is_gone,
+        a_rotation_leaves_a_mark,
+        a_mark_takes_no_write,
+        a_mark_can_be_deleted,
+        a_write_racing_a_delete_never_resurrects,
+        a_dropped_future_leaves_the_store_whole,
+    );
+    clauses::the_largest_record_comes_back(store, profile.data_bytes_max).await;
+    let can_sweep = store.token_capabilities().sweep.is_some();
+    ask!(store, can_sweep, sweep:
+        a_sweep_removes_what_is_due_and_nothing_else,
+        a_sweep_takes_marks_as_well,
+        a_sweep_stops_at_its_limit_and_says_so,
+        a_sweep_spares_what_was_touched_meanwhile,
+        a_sweep_spares_what_was_updated_meanwhile,
+        a_sweep_takes_a_deadline_that_was_moved_forward,
+        what_was_swept_is_gone,
+    );
+}

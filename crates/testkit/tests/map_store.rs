@@ -1,0 +1,20 @@
+//! The model passes its own suite, directly, shared, erased and wrapped.
+
+use std::sync::Arc;
+
+use cloakroom_core::AnyStore;
+use cloakroom_testkit::{FaultyStore, MapStore, Profile, RecordingStore, conformance};
+
+#[tokio::test]
+async fn the_model_conforms() {
+    let store = MapStore::default();
+    conformance(&store, &Profile::SERVER_SIDE).await;
+    conformance(&Arc::new(store), &Profile::SERVER_SIDE).await;
+    conformance(&AnyStore::new(MapStore::default()), &Profile::SERVER_SIDE).await;
+}
+
+#[tokio::test]
+async fn a_wrapped_model_conforms() {
+    let store = FaultyStore::new(RecordingStore::new(MapStore::default()));
+    conformance(&store, &Profile::SERVER_SIDE).await;
+}

@@ -1,0 +1,225 @@
+//! What becomes of a session when its request ends: one pure function.
+
+/// What the request's token was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// There was none.
+    Anonymous,
+    /// No token of this store; refused without I/O.
+    Malformed,
+    /// Nothing stands under it, or nothing that can still be opened.
+    Missing,
+    /// Its session has just moved to another key.
+    Rotated,
+    /// It opened a session.
+    Stored,
+}
+
+/// All that the decision depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What the token was found to be.
+    pub arrival: Arrival,
+    /// Whether a record stands in the store, as far as this request knows.
+    pub stored: bool,
+    /// Whether the session was read or written.
+    pub accessed: bool,
+    /// Whether anything was changed.
+    pub modified: bool,
+    /// Whether the stored session is to end.
+    pub flushed: bool,
+    /// Whether it is to move to a new key.
+    pub rotate: bool,
+    /// Whether somebody logs in.
+    pub login: bool,
+    /// Whether a new record would hold anything.
+    pub content: bool,
+    /// Whether the deadline is worth moving.
+    pub touch_due: bool,
+}
+
+/// What to do with the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing.
+    Nothing,
+    /// Nothing, and the browser's cookie opens nothing: remove it.
+    Forget,
+    /// The changes have nowhere to go: the session moved to another key.
+    Drop,
+    /// Store a new session under a new key.
+    Create,
+    /// Write the changed session.
+    Update,
+    /// Move its deadline.
+    Touch,
+    /// Move it to a new key, as it is or with what follows a flush.
+    Rotate,
+    /// End it.
+    Delete,
+}
+
+/// Decides. The rules, first match first:
+///
+/// 1. A stored session that was flushed is rotated into what came after the
+///    flush, or deleted where nothing did.
+/// 2. A stored session is rotated where that was asked for, updated where it
+///    was modified, touched where it was read and a touch is due.
+/// 3. Without a stored session, changes that leave something to keep create
+///    one; but under a token whose session has just been rotated, only a login
+///    does: anything else would wipe the fresh cookie with an older request.
+/// 4. A session that was used and opened nothing removes its cookie, unless a
+///    rotation mark stands there.
+#[must_use]
+pub fn decide(facts: &Facts) -> Decision {
+    let used = facts.accessed || facts.modified;
+    if facts.stored {
+        return match facts {
+            Facts {
+                flushed: true,
+                content: true,
+                ..
+            } => Decision::Rotate,
+            Facts { flushed: true, .. } => Decision::Delete,
+            Facts { rotate: true, .. } => Decision::Rotate,
+            Facts { modified: true, .. } => Decision::Update,
+            Facts {
+                touch_due: true, ..
+            } if used => Decision::Touch,
+            _ => Decision::Nothing,
+        };
+    }
+    if facts.modified && facts.content {
+        return match facts.arrival {
+            Arrival::Rotated if !facts.login => Decision::Drop,
+            _ => Decision::Create,
+        };
+    }
+    match facts.arrival {
+        Arrival::Missing | Arrival::Malformed if used => Decision::Forget,
+        _ => Decision::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNTOUCHED: Facts = Facts {
+        arrival: Arrival::Anonymous,
+        stored: false,
+        accessed: false,
+        modified: false,
+        flushed: false,
+        rotate: false,
+        login: false,
+        content: false,
+        touch_due: false,
+    };
+    const READ: Facts = Facts {
+        accessed: true,
+        ..UNTOUCHED
+    };
+    const WRITTEN: Facts = Facts {
+        modified: true,
+        content: true,
+        ..READ
+    };
+    const CLEARED: Facts = Facts {
+        content: false,
+        ..WRITTEN
+    };
+    const LOGIN: Facts = Facts {
+        login: true,
+        rotate: true,
+        ..WRITTEN
+    };
+
+    fn from(arrival: Arrival, facts: Facts) -> Decision {
+        decide(&Facts {
+            arrival,
+            stored: arrival == Arrival::Stored,
+            ..facts
+        })
+    }
+
+    #[test]
+    fn the_table() {
+        use Arrival::*;
+        use Decision::*;
+        let flushed = Facts {
+            flushed: true,
+            ..CLEARED
+        };
+        let flushed_then_written = Facts {
+            flushed: true,
+            ..WRITTEN
+        };
+        let cycled = Facts {
+            rotate: true,
+            ..WRITTEN
+        };
+        let cycled_empty = Facts {
+            rotate: true,
+            ..CLEARED
+        };
+        let read_late = Facts {
+            touch_due: true,
+            ..READ
+        };
+        let untouched_late = Facts {
+            touch_due: true,
+            ..UNTOUCHED
+        };
+        let table: [(&str, Facts, [Decision; 5]); 11] = [
+            // Arrivals:             Anonymous Malformed Missing Rotated Stored
+            (
+                "untouched",
+                UNTOUCHED,
+                [Nothing, Nothing, Nothing, Nothing, Nothing],
+            ),
+            (
+                "untouched, late",
+                untouched_late,
+                [Nothing, Nothing, Nothing, Nothing, Nothing],
+            ),
+            ("read", READ, [Nothing, Forget, Forget, Nothing, Nothing]),
+            (
+                "read, late",
+                read_late,
+                [Nothing, Forget, Forget, Nothing, Touch],
+            ),
+            ("written", WRITTEN, [Create, Create, Create, Drop, Update]),
+            (
+                "cleared",
+                CLEARED,
+                [Nothing, Forget, Forget, Nothing, Update],
+            ),
+            ("login", LOGIN, [Create, Create, Create, Create, Rotate]),
+            ("cycled", cycled, [Create, Create, Create, Drop, Rotate]),
+            (
+                "cycled, empty",
+                cycled_empty,
+                [Nothing, Forget, Forget, Nothing, Rotate],
+            ),
+            (
+                "flushed",
+                flushed,
+                [Nothing, Forget, Forget, Nothing, Delete],
+            ),
+            (
+                "flushed, then written",
+                flushed_then_written,
+                [Create, Create, Create, Drop, Rotate],
+            ),
+        ];
+        for (name, facts, decisions) in table {
+            for (arrival, decision) in [Anonymous, Malformed, Missing, Rotated, Stored]
+                .into_iter()
+                .zip(decisions)
+            {
+                assert_eq!(from(arrival, facts), decision, "{name} on {arrival:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The engine: everything one application's sessions have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_core::{
+    AnyStore, Clock, Entropy, Error, ErrorKind, Expiry, Limits, OsEntropy, SystemClock, TokenStore,
+};
+
+use crate::queue::Queue;
+use crate::{CookiePolicy, Exchange};
+
+/// One application's sessions: a store, a cookie policy, lifetimes and limits.
+/// Cheap to clone; all clones are the one engine.
+///
+/// A framework adapter asks it for an [`Exchange`] for each request. The
+/// defaults are right for a site on https:
+///
+/// ```
+/// use cloakroom_core::{Expiry, SessionStore};
+/// use cloakroom_web::Engine;
+///
+/// fn engine(store: impl SessionStore) -> Result<Engine, cloakroom_core::Error> {
+///     Engine::builder(store).expiry(Expiry::aal2()).build()
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: AnyStore,
+    pub(crate) cookie: CookiePolicy,
+    pub(crate) expiry: Expiry,
+    pub(crate) limits: Limits,
+    pub(crate) touch_share_percent: u8,
+    pub(crate) rotation_mark: Duration,
+    pub(crate) conflict_deadline: Duration,
+    pub(crate) strict_reads: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) queue: Queue,
+}
+
+impl Engine {
+    /// An engine with the defaults over a store.
+    #[must_use]
+    pub fn new<T: TokenStore>(store: T) -> Self {
+        Self::builder(store).assemble()
+    }
+
+    /// An engine with choices of one's own.
+    #[must_use]
+    pub fn builder<T: TokenStore>(store: T) -> EngineBuilder {
+        EngineBuilder {
+            shared: Shared {
+                store: AnyStore::new(store),
+                cookie: CookiePolicy::default(),
+                expiry: Expiry::default(),
+                limits: Limits::default(),
+                touch_share_percent: 10,
+                rotation_mark: Duration::from_secs(60),
+                conflict_deadline: Duration::from_secs(2),
+                strict_reads: false,
+                clock: Arc::new(SystemClock),
+                entropy: Arc::new(OsEntropy),
+                queue: Queue::default(),
+            },
+        }
+    }
+
+    /// One request's way through, from its first use of the session to its
+    /// response headers. Costs one allocation and no I/O.
+    #[must_use]
+    pub fn exchange(&self) -> Exchange {
+        Exchange::new(self.clone())
+    }
+
+    /// The store, for a page or a command that looks into it.
+    #[must_use]
+    pub fn store(&self) -> &AnyStore {
+        &self.shared.store
+    }
+
+    /// The cookie policy.
+    #[must_use]
+    pub fn cookie(&self) -> &CookiePolicy {
+        &self.shared.cookie
+    }
+}
+
+/// Builds an [`Engine`].
+#[derive(Debug)]
+pub struct EngineBuilder {
+    shared: Shared,
+}
+
+impl EngineBuilder {
+    /// How the cookie is named, set and removed. Default:
+    /// [`CookiePolicy::default`].
+    #[must_use]
+    pub fn cookie(mut self, cookie: CookiePolicy) -> Self {
+        self.shared.cookie = cookie;
+        self
+    }
+
+    /// How long sessions live. Default: [`Expiry::default`].
+    #[must_use]
+    pub fn expiry(mut self, expiry: Expiry) -> Self {
+        self.shared.expiry = expiry;
+        self
+    }
+
+    /// What one session may hold. Default: [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.shared.limits = limits;
+        self
+    }
+
+    /// A read moves the deadline once this share of the idle time has passed,
+    /// in percent: 0 writes on every read, 100 never before the end. Default
+    /// 10.
+    #[must_use]
+    pub fn touch_share_percent(mut self, percent: u8) -> Self {
+        self.shared.touch_share_percent = percent;
+        self
+    }
+
+    /// How long the mark of a rotation spares parallel requests that still
+    /// carry the old cookie. Default 60 s.
+    #[must_use]
+    pub fn rotation_mark(mut self, duration: Duration) -> Self {
+        self.shared.rotation_mark = duration;
+        self
+    }
+
+    /// How long a save is tried again where other processes keep changing the
+    /// same session. Default 2 s.
+    #[must_use]
+    pub fn conflict_deadline(mut self, duration: Duration) -> Self {
+        self.shared.conflict_deadline = duration;
+        self
+    }
+
+    /// Answers 409 where a request read a value and then set it while another
+    /// request changed it, instead of an event in the log. Default off.
+    #[must_use]
+    pub fn strict_reads(mut self, strict: bool) -> Self {
+        self.shared.strict_reads = strict;
+        self
+    }
+
+    /// Where the time comes from. Default: the system's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.shared.clock = clock;
+        self
+    }
+
+    /// Where keys come from. Default: the operating system.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.shared.entropy = entropy;
+        self
+    }
+
+    /// Checks the choices against each other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`], saying which one cannot work.
+    pub fn build(self) -> Result<Engine, Error> {
+        let refuse = |why: &'static str| Err(Error::new(ErrorKind::Misconfigured, why));
+        if self.shared.touch_share_percent > 100 {
+            return refuse("touch_share_percent is 100 at most");
+        }
+        if self.shared.rotation_mark.is_zero() {
+            return refuse("rotation_mark must outlast the requests that run in parallel");
+        }
+        if self.shared.limits.record_bytes_max == 0 || self.shared.limits.entries_max == 0 {
+            return refuse("a session must be allowed one entry and one byte at least");
+        }
+        Ok(self.assemble())
+    }
+
+    fn assemble(self) -> Engine {
+        if !self.shared.cookie.is_secure() {
+            tracing::warn!(
+                cookie = self.shared.cookie.name(),
+                "the session cookie travels over plain http: for development on this machine only"
+            );
+        }
+        Engine {
+            shared: Arc::new(self.shared),
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! One request's way through: open on first use, write before the headers
+//! leave.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use cloakroom_core::{
+    BoxFuture, Commit, Error, ErrorKind, LoadedToken, Record, Session, Settled, Slot, Timestamp,
+    Token, TokenStore as _,
+};
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+
+use crate::decide::{Arrival, Decision, Facts, decide};
+use crate::write::{Failure, Outcome, Writer};
+use crate::{Cost, Engine, cache_control, vary_on};
+
+/// The session of one request. Cheap to clone; all clones are the one request.
+///
+/// An adapter makes one for each request and puts it where its extractor finds
+/// it. The extractor calls [`open`](Self::open); when the handler is done, the
+/// adapter calls [`close`](Self::close) and does what it answers. A request
+/// that never opens its session costs no I/O and sends no header.
+#[derive(Clone)]
+pub struct Exchange {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    me: Weak<Inner>,
+    opened: OnceCell<Opened>,
+    /// Held while changes are written, so that a `save` and the end of the
+    /// request follow one another.
+    saving: AsyncMutex<()>,
+    transport: Mutex<Transport>,
+}
+
+struct Opened {
+    session: Session,
+    arrival: Arrival,
+}
+
+/// What the client holds, and what it is to be told.
+#[derive(Default)]
+struct Transport {
+    token: Option<Token>,
+    outgoing: Outgoing,
+    cost: Cost,
+}
+
+#[derive(Default)]
+enum Outgoing {
+    #[default]
+    Nothing,
+    Set {
+        token: Token,
+        age: Option<Duration>,
+    },
+    Remove,
+}
+
+impl Exchange {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self {
+            inner: Arc::new_cyclic(|me| Inner {
+                engine,
+                me: me.clone(),
+                opened: OnceCell::new(),
+                saving: AsyncMutex::new(()),
+                transport: Mutex::new(Transport::default()),
+            }),
+        }
+    }
+
+    /// The request's session, loaded on the first call. `cookies` are the
+    /// values of its `Cookie` headers, as they came.
+    ///
+    /// A token that opens nothing gives a new session, and so does a record
+    /// that cannot be decoded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] where the store does not answer,
+    /// [`ErrorKind::Unsupported`] for a record of a newer version. The request
+    /// must fail then, and the client keeps its cookie.
+    pub async fn open<'h>(
+        &self,
+        cookies: impl Iterator<Item = &'h [u8]>,
+    ) -> Result<Session, Error> {
+        let opened = self
+            .inner
+            .opened
+            .get_or_try_init(|| self.inner.load(cookies))
+            .await?;
+        Ok(opened.session.clone())
+    }
+
+    /// Whether anything has opened the session. Where nothing has, there is
+    /// nothing to close.
+    #[must_use]
+    pub fn is_opened(&self) -> bool {
+        self.inner.opened.initialized()
+    }
+
+    /// Ends the request: writes what is to be written, and says what to tell
+    /// the client. `status` is the status of the handler's response.
+    ///
+    /// On a status of 500 or above the changes are dropped, but a rotation and
+    /// a flush are written.
+    pub async fn close(&self, status: u16) -> Closing {
+        let Some(opened) = self.inner.opened.get() else {
+            return Closing::default();
+        };
+        let mut failure = self.inner.commit(opened, Some(status)).await.err();
+        opened.session.close();
+        let accessed = opened.session.was_accessed();
+        let mut transport = self.inner.transport();
+        let policy = self.inner.engine.cookie();
+        let set_cookie = match &transport.outgoing {
+            Outgoing::Nothing => None,
+            Outgoing::Remove => Some(policy.removal()),
+            Outgoing::Set { token, age } => match policy.set(token, *age) {
+                Ok(text) => Some(text),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    None
+                }
+            },
+        };
+        if let Some(error) = &failure {
+            tracing::error!(error = %error, source = %source(error), "session not saved");
+        }
+        Closing {
+            set_cookie,
+            accessed,
+            failure,
+            cost: std::mem::take(&mut transport.cost),
+        }
+    }
+}
+
+fn source(error: &Error) -> String {
+    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("opened", &self.inner.opened.initialized())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What to tell the client at the end of a request.
+#[derive(Debug, Default)]
+pub struct Closing {
+    /// The value of a `Set-Cookie` header, to be sent even beside an error.
+    pub set_cookie: Option<String>,
+    /// Whether the response depends on the session.
+    pub accessed: bool,
+    /// Why the changes were not written: the response must be replaced by an
+    /// error of status [`Closing::status_of`], with the cookie above and
+    /// nothing of the handler's.
+    pub failure: Option<Error>,
+    /// What the request cost in the store.
+    pub cost: Cost,
+}
+
+impl Closing {
+    /// The `Vary` header to set, where the existing one will not do.
+    pub fn vary<'h>(&self, existing: impl Iterator<Item = &'h str>) -> Option<String> {
+        (self.accessed || self.set_cookie.is_some())
+            .then(|| vary_on("Cookie", existing))
+            .flatten()
+    }
+
+    /// The `Cache-Control` header to set, where the existing one will not do.
+    pub fn cache_control<'h>(
+        &self,
+        existing: impl Iterator<Item = &'h str>,
+    ) -> Option<&'static str> {
+        let sets_cookie = self.set_cookie.is_some();
+        (self.accessed || sets_cookie)
+            .then(|| cache_control(existing, sets_cookie))
+            .flatten()
+    }
+
+    /// The status a session error is answered with: 409 for
+    /// [`ErrorKind::Overwritten`], else 500.
+    #[must_use]
+    pub fn status_of(error: &Error) -> u16 {
+        match error.kind() {
+            ErrorKind::Overwritten => 409,
+            _ => 500,
+        }
+    }
+}
+
+impl Inner {
+    fn transport(&self) -> MutexGuard<'_, Transport> {
+        self.transport
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn load<'h>(&self, cookies: impl Iterator<Item = &'h [u8]>) -> Result<Opened, Error> {
+        let engine = &*self.engine.shared;
+        let presented = engine
+            .cookie
+            .find(cookies, |token| engine.store.is_well_formed(token));
+        if presented.count > 1 {
+            tracing::warn!(
+                cookies = presented.count,
+                "several session cookies in one request; the first well-formed one counts"
+            );
+        }
+        let now = engine.clock.now();
+        let Some(token) = presented.token else {
+            let arrival = match presented.count {
+                0 => Arrival::Anonymous,
+                _ => Arrival::Malformed,
+            };
+            return self.begin(None, arrival, now);
+        };
+        let loaded = match engine.store.load_token(&token).await {
+            Ok(loaded) => loaded,
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.unreadable(&token, &error);
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        self.transport().cost.load(&loaded);
+        match loaded {
+            Some(LoadedToken {
+                slot: Slot::Record(record),
+                reissue,
+                ..
+            }) if !record.is_expired(now) => {
+                let age = age(&record, now);
+                match self.begin(Some(record), Arrival::Stored, now) {
+                    Ok(opened) => {
+                        let mut transport = self.transport();
+                        if let Some(fresh) = reissue {
+                            transport.outgoing = Outgoing::Set { token: fresh, age };
+                        }
+                        transport.token = Some(token);
+                        Ok(opened)
+                    }
+                    Err(error) => {
+                        self.unreadable(&token, &error);
+                        self.begin(None, Arrival::Missing, now)
+                    }
+                }
+            }
+            Some(LoadedToken {
+                slot: Slot::Rotated { until },
+                ..
+            }) if until > now => self.begin(None, Arrival::Rotated, now),
+            _ => self.begin(None, Arrival::Missing, now),
+        }
+    }
+
+    fn begin(
+        &self,
+        stored: Option<Record>,
+        arrival: Arrival,
+        now: Timestamp,
+    ) -> Result<Opened, Error> {
+        let commit: Weak<Inner> = self.me.clone();
+        let session = Session::open(stored, now, self.engine.shared.limits, commit)?;
+        Ok(Opened { session, arrival })
+    }
+
+    fn unreadable(&self, token: &Token, error: &Error) {
+        tracing::error!(
+            session = %crate::write::short(token),
+            error = %error,
+            "the stored session cannot be read; a new one begins"
+        );
+    }
+
+    /// Writes what the session has recorded. `status` is that of the response,
+    /// `None` for an early save.
+    async fn commit(&self, opened: &Opened, status: Option<u16>) -> Result<(), Error> {
+        let _turn = self.saving.lock().await;
+        let mut draft = opened.session.draft()?;
+        let server_error = status.is_some_and(|status| status >= 500);
+        if server_error {
+            draft.drop_operations();
+        }
+        let engine = &*self.engine.shared;
+        let now = engine.clock.now();
+        let touch = draft.stored().filter(|_| !server_error).and_then(|record| {
+            engine
+                .expiry
+                .touch_due(record, now, engine.touch_share_percent)
+        });
+        let decision = decide(&Facts {
+            arrival: opened.arrival,
+            stored: draft.stored().is_some(),
+            accessed: draft.is_accessed(),
+            modified: draft.is_modified(),
+            flushed: draft.is_flushed(),
+            rotate: draft.wants_rotation(),
+            login: draft.is_login(),
+            content: draft.has_content(),
+            touch_due: touch.is_some(),
+        });
+        let token = self.transport().token.clone();
+        let mut writer = Writer::new(engine, now);
+        let written = match (decision, &token) {
+            (Decision::Create, _) => writer.create(&mut draft).await,
+            (Decision::Update, Some(token)) => writer.update(token, &mut draft).await,
+            (Decision::Rotate, Some(token)) => writer.rotate(token, &mut draft).await,
+            (Decision::Touch, Some(token)) => writer.touch(token, &mut draft, touch).await,
+            (Decision::Delete, Some(token)) => writer.delete(token).await,
+            (Decision::Drop, _) => Ok(Outcome::Dead),
+            (Decision::Forget, _) => {
+                if status.is_some() {
+                    self.transport().outgoing = Outgoing::Remove;
+                }
+                Ok(Outcome::Unchanged)
+            }
+            // A stored session always has its token.
+            (_, None) | (Decision::Nothing, _) => Ok(Outcome::Unchanged),
+        };
+        self.transport().cost.add(writer.cost);
+        let (settled, result) = self.conclude(written, now, token.as_ref());
+        // Who saves early wants to know; at the end nobody is left to tell.
+        let result = match settled {
+            Settled::Dead if status.is_none() => Err(ErrorKind::Gone.into()),
+            _ => result,
+        };
+        opened.session.settle(draft, settled)?;
+        result
+    }
+
+    /// Notes what the client must be told.
+    fn conclude(
+        &self,
+        written: Result<Outcome, Failure>,
+        now: Timestamp,
+        token: Option<&Token>,
+    ) -> (Settled, Result<(), Error>) {
+        let mut transport = self.transport();
+        let mut hand_out = |token: Token, record: &Record| {
+            transport.outgoing = Outgoing::Set {
+                token: token.clone(),
+                age: age(record, now),
+            };
+            transport.token = Some(token);
+        };
+        match written {
+            Ok(Outcome::Unchanged) => (Settled::Unchanged, Ok(())),
+            Ok(Outcome::Stored { token, record }) => {
+                hand_out(token, &record);
+                (Settled::Stored(record), Ok(()))
+            }
+            Ok(Outcome::Deleted) => {
+                transport.outgoing = Outgoing::Remove;
+                transport.token = None;
+                (Settled::Deleted, Ok(()))
+            }
+            Ok(Outcome::Dead) => {
+                tracing::warn!(
+                    session = %token.map_or_else(String::new, crate::write::short),
+                    "the session ended or moved meanwhile; this request's changes are dropped"
+                );
+                (Settled::Dead, Ok(()))
+            }
+            Err(Failure::NotWritten(error)) => (Settled::Failed, Err(error)),
+            Err(Failure::Unknown(error)) => (Settled::Unknown(error.clone()), Err(error)),
+            Err(Failure::Moved {
+                error,
+                token,
+                record,
+            }) => {
+                hand_out(token, &record);
+                (Settled::Unknown(error.clone()), Err(error))
+            }
+        }
+    }
+}
+
+/// The age of a cookie whose record was written at `now`.
+fn age(record: &Record, now: Timestamp) -> Option<Duration> {
+    (!record.ends_with_browser).then(|| record.expires_at.saturating_since(now))
+}
+
+impl Commit for Inner {
+    fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            match self.opened.get() {
+                Some(opened) => self.commit(opened, None).await,
+                None => Ok(()),
+            }
+        })
+    }
+}

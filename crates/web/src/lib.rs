@@ -1,0 +1,48 @@
+//! Everything HTTP of the Cloakroom session engine that is not a framework.
+//!
+//! An adapter for a framework is thin: for each request it takes an
+//! [`Exchange`] from the [`Engine`], lets its extractor [open](Exchange::open)
+//! it with the request's `Cookie` headers, and at the end does what
+//! [`Exchange::close`] answers. Headers are text here, so adapters for
+//! frameworks of different `http` versions share all of it.
+//!
+//! What happens at the end of a request is decided by one pure function,
+//! [`decide`]; how the cookie reads is the [`CookiePolicy`]'s; which other
+//! headers go along, [`vary_on`] and [`cache_control`] say.
+//!
+//! ```
+//! use cloakroom_core::{Error, SessionStore};
+//! use cloakroom_web::{Closing, Engine};
+//!
+//! async fn request(store: impl SessionStore) -> Result<Closing, Error> {
+//!     let engine = Engine::new(store);
+//!     let exchange = engine.exchange();
+//!     // In the extractor, with what the browser sent:
+//!     let session = exchange.open([&b"theme=dark"[..]].into_iter()).await?;
+//!     // In the handler:
+//!     session.update("visits", |visits: &mut u64| *visits += 1)?;
+//!     // With the handler's response:
+//!     Ok(exchange.close(200).await)
+//! }
+//! ```
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod cookie;
+mod cost;
+mod decide;
+mod engine;
+mod exchange;
+mod headers;
+mod queue;
+mod write;
+
+pub use cookie::{
+    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, CookiePolicy, CookiePolicyBuilder, Prefix, Presented,
+    SameSite,
+};
+pub use cost::Cost;
+pub use decide::{Arrival, Decision, Facts, decide};
+pub use engine::{Engine, EngineBuilder};
+pub use exchange::{Closing, Exchange};
+pub use headers::{cache_control, vary_on};

@@ -1,0 +1,298 @@
+//! Writing a session's changes: compare-and-swap, replay, unknown outcomes.
+
+use std::time::Duration;
+
+use cloakroom_core::{
+    Draft, Error, ErrorKind, Record, SessionKey, Slot, Timestamp, Token, TokenStore as _, Written,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::Cost;
+use crate::engine::Shared;
+
+/// How often the engine looks for the new key after a rotation whose answer was
+/// lost.
+const LOOKS_MAX: u32 = 3;
+
+/// The longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// What a write came to.
+pub(crate) enum Outcome {
+    /// There was nothing to write.
+    Unchanged,
+    /// The record stands in the store, under this token.
+    Stored { token: Token, record: Record },
+    /// The session is gone, as was asked for.
+    Deleted,
+    /// The session was ended or moved by somebody else.
+    Dead,
+}
+
+/// Why a write came to nothing that is known.
+pub(crate) enum Failure {
+    /// The store is as it was.
+    NotWritten(Error),
+    /// It may have been written or not.
+    Unknown(Error),
+    /// The answer was lost, and the session was then found under its new key.
+    Moved {
+        error: Error,
+        token: Token,
+        record: Box<Record>,
+    },
+}
+
+/// One commit's dealings with the store.
+pub(crate) struct Writer<'e> {
+    engine: &'e Shared,
+    now: Timestamp,
+    pub(crate) cost: Cost,
+}
+
+enum Attempt<'k> {
+    Update,
+    Rotate(&'k SessionKey),
+}
+
+impl<'e> Writer<'e> {
+    pub(crate) fn new(engine: &'e Shared, now: Timestamp) -> Self {
+        Self {
+            engine,
+            now,
+            cost: Cost::default(),
+        }
+    }
+
+    pub(crate) async fn create(&mut self, draft: &mut Draft) -> Result<Outcome, Failure> {
+        let record = draft.record(&self.engine.expiry, self.now);
+        let key = SessionKey::generate(&*self.engine.entropy).map_err(Failure::NotWritten)?;
+        let written = self.engine.store.create_token(&key, &record).await;
+        self.cost.write(&record);
+        match written {
+            Ok(written) => Ok(stored(&key.to_token(), written, record)),
+            Err(error) => Err(Failure::classify(error)),
+        }
+    }
+
+    pub(crate) async fn update(
+        &mut self,
+        token: &Token,
+        draft: &mut Draft,
+    ) -> Result<Outcome, Failure> {
+        self.swap(token, draft, &Attempt::Update).await
+    }
+
+    pub(crate) async fn rotate(
+        &mut self,
+        token: &Token,
+        draft: &mut Draft,
+    ) -> Result<Outcome, Failure> {
+        let key = SessionKey::generate(&*self.engine.entropy).map_err(Failure::NotWritten)?;
+        self.swap(token, draft, &Attempt::Rotate(&key)).await
+    }
+
+    pub(crate) async fn touch(
+        &mut self,
+        token: &Token,
+        draft: &mut Draft,
+        expires_at: Option<Timestamp>,
+    ) -> Result<Outcome, Failure> {
+        let (Some(stored_record), Some(expires_at)) = (draft.stored(), expires_at) else {
+            return Ok(Outcome::Unchanged);
+        };
+        let mut record = stored_record.clone();
+        record.expires_at = expires_at;
+        self.cost.touch();
+        match self.engine.store.touch_token(token, &record).await {
+            Ok(written) => Ok(stored(token, written, record)),
+            Err(error) if error.kind() == ErrorKind::Gone => Ok(Outcome::Dead),
+            Err(error) => Err(Failure::classify(error)),
+        }
+    }
+
+    pub(crate) async fn delete(&mut self, token: &Token) -> Result<Outcome, Failure> {
+        let _place = self.engine.queue.enter(token).await;
+        self.cost.touch();
+        match self.engine.store.delete_token(token).await {
+            Ok(()) => Ok(Outcome::Deleted),
+            Err(error) => Err(Failure::classify(error)),
+        }
+    }
+
+    /// Compare-and-swap until it holds: on a conflict, load what the other
+    /// request left, replay the operations on it and try again.
+    async fn swap(
+        &mut self,
+        token: &Token,
+        draft: &mut Draft,
+        attempt: &Attempt<'_>,
+    ) -> Result<Outcome, Failure> {
+        let _place = self.engine.queue.enter(token).await;
+        let deadline = Instant::now() + self.engine.conflict_deadline;
+        let mut conflicts = 0;
+        loop {
+            let record = draft.record(&self.engine.expiry, self.now);
+            let written = self.try_swap(token, &record, attempt).await;
+            self.cost.write(&record);
+            let error = match written {
+                Ok(written) => return Ok(stored(token, written, record)),
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::Conflict => {}
+                // Logging in is a fresh act, not a late write to a session that
+                // has ended: it begins a new one, with nothing of the old.
+                ErrorKind::Gone if draft.is_login() => {
+                    draft.detach().map_err(Failure::NotWritten)?;
+                    return self.create(draft).await;
+                }
+                ErrorKind::Gone => return Ok(Outcome::Dead),
+                _ => return Err(self.after_lost_answer(error, record, attempt).await),
+            }
+            conflicts += 1;
+            if Instant::now() >= deadline {
+                return Err(Failure::NotWritten(Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "other requests changed the session {conflicts} times within \
+                         conflict_deadline; nothing was written"
+                    ),
+                )));
+            }
+            if conflicts > 1 {
+                sleep(self.pause(conflicts)).await;
+            }
+            match self.fresh(token).await? {
+                Some(fresh) => self.replay(token, draft, fresh)?,
+                None if draft.is_login() => {
+                    draft.detach().map_err(Failure::NotWritten)?;
+                    return self.create(draft).await;
+                }
+                None => return Ok(Outcome::Dead),
+            }
+        }
+    }
+
+    async fn try_swap(
+        &self,
+        token: &Token,
+        record: &Record,
+        attempt: &Attempt<'_>,
+    ) -> Result<Written, Error> {
+        let store = &self.engine.store;
+        match attempt {
+            Attempt::Update => store.update_token(token, record).await,
+            Attempt::Rotate(new) => {
+                let mark_until = self.now.saturating_add(self.engine.rotation_mark);
+                store.rotate_token(token, new, record, mark_until).await
+            }
+        }
+    }
+
+    async fn fresh(&mut self, token: &Token) -> Result<Option<Record>, Failure> {
+        let loaded = self.engine.store.load_token(token).await;
+        let loaded = loaded.map_err(Failure::NotWritten)?;
+        self.cost.load(&loaded);
+        Ok(loaded
+            .and_then(|loaded| loaded.slot.into_record())
+            .filter(|record| !record.is_expired(self.now)))
+    }
+
+    fn replay(&self, token: &Token, draft: &mut Draft, fresh: Record) -> Result<(), Failure> {
+        let overwritten = draft.replay(fresh).map_err(Failure::NotWritten)?;
+        if overwritten.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            session = %short(token),
+            entries = overwritten.len(),
+            "a value that was read, then set had been changed by another request; use `update`"
+        );
+        if self.engine.strict_reads {
+            return Err(Failure::NotWritten(Error::new(
+                ErrorKind::Overwritten,
+                format!(
+                    "{} entries that were read, then set had been changed by another request",
+                    overwritten.len()
+                ),
+            )));
+        }
+        Ok(())
+    }
+
+    /// After an unknown outcome nothing is written again. But a rotation that
+    /// did happen must not leave the client with the old key.
+    async fn after_lost_answer(
+        &mut self,
+        error: Error,
+        record: Record,
+        attempt: &Attempt<'_>,
+    ) -> Failure {
+        let Attempt::Rotate(new) = attempt else {
+            return Failure::classify(error);
+        };
+        let failure = Failure::classify(error);
+        let Failure::Unknown(error) = failure else {
+            return failure;
+        };
+        let token = new.to_token();
+        for look in 1..=LOOKS_MAX {
+            let found = self.engine.store.load_token(&token).await;
+            if let Ok(found) = &found {
+                self.cost.load(found);
+            }
+            match found.map(|found| found.map(|found| found.slot)) {
+                Ok(Some(Slot::Record(_))) => {
+                    return Failure::Moved {
+                        error,
+                        token,
+                        record: Box::new(record),
+                    };
+                }
+                Ok(_) => break,
+                Err(_) => sleep(self.pause(look)).await,
+            }
+        }
+        Failure::Unknown(error)
+    }
+
+    /// Doubles with each attempt, up to a limit, and varies by half either way
+    /// so that two processes do not keep meeting.
+    fn pause(&self, attempt: u32) -> Duration {
+        let base = Duration::from_millis(1 << attempt.min(6)).min(PAUSE_MAX);
+        let mut chance = [128];
+        // Without chance the pause is the plain one: nothing depends on it.
+        let _ = self.engine.entropy.fill(&mut chance);
+        base / 2 + base * u32::from(chance[0]) / 256
+    }
+}
+
+impl Failure {
+    /// Whether the store may have written it, by the kind of its error.
+    fn classify(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Exists
+            | ErrorKind::Conflict
+            | ErrorKind::Gone
+            | ErrorKind::TooLarge
+            | ErrorKind::Mismatch
+            | ErrorKind::Misconfigured => Self::NotWritten(error),
+            _ => Self::Unknown(error),
+        }
+    }
+}
+
+fn stored(token: &Token, written: Written, mut record: Record) -> Outcome {
+    record.revision = written.revision;
+    Outcome::Stored {
+        token: written.token.unwrap_or_else(|| token.clone()),
+        record,
+    }
+}
+
+/// What an event says of a session: the first characters of its key's digest.
+pub(crate) fn short(token: &Token) -> String {
+    SessionKey::parse(token.expose())
+        .map_or_else(|| "sealed".to_owned(), |key| key.digest().short())
+}
