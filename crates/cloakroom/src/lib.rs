@@ -44,6 +44,11 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+/// The quickstart of the README, compiled.
+#[cfg(all(doctest, feature = "axum", feature = "sled"))]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
 mod open;
 #[cfg(feature = "sweeper")]
 mod sweeper;

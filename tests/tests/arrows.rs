@@ -1,0 +1,115 @@
+//! The floors of ARCHITECTURE.md: a crate imports from lower floors alone.
+
+use std::collections::BTreeMap;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+/// Which floor each crate stands on. A new crate must be given one.
+const FLOORS: [(&str, u8); 9] = [
+    ("cloakroom-core", 0),
+    ("cloakroom-testkit", 1),
+    ("cloakroom-memory", 1),
+    ("cloakroom-sled", 1),
+    ("cloakroom-web", 1),
+    ("cloakroom-axum", 2),
+    ("cloakroom", 3),
+    ("cloakroom-demo", 4),
+    ("cloakroom-cli", 5),
+];
+
+/// Members that test or measure, and may import anything.
+const ABOVE_ALL: [&str; 2] = ["cloakroom-tests", "cloakroom-benches"];
+
+fn workspace() -> Metadata {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let mut command = MetadataCommand::new();
+    command.manifest_path(manifest).no_deps();
+    command.exec().expect("cargo describes this workspace")
+}
+
+fn wrong_arrows(package: &Package, floors: &BTreeMap<&str, u8>) -> Vec<String> {
+    let from = package.name.as_str();
+    let floor = floors[from];
+    package
+        .dependencies
+        .iter()
+        .filter_map(|dependency| {
+            let to = dependency.name.as_str();
+            let below = *floors.get(to)? < floor;
+            // Tests of a lower floor may use the testkit, and only that.
+            let kit = dependency.kind == DependencyKind::Development && to == "cloakroom-testkit";
+            (!below && !kit).then(|| format!("{from} -> {to}"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_arrow_points_down() {
+    let floors = BTreeMap::from(FLOORS);
+    let metadata = workspace();
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for package in metadata.workspace_packages() {
+        let name = package.name.as_str();
+        if ABOVE_ALL.contains(&name) {
+            assert_eq!(package.publish, Some(Vec::new()), "{name} is not published");
+            continue;
+        }
+        assert!(
+            floors.contains_key(name),
+            "{name} has no floor; give it one above"
+        );
+        seen += 1;
+        wrong.extend(wrong_arrows(package, &floors));
+    }
+    assert_eq!(seen, FLOORS.len(), "a crate with a floor is missing");
+    assert!(wrong.is_empty(), "arrows that do not point down: {wrong:?}");
+}
+
+#[test]
+fn an_arrow_that_points_up_is_seen() {
+    let mut floors = BTreeMap::from(FLOORS);
+    floors.insert("cloakroom-core", 9);
+    let metadata = workspace();
+    let memory = metadata
+        .workspace_packages()
+        .into_iter()
+        .find(|package| package.name.as_str() == "cloakroom-memory")
+        .expect("a member");
+    assert_eq!(
+        wrong_arrows(memory, &floors),
+        ["cloakroom-memory -> cloakroom-core"]
+    );
+}
+
+#[test]
+fn the_facade_with_one_backend_has_no_other() {
+    let manifest = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crates/cloakroom/Cargo.toml"
+    );
+    for (feature, own, others) in [
+        ("memory", "moka", &["sled", "axum-core"][..]),
+        ("sled", "sled", &["moka", "axum-core"]),
+        ("axum", "axum-core", &["moka", "sled"]),
+    ] {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let output = std::process::Command::new(cargo)
+            .args(["tree", "--offline", "--prefix", "none", "--edges", "normal"])
+            .args(["--no-default-features", "--features", feature])
+            .args(["--manifest-path", manifest])
+            .output()
+            .expect("cargo runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = String::from_utf8(output.stdout).expect("crate names are text");
+        let names: Vec<&str> = text.lines().filter_map(|l| l.split(' ').next()).collect();
+        assert!(names.contains(&own), "{feature} brings {own}");
+        for other in others {
+            assert!(!names.contains(other), "{feature} brings {other}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Style as a test: what a reader should never meet.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of this project") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            rust_files(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    rust_files(&root(), &mut files);
+    assert!(files.len() > 40, "the search finds the sources");
+    files
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("sources are UTF-8");
+            (path, text)
+        })
+        .collect()
+}
+
+#[test]
+fn no_leftover_stands_in_the_sources() {
+    // Put together here, so that this file does not find itself.
+    let words = ["todo!", "unimplemented!", "dbg!", "FIX ME", "XX X"].map(|word| {
+        let word = word.replace(' ', "");
+        if word.ends_with('!') {
+            format!("{word}(")
+        } else {
+            word
+        }
+    });
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            for word in &words {
+                assert!(
+                    !line.contains(word),
+                    "{}:{}: {word}",
+                    path.display(),
+                    number + 1
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_passes_700_lines_is_split() {
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= 700, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn every_source_file_belongs_to_a_module_or_target() {
+    for (path, _) in sources() {
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let folder = path.parent().expect("a file lies in a folder");
+        let folder_name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let is_target = ["lib", "main", "mod", "build"].contains(&name.as_str())
+            || ["tests", "benches", "examples", "bin", "ui"].contains(&folder_name.as_str());
+        if is_target {
+            continue;
+        }
+        let declared = format!("mod {name};");
+        let parents = [
+            folder.join("mod.rs"),
+            folder.join("lib.rs"),
+            folder.join("main.rs"),
+            folder.with_extension("rs"),
+        ];
+        let known = parents
+            .iter()
+            .filter_map(|parent| fs::read_to_string(parent).ok())
+            .any(|text| text.contains(&declared));
+        assert!(known, "{} is in no module", path.display());
+    }
+}
+
+#[test]
+fn every_library_takes_the_workspaces_lints_and_begins_with_an_example() {
+    for entry in fs::read_dir(root().join("crates")).expect("the crates") {
+        let folder = entry.expect("an entry").path();
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{}",
+            folder.display()
+        );
+        let Ok(lib) = fs::read_to_string(folder.join("src/lib.rs")) else {
+            continue;
+        };
+        let head: String = lib
+            .lines()
+            .take_while(|line| line.starts_with("//!"))
+            .collect();
+        assert!(
+            head.contains("```"),
+            "{} begins with no example",
+            folder.display()
+        );
+    }
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
+    assert!(manifest.contains("unsafe_code = \"forbid\""));
+}
+
+#[test]
+fn the_readmes_test_command_is_the_one_that_ci_calls() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the readme");
+    let ci = fs::read_to_string(root().join(".ci/run")).expect("the ci script");
+    let command = "cargo test --workspace --all-features";
+    assert!(readme.contains(command) && ci.contains(command));
+}
