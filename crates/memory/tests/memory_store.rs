@@ -1,5 +1,7 @@
 //! The contract, and what is this store's own: bounds, eviction, expiry.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
 use std::sync::Arc;
 use std::time::Duration;
 

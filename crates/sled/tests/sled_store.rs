@@ -1,5 +1,7 @@
 //! The contract, and what is this store's own: durability, locking, damage.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
 use std::time::Duration;
 
 use cloakroom_core::{AnyStore, ErrorKind, SessionStore as _, Slot, Sweep as _, Swept, Timestamp};
