@@ -9,7 +9,7 @@
 use bincode::Options as _;
 use serde::{Deserialize, Serialize};
 
-use crate::value::Value;
+use crate::value::Wire;
 use crate::{Error, ErrorKind};
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
@@ -26,12 +26,12 @@ fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
         .map_err(|source| corrupt("cannot be decoded").with_source(source))
 }
 
-/// Decodes a flat struct: one that holds no [`Value`].
+/// Decodes a flat struct: one that holds no [`Wire`].
 pub(crate) fn decode_flat<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
     decode(bytes)
 }
 
-pub(crate) fn decode_value(bytes: &[u8], depth_max: usize) -> Result<Value, Error> {
+pub(crate) fn decode_value(bytes: &[u8], depth_max: usize) -> Result<Wire, Error> {
     check_value(bytes, depth_max)?;
     decode(bytes)
 }
@@ -40,7 +40,7 @@ pub(crate) fn corrupt(message: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, message)
 }
 
-/// The variant numbers of [`Value`], as bincode writes them. They are part of
+/// The variant numbers of [`Wire`], as bincode writes them. They are part of
 /// the format.
 mod tag {
     pub(super) const NULL: u64 = 0;
@@ -194,6 +194,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Value;
     use crate::value::tests::any_value;
 
     #[test]
@@ -201,7 +202,7 @@ mod tests {
         // 100,000 lists in one another: 200 KB that would overflow any stack.
         let mut bytes = [tag::LIST as u8, 1].repeat(100_000);
         bytes.push(tag::NULL as u8);
-        let error = decode_value(&bytes, 32).unwrap_err();
+        let error = decode_value(&bytes, 32).map(Value::from).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
 
         let nested = |levels: usize| {
@@ -218,12 +219,18 @@ mod tests {
         let mut bytes = vec![tag::LIST as u8];
         put_varint(&mut bytes, u64::MAX);
         assert_eq!(
-            decode_value(&bytes, 32).unwrap_err().kind(),
+            decode_value(&bytes, 32)
+                .map(Value::from)
+                .unwrap_err()
+                .kind(),
             ErrorKind::Corrupt
         );
         bytes[0] = tag::MAP as u8;
         assert_eq!(
-            decode_value(&bytes, 32).unwrap_err().kind(),
+            decode_value(&bytes, 32)
+                .map(Value::from)
+                .unwrap_err()
+                .kind(),
             ErrorKind::Corrupt
         );
     }
@@ -239,13 +246,13 @@ mod tests {
 
         #[test]
         fn every_value_passes_the_guard_and_comes_back(value in any_value()) {
-            let bytes = encode(&value).unwrap();
-            prop_assert_eq!(decode_value(&bytes, 32).unwrap(), value);
+            let bytes = value.encode().unwrap();
+            prop_assert_eq!(Value::from(decode_value(&bytes, 32).unwrap()), value);
         }
 
         #[test]
         fn cut_or_altered_bytes_never_panic(value in any_value(), at: prop::sample::Index, to: u8) {
-            let mut bytes = encode(&value).unwrap();
+            let mut bytes = value.encode().unwrap();
             let at = at.index(bytes.len());
             prop_assert!(decode_value(&bytes[..at], 32).is_err());
             bytes[at] = to;

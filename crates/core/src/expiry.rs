@@ -8,6 +8,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// The idle time of a session that ends at an instant, however it is used.
+const UNLIMITED: Duration = Duration::from_millis(u64::MAX);
+
 /// The lifetime of sessions: how long one lives unused, and how long it lives
 /// at all.
 ///
@@ -131,6 +134,18 @@ impl Expiry {
         record
     }
 
+    /// Counts the absolute lifetime of a session from `now`, as a login does.
+    /// An end that the session chose as an instant stays where it is.
+    pub fn begin_anew(&self, record: &mut Record, now: Timestamp) {
+        if record.idle_override != Some(UNLIMITED) {
+            let lives = |end: Timestamp| end.saturating_since(record.created_at);
+            record.absolute_deadline = record
+                .absolute_deadline
+                .map(|end| now.saturating_add(lives(end)));
+        }
+        record.created_at = now;
+    }
+
     /// Writes a session's own choice into its header. The deadline itself moves
     /// with the next [`slide`](Self::slide).
     pub fn apply(&self, choice: SessionExpiry, record: &mut Record) {
@@ -145,7 +160,7 @@ impl Expiry {
             SessionExpiry::Idle(idle) => (Some(idle), limit(self), false),
             SessionExpiry::At(instant) => {
                 let capped = limit(self).map_or(instant, |limit| limit.min(instant));
-                (Some(Duration::from_millis(u64::MAX)), Some(capped), false)
+                (Some(UNLIMITED), Some(capped), false)
             }
             SessionExpiry::Own(own) => (Some(own.idle), limit(&own), own.ends_with_browser),
         };
@@ -256,6 +271,17 @@ mod tests {
             expiry().slide(&mut record, NOW);
             assert_eq!(record, expiry().begin(NOW), "back from {choice:?}");
         }
+    }
+
+    #[test]
+    fn a_login_counts_the_absolute_lifetime_anew_but_keeps_a_chosen_instant() {
+        let mut record = expiry().begin(NOW);
+        expiry().begin_anew(&mut record, at(NOW, 30));
+        assert_eq!(record.created_at, at(NOW, 30));
+        assert_eq!(record.absolute_deadline, Some(at(NOW, 90)));
+        expiry().apply(SessionExpiry::At(at(NOW, 45)), &mut record);
+        expiry().begin_anew(&mut record, at(NOW, 40));
+        assert_eq!(record.absolute_deadline, Some(at(NOW, 45)));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use expiry::{Expiry, SessionExpiry};
 pub use key::{Entropy, KEY_BYTES, KEY_TOKEN_CHARS, KeyDigest, OsEntropy, SessionKey};
 pub use limits::{FRAME_BYTES_CEILING, Limits, NESTING_DEPTH_CEILING, SUBJECT_BYTES_MAX};
 pub use record::{FrameHead, FrameKind, Label, Record, Revision, Slot, Subject};
-pub use session::{Commit, Draft, Session, Settled};
+pub use session::{Commit, Context, Draft, Session, Settled};
 pub use store::{BoxFuture, Capabilities, SessionStore, Sweep, Swept};
 pub use time::{Clock, SystemClock, Timestamp};
 pub use token::{TOKEN_BYTES_MAX, Token};

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use cloakroom_core::{
-    BoxFuture, Commit, Error, ErrorKind, LoadedToken, Record, Session, Settled, Slot, Timestamp,
-    Token, TokenStore as _,
+    BoxFuture, Commit, Context, Error, ErrorKind, LoadedToken, Record, Session, Settled, Slot,
+    Timestamp, Token, TokenStore as _,
 };
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
@@ -268,7 +268,13 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Opened, Error> {
         let commit: Weak<Inner> = self.me.clone();
-        let session = Session::open(stored, now, self.engine.shared.limits, commit)?;
+        let context = Context::new(
+            now,
+            self.engine.shared.limits,
+            self.engine.shared.expiry,
+            commit,
+        );
+        let session = Session::open(stored, context)?;
         Ok(Opened { session, arrival })
     }
 

@@ -152,35 +152,12 @@ impl Draft {
     /// changes in it and its deadline moved by this use.
     #[must_use]
     pub fn record(&self, policy: &Expiry, now: Timestamp) -> Record {
-        let header = &self.pending.header;
-        let mut record = match &self.stored {
-            Some(stored) if !self.pending.flushed => stored.clone(),
-            stored => {
-                let mut fresh = policy.begin(now);
-                if let Some(stored) = stored {
-                    fresh.revision = stored.revision;
-                }
-                fresh
-            }
-        };
-        if let Some(subject) = &header.subject {
-            // A login begins the session anew, so that its absolute lifetime
-            // is counted from here.
-            let lived = record
-                .absolute_deadline
-                .map(|deadline| deadline.saturating_since(record.created_at));
-            record.created_at = now;
-            record.absolute_deadline = lived.map(|lived| now.saturating_add(lived));
-            record.subject = Some(subject.clone());
-        }
-        if let Some(label) = &header.label {
-            record.label = Some(label.clone());
-        }
-        if let Some(choice) = header.expiry {
-            policy.apply(choice, &mut record);
+        let kept = self.stored.as_ref().filter(|_| !self.pending.flushed);
+        let mut record = self.pending.header.written(kept, policy, now);
+        if let Some(stored) = &self.stored {
+            record.revision = stored.revision;
         }
         record.data = self.entries.data().clone();
-        policy.slide(&mut record, now);
         record
     }
 }

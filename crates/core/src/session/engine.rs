@@ -1,11 +1,10 @@
 //! Opening a session, taking its changes out, closing it: what an engine calls.
 
-use std::sync::Weak;
-
 use super::op::Pending;
-use super::state::Phase;
-use super::{Commit, Draft, Session, Settled};
-use crate::{Entries, Error, ErrorKind, Limits, Record, Timestamp};
+use super::state::{Context, Phase};
+use super::view::View;
+use super::{Draft, Session, Settled};
+use crate::{Entries, Error, ErrorKind, Record};
 
 /// For engines; a handler gets its session from the framework's extractor.
 impl Session {
@@ -13,17 +12,12 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where the record's data is not entries.
-    pub fn open(
-        stored: Option<Record>,
-        opened_at: Timestamp,
-        limits: Limits,
-        commit: Weak<dyn Commit>,
-    ) -> Result<Self, Error> {
+    pub fn open(stored: Option<Record>, context: Context) -> Result<Self, Error> {
         let entries = match &stored {
             Some(record) => Entries::open(record.data.clone())?,
             None => Entries::empty(),
         };
-        Ok(Self::with(stored, entries, opened_at, limits, Some(commit)))
+        Ok(Self::with(stored, entries, context))
     }
 
     /// Takes the changes out to be written. Reads and changes made until the
@@ -57,7 +51,7 @@ impl Session {
             pending: std::mem::take(&mut state.pending),
             accessed: state.accessed,
             modified: std::mem::take(&mut state.modified),
-            limits: self.shared.limits,
+            limits: self.shared.context.limits,
         };
         if !matches!(state.phase, Phase::Dead) {
             state.phase = Phase::Saving;
@@ -71,23 +65,51 @@ impl Session {
     /// [`ErrorKind::TooLarge`] or [`ErrorKind::Mismatch`] where changes made
     /// while the draft was out do not apply to what was stored.
     pub fn settle(&self, draft: Draft, outcome: Settled) -> Result<(), Error> {
+        let (read, stored) = match outcome {
+            Settled::Stored(record) => (draft.entries, Some(record)),
+            Settled::Deleted => (Entries::empty(), None),
+            other => {
+                self.settle_unwritten(draft, other);
+                return Ok(());
+            }
+        };
+        // What was changed while the draft was out follows on what was written.
+        // Its closures are the caller's code: they run without the lock, and
+        // what is changed meanwhile follows in turn.
+        let mut view = View::new(read.clone(), self.shared.context.limits);
+        let mut followed = Pending::default();
+        loop {
+            let mut state = self.lock();
+            let mut later = std::mem::take(&mut state.pending);
+            if !later.is_modified() || matches!(state.phase, Phase::Closed | Phase::Dead) {
+                followed.append(later);
+                if matches!(state.phase, Phase::Saving) {
+                    state.phase = Phase::Open;
+                }
+                state.pending = followed;
+                state.read = read;
+                state.stored = stored;
+                state.view = view;
+                state.edits += 1;
+                return Ok(());
+            }
+            drop(state);
+            if later.flushed {
+                view.clear();
+            }
+            later.replay(&mut view)?;
+            followed.append(later);
+        }
+    }
+
+    fn settle_unwritten(&self, draft: Draft, outcome: Settled) {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Closed | Phase::Dead) {
-            return Ok(());
+            return;
         }
         state.phase = Phase::Open;
         match outcome {
-            Settled::Unchanged => {}
-            Settled::Stored(record) => {
-                state.read = draft.entries;
-                state.stored = Some(record);
-                state.rebuild(self.shared.limits)?;
-            }
-            Settled::Deleted => {
-                state.read = Entries::empty();
-                state.stored = None;
-                state.rebuild(self.shared.limits)?;
-            }
+            Settled::Unchanged | Settled::Stored(_) | Settled::Deleted => {}
             Settled::Dead => {
                 state.stored = None;
                 state.phase = Phase::Dead;
@@ -99,7 +121,6 @@ impl Session {
             }
             Settled::Unknown(error) => state.phase = Phase::Broken(error),
         }
-        Ok(())
     }
 
     /// Whether the dictionary was read or written, at any time in this request.

@@ -12,17 +12,19 @@ mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::draft::{Draft, Settled};
 use self::op::{Op, Pending};
+pub use self::state::Context;
 use self::state::{Phase, Shared, State};
 use self::view::{Raw, View};
 use crate::{
-    BoxFuture, Entries, Error, ErrorKind, Label, Limits, Record, SessionExpiry, Subject, Timestamp,
-    Value,
+    BoxFuture, Entries, Error, ErrorKind, Expiry, Label, Limits, Record, SessionExpiry, Subject,
+    Timestamp, Value,
 };
 
 /// A handle to one request's session: cheap to clone, all clones are the one
@@ -81,37 +83,29 @@ impl Session {
     /// A session of its own, in no store: for tests of code that takes one.
     #[must_use]
     pub fn detached() -> Self {
-        Self::with(
-            None,
-            Entries::empty(),
-            Timestamp::EPOCH,
-            Limits::default(),
-            None,
-        )
+        let context = Context {
+            now: Timestamp::EPOCH,
+            limits: Limits::default(),
+            expiry: Expiry::default(),
+            commit: None,
+        };
+        Self::with(None, Entries::empty(), context)
     }
 
-    fn with(
-        stored: Option<Record>,
-        entries: Entries,
-        opened_at: Timestamp,
-        limits: Limits,
-        commit: Option<Weak<dyn Commit>>,
-    ) -> Self {
+    fn with(stored: Option<Record>, entries: Entries, context: Context) -> Self {
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
                     stored,
                     read: entries.clone(),
-                    view: View::new(entries, limits),
+                    view: View::new(entries, context.limits),
                     pending: Pending::default(),
                     accessed: false,
                     modified: false,
-                    opened_at,
                     phase: Phase::Open,
                     edits: 0,
                 }),
-                commit,
-                limits,
+                context,
             }),
         }
     }
@@ -200,6 +194,33 @@ impl Session {
     #[must_use]
     pub fn stored_record(&self) -> Option<Record> {
         self.lock().stored.clone()
+    }
+
+    /// When the session will expire, if it is saved now and not used again: what
+    /// [`set_expiry`](Self::set_expiry) has chosen, or the configured lifetime,
+    /// counted from this request's beginning.
+    #[must_use]
+    pub fn expiry_date(&self) -> Timestamp {
+        let mut state = self.lock();
+        state.accessed = true;
+        let context = &self.shared.context;
+        state.header(&context.expiry, context.now).expires_at
+    }
+
+    /// How long until [`expiry_date`](Self::expiry_date): the age of the cookie.
+    /// Zero where that is past.
+    #[must_use]
+    pub fn expiry_age(&self) -> Duration {
+        self.expiry_date().saturating_since(self.shared.context.now)
+    }
+
+    /// Whether the cookie ends with the browser.
+    #[must_use]
+    pub fn expires_at_browser_close(&self) -> bool {
+        let mut state = self.lock();
+        state.accessed = true;
+        let context = &self.shared.context;
+        state.header(&context.expiry, context.now).ends_with_browser
     }
 
     /// Who is logged in.
@@ -324,37 +345,35 @@ impl Session {
         T: Serialize + DeserializeOwned,
         F: FnMut(Option<T>) -> Option<T> + Send + 'static,
     {
-        let depth_max = self.shared.limits.depth();
-        let mut change = move |raw: Option<&[u8]>| -> Result<Option<Raw>, Error> {
-            let value = match raw {
-                Some(raw) => Some(Value::decode(raw)?.read()?),
-                None => None,
-            };
-            change(value)
-                .map(|value| encode_value(&value, depth_max))
-                .transpose()
-        };
+        let owned = name.to_owned();
+        self.change_with(move |view| {
+            let value = view.get(&owned).map(Value::decode).transpose()?;
+            let changed = change(value.map(Value::read).transpose()?);
+            let depth_max = view.limits().depth();
+            let raw = changed.map(|value| encode_value(&value, depth_max));
+            view.put(&owned, raw.transpose()?)
+        })
+    }
+
+    /// Runs a change of the caller's on a copy of the view, without the lock:
+    /// it may use this very session. Where the session changed meanwhile, it
+    /// runs again on what is there then.
+    fn change_with(
+        &self,
+        mut change: impl FnMut(&mut View) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
         for _ in 0..UPDATE_RUNS_MAX {
-            // The closure is the caller's code and may use this very session:
-            // it runs without the lock, and again where the session changed.
-            let (raw, edits) = {
+            let (mut view, edits) = {
                 let state = self.change()?;
-                (state.view.get(name).map(<[u8]>::to_vec), state.edits)
+                (state.view.clone(), state.edits)
             };
-            let result = change(raw.as_deref())?;
+            change(&mut view)?;
             let mut state = self.change()?;
-            if state.edits != edits {
-                continue;
+            if state.edits == edits {
+                state.view = view;
+                state.record(Op::Update(Box::new(change)));
+                return Ok(());
             }
-            match result {
-                Some(value) => state.view.set(name, value)?,
-                None => {
-                    state.view.remove(name);
-                }
-            }
-            state.accessed = true;
-            state.record(Op::Update(name.into(), Box::new(change)));
-            return Ok(());
         }
         Err(Error::new(
             ErrorKind::Conflict,
@@ -481,7 +500,7 @@ impl Session {
     /// knows what was written. [`ErrorKind::Closed`] on a session without an
     /// engine.
     pub async fn save(&self) -> Result<(), Error> {
-        let commit = self.shared.commit.as_ref().and_then(Weak::upgrade);
+        let commit = self.shared.context.commit.as_ref().and_then(Weak::upgrade);
         match commit {
             Some(commit) => commit.commit().await,
             None => Err(Error::new(
@@ -522,7 +541,7 @@ impl Session {
     }
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Raw, Error> {
-        encode_value(value, self.shared.limits.depth())
+        encode_value(value, self.shared.context.limits.depth())
     }
 }
 
@@ -537,7 +556,7 @@ impl fmt::Debug for Session {
             .field("stored", &state.stored.is_some())
             .field("entries", &state.view.len())
             .field("modified", &state.modified)
-            .field("opened_at", &state.opened_at())
+            .field("opened_at", &self.shared.context.now)
             .finish_non_exhaustive()
     }
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::view::{Raw, View};
-use crate::{Entries, Error, Label, SessionExpiry, Subject};
+use crate::{Entries, Error, Expiry, Label, Record, SessionExpiry, Subject, Timestamp};
 
-/// A change to one encoded value, run again on whatever it then finds.
-pub(super) type Change = Box<dyn FnMut(Option<&[u8]>) -> Result<Option<Raw>, Error> + Send>;
+/// A change of the caller's, run again on whatever it then finds.
+pub(super) type Change = Box<dyn FnMut(&mut View) -> Result<(), Error> + Send>;
 
 /// One recorded change to the dictionary.
 ///
@@ -23,8 +23,8 @@ pub(super) enum Op {
     Clear,
     /// Replay: sets the value only where none stands.
     SetIfAbsent(Arc<str>, Raw),
-    /// Replay: runs the closure on the value that stands there then.
-    Update(Arc<str>, Change),
+    /// Replay: runs the closure on what stands there then.
+    Update(Change),
 }
 
 impl Op {
@@ -43,13 +43,7 @@ impl Op {
                 view.clear();
                 Ok(())
             }
-            Self::Update(name, change) => match change(view.get(name))? {
-                Some(value) => view.set(name, value),
-                None => {
-                    view.remove(name);
-                    Ok(())
-                }
-            },
+            Self::Update(change) => change(view),
         }
     }
 
@@ -57,7 +51,7 @@ impl Op {
     fn overwrites(&self) -> Option<&Arc<str>> {
         match self {
             Self::Set(name, _) | Self::Remove(name) => Some(name),
-            Self::Clear | Self::SetIfAbsent(..) | Self::Update(..) => None,
+            Self::Clear | Self::SetIfAbsent(..) | Self::Update(_) => None,
         }
     }
 }
@@ -85,6 +79,29 @@ pub(super) struct HeaderChange {
 impl HeaderChange {
     pub(super) fn is_some(&self) -> bool {
         self.subject.is_some() || self.label.is_some() || self.expiry.is_some()
+    }
+
+    /// The stored header, or that of a session that begins now, with these
+    /// changes in it and its deadline moved by this use.
+    pub(super) fn written(
+        &self,
+        stored: Option<&Record>,
+        policy: &Expiry,
+        now: Timestamp,
+    ) -> Record {
+        let mut record = stored.cloned().unwrap_or_else(|| policy.begin(now));
+        if let Some(subject) = &self.subject {
+            policy.begin_anew(&mut record, now);
+            record.subject = Some(subject.clone());
+        }
+        if let Some(label) = &self.label {
+            record.label = Some(label.clone());
+        }
+        if let Some(choice) = self.expiry {
+            policy.apply(choice, &mut record);
+        }
+        policy.slide(&mut record, now);
+        record
     }
 }
 

@@ -1,16 +1,53 @@
 //! What all handles of one session share.
 
+use std::fmt;
 use std::sync::{Mutex, Weak};
 
 use super::Commit;
 use super::op::{Op, Pending};
 use super::view::View;
-use crate::{Entries, Error, Limits, Record, Subject, Timestamp};
+use crate::{Entries, Error, Expiry, Limits, Record, Subject, Timestamp};
 
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
-    pub(super) commit: Option<Weak<dyn Commit>>,
-    pub(super) limits: Limits,
+    pub(super) context: Context,
+}
+
+/// What a session knows of the engine that opens it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Context {
+    /// When the request began: "now" for everything a handler asks.
+    pub now: Timestamp,
+    /// What the session may hold.
+    pub limits: Limits,
+    /// How long sessions live.
+    pub expiry: Expiry,
+    /// Who writes the changes; without one, `save` fails.
+    pub commit: Option<Weak<dyn Commit>>,
+}
+
+impl Context {
+    /// For an engine that opens sessions.
+    #[must_use]
+    pub fn new(now: Timestamp, limits: Limits, expiry: Expiry, commit: Weak<dyn Commit>) -> Self {
+        Self {
+            now,
+            limits,
+            expiry,
+            commit: Some(commit),
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("now", &self.now)
+            .field("limits", &self.limits)
+            .field("expiry", &self.expiry)
+            .finish_non_exhaustive()
+    }
 }
 
 pub(super) struct State {
@@ -21,7 +58,6 @@ pub(super) struct State {
     pub(super) pending: Pending,
     pub(super) accessed: bool,
     pub(super) modified: bool,
-    pub(super) opened_at: Timestamp,
     pub(super) phase: Phase,
     /// Counts changes of the view, so that `update` can run its closure
     /// without holding the lock.
@@ -75,21 +111,9 @@ impl State {
         self.mark_changed();
     }
 
-    /// The view of what is stored now with what is still pending.
-    pub(super) fn rebuild(&mut self, limits: Limits) -> Result<(), Error> {
-        self.view = View::new(self.read.clone(), limits);
-        self.edits += 1;
-        if self.pending.flushed {
-            self.view.clear();
-        }
-        let mut pending = std::mem::take(&mut self.pending);
-        let applied = pending.replay(&mut self.view);
-        self.pending = pending;
-        applied
-    }
-
-    /// When the engine opened the session; "now" for everything a handler asks.
-    pub(super) fn opened_at(&self) -> Timestamp {
-        self.opened_at
+    /// The header as a save at `now` would write it.
+    pub(super) fn header(&self, policy: &Expiry, now: Timestamp) -> Record {
+        let stored = self.stored.as_ref().filter(|_| !self.pending.flushed);
+        self.pending.header.written(stored, policy, now)
     }
 }

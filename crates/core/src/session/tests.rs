@@ -10,15 +10,17 @@ fn record_of(pairs: &[(&str, u64)]) -> Record {
         .record(&Expiry::default(), Timestamp::EPOCH)
 }
 
+fn context(limits: Limits) -> Context {
+    Context {
+        now: Timestamp::EPOCH,
+        limits,
+        expiry: Expiry::default(),
+        commit: None,
+    }
+}
+
 fn open(record: &Record) -> Session {
-    let entries = Entries::open(record.data.clone()).unwrap();
-    Session::with(
-        Some(record.clone()),
-        entries,
-        Timestamp::EPOCH,
-        Limits::default(),
-        None,
-    )
+    Session::open(Some(record.clone()), context(Limits::default())).unwrap()
 }
 
 /// What the store would hold if `ops` were recorded on `base` and replayed on
@@ -162,7 +164,7 @@ fn a_limit_is_met_at_the_call_that_exceeds_it_and_that_call_changes_nothing() {
         .with_entries_max(2)
         .with_name_bytes_max(4)
         .with_record_bytes_max(40);
-    let session = Session::with(None, Entries::empty(), Timestamp::EPOCH, limits, None);
+    let session = Session::open(None, context(limits)).unwrap();
     session.insert("four", 1).unwrap();
     let too_large = |result: Result<(), Error>| {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::TooLarge);
@@ -176,7 +178,7 @@ fn a_limit_is_met_at_the_call_that_exceeds_it_and_that_call_changes_nothing() {
     let left = 40 - session.draft().unwrap().entries.data().as_bytes().len();
     // "two": a tag, a length and the text stand in place of a tag and a byte.
     let fits = |extra: usize| {
-        let session = Session::with(None, Entries::empty(), Timestamp::EPOCH, limits, None);
+        let session = Session::open(None, context(limits)).unwrap();
         session.insert("four", 1).unwrap();
         session.insert("two", "x".repeat(left + extra))
     };

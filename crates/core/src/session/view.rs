@@ -8,7 +8,7 @@ use crate::{Entries, Error, ErrorKind, Limits};
 /// An encoded value, shared between the view and the recorded operation.
 pub(super) type Raw = Arc<[u8]>;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct View {
     base: Entries,
     laid: BTreeMap<Arc<str>, Option<Raw>>,
@@ -105,6 +105,21 @@ impl View {
         self.bytes -= old;
         self.laid.insert(Arc::from(name), None);
         true
+    }
+
+    /// Sets a value, or removes it.
+    pub(super) fn put(&mut self, name: &str, value: Option<Raw>) -> Result<(), Error> {
+        match value {
+            Some(value) => self.set(name, value),
+            None => {
+                self.remove(name);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(super) fn clear(&mut self) {

@@ -2,11 +2,12 @@
 
 mod de;
 mod ser;
+mod wire;
 
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::limits::NESTING_DEPTH_CEILING;
 use crate::{Error, ErrorKind, codec};
@@ -20,6 +21,9 @@ use crate::{Error, ErrorKind, codec};
 /// into a type too small for it is a
 /// [`Mismatch`](ErrorKind::Mismatch), as is any other change of type.
 ///
+/// A `Value` is itself serialisable as what it stands for: it can be inserted
+/// into a session, or written as JSON.
+///
 /// `Debug` says what kind of value it is and nothing of its content;
 /// [`Value::display`] prints all of it, for an operator who asked.
 ///
@@ -32,10 +36,9 @@ use crate::{Error, ErrorKind, codec};
 /// assert_eq!(cart.read::<u64>().unwrap_err().kind(), ErrorKind::Mismatch);
 /// # Ok::<(), cloakroom_core::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
-    // The order is the format: a new kind goes to the end.
     /// Nothing: `None`, `()`, a unit struct.
     Null,
     /// A truth value.
@@ -53,7 +56,7 @@ pub enum Value {
     /// Text.
     Str(String),
     /// Bytes, where a type asks serde for bytes.
-    Bytes(#[serde(with = "bytes")] Vec<u8>),
+    Bytes(Vec<u8>),
     /// A sequence, tuple or array.
     List(Vec<Value>),
     /// A map or struct, in the order it was written.
@@ -91,11 +94,11 @@ impl Value {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        codec::decode_value(bytes, NESTING_DEPTH_CEILING)
+        codec::decode_value(bytes, NESTING_DEPTH_CEILING).map(Self::from)
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>, Error> {
-        codec::encode(self)
+        codec::encode(&wire::Ref(self))
     }
 
     fn kind(&self) -> String {
@@ -228,39 +231,7 @@ fn shape(found: &serde::de::Unexpected<'_>) -> &'static str {
     }
 }
 
-/// Bytes as bytes, not as a sequence of numbers; the same format, faster.
-mod bytes {
-    use std::fmt;
-
-    use serde::de::{Deserializer, Error, Visitor};
-    use serde::ser::Serializer;
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        from.deserialize_byte_buf(Bytes)
-    }
-
-    struct Bytes;
-
-    impl Visitor<'_> for Bytes {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("bytes")
-        }
-
-        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.to_vec())
-        }
-
-        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-            Ok(bytes)
-        }
-    }
-}
+pub(crate) use self::wire::Wire;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -198,6 +198,30 @@ fn what_serialises_within_the_limit_decodes_within_it() {
 }
 
 #[test]
+fn a_value_stands_for_its_content_in_other_formats() {
+    let value = stored((
+        1,
+        "two",
+        [Some(3.5), None],
+        BTreeMap::from([("k", Shape::Point)]),
+    ));
+    let json = serde_json::to_string(&value).unwrap();
+    assert_eq!(json, r#"[1,"two",[3.5,null],{"k":"Point"}]"#);
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value);
+    assert_eq!(Value::from_serialize(&value, 32).unwrap(), value);
+    assert_eq!(value.clone().read::<Value>().unwrap(), value);
+}
+
+proptest! {
+    #[test]
+    fn a_value_put_into_a_session_as_itself_comes_back(value in any_value()) {
+        // Numbers are written in their one shortest kind.
+        let stored = Value::from_serialize(&value, 32).unwrap();
+        prop_assert_eq!(stored.clone().read::<Value>().unwrap(), stored);
+    }
+}
+
+#[test]
 fn an_operator_reads_it_without_the_type() {
     let value = stored((
         Shape::Box {
