@@ -55,6 +55,7 @@ impl Session {
         };
         if !matches!(state.phase, Phase::Dead) {
             state.phase = Phase::Saving;
+            state.out = Some((draft.pending.header.clone(), draft.pending.flushed));
         }
         Ok(draft)
     }
@@ -87,6 +88,7 @@ impl Session {
                     state.phase = Phase::Open;
                 }
                 state.pending = followed;
+                state.out = None;
                 state.read = read;
                 state.stored = stored;
                 state.view = view;
@@ -108,6 +110,7 @@ impl Session {
             return;
         }
         state.phase = Phase::Open;
+        state.out = None;
         match outcome {
             Settled::Unchanged | Settled::Stored(_) | Settled::Deleted => {}
             Settled::Dead => {

@@ -81,6 +81,13 @@ impl HeaderChange {
         self.subject.is_some() || self.label.is_some() || self.expiry.is_some()
     }
 
+    /// Lays later changes over these.
+    pub(super) fn overlay(&mut self, later: Self) {
+        self.subject = later.subject.or(self.subject.take());
+        self.label = later.label.or(self.label.take());
+        self.expiry = later.expiry.or(self.expiry.take());
+    }
+
     /// The stored header, or that of a session that begins now, with these
     /// changes in it and its deadline moved by this use.
     pub(super) fn written(
@@ -134,14 +141,7 @@ impl Pending {
         self.ops.extend(later.ops);
         self.reads.extend(later.reads);
         self.rotate |= later.rotate;
-        let HeaderChange {
-            subject,
-            label,
-            expiry,
-        } = later.header;
-        self.header.subject = subject.or(self.header.subject.take());
-        self.header.label = label.or(self.header.label.take());
-        self.header.expiry = expiry.or(self.header.expiry.take());
+        self.header.overlay(later.header);
     }
 
     /// Applies the operations to entries that may not be the ones they were

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, Weak};
 
 use super::Commit;
-use super::op::{Op, Pending};
+use super::op::{HeaderChange, Op, Pending};
 use super::view::View;
 use crate::{Entries, Error, Expiry, Limits, Record, Subject, Timestamp};
 
@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) read: Entries,
     pub(super) view: View,
     pub(super) pending: Pending,
+    /// The header changes of a draft that is out, and whether it flushes.
+    pub(super) out: Option<(HeaderChange, bool)>,
     pub(super) accessed: bool,
     pub(super) modified: bool,
     pub(super) phase: Phase,
@@ -83,12 +85,24 @@ impl State {
     }
 
     pub(super) fn subject(&self) -> Option<&Subject> {
-        let stored = self
-            .stored
-            .as_ref()
-            .filter(|_| !self.pending.flushed)
-            .and_then(|record| record.subject.as_ref());
-        self.pending.header.subject.as_ref().or(stored)
+        let (header, stored) = self.header_parts();
+        let stored = stored.and_then(|record| record.subject.as_ref());
+        header
+            .iter()
+            .find_map(|header| header.subject.as_ref())
+            .or(stored)
+    }
+
+    /// Changes to the header, the latest first, and the stored header beneath
+    /// them, as far as a flush has left them.
+    fn header_parts(&self) -> (Vec<&HeaderChange>, Option<&Record>) {
+        let mut parts = vec![&self.pending.header];
+        let mut flushed = self.pending.flushed;
+        if let Some((header, out_flushed)) = self.out.as_ref().filter(|_| !flushed) {
+            parts.push(header);
+            flushed = *out_flushed;
+        }
+        (parts, self.stored.as_ref().filter(|_| !flushed))
     }
 
     pub(super) fn record(&mut self, op: Op) {
@@ -113,7 +127,11 @@ impl State {
 
     /// The header as a save at `now` would write it.
     pub(super) fn header(&self, policy: &Expiry, now: Timestamp) -> Record {
-        let stored = self.stored.as_ref().filter(|_| !self.pending.flushed);
-        self.pending.header.written(stored, policy, now)
+        let (parts, stored) = self.header_parts();
+        let mut merged = HeaderChange::default();
+        for part in parts.into_iter().rev() {
+            merged.overlay(part.clone());
+        }
+        merged.written(stored, policy, now)
     }
 }

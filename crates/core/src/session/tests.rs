@@ -1,5 +1,9 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
 use super::*;
-use crate::Expiry;
+use crate::{Label, SessionExpiry, Subject};
 
 fn record_of(pairs: &[(&str, u64)]) -> Record {
     let session = Session::detached();
@@ -306,4 +310,120 @@ fn debug_prints_no_name_and_no_value() {
         !printed.contains("hunter2") && !printed.contains("secret-name"),
         "{printed}"
     );
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Visit {
+    pages: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    theme: Option<String>,
+    #[serde(default)]
+    added_later: bool,
+}
+
+#[test]
+fn a_typed_view_is_read_and_written_as_a_whole() {
+    let session = Session::detached();
+    assert_eq!(session.get_fields::<Visit>("visit").unwrap(), None);
+    let mut visit = Visit {
+        pages: 3,
+        theme: Some("dark".into()),
+        added_later: true,
+    };
+    session.insert_fields("visit", &visit).unwrap();
+    session.insert("visit.from_a_newer_version", 1).unwrap();
+    session.insert("visitor", "another entry").unwrap();
+    assert_eq!(session.get_fields("visit").unwrap(), Some(visit.clone()));
+    // A field that is left out is removed; what the type does not know stays.
+    visit.theme = None;
+    session.insert_fields("visit", &visit).unwrap();
+    assert_eq!(session.get_fields("visit").unwrap(), Some(visit));
+    assert!(session.contains("visit.from_a_newer_version"));
+    // A field that was added since it was stored takes its default.
+    session.remove("visit.added_later").unwrap();
+    let read: Visit = session.get_fields("visit").unwrap().unwrap();
+    assert!(!read.added_later);
+    session.insert("visit.pages", "many").unwrap();
+    let error = session.get_fields::<Visit>("visit").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    let error = session.insert_fields("n", &5).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+}
+
+#[test]
+fn two_requests_that_change_different_fields_both_survive() {
+    let base = Session::detached();
+    base.insert_fields("v", &Visit::default()).unwrap();
+    let base = base
+        .draft()
+        .unwrap()
+        .record(&Expiry::default(), Timestamp::EPOCH);
+    let change_pages: [fn(&Session); 2] = [
+        |session| {
+            let mut visit: Visit = session.get_fields("v").unwrap().unwrap();
+            visit.pages += 1;
+            session.insert_fields("v", &visit).unwrap();
+        },
+        |session| {
+            session
+                .update_fields("v", |visit: &mut Visit| visit.pages += 1)
+                .unwrap()
+        },
+    ];
+    for change in change_pages {
+        let other = open(&base);
+        other
+            .update_fields("v", |visit: &mut Visit| visit.theme = Some("dark".into()))
+            .unwrap();
+        let fresh = other
+            .draft()
+            .unwrap()
+            .record(&Expiry::default(), Timestamp::EPOCH);
+        let session = open(&base);
+        change(&session);
+        let mut draft = session.draft().unwrap();
+        assert!(draft.replay(fresh).unwrap().is_empty());
+        let merged = open(&draft.record(&Expiry::default(), Timestamp::EPOCH));
+        let visit: Visit = merged.get_fields("v").unwrap().unwrap();
+        assert_eq!((visit.pages, visit.theme.as_deref()), (1, Some("dark")));
+    }
+}
+
+#[test]
+fn the_expiry_a_session_reads_is_the_one_a_save_would_write() {
+    let minutes = |n: u64| Duration::from_secs(60 * n);
+    let context = Context {
+        now: Timestamp::from_millis(500_999),
+        expiry: Expiry::new(minutes(10), Some(minutes(60))).unwrap(),
+        ..context(Limits::default())
+    };
+    let session = Session::open(None, context.clone()).unwrap();
+    for (choice, age, browser) in [
+        (SessionExpiry::Default, minutes(10), false),
+        (SessionExpiry::Idle(minutes(5)), minutes(5), false),
+        (
+            SessionExpiry::At(context.now.saturating_add(minutes(7))),
+            minutes(7),
+            false,
+        ),
+        (SessionExpiry::At(Timestamp::EPOCH), Duration::ZERO, false),
+        (SessionExpiry::BrowserClose, minutes(10), true),
+    ] {
+        session.set_expiry(choice).unwrap();
+        assert_eq!(session.expiry_age(), age, "{choice:?}");
+        assert_eq!(session.expires_at_browser_close(), browser, "{choice:?}");
+        let draft = session.draft().unwrap();
+        let record = draft.record(&context.expiry, context.now);
+        assert_eq!(session.expiry_date(), record.expires_at, "{choice:?}");
+        session.settle(draft, Settled::Failed).unwrap();
+    }
+}
+
+#[test]
+fn flash_values_queue_up_and_a_detached_session_keeps_them() {
+    let session = Session::detached();
+    session.flash("notice", "one").unwrap();
+    session.flash("notice", "two").unwrap();
+    let left: Vec<String> = session.get("flash.notice").unwrap().unwrap();
+    assert_eq!(left, ["one", "two"]);
 }

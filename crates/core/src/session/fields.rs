@@ -1,0 +1,209 @@
+//! The typed view: a struct whose fields are entries of their own.
+
+use serde::Serialize;
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
+
+use super::view::View;
+use super::{Session, encode_value};
+use crate::value::ValueError;
+use crate::{Error, ErrorKind, Value};
+
+/// The typed view.
+///
+/// A struct is read and written as a whole, and each field is an entry of its
+/// own under `prefix.field`: two requests that change different fields both
+/// survive.
+///
+/// ```
+/// use cloakroom_core::Session;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Visit {
+///     pages: u32,
+///     theme: Option<String>,
+/// }
+///
+/// let session = Session::detached();
+/// session.update_fields("visit", |visit: &mut Visit| visit.pages += 1)?;
+/// let visit: Visit = session.get_fields("visit")?.expect("just written");
+/// assert_eq!(visit.pages, 1);
+/// assert_eq!(session.keys()?, ["visit.pages", "visit.theme"]);
+/// # Ok::<(), cloakroom_core::Error>(())
+/// ```
+impl Session {
+    /// The struct under a prefix; `None` where none of its entries is there.
+    /// A field without an entry must be an `Option` or have a serde default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] where an entry is of another type, or one that
+    /// the struct needs is missing.
+    pub fn get_fields<T: DeserializeOwned>(&self, prefix: &str) -> Result<Option<T>, Error> {
+        let map = {
+            let mut state = self.lock();
+            let map = collect(&state.view, prefix)?;
+            state.accessed = true;
+            for (field, _) in &map {
+                state.note_read(&entry_name(prefix, field));
+            }
+            map
+        };
+        build(map)
+    }
+
+    /// Sets the struct under a prefix. Fields whose value is the stored one are
+    /// not written, so that what another request does to them survives.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] where the type is not a struct or a map with
+    /// text for its keys.
+    pub fn insert_fields<T: Serialize + DeserializeOwned>(
+        &self,
+        prefix: &str,
+        value: &T,
+    ) -> Result<(), Error> {
+        let fields = self.fields_of(value)?;
+        for (field, raw) in fields.set {
+            let name = entry_name(prefix, &field);
+            if self.lock().view.get(&name) != Some(&*raw) {
+                self.insert_raw(&name, raw)?;
+            }
+        }
+        for field in fields.absent {
+            self.remove(&entry_name(prefix, field))?;
+        }
+        Ok(())
+    }
+
+    /// Changes the struct under a prefix in place, beginning with its default
+    /// where there is none. As [`update`](Self::update), the closure may run
+    /// more than once.
+    ///
+    /// # Errors
+    /// As [`get_fields`](Self::get_fields) and
+    /// [`insert_fields`](Self::insert_fields), now or on replay.
+    pub fn update_fields<T, F>(&self, prefix: &str, mut change: F) -> Result<(), Error>
+    where
+        T: Serialize + DeserializeOwned + Default,
+        F: FnMut(&mut T) + Send + 'static,
+    {
+        let prefix = prefix.to_owned();
+        self.change_with(move |view| {
+            let mut value: T = build(collect(view, &prefix)?)?.unwrap_or_default();
+            change(&mut value);
+            let fields = Fields::of(&value, view.limits().depth())?;
+            for (field, raw) in fields.set {
+                let name = entry_name(&prefix, &field);
+                if view.get(&name) != Some(&*raw) {
+                    view.set(&name, raw)?;
+                }
+            }
+            for field in fields.absent {
+                view.remove(&entry_name(&prefix, field));
+            }
+            Ok(())
+        })
+    }
+
+    fn fields_of<T: Serialize + DeserializeOwned>(&self, value: &T) -> Result<Fields, Error> {
+        Fields::of(value, self.shared.context.limits.depth())
+    }
+}
+
+fn entry_name(prefix: &str, field: &str) -> String {
+    format!("{prefix}.{field}")
+}
+
+/// The decoded entries under a prefix, by the name of their field.
+fn collect(view: &View, prefix: &str) -> Result<Vec<(String, Value)>, Error> {
+    view.entries()?
+        .iter()
+        .filter_map(|(name, raw)| {
+            let field = name.strip_prefix(prefix)?.strip_prefix('.')?;
+            Some((field.to_owned(), raw))
+        })
+        .map(|(field, raw)| Ok((field, Value::decode(raw)?)))
+        .collect()
+}
+
+fn build<T: DeserializeOwned>(map: Vec<(String, Value)>) -> Result<Option<T>, Error> {
+    if map.is_empty() {
+        return Ok(None);
+    }
+    let pairs = map
+        .into_iter()
+        .map(|(field, value)| (Value::Str(field), value));
+    Value::Map(pairs.collect()).read().map(Some)
+}
+
+/// A struct taken apart.
+struct Fields {
+    set: Vec<(String, super::view::Raw)>,
+    /// Fields that the type knows and this value leaves out. Entries that the
+    /// type does not know stay: a newer version of the program may have written
+    /// them.
+    absent: Vec<&'static str>,
+}
+
+impl Fields {
+    fn of<T: Serialize + DeserializeOwned>(value: &T, depth_max: usize) -> Result<Self, Error> {
+        let not_a_struct = || Error::new(ErrorKind::Mismatch, "the typed view needs a struct");
+        let Value::Map(pairs) = Value::from_serialize(value, depth_max)? else {
+            return Err(not_a_struct());
+        };
+        let mut set = Vec::with_capacity(pairs.len());
+        for (field, value) in pairs {
+            let Value::Str(field) = field else {
+                return Err(not_a_struct());
+            };
+            set.push((field, encode_value(&value, depth_max)?));
+        }
+        let absent = known_fields::<T>()
+            .iter()
+            .copied()
+            .filter(|known| !set.iter().any(|(field, _)| field == known))
+            .collect();
+        Ok(Self { set, absent })
+    }
+}
+
+/// The field names that a type asks serde for.
+fn known_fields<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut known: &'static [&'static str] = &[];
+    // It is refused as soon as it has said them.
+    let _ = T::deserialize(Ask(&mut known));
+    known
+}
+
+struct Ask<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Ask<'_> {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, ValueError> {
+        Err(serde::de::Error::custom("asked for its fields alone"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        option unit unit_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading a session.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::Session;
+use crate::{Entries, Error, Record, Subject, Timestamp, Value};
+
+/// Reading.
+impl Session {
+    /// The value under a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] where it is of another type.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        self.get_value(name)?.map(Value::read).transpose()
+    }
+
+    /// The value under a name, whatever its type.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where its bytes are not a value.
+    pub fn get_value(&self, name: &str) -> Result<Option<Value>, Error> {
+        let mut state = self.lock();
+        state.note_read(name);
+        state.view.get(name).map(Value::decode).transpose()
+    }
+
+    /// Whether there is a value under a name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        let mut state = self.lock();
+        state.note_read(name);
+        state.view.get(name).is_some()
+    }
+
+    /// All names, in ascending order.
+    ///
+    /// # Errors
+    /// None in practice; a session within its limits can be listed.
+    pub fn keys(&self) -> Result<Vec<String>, Error> {
+        let entries = self.read_all()?;
+        Ok(entries.iter().map(|(name, _)| name.to_owned()).collect())
+    }
+
+    /// All values, in ascending order of their names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where one's bytes are not a value.
+    pub fn values(&self) -> Result<Vec<Value>, Error> {
+        let entries = self.items()?;
+        Ok(entries.into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// All names and values, in ascending order of the names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where one's bytes are not a value.
+    pub fn items(&self) -> Result<Vec<(String, Value)>, Error> {
+        self.read_all()?
+            .iter()
+            .map(|(name, raw)| Ok((name.to_owned(), Value::decode(raw)?)))
+            .collect()
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let mut state = self.lock();
+        state.accessed = true;
+        state.view.len()
+    }
+
+    /// Whether there are no entries. Does not count as reading the session.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().view.len() == 0
+    }
+
+    /// Whether the session stands in the store, as of the last load or save.
+    /// Does not count as reading the session.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        let state = self.lock();
+        state.stored.is_some() && !state.pending.flushed
+    }
+
+    /// The stored record as of the last load or save, its data as bytes: what a
+    /// page about the session shows. Does not count as reading the session.
+    #[must_use]
+    pub fn stored_record(&self) -> Option<Record> {
+        self.lock().stored.clone()
+    }
+
+    /// When the session will expire, if it is saved now and not used again: what
+    /// [`set_expiry`](Self::set_expiry) has chosen, or the configured lifetime,
+    /// counted from this request's beginning.
+    #[must_use]
+    pub fn expiry_date(&self) -> Timestamp {
+        let mut state = self.lock();
+        state.accessed = true;
+        let context = &self.shared.context;
+        state.header(&context.expiry, context.now).expires_at
+    }
+
+    /// How long until [`expiry_date`](Self::expiry_date): the age of the cookie.
+    /// Zero where that is past.
+    #[must_use]
+    pub fn expiry_age(&self) -> Duration {
+        self.expiry_date().saturating_since(self.shared.context.now)
+    }
+
+    /// Whether the cookie ends with the browser.
+    #[must_use]
+    pub fn expires_at_browser_close(&self) -> bool {
+        let mut state = self.lock();
+        state.accessed = true;
+        let context = &self.shared.context;
+        state.header(&context.expiry, context.now).ends_with_browser
+    }
+
+    /// Who is logged in.
+    #[must_use]
+    pub fn subject(&self) -> Option<Subject> {
+        let mut state = self.lock();
+        state.accessed = true;
+        state.subject().cloned()
+    }
+
+    fn read_all(&self) -> Result<Entries, Error> {
+        let mut state = self.lock();
+        let entries = state.view.entries()?;
+        for (name, _) in entries.iter() {
+            state.note_read(name);
+        }
+        state.accessed = true;
+        Ok(entries)
+    }
+}
