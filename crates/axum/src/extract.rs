@@ -7,7 +7,6 @@ use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
 use cloakroom_core::{Error, ErrorKind};
 use cloakroom_web::{Closing, Exchange};
-use http::header::COOKIE;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
@@ -49,8 +48,9 @@ impl<S: Sync> FromRequestParts<S> for Session {
                 "no SessionLayer around this route: add .layer(SessionLayer::new(engine))",
             )));
         };
-        let cookies = parts.headers.get_all(COOKIE).into_iter();
-        let session = exchange.open(cookies.map(HeaderValue::as_bytes)).await?;
+        let carrier = exchange.transport().request_header();
+        let values = parts.headers.get_all(carrier).into_iter();
+        let session = exchange.open(values.map(HeaderValue::as_bytes)).await?;
         Ok(Self(session))
     }
 }

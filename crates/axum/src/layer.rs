@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use axum_core::response::{IntoResponse, Response};
 use cloakroom_core::BoxFuture;
 use cloakroom_web::{Closing, Engine, Exchange};
-use http::header::{CACHE_CONTROL, HeaderName, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue, Request};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -154,11 +154,12 @@ fn apply(closing: &Closing, headers: &mut HeaderMap) {
     if let Some(value) = closing.cache_control(control.iter().map(String::as_str)) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
     }
-    if let Some(cookie) = &closing.set_cookie
-        && let Ok(mut value) = HeaderValue::from_str(cookie)
+    if let Some(header) = &closing.header
+        && let Ok(name) = HeaderName::from_bytes(header.name().as_bytes())
+        && let Ok(mut value) = HeaderValue::from_str(header.value())
     {
         // HTTP/2 and /3 then keep the token out of their compression tables.
         value.set_sensitive(true);
-        headers.append(SET_COOKIE, value);
+        headers.append(name, value);
     }
 }

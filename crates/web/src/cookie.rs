@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use cloakroom_core::{Error, ErrorKind, TOKEN_BYTES_MAX, Token};
+use cloakroom_core::{Error, ErrorKind, Token};
+
+use crate::Presented;
 
 /// Bytes of the longest `Set-Cookie` value that is sent: what every browser
 /// takes (RFC 6265, section 6.1).
@@ -65,6 +67,7 @@ pub struct CookiePolicy {
     http_only: bool,
     same_site: SameSite,
     partitioned: bool,
+    bytes_max: usize,
 }
 
 impl Default for CookiePolicy {
@@ -78,6 +81,7 @@ impl Default for CookiePolicy {
             http_only: true,
             same_site: SameSite::Lax,
             partitioned: false,
+            bytes_max: COOKIE_BYTES_MAX,
         }
     }
 }
@@ -122,8 +126,8 @@ impl CookiePolicy {
     /// cookie ends with the browser; ages are whole seconds, one at least.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] where the value would be longer than
-    /// [`COOKIE_BYTES_MAX`], [`ErrorKind::Corrupt`] where the token holds
+    /// [`ErrorKind::TooLarge`] where the value would be longer than the
+    /// policy's [`bytes_max`](CookiePolicyBuilder::bytes_max), [`ErrorKind::Corrupt`] where the token holds
     /// characters that a cookie cannot.
     pub fn set(&self, token: &Token, age: Option<Duration>) -> Result<String, Error> {
         if !token.expose().bytes().all(is_cookie_octet) {
@@ -134,12 +138,13 @@ impl CookiePolicy {
         }
         let age = age.map(|age| age.clamp(Duration::from_secs(1), COOKIE_AGE_MAX).as_secs());
         let text = self.format(token.expose(), age);
-        if text.len() > COOKIE_BYTES_MAX {
+        if text.len() > self.bytes_max {
             return Err(Error::new(
                 ErrorKind::TooLarge,
                 format!(
-                    "the cookie is {} bytes on the wire, COOKIE_BYTES_MAX is {COOKIE_BYTES_MAX}",
-                    text.len()
+                    "the cookie is {} bytes on the wire, its bytes_max is {}",
+                    text.len(),
+                    self.bytes_max
                 ),
             ));
         }
@@ -204,23 +209,13 @@ impl CookiePolicy {
                 .strip_prefix(b"\"")
                 .and_then(|value| value.strip_suffix(b"\""))
                 .unwrap_or(value);
-            presented.token = (value.len() <= TOKEN_BYTES_MAX)
-                .then(|| std::str::from_utf8(value).ok())
-                .flatten()
+            presented.token = std::str::from_utf8(value)
+                .ok()
                 .filter(|value| is_well_formed(value))
                 .map(Token::new);
         }
         presented
     }
-}
-
-/// What a request presented under the policy's name.
-#[derive(Debug, Default)]
-pub struct Presented {
-    /// The first well-formed token.
-    pub token: Option<Token>,
-    /// How many cookies of that name there were, well formed or not.
-    pub count: usize,
 }
 
 /// RFC 6265: printable ASCII without quotes, comma, semicolon, backslash.
@@ -298,6 +293,14 @@ impl CookiePolicyBuilder {
         self
     }
 
+    /// Bytes of the longest `Set-Cookie` value that is sent. Default and most:
+    /// [`COOKIE_BYTES_MAX`].
+    #[must_use]
+    pub fn bytes_max(mut self, bytes: usize) -> Self {
+        self.policy.bytes_max = bytes;
+        self
+    }
+
     /// Checks the combination.
     ///
     /// # Errors
@@ -360,8 +363,11 @@ impl CookiePolicyBuilder {
             Prefix::Secure => format!("__Secure-{base_name}"),
             Prefix::None => base_name,
         };
+        if policy.bytes_max > COOKIE_BYTES_MAX {
+            return refuse("browsers refuse a cookie over COOKIE_BYTES_MAX = 4096 bytes".into());
+        }
         // Beside the attributes there must be room for a key.
-        if policy.format("", Some(COOKIE_AGE_MAX.as_secs())).len() + 64 > COOKIE_BYTES_MAX {
+        if policy.format("", Some(COOKIE_AGE_MAX.as_secs())).len() + 64 > policy.bytes_max {
             return refuse("the cookie's name, path and domain leave no room for a token".into());
         }
         Ok(policy)
@@ -369,7 +375,7 @@ impl CookiePolicyBuilder {
 }
 
 /// RFC 6265 and RFC 9110: the characters of a token.
-fn is_name_octet(byte: u8) -> bool {
+pub(crate) fn is_name_octet(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
@@ -408,9 +414,6 @@ mod tests {
                 "{header:?}"
             );
         }
-        let long = [&b"session=ok"[..], &[b'x'; TOKEN_BYTES_MAX - 2]].concat();
-        assert!(found(&long).0.is_some());
-        assert!(found(&[&long[..], b"x"].concat()).0.is_none());
     }
 
     #[test]
@@ -528,10 +531,17 @@ mod tests {
             policy.set(&Token::new(&*fits), None).unwrap().len(),
             COOKIE_BYTES_MAX
         );
-        let error = policy
+        let one_more = Token::new(format!("{fits}x"));
+        let error = policy.set(&one_more, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let small = CookiePolicy::builder().bytes_max(200).build().unwrap();
+        let fits = "x".repeat(200 - empty);
+        assert!(small.set(&Token::new(&*fits), None).is_ok());
+        let error = small
             .set(&Token::new(format!("{fits}x")), None)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert!(CookiePolicy::builder().bytes_max(4_097).build().is_err());
         for bad in ["a;b", "a b", "a\"b", "a\r\nb", "é"] {
             let error = policy.set(&Token::new(bad), None).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);

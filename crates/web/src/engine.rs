@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, Clock, Entropy, Error, ErrorKind, Expiry, Limits, OsEntropy, SystemClock, TokenStore,
+    AnyStore, Clock, Entropy, Error, ErrorKind, Expiry, Limits, OsEntropy, SystemClock,
+    TOKEN_BYTES_MAX, TokenStore,
 };
 
 use crate::queue::Queue;
-use crate::{CookiePolicy, Exchange};
+use crate::{BearerPolicy, CookiePolicy, Exchange, Transport};
 
 /// One application's sessions: a store, a cookie policy, lifetimes and limits.
 /// Cheap to clone; all clones are the one engine.
@@ -32,7 +33,8 @@ pub struct Engine {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: AnyStore,
-    pub(crate) cookie: CookiePolicy,
+    pub(crate) transport: Transport,
+    pub(crate) token_bytes_max: usize,
     pub(crate) expiry: Expiry,
     pub(crate) limits: Limits,
     pub(crate) touch_share_percent: u8,
@@ -57,7 +59,8 @@ impl Engine {
         EngineBuilder {
             shared: Shared {
                 store: AnyStore::new(store),
-                cookie: CookiePolicy::default(),
+                transport: Transport::Cookie(CookiePolicy::default()),
+                token_bytes_max: TOKEN_BYTES_MAX,
                 expiry: Expiry::default(),
                 limits: Limits::default(),
                 touch_share_percent: 10,
@@ -84,10 +87,10 @@ impl Engine {
         &self.shared.store
     }
 
-    /// The cookie policy.
+    /// How the token travels.
     #[must_use]
-    pub fn cookie(&self) -> &CookiePolicy {
-        &self.shared.cookie
+    pub fn transport(&self) -> &Transport {
+        &self.shared.transport
     }
 }
 
@@ -102,7 +105,22 @@ impl EngineBuilder {
     /// [`CookiePolicy::default`].
     #[must_use]
     pub fn cookie(mut self, cookie: CookiePolicy) -> Self {
-        self.shared.cookie = cookie;
+        self.shared.transport = Transport::Cookie(cookie);
+        self
+    }
+
+    /// Lets the token travel in headers instead of a cookie.
+    #[must_use]
+    pub fn bearer(mut self, bearer: BearerPolicy) -> Self {
+        self.shared.transport = Transport::Bearer(bearer);
+        self
+    }
+
+    /// Bytes of the longest token that is looked at; a longer one is refused
+    /// unread. Default [`TOKEN_BYTES_MAX`].
+    #[must_use]
+    pub fn token_bytes_max(mut self, bytes: usize) -> Self {
+        self.shared.token_bytes_max = bytes;
         self
     }
 
@@ -186,9 +204,11 @@ impl EngineBuilder {
     }
 
     fn assemble(self) -> Engine {
-        if !self.shared.cookie.is_secure() {
+        if let Transport::Cookie(cookie) = &self.shared.transport
+            && !cookie.is_secure()
+        {
             tracing::warn!(
-                cookie = self.shared.cookie.name(),
+                cookie = cookie.name(),
                 "the session cookie travels over plain http: for development on this machine only"
             );
         }

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use crate::decide::{Arrival, Decision, Facts, decide};
 use crate::write::{Failure, Outcome, Writer};
-use crate::{Cost, Engine, cache_control, vary_on};
+use crate::{Cost, Engine, ResponseHeader, Transport, cache_control, vary_on};
 
 /// The session of one request. Cheap to clone; all clones are the one request.
 ///
@@ -33,7 +33,7 @@ struct Inner {
     /// Held while changes are written, so that a `save` and the end of the
     /// request follow one another.
     saving: AsyncMutex<()>,
-    transport: Mutex<Transport>,
+    outbox: Mutex<Outbox>,
 }
 
 struct Opened {
@@ -43,7 +43,7 @@ struct Opened {
 
 /// What the client holds, and what it is to be told.
 #[derive(Default)]
-struct Transport {
+struct Outbox {
     token: Option<Token>,
     outgoing: Outgoing,
     cost: Cost,
@@ -68,13 +68,13 @@ impl Exchange {
                 me: me.clone(),
                 opened: OnceCell::new(),
                 saving: AsyncMutex::new(()),
-                transport: Mutex::new(Transport::default()),
+                outbox: Mutex::new(Outbox::default()),
             }),
         }
     }
 
-    /// The request's session, loaded on the first call. `cookies` are the
-    /// values of its `Cookie` headers, as they came.
+    /// The request's session, loaded on the first call. `headers` are the
+    /// values of its [`Transport::request_header`], as they came.
     ///
     /// A token that opens nothing gives a new session, and so does a record
     /// that cannot be decoded.
@@ -85,14 +85,20 @@ impl Exchange {
     /// must fail then, and the client keeps its cookie.
     pub async fn open<'h>(
         &self,
-        cookies: impl Iterator<Item = &'h [u8]>,
+        headers: impl Iterator<Item = &'h [u8]>,
     ) -> Result<Session, Error> {
         let opened = self
             .inner
             .opened
-            .get_or_try_init(|| self.inner.load(cookies))
+            .get_or_try_init(|| self.inner.load(headers))
             .await?;
         Ok(opened.session.clone())
+    }
+
+    /// How the token travels: which header to open the session with.
+    #[must_use]
+    pub fn transport(&self) -> &Transport {
+        self.inner.engine.transport()
     }
 
     /// Whether anything has opened the session. Where nothing has, there is
@@ -109,18 +115,18 @@ impl Exchange {
     /// a flush are written.
     pub async fn close(&self, status: u16) -> Closing {
         let Some(opened) = self.inner.opened.get() else {
-            return Closing::default();
+            return Closing::nothing();
         };
         let mut failure = self.inner.commit(opened, Some(status)).await.err();
         opened.session.close();
         let accessed = opened.session.was_accessed();
-        let mut transport = self.inner.transport();
-        let policy = self.inner.engine.cookie();
-        let set_cookie = match &transport.outgoing {
+        let mut outbox = self.inner.outbox();
+        let policy = self.inner.engine.transport();
+        let header = match &outbox.outgoing {
             Outgoing::Nothing => None,
             Outgoing::Remove => Some(policy.removal()),
             Outgoing::Set { token, age } => match policy.set(token, *age) {
-                Ok(text) => Some(text),
+                Ok(header) => Some(header),
                 Err(error) => {
                     failure.get_or_insert(error);
                     None
@@ -131,10 +137,11 @@ impl Exchange {
             tracing::error!(error = %error, source = %source(error), "session not saved");
         }
         Closing {
-            set_cookie,
+            header,
+            varies_on: policy.request_header(),
             accessed,
             failure,
-            cost: std::mem::take(&mut transport.cost),
+            cost: std::mem::take(&mut outbox.cost),
         }
     }
 }
@@ -152,14 +159,18 @@ impl fmt::Debug for Exchange {
 }
 
 /// What to tell the client at the end of a request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct Closing {
-    /// The value of a `Set-Cookie` header, to be sent even beside an error.
-    pub set_cookie: Option<String>,
+    /// The header that hands out the token or takes it away, to be added to the
+    /// response even beside a failure.
+    pub header: Option<ResponseHeader>,
     /// Whether the response depends on the session.
     pub accessed: bool,
+    /// The request header that it then depends on.
+    pub varies_on: &'static str,
     /// Why the changes were not written: the response must be replaced by an
-    /// error of status [`Closing::status_of`], with the cookie above and
+    /// error of status [`Closing::status_of`], with the header above and
     /// nothing of the handler's.
     pub failure: Option<Error>,
     /// What the request cost in the store.
@@ -167,10 +178,20 @@ pub struct Closing {
 }
 
 impl Closing {
+    fn nothing() -> Self {
+        Self {
+            header: None,
+            accessed: false,
+            varies_on: "Cookie",
+            failure: None,
+            cost: Cost::default(),
+        }
+    }
+
     /// The `Vary` header to set, where the existing one will not do.
     pub fn vary<'h>(&self, existing: impl Iterator<Item = &'h str>) -> Option<String> {
-        (self.accessed || self.set_cookie.is_some())
-            .then(|| vary_on("Cookie", existing))
+        (self.accessed || self.header.is_some())
+            .then(|| vary_on(self.varies_on, existing))
             .flatten()
     }
 
@@ -179,7 +200,7 @@ impl Closing {
         &self,
         existing: impl Iterator<Item = &'h str>,
     ) -> Option<&'static str> {
-        let sets_cookie = self.set_cookie.is_some();
+        let sets_cookie = self.header.is_some();
         (self.accessed || sets_cookie)
             .then(|| cache_control(existing, sets_cookie))
             .flatten()
@@ -197,21 +218,19 @@ impl Closing {
 }
 
 impl Inner {
-    fn transport(&self) -> MutexGuard<'_, Transport> {
-        self.transport
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn load<'h>(&self, cookies: impl Iterator<Item = &'h [u8]>) -> Result<Opened, Error> {
+    async fn load<'h>(&self, headers: impl Iterator<Item = &'h [u8]>) -> Result<Opened, Error> {
         let engine = &*self.engine.shared;
-        let presented = engine
-            .cookie
-            .find(cookies, |token| engine.store.is_well_formed(token));
+        let presented = engine.transport.find(headers, |token| {
+            token.len() <= engine.token_bytes_max && engine.store.is_well_formed(token)
+        });
         if presented.count > 1 {
             tracing::warn!(
-                cookies = presented.count,
-                "several session cookies in one request; the first well-formed one counts"
+                tokens = presented.count,
+                "several session tokens in one request; the first well-formed one counts"
             );
         }
         let now = engine.clock.now();
@@ -230,7 +249,7 @@ impl Inner {
             }
             Err(error) => return Err(error),
         };
-        self.transport().cost.load(&loaded);
+        self.outbox().cost.load(&loaded);
         match loaded {
             Some(LoadedToken {
                 slot: Slot::Record(record),
@@ -240,11 +259,11 @@ impl Inner {
                 let age = age(&record, now);
                 match self.begin(Some(record), Arrival::Stored, now) {
                     Ok(opened) => {
-                        let mut transport = self.transport();
+                        let mut outbox = self.outbox();
                         if let Some(fresh) = reissue {
-                            transport.outgoing = Outgoing::Set { token: fresh, age };
+                            outbox.outgoing = Outgoing::Set { token: fresh, age };
                         }
-                        transport.token = Some(token);
+                        outbox.token = Some(token);
                         Ok(opened)
                     }
                     Err(error) => {
@@ -313,7 +332,7 @@ impl Inner {
             content: draft.has_content(),
             touch_due: touch.is_some(),
         });
-        let token = self.transport().token.clone();
+        let token = self.outbox().token.clone();
         let mut writer = Writer::new(engine, now);
         let written = match (decision, &token) {
             (Decision::Create, _) => writer.create(&mut draft).await,
@@ -324,14 +343,14 @@ impl Inner {
             (Decision::Drop, _) => Ok(Outcome::Dead),
             (Decision::Forget, _) => {
                 if status.is_some() {
-                    self.transport().outgoing = Outgoing::Remove;
+                    self.outbox().outgoing = Outgoing::Remove;
                 }
                 Ok(Outcome::Unchanged)
             }
             // A stored session always has its token.
             (_, None) | (Decision::Nothing, _) => Ok(Outcome::Unchanged),
         };
-        self.transport().cost.add(writer.cost);
+        self.outbox().cost.add(writer.cost);
         let (settled, result) = self.conclude(written, now, token.as_ref());
         // Who saves early wants to know; at the end nobody is left to tell.
         let result = match settled {
@@ -349,13 +368,13 @@ impl Inner {
         now: Timestamp,
         token: Option<&Token>,
     ) -> (Settled, Result<(), Error>) {
-        let mut transport = self.transport();
+        let mut outbox = self.outbox();
         let mut hand_out = |token: Token, record: &Record| {
-            transport.outgoing = Outgoing::Set {
+            outbox.outgoing = Outgoing::Set {
                 token: token.clone(),
                 age: age(record, now),
             };
-            transport.token = Some(token);
+            outbox.token = Some(token);
         };
         match written {
             Ok(Outcome::Unchanged) => (Settled::Unchanged, Ok(())),
@@ -364,8 +383,8 @@ impl Inner {
                 (Settled::Stored(record), Ok(()))
             }
             Ok(Outcome::Deleted) => {
-                transport.outgoing = Outgoing::Remove;
-                transport.token = None;
+                outbox.outgoing = Outgoing::Remove;
+                outbox.token = None;
                 (Settled::Deleted, Ok(()))
             }
             Ok(Outcome::Dead) => {

@@ -7,7 +7,8 @@
 //! frameworks of different `http` versions share all of it.
 //!
 //! What happens at the end of a request is decided by one pure function,
-//! [`decide`]; how the cookie reads is the [`CookiePolicy`]'s; which other
+//! [`decide`]; how the token travels is the [`Transport`]'s, a [`CookiePolicy`] or
+//! a [`BearerPolicy`]; which other
 //! headers go along, [`vary_on`] and [`cache_control`] say.
 //!
 //! ```
@@ -28,6 +29,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod bearer;
 mod cookie;
 mod cost;
 mod decide;
@@ -35,14 +37,16 @@ mod engine;
 mod exchange;
 mod headers;
 mod queue;
+mod transport;
 mod write;
 
+pub use bearer::BearerPolicy;
 pub use cookie::{
-    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, CookiePolicy, CookiePolicyBuilder, Prefix, Presented,
-    SameSite,
+    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, CookiePolicy, CookiePolicyBuilder, Prefix, SameSite,
 };
 pub use cost::Cost;
 pub use decide::{Arrival, Decision, Facts, decide};
 pub use engine::{Engine, EngineBuilder};
 pub use exchange::{Closing, Exchange};
 pub use headers::{cache_control, vary_on};
+pub use transport::{Presented, ResponseHeader, Transport};
