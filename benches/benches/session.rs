@@ -10,8 +10,8 @@ use axum::http::Request;
 use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionLayer};
 use cloakroom::{
-    Commit, Engine, Expiry, KeyDigest, Limits, MemoryStore, Record, Revision, Session, SessionKey,
-    SessionStore, SledStore, Slot, Token, TokenStore,
+    Commit, Context, Engine, Expiry, KeyDigest, Limits, MemoryStore, Record, Revision, Session,
+    SessionKey, SessionStore, SledStore, Slot, Token, TokenStore,
 };
 use cloakroom_benches::{NOW, changed, fill, record};
 use cloakroom_testkit::{ManualClock, key};
@@ -37,6 +37,10 @@ fn nobody() -> Weak<dyn Commit> {
     Weak::<Nobody>::new()
 }
 
+fn context() -> Context {
+    Context::new(NOW, Limits::default(), Expiry::default(), nobody())
+}
+
 fn memory() -> MemoryStore {
     MemoryStore::builder()
         .clock(Arc::new(ManualClock::at(NOW)))
@@ -56,7 +60,7 @@ fn decode(c: &mut Criterion) {
     group.bench_function("frame to record", |b| {
         b.iter(|| Slot::decode(black_box(&frame)))
     });
-    let open = || Session::open(Some(record.clone()), NOW, Limits::default(), nobody());
+    let open = || Session::open(Some(record.clone()), context());
     group.bench_function("open a session, read nothing", |b| b.iter(open));
     group.bench_function("open and read one value", |b| {
         b.iter(|| open().and_then(|session| session.get::<u64>("visits")))
@@ -78,7 +82,7 @@ fn encode(c: &mut Criterion) {
     group.bench_function("record to frame", |b| b.iter(|| record.encode()));
     group.bench_function("change one value, merge, encode", |b| {
         b.iter(|| {
-            let session = Session::open(Some(record.clone()), NOW, Limits::default(), nobody())?;
+            let session = Session::open(Some(record.clone()), context())?;
             session.insert("visits", 18_u64)?;
             session.draft()?.record(&Expiry::default(), NOW).encode()
         })

@@ -1,6 +1,8 @@
 //! What the tests of the whole share: a server on a free port, and a browser
 //! that keeps its cookies as browsers do.
 
+pub mod desk;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -184,9 +184,9 @@ impl Session {
     }
 
     /// Says whose session this is: logging in. From nobody to somebody moves
-    /// the session to a new key and keeps its data; to somebody else flushes it
-    /// first; to the same subject changes nothing. Its absolute lifetime is
-    /// counted from here.
+    /// the session to a new key and keeps its data, and so does the same subject
+    /// again (reauthentication); another subject flushes it first. Its absolute
+    /// lifetime is counted from here.
     ///
     /// # Errors
     /// As said of [`Session`].
@@ -194,9 +194,8 @@ impl Session {
         let mut state = self.change()?;
         state.accessed = true;
         match state.subject() {
-            Some(current) if *current == subject => return Ok(()),
-            Some(_) => state.flush(),
-            None => state.pending.rotate = true,
+            Some(current) if *current != subject => state.flush(),
+            Some(_) | None => state.pending.rotate = true,
         }
         state.pending.header.subject = Some(subject);
         state.mark_changed();

@@ -266,8 +266,15 @@ fn login_rotates_and_another_login_flushes() {
     assert_eq!(record.subject, Some(subject("ada")));
     assert_eq!(record.created_at, Timestamp::from_millis(5));
 
+    // Again: reauthentication.
     let session = open(&record);
     session.set_subject(subject("ada")).unwrap();
+    let draft = session.draft().unwrap();
+    assert!(draft.wants_rotation() && !draft.is_flushed());
+    let again = draft.record(&Expiry::default(), Timestamp::from_millis(9));
+    assert_eq!(again.created_at, Timestamp::from_millis(9));
+
+    let session = open(&record);
     assert_eq!(session.get::<u64>("cart").unwrap(), Some(3));
     session.set_subject(subject("bob")).unwrap();
     assert!(session.is_empty());

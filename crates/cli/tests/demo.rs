@@ -1,0 +1,173 @@
+//! The command from outside: what it prints, how it ends, what it survives.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn cloakroom(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
+    command.args(arguments).env_remove("RUST_LOG");
+    command
+}
+
+/// A demo on a free port, over sled in the folder.
+struct Demo {
+    child: Child,
+    addr: SocketAddr,
+    cookie: String,
+    /// What it printed at start.
+    said: String,
+}
+
+impl Demo {
+    fn start(folder: &Path) -> Self {
+        let mut child = demo(folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        let said: Vec<String> = lines.by_ref().take(3).map(Result::unwrap).collect();
+        let addr = said.first().and_then(|line| {
+            let (_, addr) = line.split_once("http://")?;
+            addr.trim_end_matches('/').parse().ok()
+        });
+        Self {
+            addr: addr.unwrap_or_else(|| panic!("no address in {said:?}")),
+            child,
+            cookie: String::new(),
+            said: said.join("\n"),
+        }
+    }
+
+    fn ask(&mut self, method: &str, path: &str, form: &str) -> String {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncookie: {}\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+            self.addr,
+            self.cookie,
+            form.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        if let Some((_, rest)) = answer.split_once("set-cookie: ") {
+            self.cookie = rest.split(';').next().unwrap().to_owned();
+        }
+        answer
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn demo(folder: &Path) -> Command {
+    let mut command = cloakroom(&["demo", "--listen", "127.0.0.1:0", "--folder"]);
+    command.arg(folder);
+    command
+}
+
+fn failure(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    let said: Vec<&str> = text.lines().filter(|line| !line.contains("WARN")).collect();
+    assert_eq!(said.len(), 1, "{text}");
+    assert!(said[0].starts_with("cloakroom: "), "{text}");
+    said[0].to_owned()
+}
+
+#[test]
+fn a_login_survives_kill_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start(folder.path());
+    assert!(demo.said.contains("sled:") && demo.said.contains("sessions"));
+    let answer = demo.ask(
+        "POST",
+        "/register",
+        "name=ada&password=correct+horse&remember=yes",
+    );
+    assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
+    let cookie = demo.cookie.clone();
+    // On Unix this is SIGKILL: nothing is flushed, nothing is closed.
+    drop(demo);
+
+    let mut demo = Demo::start(folder.path());
+    demo.cookie = cookie;
+    let home = demo.ask("GET", "/", "");
+    assert!(home.contains("<b>ada</b>"), "{home}");
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_and_ctrl_c_end_it_cleanly_and_release_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    for signal in ["-TERM", "-INT"] {
+        let mut demo = Demo::start(folder.path());
+        demo.ask("POST", "/count", "");
+        // A connection that is open and idle must not hold it up.
+        let _idle = TcpStream::connect(demo.addr).unwrap();
+        let pid = demo.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+        let status = demo.child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_one_line_and_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Demo::start(folder.path());
+
+    let locked = failure(&demo(folder.path()).output().unwrap());
+    assert!(locked.contains("locked by another process"), "{locked}");
+
+    let other = tempfile::tempdir().unwrap();
+    let addr = first.addr.to_string();
+    let mut command = cloakroom(&["demo", "--listen", &addr, "--folder"]);
+    let in_use = failure(&command.arg(other.path()).output().unwrap());
+    assert!(in_use.contains("port is in use"), "{in_use}");
+
+    let output = demo(other.path()).args(["--store", "memori:"]).output();
+    let bad_url = failure(&output.unwrap());
+    assert!(
+        bad_url.contains("cannot open the store memori:"),
+        "{bad_url}"
+    );
+
+    let output = cloakroom(&["demo", "--listen", "0.0.0.0:0"]).output();
+    let public = failure(&output.unwrap());
+    assert!(public.contains("--allow-public-http"), "{public}");
+
+    std::fs::write(other.path().join("accounts.json"), "not json").unwrap();
+    let damaged = failure(&demo(other.path()).output().unwrap());
+    assert!(damaged.contains("accounts.json"), "{damaged}");
+}
+
+#[test]
+fn usage_errors_are_code_2_and_help_names_every_option() {
+    for arguments in [
+        &["demo", "--listen", "nonsense"][..],
+        &["demo", "--no-such-option"],
+        &["no-such-command"],
+        &[],
+    ] {
+        let output = cloakroom(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    let output = cloakroom(&["demo", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for option in ["--listen", "--store", "--folder", "--allow-public-http"] {
+        assert!(help.contains(option), "{help}");
+    }
+}

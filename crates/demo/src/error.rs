@@ -1,0 +1,101 @@
+//! Why the demo does not run.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use cloakroom::ErrorKind;
+
+/// Why the demo does not run. What it prints is one line that says what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DemoError {
+    /// The address is not this machine's own, and nobody has allowed that.
+    PublicHttp(SocketAddr),
+    /// The address cannot be listened on.
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The folder cannot be used.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The accounts cannot be read.
+    Accounts {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store cannot be opened.
+    Store {
+        /// Its URL, as it may be shown.
+        url: String,
+        /// What it says.
+        source: cloakroom::Error,
+    },
+    /// The system gives no randomness.
+    Randomness,
+    /// The server stopped by itself, or cannot be told to stop.
+    Server(io::Error),
+}
+
+impl fmt::Display for DemoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PublicHttp(addr) => write!(
+                f,
+                "refusing to listen on {addr}: it is not a loopback address, and session cookies \
+                 over plain http can be read and used by others on the network; listen on \
+                 127.0.0.1, or pass --allow-public-http if that is what you want"
+            ),
+            Self::Listen { addr, source } => match source.kind() {
+                io::ErrorKind::AddrInUse => write!(
+                    f,
+                    "cannot listen on {addr}: the port is in use; choose another with --listen, \
+                     or stop the program that has it"
+                ),
+                _ => write!(f, "cannot listen on {addr}: {source}"),
+            },
+            Self::Folder { folder, source } => {
+                write!(f, "cannot use the folder {}: {source}", folder.display())
+            }
+            Self::Accounts { file, why } => write!(
+                f,
+                "cannot use {}: {why}; mend it or move it away, it is left as it is",
+                file.display()
+            ),
+            Self::Store { url, source } => {
+                write!(f, "cannot open the store {url}: {source}")?;
+                if let Some(cause) = std::error::Error::source(source) {
+                    write!(f, " ({cause})")?;
+                }
+                if source.kind() == ErrorKind::Locked {
+                    f.write_str("; stop that process, or choose another --folder or --store")?;
+                }
+                Ok(())
+            }
+            Self::Randomness => f.write_str("the operating system gives no randomness"),
+            Self::Server(source) => write!(f, "the server stopped: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for DemoError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { source, .. } | Self::Folder { source, .. } | Self::Server(source) => {
+                Some(source)
+            }
+            Self::Store { source, .. } => Some(source),
+            Self::PublicHttp(_) | Self::Accounts { .. } | Self::Randomness => None,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What the store holds of this session: all but the key, which it has never
+//! seen.
+
+use cloakroom::axum::Session;
+use cloakroom::{Record, Value};
+use maud::{Markup, html};
+
+use super::Answer;
+use crate::csrf;
+use crate::layout::Page;
+use crate::moment::{counted, instant, span};
+use crate::visitor::Visitor;
+
+pub(crate) async fn page(session: Session) -> Answer {
+    let visitor = Visitor::of(&session)?;
+    let content = match session.stored_record() {
+        Some(record) => html! {
+            p.lead {
+                "This lies in the store under the digest of your ticket. The ticket itself is in \
+                 your browser alone."
+            }
+            (head(&record))
+            h2 { "Entries" }
+            (entries(&session.items()?))
+        },
+        None => html! {
+            p.lead { "Nothing." }
+            p {
+                "You have looked around and changed nothing, so there is no session and no \
+                 cookie. " a href="/count" { "Count a visit" } " and come back."
+            }
+        },
+    };
+    let page = Page {
+        at: "/record",
+        title: "What the store holds",
+        visitor: Some(&visitor),
+        content,
+    };
+    Ok(page.render())
+}
+
+fn head(record: &Record) -> Markup {
+    let idle = match record.idle_override {
+        Some(idle) => format!("{}, its own choice", span(idle)),
+        None => "as configured".to_owned(),
+    };
+    let subject = record.subject.as_ref();
+    let label = record.label.as_ref();
+    let facts = [
+        ("Created", instant(record.created_at)),
+        ("Expires", instant(record.expires_at)),
+        (
+            "Ends at the latest",
+            record
+                .absolute_deadline
+                .map_or_else(|| html! { "no limit" }, instant),
+        ),
+        ("Idle time", html! { (idle) }),
+        (
+            "Ends with the browser",
+            html! { (if record.ends_with_browser { "yes" } else { "no" }) },
+        ),
+        (
+            "Belongs to",
+            html! { (subject.map_or("nobody", |subject| subject.as_str())) },
+        ),
+        (
+            "Label",
+            html! { (label.map_or("none", |label| label.as_str())) },
+        ),
+        ("Revision", html! { (record.revision.as_u64()) }),
+        (
+            "Size",
+            html! { (counted(record.data.as_bytes().len() as u64, "byte")) " of entries" },
+        ),
+    ];
+    html! {
+        dl.facts {
+            @for (name, fact) in facts {
+                div { dt { (name) } dd { (fact) } }
+            }
+        }
+    }
+}
+
+fn entries(items: &[(String, Value)]) -> Markup {
+    html! {
+        @if items.is_empty() {
+            p { "None." }
+        } @else {
+            dl.facts {
+                @for (name, value) in items {
+                    div {
+                        dt { code { (name) } }
+                        // The token guards this visitor's forms; it is no one's to read aloud.
+                        @if name == csrf::NAME {
+                            dd.quiet { "a secret of this site's forms, not shown" }
+                        } @else {
+                            dd { code { (value.display()) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

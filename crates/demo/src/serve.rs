@@ -1,0 +1,153 @@
+//! The demo on a port, from start to a clean stop.
+
+use std::future::IntoFuture as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom::{AnyStore, CookiePolicy, Engine, SledStore, Sweeper};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::{Accounts, DemoError, site, store_url};
+
+/// How long open requests may take once the server is told to stop.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// How often expired sessions are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Where the demo runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The store's URL; `None` for sled in the folder.
+    pub store: Option<String>,
+    /// Where accounts are kept, and sessions by default.
+    pub folder: PathBuf,
+    /// Whether an address is taken that other machines may reach, though
+    /// session cookies then travel in the clear.
+    pub allow_public_http: bool,
+}
+
+impl Default for Options {
+    /// 127.0.0.1:8000, and `cloakroom-demo` in the working directory.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8_000)),
+            store: None,
+            folder: PathBuf::from("./cloakroom-demo"),
+            allow_public_http: false,
+        }
+    }
+}
+
+/// What a demo that runs says of itself.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Ready {
+    /// The address it listens on, with its real port.
+    pub addr: SocketAddr,
+    /// The store's URL, without what may be secret in it.
+    pub store: String,
+    /// Where accounts are kept.
+    pub folder: PathBuf,
+}
+
+/// Runs the demo until Ctrl-C (or SIGTERM), then lets open requests finish and
+/// closes the store. `ready` is called once it listens.
+///
+/// # Errors
+/// A [`DemoError`] where it cannot start.
+pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), DemoError> {
+    let Options {
+        listen,
+        store: url,
+        folder,
+        allow_public_http,
+    } = options;
+    if !listen.ip().is_loopback() && !allow_public_http {
+        return Err(DemoError::PublicHttp(listen));
+    }
+    let refuse = |source| DemoError::Listen {
+        addr: listen,
+        source,
+    };
+    let listener = TcpListener::bind(listen).await.map_err(refuse)?;
+    let addr = listener.local_addr().map_err(refuse)?;
+    let accounts = Arc::new(Accounts::open(&folder)?);
+    let sessions = folder.join("sessions");
+    let shown_url = match &url {
+        Some(url) => store_url::shown(url),
+        None => format!("sled:{}", sessions.display()),
+    };
+    let not_opened = |source| DemoError::Store {
+        url: shown_url.clone(),
+        source,
+    };
+    // A path of one's own need not pass through a URL, whose ? it may hold.
+    let store = match &url {
+        Some(url) => cloakroom::open(url).await,
+        None => SledStore::open(sessions).map(AnyStore::new),
+    };
+    let store = store.map_err(not_opened)?;
+    let engine = Engine::builder(store.clone())
+        .cookie(CookiePolicy::loopback_http())
+        .build()
+        .map_err(not_opened)?;
+    let _sweeper = Sweeper::spawn(store, SWEEP_EVERY);
+    let stopped = pin!(stop_signal().map_err(DemoError::Server)?);
+    let (stop, told_to_stop) = oneshot::channel::<()>();
+    let server = axum::serve(listener, site(engine, accounts)).with_graceful_shutdown(async {
+        let _ = told_to_stop.await;
+    });
+    let mut server = pin!(server.into_future());
+    ready(&Ready {
+        addr,
+        store: shown_url,
+        folder,
+    });
+    tokio::select! {
+        ended = &mut server => return ended.map_err(DemoError::Server),
+        () = stopped => {}
+    }
+    let _ = stop.send(());
+    match tokio::time::timeout(STOP_MAX, server).await {
+        Ok(ended) => ended.map_err(DemoError::Server),
+        Err(_) => {
+            tracing::warn!(
+                secs = STOP_MAX.as_secs(),
+                "requests were still open at the end"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Ends when the process is asked to stop. It listens as soon as this returns.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ends when the process is asked to stop.
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        // Without a handler Ctrl-C ends the process by itself.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}

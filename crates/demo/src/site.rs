@@ -1,0 +1,76 @@
+//! The whole application as one router.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::{get, post};
+use cloakroom::Engine;
+use cloakroom::axum::SessionLayer;
+
+use crate::pages::{about, admin, cart, count, enter, home, record, test_cookie};
+use crate::{Accounts, bill, problem, style};
+
+/// Bytes of the longest form that is read.
+pub const FORM_BYTES_MAX: usize = 64 * 1024;
+
+/// What handlers share.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) accounts: Arc<Accounts>,
+}
+
+/// The demo site over an engine and its accounts.
+///
+/// Its forms are guarded on the understanding that the site is reached over
+/// http under the name in the `Host` header.
+pub fn site(engine: Engine, accounts: Arc<Accounts>) -> Router {
+    Router::new()
+        .route("/", get(home::page))
+        .route("/register", get(enter::register_page).post(enter::register))
+        .route("/login", get(enter::login_page).post(enter::login))
+        .route("/logout", post(enter::logout))
+        .route("/count", get(count::page).post(count::count))
+        .route("/cart", get(cart::page))
+        .route("/cart/add", post(cart::add))
+        .route("/cart/change", post(cart::change))
+        .route("/cart/remove", post(cart::remove))
+        .route("/cart/empty", post(cart::empty))
+        .route("/test-cookie", get(test_cookie::page))
+        .route("/test-cookie/set", post(test_cookie::set))
+        .route("/test-cookie/delete", post(test_cookie::delete))
+        .route("/admin", get(admin::page))
+        .route("/admin/enter", post(admin::enter))
+        .route("/admin/leave", post(admin::leave))
+        .route("/record", get(record::page))
+        .route("/about", get(about::page))
+        .layer(SessionLayer::new(engine))
+        // From here on outwards nothing can touch a session.
+        .route("/style.css", get(style::serve))
+        .fallback(problem::no_such_page)
+        .layer(from_fn(problem::explain))
+        .layer(from_fn(bill::present))
+        .layer(from_fn(guard))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .with_state(Site { accounts })
+}
+
+/// The layer that tells browsers to trust nothing but this site.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let policy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
+                  frame-ancestors 'none'";
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, policy),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,206 @@
+//! The engine without a network: a client, a clock to move by hand, and a store
+//! that counts and fails when it is told to.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use cloakroom::{CookiePolicy, Engine, EngineBuilder, Error, Session, SessionKey, Slot};
+use cloakroom_testkit::{Call, FaultyStore, ManualClock, MapStore, RecordingStore};
+
+/// A model store that counts its calls, inside one that fails when told to.
+pub type Store = Arc<FaultyStore<RecordingStore<MapStore>>>;
+
+/// One application and one client of it.
+#[derive(Debug)]
+pub struct Desk {
+    /// The engine's clock.
+    pub clock: Arc<ManualClock>,
+    /// The engine's store.
+    pub store: Store,
+    /// The engine.
+    pub engine: Engine,
+    cookie: Mutex<Option<String>>,
+}
+
+/// What a visit came to, as the client sees it.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status: the handler's, or that of the failure that replaced it.
+    pub status: u16,
+    /// The `Set-Cookie` header.
+    pub set_cookie: Option<String>,
+    /// The `Vary` header, where the handler has set none.
+    pub vary: Option<String>,
+    /// The `Cache-Control` header, where the handler has set none.
+    pub cache_control: Option<&'static str>,
+    /// What was asked of the store.
+    pub calls: Vec<Call>,
+}
+
+impl Answer {
+    /// Whether the cookie was set to a token.
+    #[must_use]
+    pub fn hands_out(&self) -> bool {
+        let set = self.set_cookie.as_deref();
+        set.is_some_and(|set| !set.contains("Max-Age=0"))
+    }
+
+    /// Whether the cookie was removed.
+    #[must_use]
+    pub fn takes_away(&self) -> bool {
+        let set = self.set_cookie.as_deref();
+        set.is_some_and(|set| set.contains("Max-Age=0"))
+    }
+}
+
+impl Default for Desk {
+    /// With the engine's defaults.
+    fn default() -> Self {
+        Self::with(|builder| builder)
+    }
+}
+
+/// The name of the cookie at a [`Desk`].
+pub const COOKIE: &str = "__Host-session";
+
+impl Desk {
+    /// With choices of one's own.
+    ///
+    /// # Panics
+    /// Where they contradict each other.
+    pub fn with(choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
+        let store = Store::default();
+        let clock = Arc::new(ManualClock::default());
+        let builder = Engine::builder(store.clone())
+            .cookie(CookiePolicy::default())
+            .clock(clock.clone());
+        Self {
+            clock,
+            store,
+            engine: choose(builder).build().expect("choices that go together"),
+            cookie: Mutex::default(),
+        }
+    }
+
+    fn jar(&self) -> MutexGuard<'_, Option<String>> {
+        self.cookie
+            .lock()
+            .expect("no test panics while it holds the jar")
+    }
+
+    /// The client's token.
+    #[must_use]
+    pub fn token(&self) -> Option<String> {
+        self.jar().clone()
+    }
+
+    /// Gives the client another token, or none.
+    pub fn hold(&self, token: Option<&str>) {
+        *self.jar() = token.map(str::to_owned);
+    }
+
+    /// What stands in the store under a token.
+    #[must_use]
+    pub fn stored(&self, token: &str) -> Option<Slot> {
+        let digest = SessionKey::parse(token)?.digest();
+        self.model().snapshot().get(&digest).cloned()
+    }
+
+    /// How many slots the store holds.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.model().snapshot().len()
+    }
+
+    /// The innermost store.
+    #[must_use]
+    pub fn model(&self) -> &MapStore {
+        self.store.inner().inner()
+    }
+
+    /// A request whose handler answers 200.
+    pub async fn visit(&self, handle: impl AsyncFnOnce(Session)) -> Answer {
+        self.visit_with(200, handle).await
+    }
+
+    /// A request whose handler answers with this status.
+    pub async fn visit_with(&self, status: u16, handle: impl AsyncFnOnce(Session)) -> Answer {
+        let cookies = self.token().map(|token| format!("{COOKIE}={token}"));
+        let lines: Vec<&[u8]> = cookies.iter().map(String::as_bytes).collect();
+        self.request(&lines, status, handle).await
+    }
+
+    /// A request with these `Cookie` headers; the client keeps what it is told.
+    pub async fn request(
+        &self,
+        cookies: &[&[u8]],
+        status: u16,
+        handle: impl AsyncFnOnce(Session),
+    ) -> Answer {
+        self.store.inner().take();
+        let exchange = self.engine.exchange();
+        let status = match exchange.open(cookies.iter().copied()).await {
+            Ok(session) => {
+                handle(session).await;
+                status
+            }
+            Err(error) => cloakroom::Closing::status_of(&error),
+        };
+        let closing = exchange.close(status).await;
+        if let Some(header) = &closing.header {
+            self.keep(header.value());
+        }
+        Answer {
+            status: closing
+                .failure
+                .as_ref()
+                .map_or(status, cloakroom::Closing::status_of),
+            set_cookie: closing
+                .header
+                .as_ref()
+                .map(|header| header.value().to_owned()),
+            vary: closing.vary([].into_iter()),
+            cache_control: closing.cache_control([].into_iter()),
+            calls: self.store.inner().take(),
+        }
+    }
+
+    /// A request that never asks for its session.
+    pub async fn pass_by(&self) -> Answer {
+        self.store.inner().take();
+        let closing = self.engine.exchange().close(200).await;
+        Answer {
+            status: 200,
+            set_cookie: closing
+                .header
+                .as_ref()
+                .map(|header| header.value().to_owned()),
+            vary: closing.vary([].into_iter()),
+            cache_control: closing.cache_control([].into_iter()),
+            calls: self.store.inner().take(),
+        }
+    }
+
+    fn keep(&self, set_cookie: &str) {
+        let (pair, attributes) = set_cookie.split_once(';').unwrap_or((set_cookie, ""));
+        let (_, token) = pair.split_once('=').expect("a cookie is a pair");
+        let gone = attributes.contains("Max-Age=0");
+        *self.jar() = (!gone).then(|| token.to_owned());
+    }
+
+    /// A number in the client's session, as another request reads it.
+    ///
+    /// # Panics
+    /// Where the store does not answer.
+    pub async fn number(&self, name: &str) -> Option<u64> {
+        let mut number = None;
+        let answer = self
+            .visit(async |session| number = read(&session, name).expect("a number"))
+            .await;
+        assert_eq!(answer.status, 200);
+        number
+    }
+}
+
+fn read(session: &Session, name: &str) -> Result<Option<u64>, Error> {
+    session.get(name)
+}
