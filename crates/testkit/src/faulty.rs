@@ -5,7 +5,8 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
-    Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
+    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
+    Sweep, Swept, Timestamp,
 };
 
 /// How an operation fails. Either way the caller sees
@@ -138,6 +139,21 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        self.inner.capabilities()
+        match self.inner.capabilities().sweep {
+            Some(_) => self.inner.capabilities().with_sweep(self),
+            None => self.inner.capabilities(),
+        }
+    }
+}
+
+/// A step of a sweep is an operation like the others.
+impl<S: SessionStore> Sweep for FaultyStore<S> {
+    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
+        Box::pin(self.run(async move {
+            match self.inner.capabilities().sweep {
+                Some(sweep) => sweep.sweep(now, max).await,
+                None => Ok(Swept::default()),
+            }
+        }))
     }
 }
