@@ -84,14 +84,14 @@ fn encode(c: &mut Criterion) {
         b.iter(|| {
             let session = Session::open(Some(record.clone()), context())?;
             session.insert("visits", 18_u64)?;
-            session.draft()?.record(&Expiry::default(), NOW).encode()
+            session.draft()?.record(&Expiry::default(), NOW, 0).encode()
         })
     });
     group.bench_function("fill a new session, encode", |b| {
         b.iter(|| {
             let session = Session::detached();
             fill(&session);
-            session.draft()?.record(&Expiry::default(), NOW).encode()
+            session.draft()?.record(&Expiry::default(), NOW, 0).encode()
         })
     });
     group.finish();

@@ -58,7 +58,7 @@ pub fn record() -> Record {
     session
         .draft()
         .expect("within every limit")
-        .record(&Expiry::default(), NOW)
+        .record(&Expiry::default(), NOW, 0)
 }
 
 /// The record with one value changed, so that no store can skip the write.

@@ -1,6 +1,7 @@
 //! The engine without a network: a client, a clock to move by hand, and a store
 //! that counts and fails when it is told to.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cloakroom::{CookiePolicy, Engine, EngineBuilder, Error, Session, SessionKey, Slot};
@@ -31,7 +32,7 @@ pub struct Answer {
     /// The `Vary` header, where the handler has set none.
     pub vary: Option<String>,
     /// The `Cache-Control` header, where the handler has set none.
-    pub cache_control: Option<&'static str>,
+    pub cache_control: Option<String>,
     /// What was asked of the store.
     pub calls: Vec<Call>,
 }
@@ -159,7 +160,7 @@ impl Desk {
                 .as_ref()
                 .map(|header| header.value().to_owned()),
             vary: closing.vary([].into_iter()),
-            cache_control: closing.cache_control([].into_iter()),
+            cache_control: closing.cache_control([].into_iter()).map(Cow::into_owned),
             calls: self.store.inner().take(),
         }
     }
@@ -175,7 +176,7 @@ impl Desk {
                 .as_ref()
                 .map(|header| header.value().to_owned()),
             vary: closing.vary([].into_iter()),
-            cache_control: closing.cache_control([].into_iter()),
+            cache_control: closing.cache_control([].into_iter()).map(Cow::into_owned),
             calls: self.store.inner().take(),
         }
     }

@@ -119,12 +119,15 @@ async fn a_read_is_one_load_and_a_write_one_load_and_one_update() {
         assert_eq!(store.take(), calls, "{path}");
         reply
     };
-    expect("/write", &[Create]).await;
+    let create = expect("/write", &[Create]).await;
+    assert_eq!(create.header("cache-control"), ["no-store"]);
+    assert_eq!(create.header("set-cookie").len(), 1);
     let read = expect("/read", &[Load]).await;
     assert_eq!(read.body, "Some(1)");
     assert!(read.header("set-cookie").is_empty());
     let write = expect("/write", &[Load, Update]).await;
-    assert_eq!(write.header("cache-control"), ["no-store"]);
+    assert_eq!(write.header("cache-control"), ["private"]);
+    assert!(write.header("set-cookie").is_empty(), "the browser has it");
     assert_eq!(write.header("vary"), ["Cookie"]);
     expect("/write-twice", &[Load, Update, Update]).await;
     expect("/login", &[Load, Rotate]).await;

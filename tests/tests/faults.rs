@@ -266,8 +266,13 @@ impl SessionStore for Slow {
         done
     }
 
-    async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
-        self.0.touch(digest, expires_at).await
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        self.0.touch(digest, revision, expires_at).await
     }
 
     async fn rotate(

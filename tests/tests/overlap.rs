@@ -119,6 +119,19 @@ async fn logout(session: Session) -> Page {
     Ok("out".into())
 }
 
+async fn gated_logout(
+    gates: State<Gates>,
+    session: Session,
+    Path((gate, notice)): Path<(String, bool)>,
+) -> Page {
+    gates.wait_in(&gate).await;
+    session.flush()?;
+    if notice {
+        session.insert("notice", 1)?;
+    }
+    Ok("out".into())
+}
+
 struct House {
     site: Site,
     gates: Gates,
@@ -138,6 +151,7 @@ async fn house(store: AnyStore, folder: Option<TempDir>) -> House {
         .route("/login/{user}", post(login))
         .route("/login/{gate}/{user}", post(gated_login))
         .route("/logout", post(logout))
+        .route("/logout/{gate}/{notice}", post(gated_logout))
         .with_state(gates.clone())
         .layer(SessionLayer::new(engine.build().unwrap()));
     House {
@@ -301,5 +315,56 @@ async fn of_two_logins_sent_by_a_double_click_either_reply_logs_in() {
         // The browser acts on one of the replies only, and we cannot know which.
         assert_eq!(text(&first, "/whose").await, "ada");
         assert_eq!(text(&second, "/whose").await, "ada");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_to_a_write_that_arrives_after_a_login_does_not_undo_it() {
+    for house in houses().await {
+        let browser = house.site.browser();
+        browser.post("/count").await;
+        // The write is done before the login; its reply comes last. Nothing in
+        // it tells the browser to go back.
+        let write = browser.copy().post("/count").await;
+        browser.post("/login/ada").await;
+        assert_eq!(write.status, 200);
+        assert!(write.header("set-cookie").is_empty(), "{:?}", write.headers);
+        assert_eq!(text(&browser, "/whose").await, "ada");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_that_a_rotation_overtakes_ends_the_session_where_it_has_moved() {
+    for house in houses().await {
+        // It had loaded the session before, with and without something to say
+        // afterwards, or it comes with the old cookie after the rotation.
+        for (gate, path) in [
+            ("x", Some("/logout/x/false")),
+            ("y", Some("/logout/y/true")),
+            ("z", None),
+        ] {
+            let browser = house.site.browser();
+            browser.post("/count").await;
+            let old = browser.copy();
+            let late = path.map(|path| {
+                let tab = old.clone();
+                tokio::spawn(async move { tab.post(path).await })
+            });
+            if late.is_some() {
+                house.gates.arrived(gate, 1).await;
+            }
+            browser.post("/login/ada").await;
+            let moved = browser.copy();
+            assert_eq!(text(&moved, "/whose").await, "ada");
+            let reply = match late {
+                Some(late) => {
+                    house.gates.open(gate, 1);
+                    late.await.unwrap()
+                }
+                None => old.post("/logout").await,
+            };
+            assert_eq!(reply.status, 200);
+            assert_eq!(text(&moved, "/whose").await, "nobody", "gate {gate}");
+        }
     }
 }

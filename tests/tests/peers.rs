@@ -12,8 +12,8 @@ use axum::Router;
 use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionError, SessionLayer};
 use cloakroom::{
-    AnyStore, CookiePolicy, Data, Engine, MemoryStore, OsEntropy, Prefix, Session, SessionKey,
-    SessionStore as _, Slot, Subject, Sweeper,
+    AnyStore, CookiePolicy, Data, Engine, MemoryStore, OsEntropy, Prefix, Session, SessionExpiry,
+    SessionKey, SessionStore as _, Slot, Subject, Sweeper,
 };
 use cloakroom_testkit::Call::{Create, Load, Update};
 use cloakroom_testkit::{Fault, FaultyStore, MapStore, key, sample};
@@ -276,6 +276,7 @@ async fn a_cookie_is_read_back_under_each_prefix() {
 async fn the_sweep_goes_on_after_an_error() {
     let store = Arc::new(FaultyStore::new(MapStore::default()));
     let due = Slot::Rotated {
+        to: key().digest(),
         until: cloakroom::Timestamp::EPOCH,
     };
     store.inner().plant(key().digest(), due);
@@ -525,4 +526,99 @@ fn two_keys_are_never_the_same() {
         })
         .collect();
     assert_eq!(keys.len(), 1_000);
+}
+
+/// Beyond the list: after an early save that found the session gone, the
+/// request's later changes are dropped too, and it is told so each time.
+#[tokio::test]
+async fn a_session_found_gone_stays_gone_for_the_request_but_for_a_login() {
+    let desk = desk_with("n", 1).await;
+    desk.visit(async |session| {
+        delete(&desk).await;
+        for _ in 0..2 {
+            session.insert("n", 2).unwrap();
+            let error = session.save().await.unwrap_err();
+            assert_eq!(error.kind(), cloakroom::ErrorKind::Gone);
+            assert!(session.is_empty());
+        }
+        assert_eq!(desk.slots(), 0);
+        session.set_subject(Subject::new("ada").unwrap()).unwrap();
+    })
+    .await;
+    let mut subject = None;
+    desk.visit(async |session| subject = session.subject())
+        .await;
+    assert_eq!(subject.unwrap().as_str(), "ada");
+    assert_eq!(desk.number("n").await, None, "nothing of the old session");
+}
+
+/// Beyond the list: what nobody would write is refused, not swallowed.
+#[tokio::test]
+async fn a_change_during_the_last_save_is_refused() {
+    let desk = desk_with("n", 1).await;
+    let cookie = format!("{COOKIE}={}", desk.token().unwrap());
+    let exchange = desk.engine.exchange();
+    let session = exchange
+        .open([cookie.as_bytes()].into_iter())
+        .await
+        .unwrap();
+    let inner = session.clone();
+    let seen = Arc::new(std::sync::Mutex::new(None));
+    let told = seen.clone();
+    let mut runs = 0;
+    session
+        .update("n", move |n: &mut u64| {
+            *n += 1;
+            runs += 1;
+            // The second run is the replay, while the last save is under way.
+            if runs == 2 {
+                *told.lock().unwrap() = inner.insert("late", 1).err();
+            }
+        })
+        .unwrap();
+    desk.visit(async |s| s.insert("other", 1).unwrap()).await;
+    exchange.close(200).await;
+    let error = seen.lock().unwrap().take().unwrap();
+    assert_eq!(error.kind(), cloakroom::ErrorKind::Closed);
+    assert_eq!(desk.number("n").await, Some(2));
+}
+
+/// Beyond the list: a stale touch does not undo a shorter expiry.
+#[tokio::test]
+async fn a_read_that_overlaps_a_shortened_expiry_does_not_lengthen_it_again() {
+    let desk = desk_with("n", 1).await;
+    desk.clock.advance(Duration::from_secs(7 * 86_400));
+    let minute = Duration::from_secs(60);
+    let shorten = async |s: Session| s.set_expiry(SessionExpiry::Idle(minute)).unwrap();
+    overtaken(&desk, shorten, async |s| assert!(s.contains("n"))).await;
+    desk.clock.advance(2 * minute);
+    assert_eq!(desk.number("n").await, None);
+}
+
+/// Beyond the list: limits that were lowered let a session shrink.
+#[tokio::test]
+async fn a_session_over_lowered_limits_can_be_read_and_made_smaller() {
+    let wide = desk_with("n", 1).await;
+    wide.visit(async |s| s.insert("big", "x".repeat(5_000)).unwrap())
+        .await;
+    let narrow = Engine::builder(wide.store.clone())
+        .limits(cloakroom::Limits::default().with_record_bytes_max(1_000))
+        .clock(wide.clock.clone())
+        .build()
+        .unwrap();
+    let cookie = format!("{COOKIE}={}", wide.token().unwrap());
+    for (name, value, fits) in [
+        ("more", "x", false),
+        ("big", "small", true),
+        ("more", "x", true),
+    ] {
+        let exchange = narrow.exchange();
+        let session = exchange
+            .open([cookie.as_bytes()].into_iter())
+            .await
+            .unwrap();
+        assert_eq!(session.get::<u64>("n").unwrap(), Some(1));
+        assert_eq!(session.insert(name, value).is_ok(), fits, "{name}");
+        assert!(exchange.close(200).await.failure.is_none());
+    }
 }

@@ -151,8 +151,10 @@ fn apply(closing: &Closing, headers: &mut HeaderMap) {
         headers.insert(VARY, value);
     }
     let control = texts(headers, CACHE_CONTROL);
-    if let Some(value) = closing.cache_control(control.iter().map(String::as_str)) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
+    if let Some(control) = closing.cache_control(control.iter().map(String::as_str))
+        && let Ok(value) = HeaderValue::from_str(&control)
+    {
+        headers.insert(CACHE_CONTROL, value);
     }
     if let Some(header) = &closing.header
         && let Ok(name) = HeaderName::from_bytes(header.name().as_bytes())

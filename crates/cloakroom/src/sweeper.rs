@@ -10,6 +10,9 @@ use tokio::time::sleep;
 /// How many records one step removes, so that others get their turn.
 const STEP: usize = 1_000;
 
+/// The shortest rhythm.
+const EVERY_MIN: Duration = Duration::from_secs(1);
+
 /// The longest pause after errors.
 const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -47,8 +50,8 @@ pub struct SweepReport {
 }
 
 impl Sweeper {
-    /// Sweeps the store now and from then on in this rhythm. A store that
-    /// cannot sweep is left alone.
+    /// Sweeps the store now and from then on in this rhythm, a second at least. A
+    /// store that cannot sweep is left alone.
     ///
     /// # Panics
     /// Outside a tokio runtime with its time enabled.
@@ -79,6 +82,7 @@ impl Sweeper {
                         });
                     }
                 }
+                let every = every.max(EVERY_MIN);
                 let factor = 1_u32.checked_shl(errors).unwrap_or(u32::MAX);
                 let longest = PAUSE_MAX.max(every);
                 sleep(every.saturating_mul(factor).min(longest)).await;

@@ -9,7 +9,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The idle time of a session that ends at an instant, however it is used.
-const UNLIMITED: Duration = Duration::from_millis(u64::MAX);
+const UNLIMITED: Duration = Duration::from_millis(i64::MAX as u64);
 
 /// The lifetime of sessions: how long one lives unused, and how long it lives
 /// at all.
@@ -184,6 +184,15 @@ impl Expiry {
 
     fn idle_of(&self, record: &Record) -> Duration {
         record.idle_override.unwrap_or(self.idle)
+    }
+
+    /// As [`slide`](Self::slide), where that moves the deadline by at least
+    /// `share_percent` of the idle time, or back.
+    pub fn slide_by(&self, record: &mut Record, now: Timestamp, share_percent: u8) {
+        let backwards = self.deadline(record, now) < record.expires_at;
+        if backwards || self.touch_due(record, now, share_percent).is_some() {
+            self.slide(record, now);
+        }
     }
 
     /// The new deadline, where a use at `now` moves the stored one by at least

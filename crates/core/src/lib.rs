@@ -45,7 +45,9 @@ pub use data::{Data, Entries};
 pub use error::{Error, ErrorKind};
 pub use expiry::{Expiry, SessionExpiry};
 pub use key::{Entropy, KEY_BYTES, KEY_TOKEN_CHARS, KeyDigest, OsEntropy, SessionKey};
-pub use limits::{FRAME_BYTES_CEILING, Limits, NESTING_DEPTH_CEILING, SUBJECT_BYTES_MAX};
+pub use limits::{
+    FRAME_BYTES_CEILING, Limits, NESTING_DEPTH_CEILING, ROTATION_HOPS_MAX, SUBJECT_BYTES_MAX,
+};
 pub use record::{FrameHead, FrameKind, Label, Record, Revision, Slot, Subject};
 pub use session::{Commit, Context, Draft, Session, Settled};
 pub use store::{BoxFuture, Capabilities, SessionStore, Sweep, Swept};

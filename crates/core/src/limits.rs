@@ -33,6 +33,10 @@ pub const NESTING_DEPTH_CEILING: usize = 128;
 /// says: 16 MiB.
 pub const FRAME_BYTES_CEILING: usize = 16 * 1024 * 1024;
 
+/// How many rotation marks a `delete` follows, one to the next: marks last a
+/// minute, and a damaged store must not lead it round in circles.
+pub const ROTATION_HOPS_MAX: usize = 32;
+
 /// Bytes of the longest subject or label.
 pub const SUBJECT_BYTES_MAX: usize = 256;
 

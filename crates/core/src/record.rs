@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, corrupt};
 use crate::limits::{FRAME_BYTES_CEILING, SUBJECT_BYTES_MAX};
 use crate::time::duration_millis;
-use crate::{Data, Error, ErrorKind, Timestamp};
+use crate::{Data, Error, ErrorKind, KeyDigest, Timestamp};
 
 /// Counts the writes to a record; compare-and-swap compares it.
 ///
@@ -141,10 +141,11 @@ impl Record {
         }
     }
 
-    /// Whether it is dead at `now`. The deadline itself is past.
+    /// Whether it is dead at `now`: past its deadline, or past the absolute one
+    /// whatever the other says. The deadline itself is past.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.expires_at <= now
+        self.expires_at <= now || self.absolute_deadline.is_some_and(|end| end <= now)
     }
 
     /// The same record at another revision, as a store keeps it.
@@ -211,9 +212,9 @@ impl Record {
 /// |---|---|
 /// | 1 | version, 1 |
 /// | 1 | kind: 0 record, 1 rotation mark |
-/// | 8 | revision |
+/// | 8 | revision; 0 in a mark |
 /// | 8 | `expires_at`, milliseconds since the epoch |
-/// | n | the rest of the record in bincode, see ARCHITECTURE.md; none in a mark |
+/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>`, `idle_override: Option<u64>` (all milliseconds), `ends_with_browser: bool`, `subject: Option<str>`, `label: Option<str>`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to |
 /// | 4 | CRC-32 (IEEE) of all bytes before |
 ///
 /// Every version ends in that CRC, so damage and a newer version can be told
@@ -226,8 +227,10 @@ pub enum Slot {
     Record(Record),
     /// There was a session here that now lives under another key. It opens
     /// nothing; it tells the engine not to remove a cookie that a rotation has
-    /// just replaced.
+    /// just replaced, and tells `delete` which session a late logout is about.
     Rotated {
+        /// Where the session has moved to.
+        to: KeyDigest,
         /// When the mark is no longer needed.
         until: Timestamp,
     },
@@ -248,7 +251,7 @@ impl Slot {
     pub fn expires_at(&self) -> Timestamp {
         match self {
             Self::Record(record) => record.expires_at,
-            Self::Rotated { until } => *until,
+            Self::Rotated { until, .. } => *until,
         }
     }
 
@@ -259,12 +262,12 @@ impl Slot {
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
         match self {
             Self::Record(record) => record.encode(),
-            Self::Rotated { until } => Ok(FrameHead {
+            Self::Rotated { to, until } => Ok(FrameHead {
                 kind: FrameKind::Rotated,
                 revision: Revision::NONE,
                 expires_at: *until,
             }
-            .frame(&[])),
+            .frame(to.as_bytes())),
         }
     }
 
@@ -277,10 +280,13 @@ impl Slot {
     pub fn decode(frame: &[u8]) -> Result<Self, Error> {
         let (head, body) = FrameHead::open(frame)?;
         match head.kind {
-            FrameKind::Rotated if body.is_empty() => Ok(Self::Rotated {
-                until: head.expires_at,
-            }),
-            FrameKind::Rotated => Err(corrupt("a rotation mark carries data")),
+            FrameKind::Rotated => match body.try_into() {
+                Ok(to) => Ok(Self::Rotated {
+                    to: KeyDigest::from_bytes(to),
+                    until: head.expires_at,
+                }),
+                Err(_) => Err(corrupt("a rotation mark does not say where to")),
+            },
             FrameKind::Record => {
                 let body: Body<'_> = codec::decode_flat(body)?;
                 Ok(Self::Record(Record {
@@ -450,6 +456,7 @@ mod tests {
             Slot::Record(full()),
             Slot::Record(Record::new(Timestamp::EPOCH, Timestamp::EPOCH)),
             Slot::Rotated {
+                to: KeyDigest::from_bytes([7; 32]),
                 until: Timestamp::from_millis(5),
             },
         ]
@@ -500,13 +507,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_record_is_dead_past_either_of_its_deadlines() {
+        let at = Timestamp::from_millis;
+        let mut record = Record::new(at(0), at(10));
+        assert!(!record.is_expired(at(9)) && record.is_expired(at(10)));
+        record.absolute_deadline = Some(at(5));
+        assert!(!record.is_expired(at(4)) && record.is_expired(at(5)));
+    }
+
     /// The format is a promise: these bytes, put together by hand from the
     /// documented layout, must open for ever.
     #[test]
     fn the_published_frame_of_version_1_opens() {
         let hex = concat!(
-            "010007000000000000002823000000000000fbe80301fdffffffffffffffff01fbdc050101023432",
-            "011046697265666f78206f6e204c696e757805010161010017304b8f"
+            "010007000000000000002823000000000000fbe80301fdffffffffffffff7f01fbdc050101023432",
+            "011046697265666f78206f6e204c696e75780501016101004efb8a79"
         );
         let frame: Vec<u8> = (0..hex.len() / 2)
             .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())

@@ -20,8 +20,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// # Clauses
 ///
 /// 1. **Two occupants.** At a digest stands nothing, a record, or a rotation
-///    mark ([`Slot`]). A mark counts as nothing for every method but `load`,
-///    `create` and `delete`.
+///    mark ([`Slot`]). A mark counts as nothing for `update`, `touch` and
+///    `rotate`; `create` does not overwrite it; `delete` follows it.
 /// 2. **Compare-and-swap.** `update` and `rotate` succeed only on the revision
 ///    they were based on, and the comparison and the write are one step, also
 ///    against other processes if the store can be shared by them.
@@ -48,7 +48,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// use std::sync::Mutex;
 ///
 /// use cloakroom_core::{
-///     Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
+///     Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, SessionStore, Slot,
+///     Timestamp,
 /// };
 ///
 /// #[derive(Debug, Default)]
@@ -95,10 +96,17 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///         })
 ///     }
 ///
-///     async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
+///     async fn touch(
+///         &self,
+///         digest: &KeyDigest,
+///         revision: Revision,
+///         expires_at: Timestamp,
+///     ) -> Result<(), Error> {
 ///         self.with(|slots| {
 ///             let stored = current(slots, digest)?;
-///             stored.expires_at = stored.expires_at.max(expires_at);
+///             if stored.revision == revision {
+///                 stored.expires_at = stored.expires_at.max(expires_at);
+///             }
 ///             Ok(())
 ///         })
 ///     }
@@ -116,13 +124,23 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///                 return Err(ErrorKind::Exists.into());
 ///             }
 ///             slots.insert(*new, Slot::Record(record.at_revision(next)));
-///             slots.insert(*old, Slot::Rotated { until: mark_until });
+///             slots.insert(*old, Slot::Rotated { to: *new, until: mark_until });
 ///             Ok(next)
 ///         })
 ///     }
 ///
 ///     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-///         self.with(|slots| slots.remove(digest));
+///         self.with(|slots| {
+///             let mut at = *digest;
+///             // A mark is followed, and stays.
+///             for _ in 0..ROTATION_HOPS_MAX {
+///                 match slots.get(&at) {
+///                     Some(Slot::Rotated { to, .. }) => at = *to,
+///                     _ => break,
+///                 }
+///             }
+///             slots.remove(&at);
+///         });
 ///         Ok(())
 ///     }
 /// }
@@ -165,8 +183,10 @@ pub trait SessionStore: Send + Sync + 'static {
         record: &Record,
     ) -> impl Future<Output = Result<Revision, Error>> + Send;
 
-    /// Moves the deadline on. The later of the stored and the given deadline
-    /// wins; the revision stays.
+    /// Moves the deadline of a record on, if its revision is still `revision`:
+    /// the later of the stored and the given deadline wins, the revision stays.
+    /// At another revision nothing is done, and that is success: whoever wrote
+    /// it has chosen its deadline.
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) where no record stands: a touch never
@@ -174,6 +194,7 @@ pub trait SessionStore: Send + Sync + 'static {
     fn touch(
         &self,
         digest: &KeyDigest,
+        revision: Revision,
         expires_at: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -198,7 +219,14 @@ pub trait SessionStore: Send + Sync + 'static {
         mark_until: Timestamp,
     ) -> impl Future<Output = Result<Revision, Error>> + Send;
 
-    /// Removes whatever stands there. Idempotent: nothing there is success.
+    /// Ends the session: removes the record that stands there. Idempotent:
+    /// nothing there is success.
+    ///
+    /// A rotation mark is followed to where the session has moved, from mark to
+    /// mark ([`ROTATION_HOPS_MAX`](crate::ROTATION_HOPS_MAX) of them), and the
+    /// record there is removed; the marks stay. So a logout that a
+    /// rotation overtakes still ends the session, and parallel requests with the
+    /// old cookie are still spared.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) where it may still stand.
@@ -235,9 +263,10 @@ impl<S: SessionStore> SessionStore for Arc<S> {
     fn touch(
         &self,
         digest: &KeyDigest,
+        revision: Revision,
         expires_at: Timestamp,
     ) -> impl Future<Output = Result<(), Error>> + Send {
-        (**self).touch(digest, expires_at)
+        (**self).touch(digest, revision, expires_at)
     }
 
     fn rotate(

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time: whole milliseconds since 1970-01-01T00:00:00Z.
 ///
-/// Arithmetic saturates, so no deadline can wrap into the past.
+/// It ends at `i64::MAX` milliseconds, so that every store can keep it in a
+/// signed column; arithmetic saturates there, so no deadline can wrap into the
+/// past.
 ///
 /// ```
 /// use cloakroom_core::Timestamp;
@@ -23,12 +25,16 @@ impl Timestamp {
     /// The epoch itself, earlier than any deadline.
     pub const EPOCH: Self = Self(0);
     /// The latest representable instant; as a deadline, "never".
-    pub const MAX: Self = Self(u64::MAX);
+    pub const MAX: Self = Self(i64::MAX as u64);
 
-    /// From milliseconds since the epoch.
+    /// From milliseconds since the epoch, at most [`Timestamp::MAX`].
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis)
+        if millis > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(millis)
+        }
     }
 
     /// Milliseconds since the epoch.
@@ -41,7 +47,7 @@ impl Timestamp {
     /// of a millisecond are dropped.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(duration_millis(duration)))
+        Self::from_millis(self.0.saturating_add(duration_millis(duration)))
     }
 
     /// The time from `earlier` to this instant; zero where `earlier` is later.
@@ -51,9 +57,10 @@ impl Timestamp {
     }
 }
 
-/// Whole milliseconds of a duration, saturating.
+/// Whole milliseconds of a duration, at most those of [`Timestamp::MAX`].
 pub(crate) fn duration_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(duration.as_millis())
+        .map_or(Timestamp::MAX.0, |millis| millis.min(Timestamp::MAX.0))
 }
 
 /// Where the engine gets the time from. Tests pass a clock they move by hand.
@@ -82,7 +89,8 @@ mod tests {
 
     #[test]
     fn deadlines_saturate_and_never_wrap() {
-        let late = Timestamp::from_millis(u64::MAX - 1);
+        assert_eq!(Timestamp::from_millis(u64::MAX), Timestamp::MAX);
+        let late = Timestamp::from_millis(i64::MAX as u64 - 1);
         assert_eq!(late.saturating_add(Duration::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::EPOCH.saturating_since(late), Duration::ZERO);
     }

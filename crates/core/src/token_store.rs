@@ -106,7 +106,7 @@ pub trait TokenStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Written, Error>> + Send;
 
     /// Moves the deadline on to `record.expires_at`; the rest of the record is
-    /// what was loaded.
+    /// what was loaded, its revision included.
     ///
     /// # Errors
     /// As [`SessionStore::touch`].
@@ -165,7 +165,9 @@ impl<S: SessionStore> TokenStore for S {
     }
 
     async fn touch_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
-        self.touch(&key(token)?.digest(), record.expires_at).await?;
+        let digest = key(token)?.digest();
+        self.touch(&digest, record.revision, record.expires_at)
+            .await?;
         Ok(Written::kept(record.revision))
     }
 

@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    BoxFuture, Capabilities, Clock, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore,
-    Slot, Sweep, Swept, SystemClock, Timestamp,
+    BoxFuture, Capabilities, Clock, Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record,
+    Revision, SessionStore, Slot, Sweep, Swept, SystemClock, Timestamp,
 };
 use moka::Expiry as MokaExpiry;
 use moka::policy::EvictionPolicy;
@@ -245,12 +245,16 @@ impl SessionStore for MemoryStore {
         Ok(next)
     }
 
-    async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
         let _turn = self.inner.lock(digest);
         let mut record = self.inner.current(digest)?;
-        if record.expires_at < expires_at {
+        if record.revision == revision && record.expires_at < expires_at {
             record.expires_at = expires_at;
-            let revision = record.revision;
             self.inner.put(digest, &record, revision);
         }
         Ok(())
@@ -274,14 +278,26 @@ impl SessionStore for MemoryStore {
             .map_err(|error| error.in_store(NAME))?;
         self.inner.vacant(new)?;
         self.inner.put(new, record, next);
-        let mark = Slot::Rotated { until: mark_until };
+        let mark = Slot::Rotated {
+            to: *new,
+            until: mark_until,
+        };
         self.inner.slots.insert(*old, Arc::new(mark));
         Ok(next)
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        let _turn = self.inner.lock(digest);
-        self.inner.slots.invalidate(digest);
+        let mut at = *digest;
+        for _ in 0..ROTATION_HOPS_MAX {
+            let _turn = self.inner.lock(&at);
+            match self.inner.slots.get(&at).as_deref() {
+                Some(Slot::Rotated { to, .. }) => at = *to,
+                _ => {
+                    self.inner.slots.invalidate(&at);
+                    break;
+                }
+            }
+        }
         Ok(())
     }
 

@@ -22,7 +22,7 @@
 //! A `touch` may lag behind by a second. `rotate` is one transaction.
 //!
 //! One process at a time: a second one gets
-//! [`ErrorKind::Locked`](cloakroom_core::ErrorKind::Locked).
+//! [`ErrorKind::Locked`].
 //!
 //! # How it is kept
 //!
@@ -41,7 +41,6 @@ mod sync;
 mod trees;
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +50,7 @@ use cloakroom_core::{
     Sweep, Swept, Timestamp,
 };
 
-use crate::sync::Syncer;
+use crate::sync::{Disk, Syncer};
 use crate::trees::Trees;
 
 const NAME: &str = "sled";
@@ -122,13 +121,11 @@ impl SledStore {
                 return Err(unavailable(message));
             }
         };
-        let file = OpenOptions::new().write(true).open(path.join("db"));
-        let syncer = file
-            .and_then(|file| Syncer::start(db, file))
-            .map_err(|source| {
-                let message = format!("cannot sync {}: {source}", path.display());
-                unavailable(message).with_source(source)
-            })?;
+        let syncer = Disk::new(db, &path).and_then(Syncer::start);
+        let syncer = syncer.map_err(|source| {
+            let message = format!("cannot sync {}: {source}", path.display());
+            unavailable(message).with_source(source)
+        })?;
         Ok(Self {
             inner: Arc::new(Inner {
                 trees,
@@ -139,7 +136,8 @@ impl SledStore {
     }
 
     /// Runs a bounded piece of work on the trees, inline: a read of a cached
-    /// page takes a microsecond, a hop to another thread thirty.
+    /// page takes a microsecond, a hop to another thread thirty. It may have to
+    /// wait where sled is flushing its log.
     fn run<T>(&self, work: impl FnOnce(&Trees) -> Result<T, Error>) -> Result<T, Error> {
         catch_unwind(AssertUnwindSafe(|| work(&self.inner.trees)))
             .unwrap_or_else(|_| Err(unavailable("the database failed on damaged pages")))
@@ -156,7 +154,7 @@ impl SledStore {
 #[cfg(unix)]
 fn make_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new()
+    std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
@@ -164,7 +162,7 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
 
 #[cfg(not(unix))]
 fn make_folder(path: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(path)
+    std::fs::create_dir_all(path)
 }
 
 fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -206,8 +204,13 @@ impl SessionStore for SledStore {
         self.durable(|trees| trees.update(digest, record)).await
     }
 
-    async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
-        self.run(|trees| trees.touch(digest, expires_at))
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        self.run(|trees| trees.touch(digest, revision, expires_at))
     }
 
     async fn rotate(

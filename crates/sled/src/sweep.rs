@@ -21,13 +21,15 @@ enum Found {
 pub(crate) fn step(trees: &Trees, now: Timestamp, max: usize) -> Result<Swept, Error> {
     let mut swept = Swept::default();
     let mut looks = max.saturating_mul(LOOKS_PER_REMOVAL);
+    let mut unknown = 0_usize;
     let end = index_key(now, &KeyDigest::from_bytes([0xff; KeyDigest::BYTES]));
     for entry in trees.expiry.range(..=&end[..]) {
         if swept.removed == max || looks == 0 {
-            swept.more = true;
+            // Every look that counts has removed or moved an entry: whoever
+            // calls again while there is more comes to an end.
+            swept.more = max > 0;
             break;
         }
-        looks -= 1;
         let (key, _) = entry.map_err(failed)?;
         let Some((deadline, digest)) = parse(&key) else {
             trees.expiry.remove(&key).map_err(failed)?;
@@ -36,11 +38,18 @@ pub(crate) fn step(trees: &Trees, now: Timestamp, max: usize) -> Result<Swept, E
         match judge(trees, now, deadline, &digest)? {
             Found::Removed => swept.removed += 1,
             Found::Moved => {}
-            Found::Unknown => tracing::warn!(
-                session = %digest.short(),
-                "a record of a newer version is due; this build leaves it"
-            ),
+            Found::Unknown => {
+                unknown += 1;
+                continue;
+            }
         }
+        looks -= 1;
+    }
+    if unknown > 0 {
+        tracing::warn!(
+            records = unknown,
+            "records of a newer version are due; this build leaves them"
+        );
     }
     Ok(swept)
 }

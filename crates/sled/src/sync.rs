@@ -1,7 +1,10 @@
 //! Durability, shared: one flush and one `fdatasync` for all that wait.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
@@ -21,11 +24,11 @@ pub(crate) struct Syncer {
 }
 
 impl Syncer {
-    pub(crate) fn start(db: sled::Db, file: File) -> io::Result<Self> {
+    pub(crate) fn start(disk: Disk) -> io::Result<Self> {
         let (ask, asked) = channel();
         let thread = thread::Builder::new()
             .name("cloakroom-sled-sync".to_owned())
-            .spawn(move || serve(&db, &file, &asked))?;
+            .spawn(move || serve(disk, &asked))?;
         Ok(Self {
             ask: Some(ask),
             thread: Some(thread),
@@ -46,10 +49,17 @@ impl Syncer {
     }
 }
 
-fn serve(db: &sled::Db, file: &File, asked: &Receiver<Waiter>) {
+fn serve(mut disk: Disk, asked: &Receiver<Waiter>) {
+    // After a failed sync nobody knows which pages the disk still has, and a
+    // later one may succeed without them: nothing is acknowledged any more.
+    let mut broken = None;
     while let Ok(first) = asked.recv() {
         let waiters: Vec<Waiter> = std::iter::once(first).chain(asked.try_iter()).collect();
-        let synced = sync(db, file);
+        let synced = match &broken {
+            Some(error) => Err(Error::clone(error)),
+            None => disk.sync(),
+        };
+        broken = broken.or_else(|| synced.clone().err());
         for waiter in waiters {
             // Who no longer waits needs no answer.
             let _ = waiter.send(synced.clone());
@@ -57,11 +67,81 @@ fn serve(db: &sled::Db, file: &File, asked: &Receiver<Waiter>) {
     }
 }
 
-fn sync(db: &sled::Db, file: &File) -> Result<(), Error> {
-    db.flush().map_err(failed)?;
-    // sled's flush is a sync_file_range on Linux: it orders no disk cache.
-    file.sync_data()
-        .map_err(|source| unavailable("the disk did not take what was written").with_source(source))
+/// What has to reach the disk.
+pub(crate) struct Disk {
+    db: sled::Db,
+    file: File,
+    blobs: PathBuf,
+    /// Blobs that are on the disk already.
+    synced: HashSet<OsString>,
+}
+
+impl Disk {
+    pub(crate) fn new(db: sled::Db, folder: &Path) -> io::Result<Self> {
+        // The names of the files must be there after a crash, too.
+        sync_folder(folder)?;
+        if let Some(parent) = folder
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            sync_folder(parent)?;
+        }
+        Ok(Self {
+            db,
+            file: OpenOptions::new().write(true).open(folder.join("db"))?,
+            blobs: folder.join("blobs"),
+            synced: HashSet::new(),
+        })
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.db.flush().map_err(failed)?;
+        let synced = self
+            .sync_blobs()
+            // sled's flush is a sync_file_range on Linux: it orders no disk cache.
+            .and_then(|()| self.file.sync_data());
+        synced.map_err(|source| {
+            unavailable("the disk did not take what was written; open the store anew")
+                .with_source(source)
+        })
+    }
+
+    /// sled writes what does not fit into its log (128 KiB, a tree node of a few
+    /// large sessions) to files of their own and syncs neither them nor their
+    /// folder, though its recovery ends at the first one it cannot read.
+    fn sync_blobs(&mut self) -> io::Result<()> {
+        let mut present = HashSet::new();
+        let mut fresh = false;
+        for entry in fs::read_dir(&self.blobs)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !self.synced.contains(&name) {
+                match File::open(entry.path()).and_then(|blob| blob.sync_all()) {
+                    Ok(()) => fresh = true,
+                    // Replaced and removed since it was listed.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            present.insert(name);
+        }
+        self.synced = present;
+        if fresh {
+            sync_folder(&self.blobs)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened to be synced.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 impl Drop for Syncer {

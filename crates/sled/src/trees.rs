@@ -2,7 +2,8 @@
 //! exactly one entry in the index, at its deadline or before it.
 
 use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Slot, Timestamp,
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot,
+    Timestamp,
 };
 use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
@@ -190,10 +191,16 @@ impl Trees {
         })
     }
 
-    pub(crate) fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
+    pub(crate) fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
         loop {
             let stored = self.present(digest)?;
-            if stored.record_head()?.expires_at >= expires_at {
+            let head = stored.record_head()?;
+            if head.revision != revision || head.expires_at >= expires_at {
                 return Ok(());
             }
             let frame = FrameHead::with_expires_at(stored.frame(), expires_at)?;
@@ -210,7 +217,11 @@ impl Trees {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        let mark = Slot::Rotated { until: mark_until }.encode()?;
+        let mark = Slot::Rotated {
+            to: *new,
+            until: mark_until,
+        };
+        let mark = mark.encode()?;
         self.transact(|both| {
             let stored = both.stored(old)?.ok_or_else(|| abort(ErrorKind::Gone))?;
             let head = stored.record_head().map_err(abort)?;
@@ -227,19 +238,23 @@ impl Trees {
 
     pub(crate) fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
         self.transact(|both| {
-            let Some(bytes) = both.records.get(digest.as_bytes())? else {
-                return Ok(());
-            };
-            match Stored::read(bytes) {
-                Ok(stored) => both.remove(digest, stored.indexed_at),
-                // Too short to say where it stands in the index: a sweep finds
-                // that entry dangling.
-                Err(_) => both
-                    .records
-                    .remove(digest.as_bytes())
-                    .map(|_| ())
-                    .map_err(Into::into),
+            let mut at = *digest;
+            for _ in 0..ROTATION_HOPS_MAX {
+                let Some(bytes) = both.records.get(at.as_bytes())? else {
+                    return Ok(());
+                };
+                let Ok(stored) = Stored::read(bytes) else {
+                    // Too short to say where it stands in the index: a sweep
+                    // finds that entry dangling.
+                    both.records.remove(at.as_bytes())?;
+                    return Ok(());
+                };
+                match Slot::decode(stored.frame()) {
+                    Ok(Slot::Rotated { to, .. }) => at = to,
+                    _ => return both.remove(&at, stored.indexed_at),
+                }
             }
+            Ok(())
         })
     }
 }

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use cloakroom_core::{AnyStore, ErrorKind, SessionStore as _, Slot, Sweep as _, Swept, Timestamp};
+use cloakroom_core::{
+    AnyStore, ErrorKind, Revision, SessionStore as _, Slot, Sweep as _, Swept, Timestamp,
+};
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening};
 use tempfile::TempDir;
@@ -30,7 +32,8 @@ async fn conforms_erased() {
 #[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let folder = folder();
-    survives_reopening(async || SledStore::open(folder.path()).unwrap()).await;
+    let open = async || SledStore::open(folder.path()).unwrap();
+    survives_reopening(&Profile::DURABLE, open).await;
 }
 
 #[test]
@@ -105,7 +108,11 @@ async fn each_record_has_one_index_entry_at_its_deadline_or_before() {
             let (digest, mut record) = (key().digest(), sample("x"));
             record.revision = store.create(&digest, &record).await.unwrap();
             if step % 2 == 0 {
-                store.touch(&digest, later(4_000 + step)).await.unwrap();
+                let revision = record.revision;
+                store
+                    .touch(&digest, revision, later(4_000 + step))
+                    .await
+                    .unwrap();
             }
             if step % 3 == 0 {
                 record.expires_at = later(1_000 * step);
@@ -189,7 +196,10 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
     for digest in &digests[..3] {
         let error = store.load(digest).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        let error = store.touch(digest, Timestamp::MAX).await.unwrap_err();
+        let error = store
+            .touch(digest, Revision::FIRST, Timestamp::MAX)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
     assert!(store.load(&digests[3]).await.unwrap().is_some());

@@ -14,9 +14,9 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use cloakroom_core::{
-    Clock as _, Data, Error, ErrorKind, Revision, Slot, SystemClock, Token, TokenStore,
+    Clock as _, Data, Error, ErrorKind, Revision, Slot, SystemClock, Timestamp, Token, TokenStore,
 };
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 
 use crate::sample::{Sample, after, key, sample, slot, stored};
 
@@ -100,7 +100,7 @@ pub async fn create_never_overwrites<T: TokenStore>(store: &T) {
     record.revision = written.revision;
     let again = store.create_token(&first, &sample("second")).await;
     assert_eq!(kind(again), ErrorKind::Exists);
-    let token = first.to_token();
+    let token = written.token.expect("a new session comes with its token");
     assert_eq!(stored(store, &token).await.as_ref(), Some(&record));
 
     let mark_until = after(record.created_at, 3_600);
@@ -110,6 +110,18 @@ pub async fn create_never_overwrites<T: TokenStore>(store: &T) {
         .expect("rotated");
     let over_mark = store.create_token(&first, &sample("third")).await;
     assert_eq!(kind(over_mark), ErrorKind::Exists);
+
+    // An expired one, where the store still has it.
+    let third = key();
+    let mut expired = sample("expired");
+    expired.expires_at = expired.created_at;
+    let written = store.create_token(&third, &expired).await.expect("created");
+    let token = written.token.expect("a new session comes with its token");
+    if stored(store, &token).await.is_some() {
+        let over_expired = store.create_token(&third, &sample("fourth")).await;
+        assert_eq!(kind(over_expired), ErrorKind::Exists);
+        store.delete_token(&token).await.expect("deleted");
+    }
 }
 
 /// `create` stores revision 1 whatever it was given; each write adds one.
@@ -191,6 +203,39 @@ pub async fn an_update_never_creates<T: TokenStore>(store: &T) {
     assert!(slot(store, &token).await.is_none());
 }
 
+/// A touch by who loaded an older revision does nothing: another writer has
+/// chosen the deadline since.
+pub async fn a_touch_at_another_revision_does_nothing<T: TokenStore>(store: &T) {
+    let mut sample = Sample::create(store, "loaded").await;
+    let mut stale = sample.record.clone();
+    stale.expires_at = after(stale.expires_at, 600);
+    sample.record.expires_at = after(sample.record.created_at, 60);
+    let written = store
+        .update_token(&sample.token, &sample.record)
+        .await
+        .expect("updated");
+    sample.record.revision = written.revision;
+    store
+        .touch_token(&sample.token, &stale)
+        .await
+        .expect("nothing to do is success");
+    sample.assert_stands(store).await;
+}
+
+/// Deadlines and durations up to the largest come back.
+pub async fn the_latest_deadline_comes_back<T: TokenStore>(store: &T) {
+    let mut record = sample("for ever");
+    let longest = std::time::Duration::from_millis(Timestamp::MAX.as_millis());
+    record.expires_at = Timestamp::MAX;
+    record.absolute_deadline = Some(Timestamp::MAX);
+    record.idle_override = Some(longest);
+    let written = store.create_token(&key(), &record).await.expect("created");
+    let token = written.token.expect("a new session comes with its token");
+    let found = stored(store, &token).await.expect("just created");
+    assert_eq!(found, record.at_revision(written.revision));
+    store.delete_token(&token).await.expect("deleted");
+}
+
 /// A touch moves the deadline on and leaves revision, header and data alone.
 pub async fn a_touch_moves_the_deadline_and_nothing_else<T: TokenStore>(store: &T) {
     let mut sample = Sample::create(store, "touched").await;
@@ -255,18 +300,19 @@ pub async fn a_rotation_moves_the_whole_session<T: TokenStore>(store: &T) {
     sample.assert_stands(store).await;
 }
 
-/// After a rotation the old key opens nothing, and says that it was rotated.
+/// After a rotation the old key opens nothing, and says that it was rotated and
+/// where to.
 pub async fn a_rotation_leaves_a_mark<T: TokenStore>(store: &T) {
     let sample = Sample::create(store, "moved").await;
     let until = after(sample.record.created_at, 3_600);
+    let new = key();
+    let to = new.digest();
     store
-        .rotate_token(&sample.token, &key(), &sample.record, until)
+        .rotate_token(&sample.token, &new, &sample.record, until)
         .await
         .expect("rotated");
-    assert_eq!(
-        slot(store, &sample.token).await,
-        Some(Slot::Rotated { until })
-    );
+    let mark = Slot::Rotated { to, until };
+    assert_eq!(slot(store, &sample.token).await, Some(mark));
 }
 
 /// A rotation based on anything but the stored revision is refused; both keys
@@ -328,6 +374,7 @@ pub async fn a_mark_takes_no_write<T: TokenStore>(store: &T) {
         .await
         .expect("rotated");
     let old = &sample.token;
+    let mark = slot(store, old).await;
     for revision in [sample.record.revision, written.revision, Revision::NONE] {
         let record = sample.record.at_revision(revision);
         assert_eq!(
@@ -338,19 +385,35 @@ pub async fn a_mark_takes_no_write<T: TokenStore>(store: &T) {
         let again = store.rotate_token(old, &key(), &record, until).await;
         assert_eq!(kind(again), ErrorKind::Gone);
     }
-    assert_eq!(slot(store, old).await, Some(Slot::Rotated { until }));
+    assert_eq!(slot(store, old).await, mark);
 }
 
-/// `delete` takes a mark away like anything else.
-pub async fn a_mark_can_be_deleted<T: TokenStore>(store: &T) {
-    let sample = Sample::create(store, "moved").await;
+/// A delete under an old key ends the session wherever rotations have taken it,
+/// and leaves the marks to the requests that still carry old cookies.
+pub async fn a_delete_follows_marks_and_leaves_them<T: TokenStore>(store: &T) {
+    let mut sample = Sample::create(store, "moved").await;
     let until = after(sample.record.created_at, 3_600);
-    store
-        .rotate_token(&sample.token, &key(), &sample.record, until)
-        .await
-        .expect("rotated");
-    store.delete_token(&sample.token).await.expect("deleted");
-    assert!(slot(store, &sample.token).await.is_none());
+    let mut tokens = vec![sample.token.clone()];
+    for _ in 0..3 {
+        let written = store
+            .rotate_token(&sample.token, &key(), &sample.record, until)
+            .await
+            .expect("rotated");
+        sample.record.revision = written.revision;
+        sample.token = written.token.expect("a rotation comes with the new token");
+        tokens.push(sample.token.clone());
+    }
+    let bystander = Sample::create(store, "somebody else").await;
+    store.delete_token(&tokens[1]).await.expect("deleted");
+    assert!(
+        slot(store, &tokens[3]).await.is_none(),
+        "the session is ended"
+    );
+    for old in &tokens[..3] {
+        assert!(matches!(slot(store, old).await, Some(Slot::Rotated { .. })));
+    }
+    bystander.assert_stands(store).await;
+    store.delete_token(&tokens[0]).await.expect("idempotent");
 }
 
 /// Deleting what is not there, or what was never there, is success.
@@ -477,22 +540,30 @@ pub async fn of_concurrent_rotations_one_wins<T: TokenStore>(store: &T) {
 }
 
 /// Updates, touches and rotations that race a delete are refused or undone by
-/// it, whichever comes first.
+/// it, whichever comes first: no key opens anything afterwards.
 pub async fn a_write_racing_a_delete_never_resurrects<T: TokenStore>(store: &T) {
-    for _ in 0..8 {
+    for round in 0..8 {
         let sample = Sample::create(store, "to delete").await;
         let (token, record) = (&sample.token, &sample.record);
-        let writes = join_all((0..WRITERS).map(|writer| async move {
-            match writer % 3 {
-                0 => store.update_token(token, record).await.map(|_| ()),
-                1 => store.touch_token(token, record).await.map(|_| ()),
-                _ if writer == 8 => store.delete_token(token).await,
-                _ => store.touch_token(token, record).await.map(|_| ()),
+        let until = after(record.created_at, 3_600);
+        let keys: Vec<_> = (0..WRITERS).map(|_| key()).collect();
+        let write = async |writer: usize| match (writer + round) % 3 {
+            0 => store.update_token(token, record).await.map(|_| ()),
+            1 => store.touch_token(token, record).await.map(|_| ()),
+            _ => {
+                let moved = store.rotate_token(token, &keys[writer], record, until);
+                moved.await.map(|_| ())
             }
-        }));
-        let (results, deleted) = join(writes, store.delete_token(token)).await;
+        };
+        let (early, late) = (0..WRITERS / 2, WRITERS / 2..WRITERS);
+        let (early, deleted, late) = join3(
+            join_all(early.map(&write)),
+            store.delete_token(token),
+            join_all(late.map(&write)),
+        )
+        .await;
         deleted.expect("deleted");
-        for result in results {
+        for result in early.into_iter().chain(late) {
             if let Err(error) = result {
                 assert!(matches!(
                     error.kind(),
@@ -500,38 +571,43 @@ pub async fn a_write_racing_a_delete_never_resurrects<T: TokenStore>(store: &T) 
                 ));
             }
         }
-        assert!(slot(store, token).await.is_none());
+        assert!(stored(store, token).await.is_none());
+        for key in &keys {
+            assert!(stored(store, &key.to_token()).await.is_none());
+        }
     }
 }
 
 /// A future dropped at any await point leaves the session as before the call or
-/// as after it, and the store usable.
+/// as after it, now or shortly after, and the store usable.
 pub async fn a_dropped_future_leaves_the_store_whole<T: TokenStore>(store: &T) {
     for polls in 0..4 {
-        let mut sample = Sample::create(store, "before").await;
+        let sample = Sample::create(store, "before").await;
         let changed = sample.saying("after");
+        let whole = |data: &Data| *data == sample.record.data || *data == changed.data;
         poll_then_drop(store.update_token(&sample.token, &changed), polls);
         let found = stored(store, &sample.token).await.expect("it stands");
-        assert!(found.data == sample.record.data || found.data == changed.data);
-        sample.record = found;
+        assert!(whole(&found.data));
 
         let new = key();
         let until = after(sample.record.created_at, 3_600);
-        let rotation = store.rotate_token(&sample.token, &new, &sample.record, until);
+        let rotation = store.rotate_token(&sample.token, &new, &found, until);
         poll_then_drop(rotation, polls);
+        // The old key first: the session may be moving while we look.
         let under_old = stored(store, &sample.token).await;
         let under_new = stored(store, &new.to_token()).await;
         let found = under_new.or(under_old).expect("one of the keys opens");
-        assert_eq!(found.data, sample.record.data);
+        assert!(whole(&found.data));
 
-        let new = key();
-        poll_then_drop(store.create_token(&new, &sample.record), polls);
-        if let Some(found) = stored(store, &new.to_token()).await {
+        let another = key();
+        poll_then_drop(store.create_token(&another, &sample.record), polls);
+        if let Some(found) = stored(store, &another.to_token()).await {
             assert_eq!(found.data, sample.record.data);
         }
-        poll_then_drop(store.delete_token(&new.to_token()), polls);
-        store.delete_token(&new.to_token()).await.expect("deleted");
-        assert!(slot(store, &new.to_token()).await.is_none());
+        poll_then_drop(store.delete_token(&sample.token), polls);
+        store.delete_token(&sample.token).await.expect("deleted");
+        assert!(stored(store, &sample.token).await.is_none());
+        assert!(stored(store, &new.to_token()).await.is_none());
     }
 }
 

@@ -119,8 +119,14 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
         self.run(self.inner.update(digest, record)).await
     }
 
-    async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
-        self.run(self.inner.touch(digest, expires_at)).await
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        self.run(self.inner.touch(digest, revision, expires_at))
+            .await
     }
 
     async fn rotate(

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
-    Sweep, Swept, Timestamp,
+    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision,
+    SessionStore, Slot, Sweep, Swept, Timestamp,
 };
 
 /// A store in a map behind one lock: the model that other stores are compared
@@ -67,10 +67,17 @@ impl SessionStore for MapStore {
         Ok(next)
     }
 
-    async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
         let mut slots = self.slots();
         let stored = current(&mut slots, digest)?;
-        stored.expires_at = stored.expires_at.max(expires_at);
+        if stored.revision == revision {
+            stored.expires_at = stored.expires_at.max(expires_at);
+        }
         Ok(())
     }
 
@@ -85,12 +92,24 @@ impl SessionStore for MapStore {
         let next = record.follow(current(&mut slots, old)?.revision)?;
         vacant(&slots, new)?;
         slots.insert(*new, Slot::Record(record.at_revision(next)));
-        slots.insert(*old, Slot::Rotated { until: mark_until });
+        let mark = Slot::Rotated {
+            to: *new,
+            until: mark_until,
+        };
+        slots.insert(*old, mark);
         Ok(next)
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.slots().remove(digest);
+        let mut slots = self.slots();
+        let mut at = *digest;
+        for _ in 0..ROTATION_HOPS_MAX {
+            match slots.get(&at) {
+                Some(Slot::Rotated { to, .. }) => at = *to,
+                _ => break,
+            }
+        }
+        slots.remove(&at);
         Ok(())
     }
 

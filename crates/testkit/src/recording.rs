@@ -80,9 +80,14 @@ impl<S: SessionStore> SessionStore for RecordingStore<S> {
         self.inner.update(digest, record).await
     }
 
-    async fn touch(&self, digest: &KeyDigest, expires_at: Timestamp) -> Result<(), Error> {
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
         self.note(Call::Touch);
-        self.inner.touch(digest, expires_at).await
+        self.inner.touch(digest, revision, expires_at).await
     }
 
     async fn rotate(

@@ -98,6 +98,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_rotation_moves_the_whole_session,
         sessions_do_not_disturb_each_other,
         an_expired_record_is_returned_or_missing,
+        the_latest_deadline_comes_back,
         deleting_is_idempotent,
     );
     ask!(store, profile.cas, clauses:
@@ -108,6 +109,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_rotation_never_overwrites,
         a_touch_does_not_disturb_a_writer,
         a_touch_never_moves_the_deadline_back,
+        a_touch_at_another_revision_does_nothing,
         of_concurrent_creates_one_wins,
         of_concurrent_updates_one_wins,
         of_concurrent_rotations_one_wins,
@@ -119,7 +121,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_rotation_of_nothing_is_gone,
         a_rotation_leaves_a_mark,
         a_mark_takes_no_write,
-        a_mark_can_be_deleted,
+        a_delete_follows_marks_and_leaves_them,
         a_write_racing_a_delete_never_resurrects,
         a_dropped_future_leaves_the_store_whole,
     );

@@ -68,6 +68,7 @@ pub enum Decision {
 /// 3. Without a stored session, changes that leave something to keep create
 ///    one; but under a token whose session has just been rotated, only a login
 ///    does: anything else would wipe the fresh cookie with an older request.
+///    A logout there ends the session where it has moved.
 /// 4. A session that was used and opened nothing removes its cookie, unless a
 ///    rotation mark stands there.
 #[must_use]
@@ -89,11 +90,19 @@ pub fn decide(facts: &Facts) -> Decision {
             _ => Decision::Nothing,
         };
     }
-    if facts.modified && facts.content {
-        return match facts.arrival {
-            Arrival::Rotated if !facts.login => Decision::Drop,
-            _ => Decision::Create,
+    if facts.arrival == Arrival::Rotated && !facts.login {
+        return match facts {
+            Facts { flushed: true, .. } => Decision::Delete,
+            Facts {
+                modified: true,
+                content: true,
+                ..
+            } => Decision::Drop,
+            _ => Decision::Nothing,
         };
+    }
+    if facts.modified && facts.content {
+        return Decision::Create;
     }
     match facts.arrival {
         Arrival::Missing | Arrival::Malformed if used => Decision::Forget,
@@ -205,12 +214,12 @@ mod tests {
             (
                 "flushed",
                 flushed,
-                [Nothing, Forget, Forget, Nothing, Delete],
+                [Nothing, Forget, Forget, Delete, Delete],
             ),
             (
                 "flushed, then written",
                 flushed_then_written,
-                [Create, Create, Create, Drop, Rotate],
+                [Create, Create, Create, Delete, Rotate],
             ),
         ];
         for (name, facts, decisions) in table {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, Clock, Entropy, Error, ErrorKind, Expiry, Limits, OsEntropy, SystemClock,
-    TOKEN_BYTES_MAX, TokenStore,
+    AnyStore, Clock, Entropy, Error, ErrorKind, Expiry, FRAME_BYTES_CEILING, Limits, OsEntropy,
+    SystemClock, TOKEN_BYTES_MAX, TokenStore,
 };
 
 use crate::queue::Queue;
@@ -94,6 +94,9 @@ impl Engine {
     }
 }
 
+/// More than the header of a record can take of a frame.
+const HEADER_BYTES: usize = 4 * 1024;
+
 /// Builds an [`Engine`].
 #[derive(Debug)]
 pub struct EngineBuilder {
@@ -164,7 +167,9 @@ impl EngineBuilder {
     }
 
     /// Answers 409 where a request read a value and then set it while another
-    /// request changed it, instead of an event in the log. Default off.
+    /// request changed it, instead of an event in the log. Judged when the
+    /// change is replayed: a value read before an early `save` is not compared
+    /// after it. Default off.
     #[must_use]
     pub fn strict_reads(mut self, strict: bool) -> Self {
         self.shared.strict_reads = strict;
@@ -196,6 +201,9 @@ impl EngineBuilder {
         }
         if self.shared.rotation_mark.is_zero() {
             return refuse("rotation_mark must outlast the requests that run in parallel");
+        }
+        if self.shared.limits.record_bytes_max > FRAME_BYTES_CEILING - HEADER_BYTES {
+            return refuse("record_bytes_max leaves no room in a frame: 16 MiB less 4 KiB at most");
         }
         if self.shared.limits.record_bytes_max == 0 || self.shared.limits.entries_max == 0 {
             return refuse("a session must be allowed one entry and one byte at least");

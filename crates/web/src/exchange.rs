@@ -1,13 +1,14 @@
 //! One request's way through: open on first use, write before the headers
 //! leave.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use cloakroom_core::{
-    BoxFuture, Commit, Context, Error, ErrorKind, LoadedToken, Record, Session, Settled, Slot,
-    Timestamp, Token, TokenStore as _,
+    BoxFuture, Commit, Context, Draft, Error, ErrorKind, LoadedToken, Record, Session, SessionKey,
+    Settled, Slot, Timestamp, Token, TokenStore as _,
 };
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
@@ -45,6 +46,8 @@ struct Opened {
 #[derive(Default)]
 struct Outbox {
     token: Option<Token>,
+    /// The new token of a rotation whose outcome is not known yet.
+    candidate: Option<Token>,
     outgoing: Outgoing,
     cost: Cost,
 }
@@ -119,6 +122,7 @@ impl Exchange {
         };
         let mut failure = self.inner.commit(opened, Some(status)).await.err();
         opened.session.close();
+        self.inner.resolve_candidate().await;
         let accessed = opened.session.was_accessed();
         let mut outbox = self.inner.outbox();
         let policy = self.inner.engine.transport();
@@ -199,7 +203,7 @@ impl Closing {
     pub fn cache_control<'h>(
         &self,
         existing: impl Iterator<Item = &'h str>,
-    ) -> Option<&'static str> {
+    ) -> Option<Cow<'static, str>> {
         let sets_cookie = self.header.is_some();
         (self.accessed || sets_cookie)
             .then(|| cache_control(existing, sets_cookie))
@@ -243,7 +247,7 @@ impl Inner {
         };
         let loaded = match engine.store.load_token(&token).await {
             Ok(loaded) => loaded,
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge) => {
                 self.unreadable(&token, &error);
                 None
             }
@@ -260,10 +264,11 @@ impl Inner {
                 match self.begin(Some(record), Arrival::Stored, now) {
                     Ok(opened) => {
                         let mut outbox = self.outbox();
+                        outbox.token = Some(token);
                         if let Some(fresh) = reissue {
+                            outbox.token = Some(fresh.clone());
                             outbox.outgoing = Outgoing::Set { token: fresh, age };
                         }
-                        outbox.token = Some(token);
                         Ok(opened)
                     }
                     Err(error) => {
@@ -273,9 +278,13 @@ impl Inner {
                 }
             }
             Some(LoadedToken {
-                slot: Slot::Rotated { until },
+                slot: Slot::Rotated { until, .. },
                 ..
-            }) if until > now => self.begin(None, Arrival::Rotated, now),
+            }) if until > now => {
+                // A logout under it ends the session where it has moved.
+                self.outbox().token = Some(token);
+                self.begin(None, Arrival::Rotated, now)
+            }
             _ => self.begin(None, Arrival::Missing, now),
         }
     }
@@ -309,7 +318,10 @@ impl Inner {
     /// `None` for an early save.
     async fn commit(&self, opened: &Opened, status: Option<u16>) -> Result<(), Error> {
         let _turn = self.saving.lock().await;
-        let mut draft = opened.session.draft()?;
+        let mut draft = match status {
+            Some(_) => opened.session.last_draft()?,
+            None => opened.session.draft()?,
+        };
         let server_error = status.is_some_and(|status| status >= 500);
         if server_error {
             draft.drop_operations();
@@ -317,12 +329,16 @@ impl Inner {
         let engine = &*self.engine.shared;
         let now = engine.clock.now();
         let touch = draft.stored().filter(|_| !server_error).and_then(|record| {
-            engine
-                .expiry
-                .touch_due(record, now, engine.touch_share_percent)
+            let share = engine.touch_share_percent;
+            engine.expiry.touch_due(record, now, share)
         });
         let decision = decide(&Facts {
-            arrival: opened.arrival,
+            // A session that an earlier save found gone is as one that arrived
+            // after its rotation.
+            arrival: match draft.is_dead() {
+                true => Arrival::Rotated,
+                false => opened.arrival,
+            },
             stored: draft.stored().is_some(),
             accessed: draft.is_accessed(),
             modified: draft.is_modified(),
@@ -337,7 +353,7 @@ impl Inner {
         let written = match (decision, &token) {
             (Decision::Create, _) => writer.create(&mut draft).await,
             (Decision::Update, Some(token)) => writer.update(token, &mut draft).await,
-            (Decision::Rotate, Some(token)) => writer.rotate(token, &mut draft).await,
+            (Decision::Rotate, Some(token)) => self.rotate(&mut writer, token, &mut draft).await,
             (Decision::Touch, Some(token)) => writer.touch(token, &mut draft, touch).await,
             (Decision::Delete, Some(token)) => writer.delete(token).await,
             (Decision::Drop, _) => Ok(Outcome::Dead),
@@ -361,6 +377,42 @@ impl Inner {
         result
     }
 
+    /// The candidate stands in the outbox while the store is asked, so that the
+    /// end of the request finds it also where this future is dropped half-way.
+    async fn rotate(
+        &self,
+        writer: &mut Writer<'_>,
+        token: &Token,
+        draft: &mut Draft,
+    ) -> Result<Outcome, Failure> {
+        let entropy = &*self.engine.shared.entropy;
+        let new = SessionKey::generate(entropy).map_err(Failure::NotWritten)?;
+        self.outbox().candidate = Some(new.to_token());
+        let written = writer.rotate(token, &new, draft).await;
+        if !matches!(written, Err(Failure::Unknown(_))) {
+            self.outbox().candidate = None;
+        }
+        written
+    }
+
+    /// Looks for a session whose rotation may have happened, and hands its token
+    /// out where it did.
+    async fn resolve_candidate(&self) {
+        let Some(token) = self.outbox().candidate.take() else {
+            return;
+        };
+        let engine = &*self.engine.shared;
+        let now = engine.clock.now();
+        let mut writer = Writer::new(engine, now);
+        let found = writer.look_for(&token).await;
+        let mut outbox = self.outbox();
+        outbox.cost.add(writer.cost);
+        if let Some(record) = found {
+            let age = age(&record, now);
+            outbox.outgoing = Outgoing::Set { token, age };
+        }
+    }
+
     /// Notes what the client must be told.
     fn conclude(
         &self,
@@ -369,17 +421,19 @@ impl Inner {
         token: Option<&Token>,
     ) -> (Settled, Result<(), Error>) {
         let mut outbox = self.outbox();
-        let mut hand_out = |token: Token, record: &Record| {
-            outbox.outgoing = Outgoing::Set {
-                token: token.clone(),
-                age: age(record, now),
-            };
-            outbox.token = Some(token);
-        };
         match written {
             Ok(Outcome::Unchanged) => (Settled::Unchanged, Ok(())),
-            Ok(Outcome::Stored { token, record }) => {
-                hand_out(token, &record);
+            Ok(Outcome::Stored {
+                token,
+                record,
+                tell,
+            }) => {
+                if tell {
+                    let age = age(&record, now);
+                    let token = token.clone();
+                    outbox.outgoing = Outgoing::Set { token, age };
+                }
+                outbox.token = Some(token);
                 (Settled::Stored(record), Ok(()))
             }
             Ok(Outcome::Deleted) => {
@@ -396,14 +450,6 @@ impl Inner {
             }
             Err(Failure::NotWritten(error)) => (Settled::Failed, Err(error)),
             Err(Failure::Unknown(error)) => (Settled::Unknown(error.clone()), Err(error)),
-            Err(Failure::Moved {
-                error,
-                token,
-                record,
-            }) => {
-                hand_out(token, &record);
-                (Settled::Unknown(error.clone()), Err(error))
-            }
         }
     }
 }

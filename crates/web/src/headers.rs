@@ -1,4 +1,6 @@
-//! Response headers beside the cookie: pure functions on header text.
+//! Response headers beside the token: pure functions on header text.
+
+use std::borrow::Cow;
 
 /// The `Vary` header of a response that depends on the session, or `None`
 /// where the existing one will do. A `*` stays; `Cookie` is not said twice.
@@ -28,35 +30,44 @@ pub fn vary_on<'h>(header: &str, existing: impl Iterator<Item = &'h str>) -> Opt
 /// The `Cache-Control` header of a response that depends on the session, or
 /// `None` where the handler's own stays.
 ///
-/// Without one: `no-store` beside a `Set-Cookie`, else `private`. A handler's
-/// own wins, unless it lets shared caches keep a response that sets a cookie
-/// (`public`, `s-maxage`): then `no-store` takes its place.
+/// Without one: `no-store` beside a token, else `private`. A handler's own wins,
+/// but a shared cache must never keep a response that hands out a token: beside
+/// one, `public` and `s-maxage` give way to `no-store`, and any other value gets
+/// `private` added where it has neither that nor `no-store`.
 ///
 /// ```
 /// use cloakroom_web::cache_control;
 ///
-/// assert_eq!(cache_control([].into_iter(), false), Some("private"));
-/// assert_eq!(cache_control([].into_iter(), true), Some("no-store"));
-/// assert_eq!(cache_control(["public, max-age=60"].into_iter(), false), None);
-/// assert_eq!(cache_control(["public, max-age=60"].into_iter(), true), Some("no-store"));
-/// assert_eq!(cache_control(["private, max-age=60"].into_iter(), true), None);
+/// let control = |own: &'static str, token| cache_control([own].into_iter(), token);
+/// assert_eq!(control("", false).as_deref(), Some("private"));
+/// assert_eq!(control("", true).as_deref(), Some("no-store"));
+/// assert_eq!(control("public, max-age=60", false), None);
+/// assert_eq!(control("public, max-age=60", true).as_deref(), Some("no-store"));
+/// assert_eq!(control("max-age=60", true).as_deref(), Some("max-age=60, private"));
+/// assert_eq!(control("private, max-age=60", true), None);
 /// ```
 pub fn cache_control<'h>(
     existing: impl Iterator<Item = &'h str>,
-    sets_cookie: bool,
-) -> Option<&'static str> {
-    let mut own = false;
-    let mut shared = false;
-    for directive in existing.flat_map(|value| value.split(',')).map(str::trim) {
-        own |= !directive.is_empty();
-        let name = directive.split('=').next().unwrap_or_default().trim_end();
-        shared |= name.eq_ignore_ascii_case("public") || name.eq_ignore_ascii_case("s-maxage");
-    }
-    match (own, sets_cookie) {
-        (false, false) => Some("private"),
-        (false, true) => Some("no-store"),
-        (true, true) if shared => Some("no-store"),
-        (true, _) => None,
+    hands_out_token: bool,
+) -> Option<Cow<'static, str>> {
+    let own: Vec<&str> = existing
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+        .collect();
+    let has = |wanted: &str| {
+        own.iter().any(|directive| {
+            let name = directive.split('=').next().unwrap_or_default();
+            name.trim_end().eq_ignore_ascii_case(wanted)
+        })
+    };
+    match (own.is_empty(), hands_out_token) {
+        (true, false) => Some("private".into()),
+        (true, true) => Some("no-store".into()),
+        (false, false) => None,
+        (false, true) if has("public") || has("s-maxage") => Some("no-store".into()),
+        (false, true) if has("private") || has("no-store") => None,
+        (false, true) => Some(format!("{}, private", own.join(", ")).into()),
     }
 }
 
@@ -80,19 +91,24 @@ mod tests {
 
     #[test]
     fn directives_are_read_whatever_their_case_and_place() {
-        for (lines, sets_cookie, expected) in [
+        for (lines, token, expected) in [
             (&["", " "][..], true, Some("no-store")),
             (&["no-cache", "PUBLIC"], true, Some("no-store")),
             (&["max-age=5, S-MaxAge = 9"], true, Some("no-store")),
-            (&["x-public"], true, None),
-            (&["no-store"], true, None),
+            (&["private, public"], true, Some("no-store")),
+            (&["x-public"], true, Some("x-public, private")),
+            (
+                &["no-cache", "max-age=0"],
+                true,
+                Some("no-cache, max-age=0, private"),
+            ),
+            (&["No-Store"], true, None),
+            (&["Private=\"x\""], true, None),
             (&["public"], false, None),
+            (&["max-age=5"], false, None),
         ] {
-            assert_eq!(
-                cache_control(lines.iter().copied(), sets_cookie),
-                expected,
-                "{lines:?}"
-            );
+            let control = cache_control(lines.iter().copied(), token);
+            assert_eq!(control.as_deref(), expected, "{lines:?}");
         }
     }
 }

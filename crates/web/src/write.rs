@@ -22,7 +22,12 @@ pub(crate) enum Outcome {
     /// There was nothing to write.
     Unchanged,
     /// The record stands in the store, under this token.
-    Stored { token: Token, record: Record },
+    Stored {
+        token: Token,
+        record: Record,
+        /// Whether the client holds another token or deadline than it should.
+        tell: bool,
+    },
     /// The session is gone, as was asked for.
     Deleted,
     /// The session was ended or moved by somebody else.
@@ -35,12 +40,6 @@ pub(crate) enum Failure {
     NotWritten(Error),
     /// It may have been written or not.
     Unknown(Error),
-    /// The answer was lost, and the session was then found under its new key.
-    Moved {
-        error: Error,
-        token: Token,
-        record: Box<Record>,
-    },
 }
 
 /// One commit's dealings with the store.
@@ -65,12 +64,12 @@ impl<'e> Writer<'e> {
     }
 
     pub(crate) async fn create(&mut self, draft: &mut Draft) -> Result<Outcome, Failure> {
-        let record = draft.record(&self.engine.expiry, self.now);
+        let record = self.record(draft);
         let key = SessionKey::generate(&*self.engine.entropy).map_err(Failure::NotWritten)?;
         let written = self.engine.store.create_token(&key, &record).await;
         self.cost.write(&record);
         match written {
-            Ok(written) => Ok(stored(&key.to_token(), written, record)),
+            Ok(written) => Ok(stored(&key.to_token(), written, record, None)),
             Err(error) => Err(Failure::classify(error)),
         }
     }
@@ -86,10 +85,10 @@ impl<'e> Writer<'e> {
     pub(crate) async fn rotate(
         &mut self,
         token: &Token,
+        new: &SessionKey,
         draft: &mut Draft,
     ) -> Result<Outcome, Failure> {
-        let key = SessionKey::generate(&*self.engine.entropy).map_err(Failure::NotWritten)?;
-        self.swap(token, draft, &Attempt::Rotate(&key)).await
+        self.swap(token, draft, &Attempt::Rotate(new)).await
     }
 
     pub(crate) async fn touch(
@@ -105,19 +104,34 @@ impl<'e> Writer<'e> {
         record.expires_at = expires_at;
         self.cost.touch();
         match self.engine.store.touch_token(token, &record).await {
-            Ok(written) => Ok(stored(token, written, record)),
-            Err(error) if error.kind() == ErrorKind::Gone => Ok(Outcome::Dead),
-            Err(error) => Err(Failure::classify(error)),
+            Ok(written) => Ok(stored(token, written, record, draft.stored())),
+            // A touch that is lost costs idle time, not the request.
+            Err(error) => {
+                if error.kind() != ErrorKind::Gone {
+                    tracing::warn!(session = %short(token), error = %error, "touch failed");
+                }
+                Ok(Outcome::Unchanged)
+            }
         }
     }
 
     pub(crate) async fn delete(&mut self, token: &Token) -> Result<Outcome, Failure> {
         let _place = self.engine.queue.enter(token).await;
+        self.remove(token).await.map(|()| Outcome::Deleted)
+    }
+
+    async fn remove(&mut self, token: &Token) -> Result<(), Failure> {
         self.cost.touch();
-        match self.engine.store.delete_token(token).await {
-            Ok(()) => Ok(Outcome::Deleted),
-            Err(error) => Err(Failure::classify(error)),
-        }
+        let deleted = self.engine.store.delete_token(token).await;
+        deleted.map_err(Failure::classify)
+    }
+
+    fn record(&self, draft: &Draft) -> Record {
+        draft.record(
+            &self.engine.expiry,
+            self.now,
+            self.engine.touch_share_percent,
+        )
     }
 
     /// Compare-and-swap until it holds: on a conflict, load what the other
@@ -129,29 +143,23 @@ impl<'e> Writer<'e> {
         attempt: &Attempt<'_>,
     ) -> Result<Outcome, Failure> {
         let _place = self.engine.queue.enter(token).await;
-        let deadline = Instant::now() + self.engine.conflict_deadline;
+        let deadline = Instant::now().checked_add(self.engine.conflict_deadline);
         let mut conflicts = 0;
         loop {
-            let record = draft.record(&self.engine.expiry, self.now);
+            let record = self.record(draft);
             let written = self.try_swap(token, &record, attempt).await;
             self.cost.write(&record);
             let error = match written {
-                Ok(written) => return Ok(stored(token, written, record)),
+                Ok(written) => return Ok(stored(token, written, record, draft.stored())),
                 Err(error) => error,
             };
             match error.kind() {
                 ErrorKind::Conflict => {}
-                // Logging in is a fresh act, not a late write to a session that
-                // has ended: it begins a new one, with nothing of the old.
-                ErrorKind::Gone if draft.is_login() => {
-                    draft.detach().map_err(Failure::NotWritten)?;
-                    return self.create(draft).await;
-                }
-                ErrorKind::Gone => return Ok(Outcome::Dead),
-                _ => return Err(self.after_lost_answer(error, record, attempt).await),
+                ErrorKind::Gone => return self.gone(token, draft).await,
+                _ => return Err(Failure::classify(error)),
             }
             conflicts += 1;
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Failure::NotWritten(Error::new(
                     ErrorKind::Conflict,
                     format!(
@@ -165,13 +173,28 @@ impl<'e> Writer<'e> {
             }
             match self.fresh(token).await? {
                 Some(fresh) => self.replay(token, draft, fresh)?,
-                None if draft.is_login() => {
-                    draft.detach().map_err(Failure::NotWritten)?;
-                    return self.create(draft).await;
-                }
-                None => return Ok(Outcome::Dead),
+                None => return self.gone(token, draft).await,
             }
         }
+    }
+
+    /// The session was ended or moved while this request ran. A late write is
+    /// dropped; a logout still ends the session, where it has moved too; and
+    /// logging in is a fresh act, not a late write: it begins a new session,
+    /// with nothing of the old.
+    async fn gone(&mut self, token: &Token, draft: &mut Draft) -> Result<Outcome, Failure> {
+        if draft.is_flushed() {
+            self.remove(token).await?;
+        }
+        if draft.is_login() {
+            draft.detach().map_err(Failure::NotWritten)?;
+            return self.create(draft).await;
+        }
+        Ok(if draft.is_flushed() {
+            Outcome::Deleted
+        } else {
+            Outcome::Dead
+        })
     }
 
     async fn try_swap(
@@ -221,40 +244,25 @@ impl<'e> Writer<'e> {
         Ok(())
     }
 
-    /// After an unknown outcome nothing is written again. But a rotation that
-    /// did happen must not leave the client with the old key.
-    async fn after_lost_answer(
-        &mut self,
-        error: Error,
-        record: Record,
-        attempt: &Attempt<'_>,
-    ) -> Failure {
-        let Attempt::Rotate(new) = attempt else {
-            return Failure::classify(error);
-        };
-        let failure = Failure::classify(error);
-        let Failure::Unknown(error) = failure else {
-            return failure;
-        };
-        let token = new.to_token();
+    /// After a rotation whose outcome is unknown nothing is written again, but
+    /// one that did happen must not leave the client with the old key: looks for
+    /// the new one.
+    pub(crate) async fn look_for(&mut self, token: &Token) -> Option<Record> {
         for look in 1..=LOOKS_MAX {
-            let found = self.engine.store.load_token(&token).await;
+            let found = self.engine.store.load_token(token).await;
             if let Ok(found) = &found {
                 self.cost.load(found);
             }
-            match found.map(|found| found.map(|found| found.slot)) {
-                Ok(Some(Slot::Record(_))) => {
-                    return Failure::Moved {
-                        error,
-                        token,
-                        record: Box::new(record),
-                    };
-                }
-                Ok(_) => break,
-                Err(_) => sleep(self.pause(look)).await,
+            if let Ok(Some(found)) = found
+                && let Slot::Record(record) = found.slot
+            {
+                return Some(record);
+            }
+            if look < LOOKS_MAX {
+                sleep(self.pause(look)).await;
             }
         }
-        Failure::Unknown(error)
+        None
     }
 
     /// Doubles with each attempt, up to a limit, and varies by half either way
@@ -283,9 +291,14 @@ impl Failure {
     }
 }
 
-fn stored(token: &Token, written: Written, mut record: Record) -> Outcome {
+/// `base` is the record as it stood before, where the client knows it.
+fn stored(token: &Token, written: Written, mut record: Record, base: Option<&Record>) -> Outcome {
     record.revision = written.revision;
+    let same_cookie = base.is_some_and(|base| {
+        (base.expires_at, base.ends_with_browser) == (record.expires_at, record.ends_with_browser)
+    });
     Outcome::Stored {
+        tell: written.token.is_some() || !same_cookie,
         token: written.token.unwrap_or_else(|| token.clone()),
         record,
     }

@@ -1,5 +1,7 @@
 //! Changing a session.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -67,11 +69,20 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Mismatch`] where it is of another type.
     pub fn pop<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
-        let value = self.get(name)?;
-        if value.is_some() {
-            self.remove(name)?;
+        loop {
+            let edits = self.change()?.edits;
+            let value = self.get(name)?;
+            // Decoding is the caller's code and ran without the lock: a clone
+            // of this handle may have taken the value meanwhile.
+            let mut state = self.change()?;
+            if state.edits != edits {
+                continue;
+            }
+            if state.view.remove(name) {
+                state.record(Op::Remove(name.into()));
+            }
+            return Ok(value);
         }
-        Ok(value)
     }
 
     /// The value under a name; where there is none, sets this one first. On
@@ -85,14 +96,19 @@ impl Session {
         name: &str,
         value: T,
     ) -> Result<T, Error> {
-        if let Some(there) = self.get(name)? {
-            return Ok(there);
-        }
         let raw = self.encode(&value)?;
-        let mut state = self.change()?;
-        state.view.set(name, raw.clone())?;
-        state.record(Op::SetIfAbsent(name.into(), raw));
-        Ok(value)
+        loop {
+            let edits = self.change()?.edits;
+            if let Some(there) = self.get(name)? {
+                return Ok(there);
+            }
+            let mut state = self.change()?;
+            if state.edits == edits {
+                state.view.set(name, raw.clone())?;
+                state.record(Op::SetIfAbsent(name.into(), raw));
+                return Ok(value);
+            }
+        }
     }
 
     /// Changes the value under a name in place, beginning with `T::default()`
@@ -218,8 +234,16 @@ impl Session {
     /// configured one.
     ///
     /// # Errors
-    /// As said of [`Session`].
+    /// [`ErrorKind::Misconfigured`] for an idle time of nothing: Django's 0 is
+    /// [`SessionExpiry::BrowserClose`] here.
     pub fn set_expiry(&self, expiry: SessionExpiry) -> Result<(), Error> {
+        if expiry == SessionExpiry::Idle(Duration::ZERO) {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "an idle time of nothing; for a cookie that ends with the browser, \
+                 choose SessionExpiry::BrowserClose",
+            ));
+        }
         let mut state = self.change()?;
         state.accessed = true;
         state.pending.header.expiry = Some(expiry);

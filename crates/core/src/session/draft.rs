@@ -22,6 +22,7 @@ pub struct Draft {
     pub(super) pending: Pending,
     pub(super) accessed: bool,
     pub(super) modified: bool,
+    pub(super) dead: bool,
     pub(super) limits: Limits,
 }
 
@@ -35,8 +36,8 @@ pub enum Settled {
     /// The stored session was flushed; what is changed from now on begins a new
     /// one.
     Deleted,
-    /// The session ended elsewhere; this request's changes are dropped, and so
-    /// are those still to come.
+    /// The session was ended or moved elsewhere; this request's changes are
+    /// dropped, and so are those still to come, but for a login.
     Dead,
     /// Nothing was written; the changes wait for another save.
     Failed,
@@ -67,6 +68,13 @@ impl Draft {
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         self.pending.flushed
+    }
+
+    /// Whether an earlier save found that the session was ended or moved
+    /// elsewhere.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.dead
     }
 
     /// Whether the session is to move to a new key.
@@ -149,11 +157,14 @@ impl Draft {
     }
 
     /// The record to write: the stored one, or one that begins now, with the
-    /// changes in it and its deadline moved by this use.
+    /// changes in it. Its deadline moves where this use moves it by at least
+    /// `touch_share_percent` of the idle time, or where its expiry was changed,
+    /// so that it moves together with the client's copy of it.
     #[must_use]
-    pub fn record(&self, policy: &Expiry, now: Timestamp) -> Record {
+    pub fn record(&self, policy: &Expiry, now: Timestamp, touch_share_percent: u8) -> Record {
         let kept = self.stored.as_ref().filter(|_| !self.pending.flushed);
-        let mut record = self.pending.header.written(kept, policy, now);
+        let header = &self.pending.header;
+        let mut record = header.written(kept, policy, now, touch_share_percent);
         if let Some(stored) = &self.stored {
             record.revision = stored.revision;
         }

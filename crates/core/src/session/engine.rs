@@ -20,103 +20,119 @@ impl Session {
         Ok(Self::with(stored, entries, context))
     }
 
-    /// Takes the changes out to be written. Reads and changes made until the
-    /// draft is settled are kept apart and applied afterwards.
+    /// Takes the changes out to be written. Changes made until the draft is
+    /// settled are kept apart and applied afterwards.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] after [`close`](Self::close); the error of an
     /// earlier write whose outcome is unknown; [`ErrorKind::TooLarge`] where
     /// the entries exceed the limits.
     pub fn draft(&self) -> Result<Draft, Error> {
+        self.take_draft(Phase::Saving)
+    }
+
+    /// As [`draft`](Self::draft), for the end of the request: from here on
+    /// changes are refused, since nothing would write them.
+    ///
+    /// # Errors
+    /// As [`draft`](Self::draft).
+    pub fn last_draft(&self) -> Result<Draft, Error> {
+        self.take_draft(Phase::Closing)
+    }
+
+    fn take_draft(&self, next: Phase) -> Result<Draft, Error> {
         let mut state = self.lock();
         match &state.phase {
-            Phase::Open | Phase::Dead => {}
+            Phase::Open => {}
             Phase::Broken(error) => return Err(error.clone()),
             Phase::Closed => return Err(ErrorKind::Closed.into()),
-            Phase::Saving => {
+            Phase::Saving | Phase::Closing => {
                 return Err(Error::new(
                     ErrorKind::Unavailable,
                     "an earlier save was abandoned half-way; its outcome is unknown",
                 ));
             }
         }
-        if matches!(state.phase, Phase::Dead) {
-            state.pending = Pending::default();
-            state.modified = false;
-        }
-        let draft = Draft {
+        let entries = state.view.entries()?;
+        let pending = std::mem::take(&mut state.pending);
+        state.out = Some((pending.header.clone(), pending.flushed));
+        state.phase = next;
+        Ok(Draft {
             stored: state.stored.clone(),
             read: state.read.clone(),
-            entries: state.view.entries()?,
-            pending: std::mem::take(&mut state.pending),
+            entries,
+            pending,
             accessed: state.accessed,
             modified: std::mem::take(&mut state.modified),
+            dead: state.dead,
             limits: self.shared.context.limits,
-        };
-        if !matches!(state.phase, Phase::Dead) {
-            state.phase = Phase::Saving;
-            state.out = Some((draft.pending.header.clone(), draft.pending.flushed));
-        }
-        Ok(draft)
+        })
     }
 
     /// Hands a draft back with what became of it.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] or [`ErrorKind::Mismatch`] where changes made
-    /// while the draft was out do not apply to what was stored.
+    /// while the draft was out do not apply to what was stored; they are
+    /// dropped.
     pub fn settle(&self, draft: Draft, outcome: Settled) -> Result<(), Error> {
-        let (read, stored) = match outcome {
-            Settled::Stored(record) => (draft.entries, Some(record)),
-            Settled::Deleted => (Entries::empty(), None),
+        let (read, stored, dead) = match outcome {
+            Settled::Stored(record) => (draft.entries, Some(record), false),
+            Settled::Deleted => (Entries::empty(), None, false),
+            Settled::Dead => (Entries::empty(), None, true),
             other => {
                 self.settle_unwritten(draft, other);
                 return Ok(());
             }
         };
+        let limits = self.shared.context.limits;
+        {
+            let mut state = self.lock();
+            if matches!(state.phase, Phase::Closed) {
+                return Ok(());
+            }
+            state.read = read.clone();
+            state.stored = stored;
+            state.dead = dead;
+            state.out = None;
+        }
         // What was changed while the draft was out follows on what was written.
         // Its closures are the caller's code: they run without the lock, and
         // what is changed meanwhile follows in turn.
-        let mut view = View::new(read.clone(), self.shared.context.limits);
+        let mut view = View::new(read.clone(), limits);
         let mut followed = Pending::default();
         loop {
-            let mut state = self.lock();
-            let mut later = std::mem::take(&mut state.pending);
-            if !later.is_modified() || matches!(state.phase, Phase::Closed | Phase::Dead) {
-                followed.append(later);
-                if matches!(state.phase, Phase::Saving) {
-                    state.phase = Phase::Open;
+            let mut later = {
+                let mut state = self.lock();
+                let later = std::mem::take(&mut state.pending);
+                if !later.is_modified() {
+                    followed.append(later);
+                    state.resume(view, followed);
+                    return Ok(());
                 }
-                state.pending = followed;
-                state.out = None;
-                state.read = read;
-                state.stored = stored;
-                state.view = view;
-                state.edits += 1;
-                return Ok(());
-            }
-            drop(state);
+                later
+            };
             if later.flushed {
                 view.clear();
             }
-            later.replay(&mut view)?;
+            if let Err(error) = later.replay(&mut view) {
+                self.lock()
+                    .resume(View::new(read, limits), Pending::default());
+                return Err(error);
+            }
             followed.append(later);
         }
     }
 
     fn settle_unwritten(&self, draft: Draft, outcome: Settled) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Closed | Phase::Dead) {
+        if matches!(state.phase, Phase::Closed) {
             return;
         }
         state.phase = Phase::Open;
         state.out = None;
         match outcome {
-            Settled::Unchanged | Settled::Stored(_) | Settled::Deleted => {}
-            Settled::Dead => {
-                state.stored = None;
-                state.phase = Phase::Dead;
-            }
+            Settled::Unchanged | Settled::Stored(_) | Settled::Deleted | Settled::Dead => {}
             Settled::Failed => {
                 let later = std::mem::replace(&mut state.pending, draft.pending);
                 state.pending.append(later);

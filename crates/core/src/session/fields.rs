@@ -63,14 +63,15 @@ impl Session {
         value: &T,
     ) -> Result<(), Error> {
         let fields = self.fields_of(value)?;
-        for (field, raw) in fields.set {
-            let name = entry_name(prefix, &field);
-            if self.lock().view.get(&name) != Some(&*raw) {
-                self.insert_raw(&name, raw)?;
+        for (field, raw) in &fields.set {
+            let name = entry_name(prefix, field);
+            if self.lock().view.get(&name) != Some(&**raw) {
+                self.insert_raw(&name, raw.clone())?;
             }
         }
-        for field in fields.absent {
-            self.remove(&entry_name(prefix, field))?;
+        let gone = fields.gone(&self.lock().view, prefix)?;
+        for name in gone {
+            self.remove(&name)?;
         }
         Ok(())
     }
@@ -92,14 +93,15 @@ impl Session {
             let mut value: T = build(collect(view, &prefix)?)?.unwrap_or_default();
             change(&mut value);
             let fields = Fields::of(&value, view.limits().depth())?;
+            let gone = fields.gone(view, &prefix)?;
             for (field, raw) in fields.set {
                 let name = entry_name(&prefix, &field);
                 if view.get(&name) != Some(&*raw) {
                     view.set(&name, raw)?;
                 }
             }
-            for field in fields.absent {
-                view.remove(&entry_name(&prefix, field));
+            for name in gone {
+                view.remove(&name);
             }
             Ok(())
         })
@@ -114,14 +116,15 @@ fn entry_name(prefix: &str, field: &str) -> String {
     format!("{prefix}.{field}")
 }
 
+fn field_of<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
+    name.strip_prefix(prefix)?.strip_prefix('.')
+}
+
 /// The decoded entries under a prefix, by the name of their field.
 fn collect(view: &View, prefix: &str) -> Result<Vec<(String, Value)>, Error> {
     view.entries()?
         .iter()
-        .filter_map(|(name, raw)| {
-            let field = name.strip_prefix(prefix)?.strip_prefix('.')?;
-            Some((field.to_owned(), raw))
-        })
+        .filter_map(|(name, raw)| Some((field_of(name, prefix)?.to_owned(), raw)))
         .map(|(field, raw)| Ok((field, Value::decode(raw)?)))
         .collect()
 }
@@ -139,10 +142,8 @@ fn build<T: DeserializeOwned>(map: Vec<(String, Value)>) -> Result<Option<T>, Er
 /// A struct taken apart.
 struct Fields {
     set: Vec<(String, super::view::Raw)>,
-    /// Fields that the type knows and this value leaves out. Entries that the
-    /// type does not know stay: a newer version of the program may have written
-    /// them.
-    absent: Vec<&'static str>,
+    /// The fields that the type knows; none where it takes any, as a map does.
+    known: &'static [&'static str],
 }
 
 impl Fields {
@@ -158,12 +159,25 @@ impl Fields {
             };
             set.push((field, encode_value(&value, depth_max)?));
         }
-        let absent = known_fields::<T>()
+        Ok(Self {
+            set,
+            known: known_fields::<T>(),
+        })
+    }
+
+    /// The entries that this value leaves out. Those that a struct does not
+    /// know stay: a newer version of the program may have written them.
+    fn gone(&self, view: &View, prefix: &str) -> Result<Vec<String>, Error> {
+        let left_out = |field: &str| {
+            let known = self.known.is_empty() || self.known.contains(&field);
+            known && !self.set.iter().any(|(set, _)| set == field)
+        };
+        Ok(view
+            .entries()?
             .iter()
-            .copied()
-            .filter(|known| !set.iter().any(|(field, _)| field == known))
-            .collect();
-        Ok(Self { set, absent })
+            .filter(|(name, _)| field_of(name, prefix).is_some_and(left_out))
+            .map(|(name, _)| name.to_owned())
+            .collect())
     }
 }
 

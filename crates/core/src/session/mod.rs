@@ -15,7 +15,7 @@ mod view;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -72,7 +72,8 @@ pub trait Commit: Send + Sync {
 }
 
 impl Session {
-    /// A session of its own, in no store: for tests of code that takes one.
+    /// A session of its own, in no store, that saves into itself: for tests of
+    /// code that takes one.
     #[must_use]
     pub fn detached() -> Self {
         let context = Context {
@@ -96,6 +97,7 @@ impl Session {
                     accessed: false,
                     modified: false,
                     phase: Phase::Open,
+                    dead: false,
                     edits: 0,
                 }),
                 context,
@@ -112,17 +114,26 @@ impl Session {
     /// [`ErrorKind::Gone`] where the session was ended elsewhere. Changes that were
     /// certainly not written wait for the next save; after an
     /// [`ErrorKind::Unavailable`] every later save fails too, since nobody
-    /// knows what was written. [`ErrorKind::Closed`] on a session without an
-    /// engine.
+    /// knows what was written. [`ErrorKind::Closed`] once the request is over.
     pub async fn save(&self) -> Result<(), Error> {
-        let commit = self.shared.context.commit.as_ref().and_then(Weak::upgrade);
-        match commit {
+        let Some(commit) = &self.shared.context.commit else {
+            return self.save_alone();
+        };
+        match commit.upgrade() {
             Some(commit) => commit.commit().await,
             None => Err(Error::new(
                 ErrorKind::Closed,
                 "the request this session belonged to is over",
             )),
         }
+    }
+
+    /// A session without an engine is its own store.
+    fn save_alone(&self) -> Result<(), Error> {
+        let draft = self.draft()?;
+        let context = &self.shared.context;
+        let record = draft.record(&context.expiry, context.now, 0);
+        self.settle(draft, Settled::Stored(record))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -136,7 +147,7 @@ impl Session {
 
     fn change(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.lock();
-        if matches!(state.phase, Phase::Closed) {
+        if matches!(state.phase, Phase::Closing | Phase::Closed) {
             return Err(Error::new(
                 ErrorKind::Closed,
                 "the response has left; change the session before it does",

@@ -89,12 +89,14 @@ impl HeaderChange {
     }
 
     /// The stored header, or that of a session that begins now, with these
-    /// changes in it and its deadline moved by this use.
+    /// changes in it. Its deadline moves where that is worth it, or where its
+    /// expiry is another one now.
     pub(super) fn written(
         &self,
         stored: Option<&Record>,
         policy: &Expiry,
         now: Timestamp,
+        touch_share_percent: u8,
     ) -> Record {
         let mut record = stored.cloned().unwrap_or_else(|| policy.begin(now));
         if let Some(subject) = &self.subject {
@@ -107,7 +109,11 @@ impl HeaderChange {
         if let Some(choice) = self.expiry {
             policy.apply(choice, &mut record);
         }
-        policy.slide(&mut record, now);
+        if self.subject.is_some() || self.expiry.is_some() {
+            policy.slide(&mut record, now);
+        } else {
+            policy.slide_by(&mut record, now, touch_share_percent);
+        }
         record
     }
 }

@@ -38,7 +38,8 @@ impl Session {
     /// All names, in ascending order.
     ///
     /// # Errors
-    /// None in practice; a session within its limits can be listed.
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) where they cannot be
+    /// put together within the limits; no change that succeeded leads there.
     pub fn keys(&self) -> Result<Vec<String>, Error> {
         let entries = self.read_all()?;
         Ok(entries.iter().map(|(name, _)| name.to_owned()).collect())
@@ -87,10 +88,12 @@ impl Session {
     }
 
     /// The stored record as of the last load or save, its data as bytes: what a
-    /// page about the session shows. Does not count as reading the session.
+    /// page about the session shows.
     #[must_use]
     pub fn stored_record(&self) -> Option<Record> {
-        self.lock().stored.clone()
+        let mut state = self.lock();
+        state.accessed = true;
+        state.stored.clone()
     }
 
     /// When the session will expire, if it is saved now and not used again: what

@@ -61,6 +61,9 @@ pub(super) struct State {
     pub(super) accessed: bool,
     pub(super) modified: bool,
     pub(super) phase: Phase,
+    /// Whether the session was ended or moved elsewhere: a login begins a new
+    /// one, every other change is dropped.
+    pub(super) dead: bool,
     /// Counts changes of the view, so that `update` can run its closure
     /// without holding the lock.
     pub(super) edits: u64,
@@ -70,8 +73,9 @@ pub(super) enum Phase {
     Open,
     /// A draft is out.
     Saving,
-    /// The session ended elsewhere: changes are accepted and dropped.
-    Dead,
+    /// The last draft is out: nothing that is changed now could still be
+    /// written.
+    Closing,
     Broken(Error),
     Closed,
 }
@@ -105,6 +109,17 @@ impl State {
         (parts, self.stored.as_ref().filter(|_| !flushed))
     }
 
+    /// Goes on after a write, with what was changed meanwhile.
+    pub(super) fn resume(&mut self, view: View, pending: Pending) {
+        self.view = view;
+        self.modified = pending.is_modified();
+        self.pending = pending;
+        self.edits += 1;
+        if matches!(self.phase, Phase::Saving | Phase::Closing) {
+            self.phase = Phase::Open;
+        }
+    }
+
     pub(super) fn record(&mut self, op: Op) {
         self.pending.push(op);
         self.mark_changed();
@@ -132,6 +147,6 @@ impl State {
         for part in parts.into_iter().rev() {
             merged.overlay(part.clone());
         }
-        merged.written(stored, policy, now)
+        merged.written(stored, policy, now, 0)
     }
 }

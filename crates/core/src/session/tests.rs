@@ -11,7 +11,7 @@ fn record_of(pairs: &[(&str, u64)]) -> Record {
     session
         .draft()
         .unwrap()
-        .record(&Expiry::default(), Timestamp::EPOCH)
+        .record(&Expiry::default(), Timestamp::EPOCH, 0)
 }
 
 fn context(limits: Limits) -> Context {
@@ -38,7 +38,7 @@ fn replayed(
     ops(&session);
     let mut draft = session.draft().unwrap();
     let overwritten = draft.replay(record_of(fresh)).unwrap();
-    let merged = open(&draft.record(&Expiry::default(), Timestamp::EPOCH));
+    let merged = open(&draft.record(&Expiry::default(), Timestamp::EPOCH, 0));
     let items = merged.items().unwrap();
     (
         items
@@ -231,13 +231,13 @@ fn changes_made_while_a_save_is_under_way_are_kept_and_follow_it() {
     session.update("n", |n: &mut u64| *n += 10).unwrap();
     // Meanwhile another request has written 5.
     draft.replay(record_of(&[("n", 5)])).unwrap();
-    let stored = draft.record(&Expiry::default(), Timestamp::EPOCH);
+    let stored = draft.record(&Expiry::default(), Timestamp::EPOCH, 0);
     session.settle(draft, Settled::Stored(stored)).unwrap();
     assert_eq!(session.get::<u64>("n").unwrap(), Some(16));
     let next = session
         .draft()
         .unwrap()
-        .record(&Expiry::default(), Timestamp::EPOCH);
+        .record(&Expiry::default(), Timestamp::EPOCH, 0);
     assert_eq!(open(&next).get::<u64>("n").unwrap(), Some(16));
 }
 
@@ -262,7 +262,7 @@ fn login_rotates_and_another_login_flushes() {
     session.set_subject(subject("ada")).unwrap();
     let draft = session.draft().unwrap();
     assert!(draft.wants_rotation() && !draft.is_flushed());
-    let record = draft.record(&Expiry::default(), Timestamp::from_millis(5));
+    let record = draft.record(&Expiry::default(), Timestamp::from_millis(5), 0);
     assert_eq!(record.subject, Some(subject("ada")));
     assert_eq!(record.created_at, Timestamp::from_millis(5));
 
@@ -271,7 +271,7 @@ fn login_rotates_and_another_login_flushes() {
     session.set_subject(subject("ada")).unwrap();
     let draft = session.draft().unwrap();
     assert!(draft.wants_rotation() && !draft.is_flushed());
-    let again = draft.record(&Expiry::default(), Timestamp::from_millis(9));
+    let again = draft.record(&Expiry::default(), Timestamp::from_millis(9), 0);
     assert_eq!(again.created_at, Timestamp::from_millis(9));
 
     let session = open(&record);
@@ -281,7 +281,7 @@ fn login_rotates_and_another_login_flushes() {
     assert_eq!(session.subject(), Some(subject("bob")));
     let draft = session.draft().unwrap();
     assert!(draft.is_flushed());
-    let fresh = draft.record(&Expiry::default(), Timestamp::from_millis(6));
+    let fresh = draft.record(&Expiry::default(), Timestamp::from_millis(6), 0);
     assert_eq!(
         (fresh.subject, fresh.data),
         (Some(subject("bob")), Entries::empty().data().clone())
@@ -296,7 +296,7 @@ fn a_server_error_keeps_only_a_rotation_or_a_flush() {
     let mut draft = session.draft().unwrap();
     draft.drop_operations();
     assert!(draft.wants_rotation() && draft.is_modified());
-    let record = draft.record(&Expiry::default(), Timestamp::EPOCH);
+    let record = draft.record(&Expiry::default(), Timestamp::EPOCH, 0);
     assert_eq!(record.subject, None);
     assert_eq!(open(&record).keys().unwrap(), ["a"]);
 
@@ -364,7 +364,7 @@ fn two_requests_that_change_different_fields_both_survive() {
     let base = base
         .draft()
         .unwrap()
-        .record(&Expiry::default(), Timestamp::EPOCH);
+        .record(&Expiry::default(), Timestamp::EPOCH, 0);
     let change_pages: [fn(&Session); 2] = [
         |session| {
             let mut visit: Visit = session.get_fields("v").unwrap().unwrap();
@@ -385,12 +385,12 @@ fn two_requests_that_change_different_fields_both_survive() {
         let fresh = other
             .draft()
             .unwrap()
-            .record(&Expiry::default(), Timestamp::EPOCH);
+            .record(&Expiry::default(), Timestamp::EPOCH, 0);
         let session = open(&base);
         change(&session);
         let mut draft = session.draft().unwrap();
         assert!(draft.replay(fresh).unwrap().is_empty());
-        let merged = open(&draft.record(&Expiry::default(), Timestamp::EPOCH));
+        let merged = open(&draft.record(&Expiry::default(), Timestamp::EPOCH, 0));
         let visit: Visit = merged.get_fields("v").unwrap().unwrap();
         assert_eq!((visit.pages, visit.theme.as_deref()), (1, Some("dark")));
     }
@@ -420,7 +420,7 @@ fn the_expiry_a_session_reads_is_the_one_a_save_would_write() {
         assert_eq!(session.expiry_age(), age, "{choice:?}");
         assert_eq!(session.expires_at_browser_close(), browser, "{choice:?}");
         let draft = session.draft().unwrap();
-        let record = draft.record(&context.expiry, context.now);
+        let record = draft.record(&context.expiry, context.now, 0);
         assert_eq!(session.expiry_date(), record.expires_at, "{choice:?}");
         session.settle(draft, Settled::Failed).unwrap();
     }

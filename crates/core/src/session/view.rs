@@ -12,6 +12,11 @@ pub(super) type Raw = Arc<[u8]>;
 pub(super) struct View {
     base: Entries,
     laid: BTreeMap<Arc<str>, Option<Raw>>,
+    /// Whether everything stored was cleared away.
+    cleared: bool,
+    asked: Limits,
+    /// What was asked for, or what was stored under wider limits: that may
+    /// shrink, and not grow.
     limits: Limits,
     /// Exact size and number of the merged entries, so that a limit is met at
     /// the call that exceeds it and not at the end of the request.
@@ -33,12 +38,18 @@ fn entry_bytes(name: &str, value: &[u8]) -> usize {
 }
 
 impl View {
-    pub(super) fn new(base: Entries, limits: Limits) -> Self {
+    pub(super) fn new(base: Entries, asked: Limits) -> Self {
         let count = base.len();
-        let bytes = base.data().as_bytes().len() - varint_bytes(count);
+        let total = base.data().as_bytes().len();
+        let bytes = total - varint_bytes(count);
+        let limits = asked
+            .with_entries_max(asked.entries_max.max(count))
+            .with_record_bytes_max(asked.record_bytes_max.max(total));
         Self {
             base,
             laid: BTreeMap::new(),
+            cleared: false,
+            asked,
             limits,
             bytes,
             count,
@@ -55,7 +66,7 @@ impl View {
     /// Whether a read of this name would see what was stored rather than what
     /// this request wrote.
     pub(super) fn reads_through(&self, name: &str) -> bool {
-        !self.laid.contains_key(name)
+        !self.cleared && !self.laid.contains_key(name)
     }
 
     pub(super) fn set(&mut self, name: &str, value: Raw) -> Result<(), Error> {
@@ -123,7 +134,8 @@ impl View {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::new(Entries::empty(), self.limits);
+        *self = Self::new(Entries::empty(), self.asked);
+        self.cleared = true;
     }
 
     pub(super) fn len(&self) -> usize {
