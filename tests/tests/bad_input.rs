@@ -1,0 +1,432 @@
+//! What a client, a store or a disk can hand over at its worst: no panic, no
+//! abort, the right outcome each time.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use cloakroom::{
+    Data, Engine, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, SessionStore,
+    SledStore, Slot, TOKEN_BYTES_MAX, Timestamp,
+};
+use cloakroom_testkit::{key, sample};
+use cloakroom_tests::desk::{COOKIE, Desk};
+use tempfile::TempDir;
+
+// Cookies.
+
+async fn desk() -> Desk {
+    let desk = Desk::default();
+    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
+    desk
+}
+
+#[tokio::test]
+async fn a_cookie_that_cannot_be_a_token_is_a_fresh_session_without_io() {
+    let desk = desk().await;
+    let good = desk.token().unwrap();
+    let long = "A".repeat(TOKEN_BYTES_MAX + 1);
+    let cut = &good[..42];
+    let pair = |value: &[u8]| [COOKIE.as_bytes(), b"=", value].concat();
+    let values: [&[u8]; 9] = [
+        b"",
+        cut.as_bytes(),
+        long.as_bytes(),
+        b"\xff\xfe\x00",
+        b"=====",
+        b"\"",
+        b"../../../etc/passwd",
+        "ключ".as_bytes(),
+        &[b'A'; 44],
+    ];
+    for value in values {
+        let header = pair(value);
+        let answer = desk
+            .request(&[&header], 200, async |s| {
+                assert!(s.is_empty() && !s.contains("n"))
+            })
+            .await;
+        assert_eq!((answer.status, answer.calls), (200, vec![]));
+        assert!(answer.set_cookie.unwrap().contains("Max-Age=0"));
+    }
+}
+
+#[tokio::test]
+async fn of_duplicated_cookies_the_first_well_formed_one_counts() {
+    let desk = desk().await;
+    let good = desk.token().unwrap();
+    let unknown = key().to_token().expose().to_owned();
+    let line = |tokens: &[&str]| {
+        let pairs: Vec<_> = tokens
+            .iter()
+            .map(|token| format!("{COOKIE}={token}"))
+            .collect();
+        pairs.join("; ")
+    };
+    for (tokens, opens) in [
+        (&["bad", &good][..], true),
+        (&[&good, "bad"], true),
+        (&[&good, &unknown], true),
+        (&[&unknown, &good], false),
+        (&["bad", "worse"], false),
+    ] {
+        // In one header, and in a header each.
+        let one = line(tokens);
+        let each: Vec<_> = tokens.iter().map(|token| line(&[token])).collect();
+        let each: Vec<&[u8]> = each.iter().map(String::as_bytes).collect();
+        for headers in [vec![one.as_bytes()], each] {
+            let answer = desk
+                .request(&headers, 200, async |s| assert_eq!(s.contains("n"), opens))
+                .await;
+            assert_eq!(answer.status, 200, "{tokens:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_looked_at_up_to_its_limit_and_no_further() {
+    let desk = Desk::with(|builder| builder.token_bytes_max(43));
+    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
+    assert_eq!(desk.number("n").await, Some(1));
+    let shorter = Engine::builder(desk.store.clone())
+        .token_bytes_max(42)
+        .build()
+        .unwrap();
+    let cookie = format!("{COOKIE}={}", desk.token().unwrap());
+    let exchange = shorter.exchange();
+    let session = exchange
+        .open([cookie.as_bytes()].into_iter())
+        .await
+        .unwrap();
+    assert!(!session.contains("n"));
+}
+
+// Stored bytes.
+
+/// A store whose records lie as frames that a test can damage.
+#[derive(Debug, Default)]
+struct Frames(Mutex<HashMap<KeyDigest, Vec<u8>>>);
+
+impl Frames {
+    fn put(&self, digest: KeyDigest, frame: Vec<u8>) {
+        self.0.lock().unwrap().insert(digest, frame);
+    }
+}
+
+impl SessionStore for Frames {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        let frame = self.0.lock().unwrap().get(digest).cloned();
+        frame.map(|frame| Slot::decode(&frame)).transpose()
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.put(*digest, record.at_revision(Revision::FIRST).encode()?);
+        Ok(Revision::FIRST)
+    }
+
+    async fn update(&self, _: &KeyDigest, _: &Record) -> Result<Revision, Error> {
+        unreachable!("these tests begin new sessions or read")
+    }
+
+    async fn touch(&self, _: &KeyDigest, _: Revision, _: Timestamp) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn rotate(
+        &self,
+        _: &KeyDigest,
+        _: &KeyDigest,
+        _: &Record,
+        _: Timestamp,
+    ) -> Result<Revision, Error> {
+        unreachable!("these tests begin new sessions or read")
+    }
+
+    async fn delete(&self, _: &KeyDigest) -> Result<(), Error> {
+        unreachable!("these tests begin new sessions or read")
+    }
+}
+
+struct Damage {
+    store: Arc<Frames>,
+    engine: Engine,
+    key: SessionKey,
+    frame: Vec<u8>,
+}
+
+impl Damage {
+    fn new(data: Data) -> Self {
+        let store = Arc::new(Frames::default());
+        let mut record = sample("");
+        record.data = data;
+        let frame = record.at_revision(Revision::FIRST).encode().unwrap();
+        Self {
+            engine: Engine::new(store.clone()),
+            store,
+            key: key(),
+            frame,
+        }
+    }
+
+    /// What a request that reads `n` comes to, over these stored bytes: the
+    /// status, the value, and whether its cookie was removed.
+    async fn request(&self, frame: &[u8]) -> (u16, Result<Option<u64>, ErrorKind>, bool) {
+        self.store.put(self.key.digest(), frame.to_vec());
+        let cookie = format!("{COOKIE}={}", self.key.to_token().expose());
+        let exchange = self.engine.exchange();
+        let opened = exchange.open([cookie.as_bytes()].into_iter()).await;
+        let Ok(session) = opened else {
+            let closing = exchange.close(500).await;
+            return (500, Ok(None), closing.header.is_some());
+        };
+        let value = session.get::<u64>("n").map_err(|error| error.kind());
+        let closing = exchange.close(200).await;
+        assert!(closing.failure.is_none());
+        (200, value, closing.header.is_some())
+    }
+}
+
+/// `n = 1`, as a session writes it.
+fn one() -> Data {
+    Data::from_bytes([1, 1, b'n', 2, 2, 1])
+}
+
+#[tokio::test]
+async fn a_record_cut_at_any_length_or_with_any_bit_flipped_is_a_fresh_session() {
+    let damage = Damage::new(one());
+    assert_eq!(
+        damage.request(&damage.frame).await,
+        (200, Ok(Some(1)), false)
+    );
+    let fresh = (200, Ok(None), true);
+    for end in 0..damage.frame.len() {
+        assert_eq!(
+            damage.request(&damage.frame[..end]).await,
+            fresh,
+            "cut at {end}"
+        );
+    }
+    for bit in 0..damage.frame.len() * 8 {
+        let mut flipped = damage.frame.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(damage.request(&flipped).await, fresh, "bit {bit}");
+    }
+}
+
+#[tokio::test]
+async fn entries_damaged_under_an_intact_frame_are_a_fresh_session_or_a_typed_error() {
+    let data = one();
+    for at in 0..data.as_bytes().len() {
+        for byte in 0..=255 {
+            let mut bytes = data.as_bytes().to_vec();
+            bytes[at] = byte;
+            let damage = Damage::new(Data::from_bytes(bytes));
+            let (status, value, _) = damage.request(&damage.frame).await;
+            assert_eq!(status, 200);
+            if let Err(kind) = value {
+                assert!(
+                    matches!(kind, ErrorKind::Corrupt | ErrorKind::Mismatch),
+                    "{kind}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_version_is_a_500_with_the_cookie_kept() {
+    let damage = Damage::new(one());
+    let mut frame = damage.frame.clone();
+    let end = frame.len() - 4;
+    frame[0] += 1;
+    let crc = crc32fast::hash(&frame[..end]);
+    frame[end..].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(damage.request(&frame).await, (500, Ok(None), false));
+}
+
+#[tokio::test]
+async fn a_stored_value_of_100_000_levels_is_a_typed_error_and_no_overflow() {
+    // Lists of one, in bincode: the tag of a list and its length.
+    let mut value = [9_u8, 1].repeat(100_000);
+    value.push(0);
+    let mut bytes = vec![1, 1, b'n', 252];
+    bytes.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
+    bytes.extend_from_slice(&value);
+    let damage = Damage::new(Data::from_bytes(bytes));
+    let (status, value, removed) = damage.request(&damage.frame).await;
+    assert_eq!(
+        (status, value, removed),
+        (200, Err(ErrorKind::TooLarge), false)
+    );
+}
+
+#[tokio::test]
+async fn a_value_of_100_000_levels_is_refused_when_it_is_inserted() {
+    #[derive(serde::Serialize)]
+    struct Chain(Option<Box<Chain>>);
+
+    impl Drop for Chain {
+        /// One by one: dropping the nest in one go would overflow the stack.
+        fn drop(&mut self) {
+            let mut next = self.0.take();
+            while let Some(mut chain) = next {
+                next = chain.0.take();
+            }
+        }
+    }
+
+    let mut chain = Chain(None);
+    for _ in 0..100_000 {
+        chain = Chain(Some(Box::new(chain)));
+    }
+    let desk = desk().await;
+    let answer = desk
+        .visit(async |s| {
+            let error = s.insert("deep", &chain).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
+        })
+        .await;
+    assert_eq!((answer.status, answer.calls.len()), (200, 1));
+}
+
+#[tokio::test]
+async fn a_value_of_the_deepest_nesting_there_is_can_be_read_on_a_small_stack() {
+    let levels = cloakroom::NESTING_DEPTH_CEILING;
+    let limits = cloakroom::Limits::default().with_nesting_depth_max(levels + 1);
+    let desk = Desk::with(|builder| builder.limits(limits));
+    let nested = |levels: usize| {
+        let mut json = serde_json::Value::Null;
+        for _ in 0..levels {
+            json = serde_json::Value::Array(vec![json]);
+        }
+        json
+    };
+    desk.visit(async |s| {
+        s.insert("deep", nested(levels)).unwrap();
+        let error = s.insert("deeper", nested(levels + 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+    })
+    .await;
+    desk.visit(async |s| {
+        let deep: serde_json::Value = s.get("deep").unwrap().unwrap();
+        assert_eq!(deep, nested(levels));
+    })
+    .await;
+}
+
+// Disks.
+
+/// A small file system of its own. Needs root on Linux: elsewhere the test says
+/// loudly that it was skipped, and where changes are checked that is a failure.
+struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(folder.path())
+            .status();
+        if mounted.is_ok_and(|status| status.success()) {
+            return Some(Self { folder });
+        }
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "this machine cannot mount a small disk"
+        );
+        eprintln!("SKIPPED: a small disk can only be mounted by root on Linux");
+        None
+    }
+
+    fn remount(&self, option: &str) {
+        let mut command = Command::new("mount");
+        command
+            .args(["-o", &format!("remount,{option}")])
+            .arg(self.folder.path());
+        assert!(command.status().unwrap().success());
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(self.folder.path())
+            .status();
+    }
+}
+
+/// Fills a store until it refuses, and returns what it has acknowledged.
+async fn fill(store: &SledStore) -> (Vec<KeyDigest>, Error) {
+    let mut acknowledged = Vec::new();
+    for _ in 0..10_000 {
+        let digest = key().digest();
+        let mut record = sample("");
+        let noise: Vec<u8> = (0..128).flat_map(|_| *key().expose_bytes()).collect();
+        record.data = Data::from_bytes(noise);
+        match store.create(&digest, &record).await {
+            Ok(_) => acknowledged.push(digest),
+            Err(error) => return (acknowledged, error),
+        }
+    }
+    panic!("the disk never got full");
+}
+
+#[tokio::test]
+async fn on_a_full_disk_a_write_is_a_typed_error_and_what_was_acknowledged_stays() {
+    let Some(disk) = SmallDisk::mount("8m") else {
+        return;
+    };
+    let path = disk.path("sessions");
+    let store = SledStore::open(&path).unwrap();
+    let (acknowledged, error) = fill(&store).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(acknowledged.len() > 100);
+    // It goes on refusing, and says so each time.
+    let again = store
+        .create(&key().digest(), &sample(""))
+        .await
+        .unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Unavailable);
+    drop(store);
+    disk.remount("size=64m");
+    let store = SledStore::open(&path).unwrap();
+    for digest in &acknowledged {
+        assert!(store.load(digest).await.unwrap().is_some());
+    }
+    store.create(&key().digest(), &sample("")).await.unwrap();
+}
+
+fn refused(path: &Path) -> String {
+    let error = SledStore::open(path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = error.to_string();
+    assert!(
+        text.contains(path.to_str().unwrap()),
+        "{text} names {}",
+        path.display()
+    );
+    text
+}
+
+#[test]
+fn an_unwritable_folder_is_an_error_that_names_it() {
+    let Some(disk) = SmallDisk::mount("8m") else {
+        return;
+    };
+    let existing = disk.path("existing");
+    drop(SledStore::open(&existing).unwrap());
+    disk.remount("ro");
+    refused(&existing);
+    let text = refused(&disk.path("new"));
+    assert!(text.contains("Read-only"), "{text}");
+}
