@@ -145,6 +145,12 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a store of records under digests",
+    label = "this needs a `SessionStore`",
+    note = "a store that keeps the session in the client's token, or needs the key itself, is a \
+            `TokenStore` alone: the engine takes it, and no store can be put in front of it"
+)]
 pub trait SessionStore: Send + Sync + 'static {
     /// What stands at the digest.
     ///

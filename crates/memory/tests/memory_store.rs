@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use cloakroom_core::{AnyStore, Clock as _, Data, KeyDigest, SessionStore as _, Slot};
 use cloakroom_memory::MemoryStore;
-use cloakroom_testkit::{ManualClock, Profile, conformance, key, sample};
+use cloakroom_testkit::{ManualClock, Profile, conformance, key, races, sample};
+
+#[test]
+fn writers_that_race_from_threads_conform() {
+    races(&MemoryStore::default(), 500);
+}
 
 #[tokio::test]
 async fn conforms() {

@@ -8,11 +8,17 @@ use cloakroom_core::{
     AnyStore, ErrorKind, Revision, SessionStore as _, Slot, Sweep as _, Swept, Timestamp,
 };
 use cloakroom_sled::SledStore;
-use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening};
+use cloakroom_testkit::{Profile, conformance, key, races, sample, survives_reopening};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn writers_that_race_from_threads_conform() {
+    let folder = folder();
+    races(&SledStore::open(folder.path()).unwrap(), 50);
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@
 //!
 //! Each clause of the contract is a function of its own in [`clauses`] and
 //! [`sweep`], so that one that fails can be run alone. A store that keeps its
-//! sessions adds [`survives_reopening`]. The suite needs no particular runtime
+//! sessions adds [`survives_reopening`], one that needs no runtime [`races`],
+//! which sends the concurrent clauses from threads. The suite needs no particular runtime
 //! and panics, as tests do, where a clause is broken.
 //!
 //! Beside it: [`MapStore`], the model that every store is compared with;
@@ -30,6 +31,7 @@ mod clock;
 mod durable;
 mod faulty;
 mod map;
+mod races;
 mod recording;
 mod sample;
 mod suite;
@@ -39,6 +41,7 @@ pub use clock::ManualClock;
 pub use durable::survives_reopening;
 pub use faulty::{Fault, FaultyStore};
 pub use map::MapStore;
+pub use races::races;
 pub use recording::{Call, RecordingStore};
 pub use sample::{Sample, key, sample};
 pub use suite::{Profile, conformance};

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use cloakroom_core::AnyStore;
-use cloakroom_testkit::{FaultyStore, MapStore, Profile, RecordingStore, conformance};
+use cloakroom_testkit::{FaultyStore, MapStore, Profile, RecordingStore, conformance, races};
+
+#[test]
+fn writers_that_race_from_threads_conform() {
+    races(&MapStore::default(), 100);
+}
 
 #[tokio::test]
 async fn the_model_conforms() {

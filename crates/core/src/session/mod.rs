@@ -37,6 +37,27 @@ use crate::{BoxFuture, Entries, Error, ErrorKind, Expiry, Limits, Record, Timest
 /// value and then [`insert`](Self::insert)ing what follows from it cannot be
 /// replayed that way: use `update`.
 ///
+/// # Replay
+///
+/// Where the record has changed since it was loaded, what this request recorded
+/// is applied, in its order, to what the other has left:
+///
+/// | recorded by | replayed as |
+/// |---|---|
+/// | `insert`, `extend`, `insert_fields` | sets the same value, whatever stands there |
+/// | `remove`, `pop` | removes whatever stands there |
+/// | `get_or_insert` | sets the value only where none stands |
+/// | `update`, `update_with`, `update_fields`, `flash` | runs the closure on what stands there then |
+/// | `take_flash` | takes what is left then |
+/// | `clear` | removes everything, also what the other has added |
+/// | `set_expiry`, `set_label` | the last one counts |
+/// | `set_subject` | the same; over another subject, from nothing |
+/// | `cycle_key` | moves what stands there then |
+/// | `flush` | ends the session, wherever it has moved |
+///
+/// What was no change is not recorded: removing what this request did not see,
+/// or `get_or_insert` of what it did see.
+///
 /// A name is any text of at most [`Limits::name_bytes_max`] bytes. A value is
 /// anything serde can serialise; see [`Value`] for how it is kept.
 ///

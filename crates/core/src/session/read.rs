@@ -12,7 +12,7 @@ impl Session {
     /// The value under a name.
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] where it is of another type.
+    /// [`Mismatch`](crate::ErrorKind::Mismatch) where it is of another type.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
         self.get_value(name)?.map(Value::read).transpose()
     }
@@ -20,7 +20,7 @@ impl Session {
     /// The value under a name, whatever its type.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where its bytes are not a value.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where its bytes are not a value.
     pub fn get_value(&self, name: &str) -> Result<Option<Value>, Error> {
         let mut state = self.lock();
         state.note_read(name);
@@ -48,7 +48,7 @@ impl Session {
     /// All values, in ascending order of their names.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where one's bytes are not a value.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where one's bytes are not a value.
     pub fn values(&self) -> Result<Vec<Value>, Error> {
         let entries = self.items()?;
         Ok(entries.into_iter().map(|(_, value)| value).collect())
@@ -57,7 +57,7 @@ impl Session {
     /// All names and values, in ascending order of the names.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where one's bytes are not a value.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where one's bytes are not a value.
     pub fn items(&self) -> Result<Vec<(String, Value)>, Error> {
         self.read_all()?
             .iter()

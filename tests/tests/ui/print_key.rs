@@ -1,0 +1,8 @@
+//! A key is not text.
+
+use cloakroom::SessionKey;
+
+fn main() {
+    let key = SessionKey::from_bytes([0; 32]);
+    println!("{key}");
+}
