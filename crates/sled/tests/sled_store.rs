@@ -249,3 +249,29 @@ async fn writers_that_wait_together_share_a_sync_and_all_survive() {
         assert!(store.load(&digest).await.unwrap().is_some());
     }
 }
+
+#[tokio::test]
+async fn sessions_too_large_for_sleds_log_survive_reopening_and_lie_in_blobs() {
+    let folder = folder();
+    let large = |byte: u8| {
+        let mut record = sample("");
+        record.data = cloakroom_core::Data::from_bytes(vec![byte; 64 * 1024]);
+        record
+    };
+    let mut digests = Vec::new();
+    {
+        let store = SledStore::open(folder.path()).unwrap();
+        for byte in 0..40 {
+            let digest = key().digest();
+            store.create(&digest, &large(byte)).await.unwrap();
+            digests.push((digest, byte));
+        }
+    }
+    let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap().count();
+    assert!(blobs > 0, "this test is about blobs");
+    let store = SledStore::open(folder.path()).unwrap();
+    for (digest, byte) in digests {
+        let slot = store.load(&digest).await.unwrap();
+        assert_eq!(slot.unwrap().into_record().unwrap().data, large(byte).data);
+    }
+}
