@@ -508,6 +508,24 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_is_written_up_to_its_ceiling_and_not_one_byte_past_it() {
+        let with_data = |bytes: usize| {
+            let mut record = Record::new(Timestamp::EPOCH, Timestamp::EPOCH);
+            record.data = Data::from_bytes(vec![0; bytes]);
+            record.encode()
+        };
+        // Lengths of this size are written in 5 bytes.
+        let room = FRAME_BYTES_CEILING - (with_data(100_000).unwrap().len() - 100_000);
+        let frame = with_data(room).unwrap();
+        assert_eq!(frame.len(), FRAME_BYTES_CEILING);
+        assert!(Slot::decode(&frame).is_ok());
+        let error = with_data(room + 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let error = Slot::decode(&[frame, vec![0]].concat()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
+
+    #[test]
     fn a_record_is_dead_past_either_of_its_deadlines() {
         let at = Timestamp::from_millis;
         let mut record = Record::new(at(0), at(10));

@@ -267,7 +267,9 @@ async fn sessions_too_large_for_sleds_log_survive_reopening_and_lie_in_blobs() {
             digests.push((digest, byte));
         }
     }
-    let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap().count();
+    let blobs = std::fs::read_dir(folder.path().join("blobs"))
+        .unwrap()
+        .count();
     assert!(blobs > 0, "this test is about blobs");
     let store = SledStore::open(folder.path()).unwrap();
     for (digest, byte) in digests {
