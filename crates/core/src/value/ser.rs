@@ -218,56 +218,31 @@ impl ser::Serializer for ValueSerializer {
     }
 }
 
-impl Filling<Value> {
-    fn push<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), ValueError> {
-        self.items.push(item.serialize(self.inner)?);
-        Ok(())
-    }
+/// Serde tells four kinds of sequence apart; here they are one.
+macro_rules! sequences {
+    ($($kind:ident::$method:ident),+) => {$(
+        impl ser::$kind for Filling<Value> {
+            type Ok = Value;
+            type Error = ValueError;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), ValueError> {
+                self.items.push(item.serialize(self.inner)?);
+                Ok(())
+            }
+
+            fn end(self) -> Done {
+                self.finish(Value::List)
+            }
+        }
+    )+};
 }
 
-impl ser::SerializeSeq for Filling<Value> {
-    type Ok = Value;
-    type Error = ValueError;
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), ValueError> {
-        self.push(item)
-    }
-    fn end(self) -> Done {
-        self.finish(Value::List)
-    }
-}
-
-impl ser::SerializeTuple for Filling<Value> {
-    type Ok = Value;
-    type Error = ValueError;
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), ValueError> {
-        self.push(item)
-    }
-    fn end(self) -> Done {
-        self.finish(Value::List)
-    }
-}
-
-impl ser::SerializeTupleStruct for Filling<Value> {
-    type Ok = Value;
-    type Error = ValueError;
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), ValueError> {
-        self.push(item)
-    }
-    fn end(self) -> Done {
-        self.finish(Value::List)
-    }
-}
-
-impl ser::SerializeTupleVariant for Filling<Value> {
-    type Ok = Value;
-    type Error = ValueError;
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), ValueError> {
-        self.push(item)
-    }
-    fn end(self) -> Done {
-        self.finish(Value::List)
-    }
-}
+sequences!(
+    SerializeSeq::serialize_element,
+    SerializeTuple::serialize_element,
+    SerializeTupleStruct::serialize_field,
+    SerializeTupleVariant::serialize_field
+);
 
 impl ser::SerializeMap for Filling<(Value, Value)> {
     type Ok = Value;
@@ -291,43 +266,30 @@ impl ser::SerializeMap for Filling<(Value, Value)> {
     }
 }
 
-impl Filling<(Value, Value)> {
-    fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), ValueError> {
-        let value = value.serialize(self.inner)?;
-        self.items.push((Value::Str(name.to_owned()), value));
-        Ok(())
-    }
+macro_rules! structs {
+    ($($kind:ident),+) => {$(
+        impl ser::$kind for Filling<(Value, Value)> {
+            type Ok = Value;
+            type Error = ValueError;
+
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), ValueError> {
+                let value = value.serialize(self.inner)?;
+                self.items.push((Value::Str(name.to_owned()), value));
+                Ok(())
+            }
+
+            fn end(self) -> Done {
+                self.finish(Value::Map)
+            }
+        }
+    )+};
 }
 
-impl ser::SerializeStruct for Filling<(Value, Value)> {
-    type Ok = Value;
-    type Error = ValueError;
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), ValueError> {
-        self.field(name, value)
-    }
-    fn end(self) -> Done {
-        self.finish(Value::Map)
-    }
-}
-
-impl ser::SerializeStructVariant for Filling<(Value, Value)> {
-    type Ok = Value;
-    type Error = ValueError;
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), ValueError> {
-        self.field(name, value)
-    }
-    fn end(self) -> Done {
-        self.finish(Value::Map)
-    }
-}
+structs!(SerializeStruct, SerializeStructVariant);
 
 /// A value stands for its content.
 impl Serialize for Value {
