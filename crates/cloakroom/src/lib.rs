@@ -37,6 +37,7 @@
 //! |---|---|
 //! | `memory` (default) | [`MemoryStore`], `memory:` |
 //! | `sled` | [`SledStore`], `sled:PATH` |
+//! | `cached` | [`Cached`]: a near cache in front of any store |
 //! | `axum` | [`axum`]: a layer and an extractor |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
@@ -60,6 +61,9 @@ pub use open::open;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use cloakroom_axum as axum;
+#[cfg(feature = "cached")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cached")))]
+pub use cloakroom_cached::Cached;
 #[cfg(feature = "memory")]
 #[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
 pub use cloakroom_memory::MemoryStore;

@@ -255,6 +255,23 @@ impl Slot {
         }
     }
 
+    /// Bytes of memory that it takes: for a cache that is bounded by them.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let own = size_of::<Self>();
+        match self {
+            Self::Record(record) => {
+                let subject = record
+                    .subject
+                    .as_ref()
+                    .map_or(0, |text| text.as_str().len());
+                let label = record.label.as_ref().map_or(0, |text| text.as_str().len());
+                own + record.data.as_bytes().len() + subject + label
+            }
+            Self::Rotated { .. } => own,
+        }
+    }
+
     /// The frame to store.
     ///
     /// # Errors

@@ -35,9 +35,9 @@ use moka::sync::Cache;
 /// 400 bytes.
 pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
-/// What an entry costs beside its data: moka's own bookkeeping (364 bytes as
-/// measured), the digest and the record's header.
-const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES + size_of::<Slot>();
+/// What an entry costs beside its slot: moka's own bookkeeping (364 bytes as
+/// measured) and the digest.
+const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES;
 
 /// Writers of one digest take turns on one of these locks; readers take none.
 const STRIPES: usize = 64;
@@ -139,16 +139,7 @@ impl MemoryStoreBuilder {
 }
 
 fn weight(slot: &Slot) -> u32 {
-    let data = match slot {
-        Slot::Record(record) => {
-            let text = |text: Option<&str>| text.map_or(0, str::len);
-            record.data.as_bytes().len()
-                + text(record.subject.as_ref().map(|subject| subject.as_str()))
-                + text(record.label.as_ref().map(|label| label.as_str()))
-        }
-        Slot::Rotated { .. } => 0,
-    };
-    u32::try_from(data.saturating_add(ENTRY_BYTES)).unwrap_or(u32::MAX)
+    u32::try_from(ENTRY_BYTES + slot.memory_bytes()).unwrap_or(u32::MAX)
 }
 
 /// Native expiry, as garbage collection.

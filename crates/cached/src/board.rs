@@ -1,0 +1,275 @@
+//! What is in the cache, which loads are under way, and which writes.
+//!
+//! One lock holds the rules together: what a flight or a write puts into the
+//! cache is decided and put under it. It is never held over an await.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cloakroom_core::{Clock, Error, KeyDigest, Record, Slot, Timestamp};
+use futures_util::FutureExt as _;
+use futures_util::future::{Shared, WeakShared};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use crate::{Counters, count};
+
+type Loaded = Result<Option<Slot>, Error>;
+type Load = Pin<Box<dyn Future<Output = Loaded> + Send>>;
+
+/// What an entry costs beside its slot: moka's bookkeeping (364 bytes as
+/// measured), the digest, when it was true.
+const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES + size_of::<Entry>();
+
+#[derive(Clone)]
+struct Entry {
+    slot: Arc<Slot>,
+    /// When what it says was certainly true.
+    as_of: Timestamp,
+}
+
+pub(crate) struct Board {
+    entries: Cache<KeyDigest, Entry>,
+    moves: Mutex<Moves>,
+    staleness_max: Duration,
+    clock: Arc<dyn Clock>,
+    /// What is due by then may have been swept from the store.
+    swept_until_millis: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Default)]
+struct Moves {
+    flights: HashMap<KeyDigest, Flight>,
+    writes: HashMap<KeyDigest, Writes>,
+    next_flight: u64,
+}
+
+/// A load of the store that several callers may wait for. The board does not
+/// keep it alive: with its last waiter it ends.
+struct Flight {
+    number: u64,
+    load: WeakShared<Load>,
+    took_off: Timestamp,
+}
+
+/// Writes to one digest that are under way at once.
+#[derive(Default)]
+struct Writes {
+    count: usize,
+    /// Whether two of them have overlapped since the first began.
+    overlapped: bool,
+}
+
+impl Board {
+    pub(crate) fn new(capacity_bytes: u64, staleness_max: Duration, clock: Arc<dyn Clock>) -> Self {
+        let entries = Cache::builder()
+            .name("cloakroom-cached")
+            .max_capacity(capacity_bytes)
+            .weigher(|_: &KeyDigest, entry: &Entry| weight(&entry.slot))
+            // The default policy drops every new session of a full cache.
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_live(staleness_max.max(Duration::from_millis(1)))
+            .build();
+        Self {
+            entries,
+            moves: Mutex::default(),
+            staleness_max,
+            clock,
+            swept_until_millis: AtomicU64::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A sweep of the store at this time begins.
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        self.swept_until_millis
+            .fetch_max(now.as_millis(), Ordering::Relaxed);
+    }
+
+    fn may_be_swept(&self, slot: &Slot) -> bool {
+        slot.expires_at().as_millis() <= self.swept_until_millis.load(Ordering::Relaxed)
+    }
+
+    fn moves(&self) -> MutexGuard<'_, Moves> {
+        // No code that could panic runs half-way through a change.
+        self.moves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stale(&self, as_of: Timestamp) -> bool {
+        let now = self.clock.now();
+        // A clock that was put back says nothing of an entry's age.
+        now < as_of || now.saturating_since(as_of) >= self.staleness_max
+    }
+
+    /// What the cache can answer with.
+    pub(crate) fn look(&self, digest: &KeyDigest) -> Option<Arc<Slot>> {
+        match self.entries.get(digest) {
+            Some(entry) if !self.is_stale(entry.as_of) && !self.may_be_swept(&entry.slot) => {
+                count(&self.counters.hits);
+                Some(entry.slot)
+            }
+            Some(_) => {
+                count(&self.counters.stale);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Waits for the load under way for this digest, or makes this one it.
+    pub(crate) async fn fly(
+        self: &Arc<Self>,
+        digest: KeyDigest,
+        load: impl Future<Output = Loaded> + Send + 'static,
+    ) -> Loaded {
+        let shared = self.board(digest, load);
+        shared.await
+    }
+
+    fn board(
+        self: &Arc<Self>,
+        digest: KeyDigest,
+        load: impl Future<Output = Loaded> + Send + 'static,
+    ) -> Shared<Load> {
+        let mut moves = self.moves();
+        if let Some(flight) = moves.flights.get(&digest)
+            && !self.is_stale(flight.took_off)
+            && let Some(shared) = flight.load.upgrade()
+        {
+            count(&self.counters.coalesced);
+            return shared;
+        }
+        count(&self.counters.misses);
+        let number = moves.next_flight;
+        moves.next_flight += 1;
+        let took_off = self.clock.now();
+        let board = self.clone();
+        let load: Load = Box::pin(async move {
+            let flight = Landing {
+                board: &board,
+                digest,
+                number,
+            };
+            let loaded = load.await;
+            if let Ok(Some(slot)) = &loaded {
+                flight.fill(slot, took_off);
+            }
+            loaded
+        });
+        let shared = load.shared();
+        let weak = shared
+            .downgrade()
+            .expect("a future not yet polled is there");
+        let flight = Flight {
+            number,
+            load: weak,
+            took_off,
+        };
+        moves.flights.insert(digest, flight);
+        shared
+    }
+
+    /// A write to this digest begins.
+    pub(crate) fn begin(self: &Arc<Self>, digest: KeyDigest) -> Write {
+        let mut moves = self.moves();
+        let writes = moves.writes.entry(digest).or_default();
+        writes.overlapped |= writes.count > 0;
+        writes.count += 1;
+        Write {
+            board: self.clone(),
+            digest,
+            record: None,
+            as_of: self.clock.now(),
+        }
+    }
+
+    pub(crate) fn forget_all(&self) {
+        let mut moves = self.moves();
+        moves.flights.clear();
+        self.entries.invalidate_all();
+    }
+}
+
+/// Takes a flight off the board when it ends, however it ends.
+struct Landing<'b> {
+    board: &'b Board,
+    digest: KeyDigest,
+    number: u64,
+}
+
+impl Landing<'_> {
+    /// Whether no write has taken it off the board.
+    fn is_listed(&self, moves: &Moves) -> bool {
+        let listed = moves.flights.get(&self.digest);
+        listed.is_some_and(|flight| flight.number == self.number)
+    }
+
+    fn fill(&self, slot: &Slot, as_of: Timestamp) {
+        let moves = self.board.moves();
+        if self.is_listed(&moves) {
+            let slot = Arc::new(slot.clone());
+            self.board
+                .entries
+                .insert(self.digest, Entry { slot, as_of });
+        }
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        let mut moves = self.board.moves();
+        if self.is_listed(&moves) {
+            moves.flights.remove(&self.digest);
+        }
+    }
+}
+
+/// A write under way. When it is dropped, the flights under way for its digest
+/// are poisoned, and the cache holds what it wrote, or nothing.
+pub(crate) struct Write {
+    board: Arc<Board>,
+    digest: KeyDigest,
+    record: Option<Record>,
+    as_of: Timestamp,
+}
+
+impl Write {
+    /// The store has taken this.
+    pub(crate) fn wrote(mut self, record: Record) {
+        self.record = Some(record);
+    }
+}
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        let mut moves = self.board.moves();
+        moves.flights.remove(&self.digest);
+        let mut alone = true;
+        if let Some(writes) = moves.writes.get_mut(&self.digest) {
+            writes.count -= 1;
+            alone = !writes.overlapped;
+            if writes.count == 0 {
+                moves.writes.remove(&self.digest);
+            }
+        }
+        match self.record.take().filter(|_| alone) {
+            Some(record) => {
+                let slot = Arc::new(Slot::Record(record));
+                let as_of = self.as_of;
+                self.board
+                    .entries
+                    .insert(self.digest, Entry { slot, as_of });
+            }
+            None => self.board.entries.invalidate(&self.digest),
+        }
+    }
+}
+
+fn weight(slot: &Slot) -> u32 {
+    u32::try_from(ENTRY_BYTES + slot.memory_bytes()).unwrap_or(u32::MAX)
+}

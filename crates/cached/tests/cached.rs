@@ -1,0 +1,201 @@
+//! The contract through the cache, and what is the cache's own: hits, staleness,
+//! shared loads, failed writes.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_cached::{Cached, Stats};
+use cloakroom_core::{AnyStore, Data, ErrorKind, KeyDigest, Revision, SessionStore as _, Slot};
+use cloakroom_testkit::Call::{Create, Delete, Load, Rotate, Touch, Update};
+use cloakroom_testkit::{
+    Fault, FaultyStore, ManualClock, MapStore, Profile, RecordingStore, conformance, key, races,
+    sample,
+};
+
+const STALE: Duration = Duration::from_secs(5);
+
+fn cached<S: cloakroom_core::SessionStore>(store: S) -> Cached<S> {
+    Cached::with_staleness_max(store, STALE)
+}
+
+#[tokio::test]
+async fn conforms() {
+    conformance(&cached(MapStore::default()), &Profile::SERVER_SIDE).await;
+}
+
+#[tokio::test]
+async fn conforms_erased_and_in_a_row() {
+    let row = cached(cached(MapStore::default()));
+    conformance(&row, &Profile::SERVER_SIDE).await;
+    conformance(&AnyStore::new(row), &Profile::SERVER_SIDE).await;
+}
+
+#[test]
+fn writers_that_race_from_threads_conform() {
+    races(&cached(MapStore::default()), 300);
+}
+
+type Recording = Arc<RecordingStore<MapStore>>;
+
+async fn stored() -> (Cached<Recording>, Recording, KeyDigest) {
+    let inner = Recording::default();
+    let store = cached(inner.clone());
+    let digest = key().digest();
+    inner.create(&digest, &sample("here")).await.unwrap();
+    inner.take();
+    (store, inner, digest)
+}
+
+#[tokio::test]
+async fn a_second_load_costs_the_store_nothing() {
+    let (store, inner, digest) = stored().await;
+    let first = store.load(&digest).await.unwrap();
+    assert_eq!(store.load(&digest).await.unwrap(), first);
+    assert_eq!(inner.take(), [Load]);
+    let Stats {
+        hits,
+        misses,
+        stale,
+        coalesced,
+        ..
+    } = store.stats();
+    assert_eq!((hits, misses, stale, coalesced), (1, 1, 0, 0));
+    assert!(store.load(&key().digest()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn each_write_goes_to_the_store_first_and_leaves_what_it_wrote() {
+    let (store, inner, digest) = stored().await;
+    let record = sample("written").at_revision(Revision::FIRST);
+    let revision = store.update(&digest, &record).await.unwrap();
+    let Some(Slot::Record(found)) = store.load(&digest).await.unwrap() else {
+        panic!("it stands");
+    };
+    assert_eq!(found, record.at_revision(revision));
+    assert_eq!(inner.take(), [Update]);
+
+    let new = key().digest();
+    let revision = store
+        .rotate(&digest, &new, &found, record.expires_at)
+        .await
+        .unwrap();
+    assert!(store.load(&new).await.unwrap().is_some());
+    assert_eq!(inner.take(), [Rotate]);
+    assert!(matches!(
+        store.load(&digest).await.unwrap(),
+        Some(Slot::Rotated { .. })
+    ));
+    assert_eq!(inner.take(), [Load]);
+
+    store
+        .touch(&new, revision, record.expires_at)
+        .await
+        .unwrap();
+    store.load(&new).await.unwrap();
+    assert_eq!(inner.take(), [Touch, Load]);
+
+    // Under the old key: the cache follows the mark as the store does.
+    store.delete(&digest).await.unwrap();
+    assert!(store.load(&new).await.unwrap().is_none());
+    assert_eq!(inner.take(), [Delete, Load, Load, Load]);
+
+    let fresh = key().digest();
+    store.create(&fresh, &record).await.unwrap();
+    store.load(&fresh).await.unwrap();
+    assert_eq!(inner.take(), [Create]);
+}
+
+#[tokio::test]
+async fn what_another_process_did_is_seen_within_the_bound() {
+    let clock = Arc::new(ManualClock::default());
+    let inner = Arc::new(MapStore::default());
+    let store = Cached::builder(inner.clone(), STALE)
+        .clock(clock.clone())
+        .build();
+    let digest = key().digest();
+    inner.create(&digest, &sample("here")).await.unwrap();
+    store.load(&digest).await.unwrap();
+    inner.delete(&digest).await.unwrap();
+    clock.advance(STALE - Duration::from_millis(1));
+    assert!(
+        store.load(&digest).await.unwrap().is_some(),
+        "a hit, still within"
+    );
+    clock.advance(Duration::from_millis(1));
+    assert!(store.load(&digest).await.unwrap().is_none());
+    assert_eq!(store.stats().stale, 1);
+}
+
+#[tokio::test]
+async fn a_conflict_or_gone_seen_through_the_cache_drops_its_entry() {
+    let (store, inner, digest) = stored().await;
+    let record = sample("stale").at_revision(Revision::FIRST);
+    store.load(&digest).await.unwrap();
+    let next = inner.update(&digest, &record).await.unwrap();
+    let error = store.update(&digest, &record).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let found = store
+        .load(&digest)
+        .await
+        .unwrap()
+        .and_then(Slot::into_record);
+    assert_eq!(found.unwrap().revision, next);
+
+    inner.delete(&digest).await.unwrap();
+    let error = store.update(&digest, &record).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone);
+    assert!(store.load(&digest).await.unwrap().is_none());
+}
+
+/// Defect 5 of other libraries: cache and database written at once.
+#[tokio::test]
+async fn where_the_store_fails_the_cache_does_not_serve_the_unsaved_value() {
+    for fault in [Fault::Refuse, Fault::LoseAnswer] {
+        let inner = Arc::new(FaultyStore::new(MapStore::default()));
+        let store = cached(inner.clone());
+        let digest = key().digest();
+        store.create(&digest, &sample("saved")).await.unwrap();
+        let unsaved = sample("unsaved").at_revision(Revision::FIRST);
+        inner.reset();
+        inner.fail_at(0, fault);
+        let error = store.update(&digest, &unsaved).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let there = inner.inner().load(&digest).await.unwrap();
+        assert_eq!(store.load(&digest).await.unwrap(), there, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_cache_keeps_to_its_bytes_and_the_store_has_the_rest() {
+    let store = Cached::builder(MapStore::default(), STALE)
+        .capacity_bytes(200_000)
+        .build();
+    let mut digests = Vec::new();
+    for byte in 0..100 {
+        let mut record = sample("");
+        record.data = Data::from_bytes(vec![byte; 10_000]);
+        let digest = key().digest();
+        store.create(&digest, &record).await.unwrap();
+        digests.push(digest);
+    }
+    for digest in &digests {
+        assert!(store.load(digest).await.unwrap().is_some());
+    }
+    assert!(store.stats().misses >= 80, "{:?}", store.stats());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loads_at_the_same_time_share_one_load_of_the_store() {
+    let (store, inner, digest) = stored().await;
+    let store = Arc::new(store);
+    let loads: Vec<_> = (0..64).map(|_| store.load(&digest)).collect();
+    for loaded in futures_util::future::join_all(loads).await {
+        assert!(loaded.unwrap().is_some());
+    }
+    assert_eq!(inner.take(), [Load]);
+    let stats = store.stats();
+    assert_eq!(stats.misses, 1);
+    assert_eq!(stats.hits + stats.coalesced, 63);
+}

@@ -1,0 +1,193 @@
+//! A load that races a logout, over thousands of schedules: it never plants the
+//! dead session back.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_cached::Cached;
+use cloakroom_core::{Error, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp};
+use cloakroom_testkit::{MapStore, key, sample};
+use shuttle::future::{block_on, spawn, yield_now};
+
+/// A store that lets others run before it does its work and before it answers.
+#[derive(Debug, Default)]
+struct Slow(MapStore);
+
+impl SessionStore for Slow {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        yield_now().await;
+        let done = self.0.load(digest).await;
+        yield_now().await;
+        done
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.0.create(digest, record).await
+    }
+
+    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        yield_now().await;
+        let done = self.0.update(digest, record).await;
+        yield_now().await;
+        done
+    }
+
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        yield_now().await;
+        let done = self.0.touch(digest, revision, expires_at).await;
+        yield_now().await;
+        done
+    }
+
+    async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        yield_now().await;
+        let done = self.0.rotate(old, new, record, mark_until).await;
+        yield_now().await;
+        done
+    }
+
+    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        yield_now().await;
+        let done = self.0.delete(digest).await;
+        yield_now().await;
+        done
+    }
+}
+
+const SCHEDULES: usize = 5_000;
+
+type Store = Arc<Cached<Slow>>;
+
+async fn store() -> (Store, KeyDigest, Record) {
+    let store = Cached::with_staleness_max(Slow::default(), Duration::from_secs(3_600));
+    let digest = key().digest();
+    let mut record = sample("alive");
+    record.revision = store.inner().create(&digest, &record).await.unwrap();
+    (Arc::new(store), digest, record)
+}
+
+fn check(rivals: fn(Store, KeyDigest, Record) -> Vec<shuttle::future::JoinHandle<()>>) {
+    shuttle::check_random(
+        move || {
+            block_on(async move {
+                let (store, digest, record) = store().await;
+                let rivals = rivals(store.clone(), digest, record);
+                store.delete(&digest).await.unwrap();
+                // From here on it is dead, whoever is still under way.
+                assert!(store.load(&digest).await.unwrap().is_none());
+                for rival in rivals {
+                    rival.await.unwrap();
+                }
+                assert!(store.load(&digest).await.unwrap().is_none());
+            });
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
+fn loads_that_race_a_logout_never_plant_the_dead_session_back() {
+    check(|store, digest, _| {
+        (0..3)
+            .map(|_| {
+                let store = store.clone();
+                spawn(async move {
+                    for _ in 0..2 {
+                        store.load(&digest).await.unwrap();
+                    }
+                })
+            })
+            .collect()
+    });
+}
+
+#[test]
+fn writes_that_race_a_logout_never_plant_the_dead_session_back() {
+    check(|store, digest, record| {
+        let (updates, touches, loads) = (store.clone(), store.clone(), store);
+        let written = record.clone();
+        vec![
+            spawn(async move {
+                let _ = updates.update(&digest, &written).await;
+            }),
+            spawn(async move {
+                let _ = touches
+                    .touch(&digest, record.revision, record.expires_at)
+                    .await;
+            }),
+            spawn(async move {
+                loads.load(&digest).await.unwrap();
+            }),
+        ]
+    });
+}
+
+#[test]
+fn a_rotation_that_races_a_logout_leaves_no_key_that_opens() {
+    shuttle::check_random(
+        || {
+            block_on(async {
+                let (store, old, record) = store().await;
+                let new = key().digest();
+                let rotates = store.clone();
+                let rotation = spawn(async move {
+                    let _ = rotates.rotate(&old, &new, &record, record.expires_at).await;
+                });
+                let loads = store.clone();
+                let load = spawn(async move {
+                    loads.load(&new).await.unwrap();
+                    loads.load(&old).await.unwrap();
+                });
+                store.delete(&old).await.unwrap();
+                rotation.await.unwrap();
+                load.await.unwrap();
+                for digest in [old, new] {
+                    let slot = store.load(&digest).await.unwrap();
+                    assert!(slot.and_then(Slot::into_record).is_none());
+                }
+            });
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
+fn after_any_schedule_the_cache_says_what_the_store_says() {
+    shuttle::check_random(
+        || {
+            block_on(async {
+                let (store, digest, record) = store().await;
+                let rivals: Vec<_> = (0..3)
+                    .map(|rival| {
+                        let (store, record) = (store.clone(), record.clone());
+                        spawn(async move {
+                            if rival > 0 {
+                                let _ = store.update(&digest, &record).await;
+                            }
+                            store.load(&digest).await.unwrap();
+                        })
+                    })
+                    .collect();
+                for rival in rivals {
+                    rival.await.unwrap();
+                }
+                let truth = store.inner().load(&digest).await.unwrap();
+                assert_eq!(store.load(&digest).await.unwrap(), truth);
+            });
+        },
+        SCHEDULES,
+    );
+}
