@@ -1,8 +1,15 @@
-//! XChaCha20-Poly1305 in place, with the tag apart.
+//! XChaCha20-Poly1305 in place, with the tag apart: one set of bytes, made by
+//! either of two libraries.
 
+#[cfg(any(test, not(feature = "ring")))]
 mod portable;
+#[cfg(feature = "ring")]
+mod with_ring;
 
+#[cfg(not(feature = "ring"))]
 pub(crate) use portable::Cipher;
+#[cfg(feature = "ring")]
+pub(crate) use with_ring::Cipher;
 
 pub(crate) const KEY_BYTES: usize = 32;
 pub(crate) const NONCE_BYTES: usize = 24;
@@ -53,4 +60,26 @@ mod tests {
         the_portable_cipher_makes_the_published_bytes,
         portable::Cipher
     );
+    #[cfg(feature = "ring")]
+    published_vector!(ring_makes_the_published_bytes, with_ring::Cipher);
+
+    #[cfg(feature = "ring")]
+    proptest::proptest! {
+        #[test]
+        fn each_opens_what_the_other_sealed(
+            key: [u8; KEY_BYTES],
+            nonce: [u8; NONCE_BYTES],
+            bound: Vec<u8>,
+            clear in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..5_000),
+        ) {
+            let (one, other) = (portable::Cipher::new(&key), with_ring::Cipher::new(&key));
+            let (mut by_one, mut by_other) = (clear.clone(), clear.clone());
+            let tag = one.seal(&nonce, &bound, &mut by_one).unwrap();
+            assert_eq!(tag, other.seal(&nonce, &bound, &mut by_other).unwrap());
+            assert_eq!(by_one, by_other);
+            assert!(one.open(&nonce, &bound, &mut by_other, &tag));
+            assert!(other.open(&nonce, &bound, &mut by_one, &tag));
+            assert_eq!((&by_one, &by_other), (&clear, &clear));
+        }
+    }
 }
