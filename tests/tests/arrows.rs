@@ -93,6 +93,8 @@ fn the_facade_with_one_backend_has_no_other() {
     for (feature, own, others) in [
         ("memory", "moka", &["sled", "axum-core"][..]),
         ("sled", "sled", &["moka", "axum-core"]),
+        ("cookie", "chacha20poly1305", &["moka", "sled", "ring"]),
+        ("sealed", "hkdf", &["moka", "sled", "ring"]),
         ("axum", "axum-core", &["moka", "sled"]),
     ] {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());

@@ -37,6 +37,9 @@
 //! |---|---|
 //! | `memory` (default) | [`MemoryStore`], `memory:` |
 //! | `sled` | [`SledStore`], `sled:PATH` |
+//! | `cookie` | [`cookie`]: sessions sealed in the cookie itself |
+//! | `cookie-ring` | the same bytes, made faster by ring |
+//! | `sealed` | [`Sealed`]: data encrypted at rest, in front of any store |
 //! | `axum` | [`axum`]: a layer and an extractor |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
@@ -60,9 +63,15 @@ pub use open::open;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use cloakroom_axum as axum;
+#[cfg(feature = "cookie")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
+pub use cloakroom_cookie as cookie;
 #[cfg(feature = "memory")]
 #[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
 pub use cloakroom_memory::MemoryStore;
+#[cfg(feature = "sealed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
+pub use cloakroom_sealed::Sealed;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use cloakroom_sled::SledStore;
