@@ -38,6 +38,9 @@
 //! | `memory` (default) | [`MemoryStore`], `memory:` |
 //! | `sled` | [`SledStore`], `sled:PATH` |
 //! | `cached` | [`Cached`]: a near cache in front of any store |
+//! | `cookie` | [`cookie`]: sessions sealed in the cookie itself |
+//! | `cookie-ring` | the same bytes, made faster by ring |
+//! | `sealed` | [`Sealed`]: data encrypted at rest, in front of any store |
 //! | `axum` | [`axum`]: a layer and an extractor |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
@@ -64,9 +67,15 @@ pub use cloakroom_axum as axum;
 #[cfg(feature = "cached")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cached")))]
 pub use cloakroom_cached::Cached;
+#[cfg(feature = "cookie")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
+pub use cloakroom_cookie as cookie;
 #[cfg(feature = "memory")]
 #[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
 pub use cloakroom_memory::MemoryStore;
+#[cfg(feature = "sealed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
+pub use cloakroom_sealed::Sealed;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use cloakroom_sled::SledStore;

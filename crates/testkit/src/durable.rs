@@ -26,6 +26,7 @@ where
         .await
         .expect("an update on the stored revision is written");
     updated.record.revision = written.revision;
+    updated.token = written.token.unwrap_or(updated.token);
     let rotated = Sample::create(&store, "to rotate").await;
     let until = after(rotated.record.created_at, 60);
     let moved = store

@@ -1,0 +1,240 @@
+//! The secrets that seal cookies: one active, and retired ones that still open.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom_core::{Entropy, Error, ErrorKind};
+use zeroize::Zeroizing;
+
+use crate::NAME;
+use crate::frame::key_id;
+
+/// Bytes of the shortest secret: 256 bits, what the cipher and the digest take.
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// The most secrets in a ring. Who retires one a week and lets cookies live for
+/// a year needs 53.
+pub const RING_KEYS_MAX: usize = 64;
+
+/// Bytes of the longest text that is read as a ring.
+pub const RING_TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// One master secret. Wiped when dropped, and never printed.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Draws 32 bytes.
+    ///
+    /// # Errors
+    /// What [`Entropy::fill`] gives.
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self, Error> {
+        let mut bytes = Zeroizing::new(vec![0; SECRET_BYTES_MIN]);
+        entropy.fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// Takes random bytes from elsewhere, such as a vault. They must be random:
+    /// a passphrase is not, however long.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] under [`SECRET_BYTES_MIN`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() < SECRET_BYTES_MIN {
+            return Err(misconfigured(format!(
+                "a secret is {SECRET_BYTES_MIN} random bytes at least, this one is {}",
+                bytes.len()
+            )));
+        }
+        Ok(Self(Zeroizing::new(bytes.to_vec())))
+    }
+
+    /// The line for a key file: unpadded base64url, which [`KeyRing::parse`]
+    /// reads where the secret is of 32 bytes.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(self.0.len().div_ceil(3) * 4));
+        URL_SAFE_NO_PAD.encode_string(self.0.as_slice(), &mut text);
+        text
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut bytes = Zeroizing::new(vec![0; SECRET_BYTES_MIN]);
+        match text.len() {
+            43 => URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?,
+            64 => from_hex(text, &mut bytes)?,
+            _ => return None,
+        };
+        Some(Self(bytes))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn from_hex(text: &str, bytes: &mut [u8]) -> Option<usize> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes.len())
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// The secrets of a site: the active one seals and opens, retired ones open,
+/// and what they open is sealed again under the active one.
+///
+/// # Format
+///
+/// As a text, one secret a line, the active one first:
+///
+/// ```text
+/// # 2026-11, active
+/// rq0tHZ1ZzA0m6ye0Cq0gG4m6RzLwJ8mJvZQn5n0wX1Q
+/// # retired in 2026-11; remove after the longest absolute deadline
+/// 5f1d7a84db00d2fce00b31a7fc73224f9c3d1e5b8a6f40712e3d4c5b6a798081
+/// ```
+///
+/// A secret is 32 random bytes, as 43 characters of unpadded base64url or as 64
+/// hexadecimal digits (`openssl rand -hex 32`). A `#` begins a comment that ends
+/// with the line; white space and empty lines count for nothing. A comma ends a
+/// secret as a line does, for environment variables that cannot hold lines.
+///
+/// To change the secret, put a new line first and leave the old one; remove the
+/// old one when no cookie can be left that it sealed. Where several servers run,
+/// give all of them the new one as the *second* line first, so that each opens
+/// what another seals.
+///
+/// A ring is never read from a command line, where every user of the machine
+/// could see it.
+pub struct KeyRing(Vec<Secret>);
+
+impl KeyRing {
+    /// A ring of one active secret.
+    #[must_use]
+    pub fn new(active: Secret) -> Self {
+        Self(vec![active])
+    }
+
+    /// A ring of one new secret. Sessions end with the process, unless it is
+    /// kept: [`Secret::generate`] and [`Secret::to_text`] make a line to keep.
+    ///
+    /// # Errors
+    /// What [`Entropy::fill`] gives.
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self, Error> {
+        Secret::generate(entropy).map(Self::new)
+    }
+
+    /// The same ring with one more retired secret.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] where it is in the ring already, or the ring
+    /// is full ([`RING_KEYS_MAX`]).
+    pub fn with_retired(mut self, retired: Secret) -> Result<Self, Error> {
+        if self.0.len() >= RING_KEYS_MAX {
+            return Err(misconfigured(format!(
+                "a ring holds {RING_KEYS_MAX} secrets at most"
+            )));
+        }
+        let id = key_id(&retired);
+        if self.0.iter().any(|known| key_id(known) == id) {
+            return Err(misconfigured("this secret is in the ring already"));
+        }
+        self.0.push(retired);
+        Ok(self)
+    }
+
+    /// Reads the [format](Self#format) above.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`], with the number of the line and nothing of
+    /// what stands in it.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.len() > RING_TEXT_BYTES_MAX {
+            return Err(misconfigured(format!(
+                "a key ring is {RING_TEXT_BYTES_MAX} bytes of text at most"
+            )));
+        }
+        let mut ring: Option<Self> = None;
+        for (number, line) in (1..).zip(text.lines()) {
+            let secrets = line.split('#').next().unwrap_or_default();
+            for text in secrets.split(',').map(str::trim) {
+                if text.is_empty() {
+                    continue;
+                }
+                let secret = Secret::parse(text).ok_or_else(|| {
+                    misconfigured(format!(
+                        "line {number} is no secret: write 43 characters of unpadded base64url \
+                         or 64 hexadecimal digits"
+                    ))
+                })?;
+                let grown = match ring {
+                    None => Ok(Self::new(secret)),
+                    Some(ring) => ring.with_retired(secret),
+                };
+                ring = Some(grown.map_err(|error| {
+                    misconfigured(format!("line {number}: {}", error.message()))
+                })?);
+            }
+        }
+        ring.ok_or_else(|| misconfigured("the key ring holds no secret"))
+    }
+
+    /// Reads a ring from a file that only the server's user may read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`], naming the file.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let named = |why: &dyn fmt::Display| {
+            misconfigured(format!("the key file {}: {why}", path.display()))
+        };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(RING_TEXT_BYTES_MAX + 1));
+        File::open(path)
+            .and_then(|file| {
+                let limit = RING_TEXT_BYTES_MAX as u64 + 1;
+                file.take(limit).read_to_end(&mut bytes)
+            })
+            .map_err(|source| named(&source).with_source(source))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| named(&"it is not UTF-8"))?;
+        Self::parse(text).map_err(|error| named(&error.message()))
+    }
+
+    /// Reads a ring from an environment variable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`], naming the variable.
+    pub fn from_env(variable: &str) -> Result<Self, Error> {
+        let named =
+            |why: &str| misconfigured(format!("the environment variable {variable}: {why}"));
+        let text = std::env::var_os(variable).ok_or_else(|| named("it is not set"))?;
+        // The source is dropped: it would hold the text.
+        let text = text.into_string().map_err(|_| named("it is not UTF-8"))?;
+        let text = Zeroizing::new(text);
+        Self::parse(&text).map_err(|error| named(error.message()))
+    }
+
+    /// The active secret, then the retired ones.
+    pub(crate) fn secrets(&self) -> &[Secret] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyRing(1 active, {} retired)", self.0.len() - 1)
+    }
+}
+
+fn misconfigured(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Misconfigured, why).in_store(NAME)
+}

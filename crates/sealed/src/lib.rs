@@ -1,0 +1,211 @@
+//! Session data encrypted at rest, under a key that only the client holds.
+//!
+//! A store keeps sessions by the digest of their key. [`Sealed`] stands before
+//! it and encrypts each session's data under a key derived from the session key
+//! itself. So a copy of the database reads no data, and there is no key to
+//! generate, hand out, rotate or lose: it lies in the visitor's cookie.
+//!
+//! ```
+//! use cloakroom_core::{Clock, Data, Expiry, OsEntropy, SessionKey, SystemClock, TokenStore};
+//! use cloakroom_sealed::Sealed;
+//! use cloakroom_testkit::MapStore;
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let store = Sealed::new(MapStore::default()); // any `SessionStore`
+//! let key = SessionKey::generate(&OsEntropy)?;
+//! let mut record = Expiry::default().begin(SystemClock.now());
+//! record.data = Data::from_bytes(&b"a diagnosis"[..]);
+//! store.create_token(&key, &record).await?;
+//!
+//! let loaded = store.load_token(&key.to_token()).await?.expect("just stored");
+//! let found = loaded.slot.into_record().expect("a record");
+//! assert_eq!(found.data.as_bytes(), b"a diagnosis");
+//! # Ok::<(), cloakroom_core::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # What is promised
+//!
+//! Whoever copies the store reads no session data and changes none unseen: data
+//! that was changed, or moved to another digest, another subject or another
+//! beginning, fails to open with [`ErrorKind::Corrupt`].
+//!
+//! # What is not
+//!
+//! * **The header stays clear**, since stores, sweeps and lists of a user's
+//!   sessions need it: subject, label, beginning, deadlines, revision. So does
+//!   the length of the data.
+//! * **A writer of the database can move deadlines**, change the label, delete
+//!   a session, and put an older state of a session back in its own place. They
+//!   cannot forge data, or give a session to another subject.
+//! * Whoever reads the memory of the server, or a visitor's cookie, reads that
+//!   visitor's session, as ever.
+//! * Nobody can read a session without its visitor. A page of an operator that
+//!   shows values cannot show these.
+//!
+//! Sessions stored before the store was sealed fail with `Corrupt`, which an
+//! engine answers with a new session; so do sealed ones once it no longer is.
+//!
+//! # The format
+//!
+//! `Record::data` holds:
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 1 | version, 1 |
+//! | 24 | nonce, random |
+//! | n | ciphertext, as long as the data |
+//! | 16 | tag |
+//!
+//! sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03, section 2) under
+//! the 32 bytes of HKDF-SHA256 (RFC 5869; no salt, ikm = the 32 bytes of the
+//! session key, info = `"cloakroom/seal/v1"`), with as additional data, integers
+//! little-endian:
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 1 | version, 1 |
+//! | 32 | digest of the session key |
+//! | 1 | 0 without a subject, else 1, and then: |
+//! | 2 + n | length of the subject in bytes, and the subject in UTF-8 |
+//! | 8 | `created_at`, milliseconds since the epoch |
+//!
+//! A session key seals each version of its session under a random nonce of 192
+//! bits, so nonces do not meet.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod seal;
+
+use std::fmt;
+use std::sync::Arc;
+
+use cloakroom_core::{
+    Capabilities, Entropy, Error, ErrorKind, LoadedToken, OsEntropy, Record, SessionKey,
+    SessionStore, Slot, Timestamp, Token, TokenStore, Written,
+};
+
+use crate::seal::SealingKey;
+
+/// Bytes that sealing adds to a session's data: version, nonce and tag.
+pub const SEAL_BYTES: usize = seal::OVERHEAD_BYTES;
+
+const NAME: &str = "sealed";
+
+/// A store whose session data is encrypted under each session's own key.
+///
+/// It is a [`TokenStore`] alone: a [`SessionStore`] sees no keys, so it could
+/// not open anything. A cache therefore stands *below* it, `Sealed<Cached<S>>`,
+/// and keeps sealed data too.
+///
+/// Its errors are those of the inner store, and: [`ErrorKind::Corrupt`] where
+/// data does not open, [`ErrorKind::Unavailable`] where there is no randomness
+/// for a nonce, and then nothing was written.
+pub struct Sealed<S> {
+    inner: S,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl<S: SessionStore> Sealed<S> {
+    /// Seals what goes into a store.
+    pub fn new(inner: S) -> Self {
+        Self::with_entropy(inner, Arc::new(OsEntropy))
+    }
+
+    /// As [`new`](Self::new), with a source of nonces of one's own.
+    pub fn with_entropy(inner: S, entropy: Arc<dyn Entropy>) -> Self {
+        Self { inner, entropy }
+    }
+
+    /// The store that keeps the sealed records.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    fn seal(&self, key: &SessionKey, record: &Record) -> Result<Record, Error> {
+        SealingKey::of(key)
+            .seal(&*self.entropy, record)
+            .map_err(|error| error.in_store(NAME))
+    }
+}
+
+impl<S> fmt::Debug for Sealed<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({})", std::any::type_name::<S>())
+    }
+}
+
+fn key(token: &Token) -> Result<SessionKey, Error> {
+    SessionKey::parse(token.expose()).ok_or_else(|| ErrorKind::Gone.into())
+}
+
+impl<S: SessionStore> TokenStore for Sealed<S> {
+    fn is_well_formed(&self, token: &str) -> bool {
+        SessionKey::parse(token).is_some()
+    }
+
+    async fn load_token(&self, token: &Token) -> Result<Option<LoadedToken>, Error> {
+        let Some(key) = SessionKey::parse(token.expose()) else {
+            return Ok(None);
+        };
+        let slot = match self.inner.load(&key.digest()).await? {
+            Some(Slot::Record(record)) => Slot::Record(
+                SealingKey::of(&key)
+                    .open(record)
+                    .map_err(|error| error.in_store(NAME))?,
+            ),
+            Some(mark) => mark,
+            None => return Ok(None),
+        };
+        Ok(Some(LoadedToken::new(slot)))
+    }
+
+    async fn create_token(&self, key: &SessionKey, record: &Record) -> Result<Written, Error> {
+        let sealed = self.seal(key, record)?;
+        let revision = self.inner.create(&key.digest(), &sealed).await?;
+        Ok(Written::issued(revision, key.to_token()))
+    }
+
+    async fn update_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
+        let key = key(token)?;
+        let sealed = self.seal(&key, record)?;
+        let revision = self.inner.update(&key.digest(), &sealed).await?;
+        Ok(Written::kept(revision))
+    }
+
+    /// Passes through: a deadline is no part of what is sealed.
+    async fn touch_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
+        let digest = key(token)?.digest();
+        self.inner
+            .touch(&digest, record.revision, record.expires_at)
+            .await?;
+        Ok(Written::kept(record.revision))
+    }
+
+    async fn rotate_token(
+        &self,
+        token: &Token,
+        new: &SessionKey,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Written, Error> {
+        let old = key(token)?.digest();
+        let sealed = self.seal(new, record)?;
+        let revision = self
+            .inner
+            .rotate(&old, &new.digest(), &sealed, mark_until)
+            .await?;
+        Ok(Written::issued(revision, new.to_token()))
+    }
+
+    async fn delete_token(&self, token: &Token) -> Result<(), Error> {
+        match SessionKey::parse(token.expose()) {
+            Some(key) => self.inner.delete(&key.digest()).await,
+            None => Ok(()),
+        }
+    }
+
+    fn token_capabilities(&self) -> Capabilities<'_> {
+        self.inner.capabilities()
+    }
+}

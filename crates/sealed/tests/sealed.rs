@@ -1,0 +1,245 @@
+//! The contract, and what sealing is for: what a copy of the store tells, and
+//! what a writer of the store can do.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_core::{
+    AnyStore, Data, Entropy, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, Slot,
+    Subject, Timestamp, TokenStore,
+};
+use cloakroom_sealed::{SEAL_BYTES, Sealed};
+use cloakroom_testkit::{Fault, FaultyStore, MapStore, Profile, conformance, key, sample};
+
+#[tokio::test]
+async fn conforms() {
+    conformance(&Sealed::new(MapStore::default()), &Profile::SERVER_SIDE).await;
+}
+
+#[tokio::test]
+async fn conforms_erased() {
+    let store = AnyStore::new(Sealed::new(MapStore::default()));
+    conformance(&store, &Profile::SERVER_SIDE).await;
+}
+
+async fn stored(store: &Sealed<MapStore>, text: &str) -> SessionKey {
+    let key = key();
+    store.create_token(&key, &sample(text)).await.unwrap();
+    key
+}
+
+async fn load(store: &Sealed<MapStore>, key: &SessionKey) -> Result<Record, Error> {
+    let loaded = store.load_token(&key.to_token()).await?;
+    Ok(loaded.unwrap().slot.into_record().unwrap())
+}
+
+fn kept(store: &Sealed<MapStore>, digest: &KeyDigest) -> Record {
+    let slot = store.inner().snapshot().remove(digest).unwrap();
+    slot.into_record().unwrap()
+}
+
+/// What a writer of the database does to a record, and what its visitor meets.
+async fn after(tamper: impl Fn(&mut Record)) -> Result<Record, Error> {
+    let store = Sealed::new(MapStore::default());
+    let key = stored(&store, "the data").await;
+    let mut record = kept(&store, &key.digest());
+    tamper(&mut record);
+    store.inner().plant(key.digest(), Slot::Record(record));
+    load(&store, &key).await
+}
+
+#[tokio::test]
+async fn a_copy_of_the_store_holds_no_data_and_no_key() {
+    const PLANTED: &str = "planted: neither clear nor encoded";
+    let store = Sealed::new(MapStore::default());
+    let mut keys = Vec::new();
+    for _ in 0..50 {
+        let first = stored(&store, PLANTED).await;
+        let second = key();
+        let found = load(&store, &first).await.unwrap();
+        let token = first.to_token();
+        let written = store.update_token(&token, &found).await.unwrap();
+        let found = found.at_revision(written.revision);
+        store
+            .rotate_token(&token, &second, &found, Timestamp::MAX)
+            .await
+            .unwrap();
+        keys.extend([first, second]);
+    }
+    let mut copy = Vec::new();
+    for (digest, slot) in store.inner().snapshot() {
+        copy.extend_from_slice(digest.as_bytes());
+        copy.extend(slot.encode().unwrap());
+    }
+    let contains = |needle: &[u8]| copy.windows(needle.len()).any(|window| window == needle);
+    assert!(contains(b"user-42"), "the header is clear, as documented");
+    assert!(!contains(PLANTED.as_bytes()));
+    for key in &keys {
+        assert!(contains(key.digest().as_bytes()), "the search finds");
+        assert!(!contains(key.expose_bytes()));
+        assert!(!contains(key.to_token().expose().as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn data_swapped_between_two_sessions_is_corrupt() {
+    let store = Sealed::new(MapStore::default());
+    let (one, two) = (stored(&store, "one").await, stored(&store, "two").await);
+    let (mut first, mut second) = (kept(&store, &one.digest()), kept(&store, &two.digest()));
+    second.created_at = first.created_at;
+    std::mem::swap(&mut first.data, &mut second.data);
+    store.inner().plant(one.digest(), Slot::Record(first));
+    store.inner().plant(two.digest(), Slot::Record(second));
+    for key in [&one, &two] {
+        let error = load(&store, key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert_eq!(error.store(), Some("sealed"));
+    }
+}
+
+#[tokio::test]
+async fn another_subject_or_beginning_is_corrupt() {
+    let subject = |text: &str| Some(Subject::new(text).unwrap());
+    for other in [None, subject(""), subject("user-4"), subject("user-43")] {
+        let error = after(|record| record.subject = other.clone()).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Corrupt, "{other:?}");
+    }
+    let error = after(|record| {
+        record.created_at = record.created_at.saturating_add(Duration::from_millis(1));
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn damaged_data_is_corrupt_whichever_bit_and_wherever_it_is_cut() {
+    let store = Sealed::new(MapStore::default());
+    let key = stored(&store, "whole").await;
+    let record = kept(&store, &key.digest());
+    let whole = record.data.as_bytes().to_vec();
+    assert_eq!(whole.len(), "whole".len() + SEAL_BYTES);
+    let flips = (0..whole.len() * 8).map(|bit| {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        damaged
+    });
+    let cuts = (0..whole.len()).map(|end| whole[..end].to_vec());
+    let unsealed = [b"\x01\x01a\x01\x00".to_vec(), b"\x02".to_vec()];
+    for damaged in flips.chain(cuts).chain(unsealed) {
+        let mut record = record.clone();
+        record.data = Data::from_bytes(damaged);
+        store.inner().plant(key.digest(), Slot::Record(record));
+        let error = load(&store, &key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+}
+
+/// Not a wish: what the documentation says that sealing does not do.
+#[tokio::test]
+async fn a_writer_of_the_store_can_move_deadlines_and_put_an_older_state_back() {
+    let moved = after(|record| {
+        record.expires_at = Timestamp::MAX;
+        record.absolute_deadline = None;
+    });
+    assert_eq!(moved.await.unwrap().expires_at, Timestamp::MAX);
+
+    let store = Sealed::new(MapStore::default());
+    let key = stored(&store, "before").await;
+    let before = kept(&store, &key.digest());
+    let mut changed = load(&store, &key).await.unwrap();
+    changed.data = Data::from_bytes(&b"after"[..]);
+    store.update_token(&key.to_token(), &changed).await.unwrap();
+    store.inner().plant(key.digest(), Slot::Record(before));
+    let back = load(&store, &key).await.unwrap();
+    assert_eq!(back.data.as_bytes(), b"before");
+}
+
+#[tokio::test]
+async fn a_touch_seals_nothing_anew_and_every_other_write_does() {
+    let store = Sealed::new(MapStore::default());
+    let key = stored(&store, "the same").await;
+    let token = key.to_token();
+    let first = kept(&store, &key.digest()).data;
+    let mut record = load(&store, &key).await.unwrap();
+    record.expires_at = Timestamp::MAX;
+    store.touch_token(&token, &record).await.unwrap();
+    assert_eq!(kept(&store, &key.digest()).data, first);
+    store.update_token(&token, &record).await.unwrap();
+    assert_ne!(kept(&store, &key.digest()).data, first, "a fresh nonce");
+    assert_eq!(load(&store, &key).await.unwrap().data, record.data);
+}
+
+#[derive(Debug)]
+struct NoEntropy;
+
+impl Entropy for NoEntropy {
+    fn fill(&self, _: &mut [u8]) -> Result<(), Error> {
+        Err(ErrorKind::Unavailable.into())
+    }
+}
+
+#[tokio::test]
+async fn without_randomness_nothing_is_written() {
+    let store = Sealed::with_entropy(MapStore::default(), Arc::new(NoEntropy));
+    let error = store.create_token(&key(), &sample("x")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(store.inner().snapshot().is_empty());
+}
+
+#[tokio::test]
+async fn an_error_of_the_inner_store_comes_through() {
+    let store = Sealed::new(FaultyStore::new(MapStore::default()));
+    store.inner().fail_always(Some(Fault::Refuse));
+    let error = store.load_token(&key().to_token()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+/// Gives 0x40, 0x41, ...: for the one test that must know the nonce.
+#[derive(Debug)]
+struct Counting;
+
+impl Entropy for Counting {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), Error> {
+        for (byte, value) in buffer.iter_mut().zip(0x40..) {
+            *byte = value;
+        }
+        Ok(())
+    }
+}
+
+/// The format is a promise: what version 1 wrote must open for ever.
+#[tokio::test]
+async fn the_published_bytes_of_version_1() {
+    const SEALED: &str = concat!(
+        "01404142434445464748494a4b4c4d4e4f5051525354555657",
+        "ce6bce59d018f74bd723a9115c302c491cf3e9fe924c6aab2c"
+    );
+    let store = Sealed::with_entropy(MapStore::default(), Arc::new(Counting));
+    let key = SessionKey::from_bytes(std::array::from_fn(|at| at as u8));
+    let mut record = Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000));
+    record.subject = Some(Subject::new("42").unwrap());
+    record.data = Data::from_bytes(&b"cloakroom"[..]);
+    store.create_token(&key, &record).await.unwrap();
+    let data = kept(&store, &key.digest()).data;
+    let hex: String = data.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(hex, SEALED);
+    let found = load(&store, &key).await.unwrap();
+    assert_eq!(found, record.at_revision(Revision::FIRST));
+}
+
+#[test]
+fn debug_shows_the_type_alone() {
+    let store = Sealed::new(MapStore::default());
+    store
+        .inner()
+        .plant(key().digest(), Slot::Record(sample("secret")));
+    let printed = format!("{store:?}");
+    assert!(printed.starts_with("Sealed("), "{printed}");
+    assert!(
+        !printed.contains("user") && !printed.contains("secret"),
+        "{printed}"
+    );
+}
