@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
     ("cloakroom-core", 0),
     ("cloakroom-testkit", 1),
     ("cloakroom-memory", 1),
     ("cloakroom-sled", 1),
     ("cloakroom-file", 1),
+    ("cloakroom-redb", 1),
     ("cloakroom-web", 1),
     ("cloakroom-axum", 2),
     ("cloakroom", 3),

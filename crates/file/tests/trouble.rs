@@ -137,9 +137,10 @@ async fn foreign_files_stop_nothing_and_stay() {
     fs::write(folder.path().join("v1").join("notes"), "not ours").unwrap();
     #[cfg(unix)]
     {
-        let link = KeyDigest::from_bytes([due.as_bytes()[0]; 32].map(|byte| byte ^ 0x0f));
-        let link = fan.join(&link.to_hex()[..64]);
-        std::os::unix::fs::symlink("/nowhere", link).unwrap();
+        let mut link = [1; 32];
+        link[0] = due.as_bytes()[0];
+        let link = place(folder.path(), &KeyDigest::from_bytes(link));
+        std::os::unix::fs::symlink(folder.path().join("v1").join("notes"), link).unwrap();
     }
     let before = files_below(folder.path(), "").len();
     assert_eq!(sweep_all(&store, Timestamp::MAX).await, 1);
