@@ -36,7 +36,9 @@
 //! | feature | adds |
 //! |---|---|
 //! | `memory` (default) | [`MemoryStore`], `memory:` |
+//! | `file` | [`FileStore`], `file:PATH` |
 //! | `sled` | [`SledStore`], `sled:PATH` |
+//! | `redb` | [`RedbStore`], `redb:PATH`; needs Rust 1.90 |
 //! | `axum` | [`axum`]: a layer and an extractor |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
@@ -60,9 +62,15 @@ pub use open::open;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use cloakroom_axum as axum;
+#[cfg(feature = "file")]
+#[cfg_attr(docsrs, doc(cfg(feature = "file")))]
+pub use cloakroom_file::{Durability, FileStore};
 #[cfg(feature = "memory")]
 #[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
 pub use cloakroom_memory::MemoryStore;
+#[cfg(feature = "redb")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
+pub use cloakroom_redb::RedbStore;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use cloakroom_sled::SledStore;
