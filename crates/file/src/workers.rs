@@ -12,8 +12,10 @@ use futures_channel::oneshot;
 
 use crate::unavailable;
 
-/// As many writes are under way at once.
-const THREADS: usize = 4;
+/// As many writes are under way at once. Syncs that are share a commit of the
+/// file system's journal: with 64 writers, 16 threads make twice the writes a
+/// second that 4 do.
+const THREADS: usize = 16;
 
 type Job = Box<dyn FnOnce() + Send>;
 
