@@ -23,9 +23,11 @@
 //!
 //! One process at a time: a second one gets [`ErrorKind::Locked`].
 //!
-//! After a failed commit nobody knows whether it holds. Its writes are answered
-//! with [`ErrorKind::Unavailable`], and so is everything that redb can no longer
-//! stand for until the store is opened anew.
+//! After a failed commit, on a full disk too, nobody knows whether it holds: its
+//! writes are answered with [`ErrorKind::Unavailable`]. So is every later one,
+//! and every read that needs the disk, until the store is opened anew; what was
+//! acknowledged before is there then. The store does not do that by itself, since
+//! after a failed sync the system may show pages that the disk does not have.
 //!
 //! # How it is kept
 //!
@@ -231,7 +233,14 @@ fn not_opened(path: &Path, source: redb::Error) -> Error {
 
 /// What redb says of its own failures: none of them is about one record.
 fn failed(source: impl Into<redb::Error>) -> Error {
-    unavailable("the database failed").with_source(source.into())
+    let source = source.into();
+    let message = match source {
+        redb::Error::PreviousIo => {
+            "the disk failed or was full; when it is well again, open the store anew".to_owned()
+        }
+        _ => format!("the database failed: {source}"),
+    };
+    unavailable(message).with_source(source)
 }
 
 impl SessionStore for RedbStore {
