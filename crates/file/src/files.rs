@@ -47,20 +47,19 @@ impl Files {
         if is_new {
             sync_folder(&around(path)).map_err(unusable)?;
         }
-        folder.probe().map_err(|source| {
-            misconfigured(format!(
-                "the file system of {} makes no new files or no hard links: {source}",
-                path.display()
-            ))
-            .with_source(source)
+        folder.probe().map_err(|source| match source.kind() {
+            io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => {
+                let path = path.display();
+                let message = format!("the file system of {path} makes no hard links: {source}");
+                misconfigured(message).with_source(source)
+            }
+            _ => unusable(source),
         })?;
-        locks
-            .hold(&KeyDigest::from_bytes([0; KeyDigest::BYTES]))
-            .map(drop)
-            .map_err(|error| {
-                let message = format!("the file system of {} has no locks", path.display());
-                misconfigured(message).with_source(error)
-            })?;
+        let probe = locks.hold(&KeyDigest::from_bytes([0; KeyDigest::BYTES]));
+        probe.map(drop).map_err(|error| {
+            let (path, why) = (path.display(), error.message());
+            unavailable(format!("cannot use the folder {path}: {why}")).with_source(error.clone())
+        })?;
         Ok(Self {
             folder,
             locks,

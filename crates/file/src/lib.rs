@@ -57,8 +57,8 @@
 //! of its stripe, by `flock` against other processes and by a mutex within this
 //! one, from the look at what stands there until the new state has its name. The
 //! session's own file could not be that lock, since a rename puts another file
-//! in its place. The slow part, writing and syncing, comes before, and the sync
-//! of the folder after. Each write that was answered has synced every folder it
+//! in its place. A store keeps its 64 lock files open. The slow part, writing and syncing, comes before, and the sync
+//! of the folder after. Each write but a touch has, when it is answered, synced every folder it
 //! looked at, so it never stands on a state that a crash takes back.
 //!
 //! **Sweep.** A pass goes through the folders, one after the other, and reads
@@ -136,9 +136,9 @@ impl FileStore {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] where, on Unix, others than its owner may
-    /// enter the folder, and where its file system has no hard links or no
-    /// locks; [`ErrorKind::Unavailable`] where it cannot be used. Each names the
-    /// folder and what to do.
+    /// enter the folder, and where its file system has no hard links;
+    /// [`ErrorKind::Unavailable`] where it cannot be used. Each names the folder
+    /// and what is wrong with it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, Durability::default())
     }
