@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 14] = [
     ("cloakroom-core", 0),
     ("cloakroom-cached", 1),
     ("cloakroom-cookie", 1),
+    ("cloakroom-file", 1),
     ("cloakroom-memory", 1),
+    ("cloakroom-redb", 1),
     ("cloakroom-sealed", 1),
     ("cloakroom-sled", 1),
     ("cloakroom-testkit", 1),
@@ -97,6 +99,11 @@ fn the_facade_with_one_backend_has_no_other() {
         ("cookie", "chacha20poly1305", &["moka", "sled", "ring"]),
         ("sealed", "hkdf", &["moka", "sled", "ring"]),
         ("axum", "axum-core", &["moka", "sled"]),
+        ("memory", "moka", &["fs4", "sled", "redb", "axum-core"][..]),
+        ("file", "fs4", &["moka", "sled", "redb", "axum-core"]),
+        ("sled", "sled", &["fs4", "moka", "redb", "axum-core"]),
+        ("redb", "redb", &["fs4", "moka", "sled", "axum-core"]),
+        ("axum", "axum-core", &["fs4", "moka", "sled", "redb"]),
     ] {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let output = std::process::Command::new(cargo)

@@ -36,10 +36,12 @@
 //! | feature | adds |
 //! |---|---|
 //! | `memory` (default) | [`MemoryStore`], `memory:` |
+//! | `file` | [`FileStore`], `file:PATH` |
 //! | `sled` | [`SledStore`], `sled:PATH` |
-//! | `cached` | [`Cached`]: a near cache in front of any store |
-//! | `cookie` | [`cookie`]: sessions sealed in the cookie itself |
+//! | `redb` | [`RedbStore`], `redb:PATH`; needs Rust 1.90 |
+//! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
 //! | `cookie-ring` | the same bytes, made faster by ring |
+//! | `cached` | [`Cached`]: a near cache in front of any store |
 //! | `sealed` | [`Sealed`]: data encrypted at rest, in front of any store |
 //! | `axum` | [`axum`]: a layer and an extractor |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
@@ -70,9 +72,15 @@ pub use cloakroom_cached::Cached;
 #[cfg(feature = "cookie")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
 pub use cloakroom_cookie as cookie;
+#[cfg(feature = "file")]
+#[cfg_attr(docsrs, doc(cfg(feature = "file")))]
+pub use cloakroom_file::{Durability, FileStore};
 #[cfg(feature = "memory")]
 #[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
 pub use cloakroom_memory::MemoryStore;
+#[cfg(feature = "redb")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
+pub use cloakroom_redb::RedbStore;
 #[cfg(feature = "sealed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
 pub use cloakroom_sealed::Sealed;

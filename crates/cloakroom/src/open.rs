@@ -7,7 +7,9 @@ use cloakroom_core::{AnyStore, Error, ErrorKind};
 /// | URL | store | feature |
 /// |---|---|---|
 /// | `memory:` | in this process's memory | `memory` |
+/// | `file:PATH` | one file a session in the folder PATH, made where there is none | `file` |
 /// | `sled:PATH` | a sled database in the folder PATH, made where there is none | `sled` |
+/// | `redb:PATH` | a redb database in the file PATH, made where there is none | `redb` |
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -35,6 +37,10 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
     match scheme {
         "memory" if path.is_empty() => memory(),
         "memory" => Err(refuse("memory: takes no path")),
+        "file" if path.is_empty() => Err(refuse("file: needs the path of a folder, file:PATH")),
+        "file" => file(path),
+        "redb" if path.is_empty() => Err(refuse("redb: needs the path of a file, redb:PATH")),
+        "redb" => redb(path),
         "sled" if path.is_empty() => Err(refuse("sled: needs the path of a folder, sled:PATH")),
         "sled" => sled(path),
         _ => Err(refuse("no such scheme")),
@@ -44,7 +50,7 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
 fn refuse(why: &'static str) -> Error {
     Error::new(
         ErrorKind::Misconfigured,
-        format!("{why}; a store is one of memory: and sled:PATH"),
+        format!("{why}; a store is one of memory:, file:PATH, sled:PATH and redb:PATH"),
     )
 }
 
@@ -58,6 +64,26 @@ fn memory() -> Result<AnyStore, Error> {
     Err(not_built("memory"))
 }
 
+#[cfg(feature = "file")]
+fn file(path: &str) -> Result<AnyStore, Error> {
+    cloakroom_file::FileStore::open(path).map(AnyStore::new)
+}
+
+#[cfg(not(feature = "file"))]
+fn file(_: &str) -> Result<AnyStore, Error> {
+    Err(not_built("file"))
+}
+
+#[cfg(feature = "redb")]
+fn redb(path: &str) -> Result<AnyStore, Error> {
+    cloakroom_redb::RedbStore::open(path).map(AnyStore::new)
+}
+
+#[cfg(not(feature = "redb"))]
+fn redb(_: &str) -> Result<AnyStore, Error> {
+    Err(not_built("redb"))
+}
+
 #[cfg(feature = "sled")]
 fn sled(path: &str) -> Result<AnyStore, Error> {
     cloakroom_sled::SledStore::open(path).map(AnyStore::new)
@@ -68,7 +94,12 @@ fn sled(_: &str) -> Result<AnyStore, Error> {
     Err(not_built("sled"))
 }
 
-#[cfg(not(all(feature = "memory", feature = "sled")))]
+#[cfg(not(all(
+    feature = "file",
+    feature = "memory",
+    feature = "redb",
+    feature = "sled"
+)))]
 fn not_built(feature: &'static str) -> Error {
     Error::new(
         ErrorKind::Misconfigured,
@@ -76,7 +107,13 @@ fn not_built(feature: &'static str) -> Error {
     )
 }
 
-#[cfg(all(test, feature = "memory", feature = "sled"))]
+#[cfg(all(
+    test,
+    feature = "file",
+    feature = "memory",
+    feature = "redb",
+    feature = "sled"
+))]
 mod tests {
     use super::*;
 
@@ -87,6 +124,8 @@ mod tests {
             ("memory", "begins with its scheme"),
             ("memory:x", "takes no path"),
             ("sled:", "needs the path"),
+            ("file:", "needs the path"),
+            ("redb:", "needs the path"),
             ("sled:?x", "no options"),
             ("memory:?size=1", "no options"),
             ("Memory:", "no such scheme"),
@@ -112,5 +151,13 @@ mod tests {
         let sled = open(&format!("sled:{}", path.display())).await.unwrap();
         assert!(format!("{sled:?}").contains("SledStore"));
         assert!(path.join("db").exists());
+        let path = folder.path().join("another").join("sessions");
+        let file = open(&format!("file:{}", path.display())).await.unwrap();
+        assert!(format!("{file:?}").contains("FileStore"));
+        assert!(path.join("v1").exists());
+        let path = folder.path().join("a third").join("sessions.redb");
+        let redb = open(&format!("redb:{}", path.display())).await.unwrap();
+        assert!(format!("{redb:?}").contains("RedbStore"));
+        assert!(path.is_file());
     }
 }

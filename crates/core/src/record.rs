@@ -323,7 +323,6 @@ impl Slot {
 }
 
 const VERSION: u8 = 1;
-const HEAD_BYTES: usize = 18;
 const CRC_BYTES: usize = 4;
 
 /// Whether a frame holds a record or a rotation mark.
@@ -348,6 +347,20 @@ pub struct FrameHead {
 }
 
 impl FrameHead {
+    /// Bytes of the head, at the start of a frame.
+    pub const BYTES: usize = 18;
+
+    /// Reads the head from the first [`BYTES`](Self::BYTES) of a frame without
+    /// asking whether the frame is intact: enough to pass over what is not due,
+    /// and never to act on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where this is no head, [`ErrorKind::Unsupported`]
+    /// where it says that it is of a newer version.
+    pub fn peek(start: &[u8]) -> Result<Self, Error> {
+        Ok(Self::parse(start)?.0)
+    }
+
     /// Reads the head of an intact frame.
     ///
     /// # Errors
@@ -366,7 +379,7 @@ impl FrameHead {
     }
 
     fn frame(self, body: &[u8]) -> Vec<u8> {
-        let mut frame = Vec::with_capacity(HEAD_BYTES + body.len() + CRC_BYTES);
+        let mut frame = Vec::with_capacity(Self::BYTES + body.len() + CRC_BYTES);
         frame.push(VERSION);
         frame.push(match self.kind {
             FrameKind::Record => 0,
@@ -395,7 +408,13 @@ impl FrameHead {
         if crc32fast::hash(rest) != u32::from_le_bytes(*crc) {
             return Err(corrupt("frame does not match its CRC"));
         }
-        let (version, rest) = rest.split_first().ok_or_else(short)?;
+        Self::parse(rest)
+    }
+
+    /// The head, and what follows it.
+    fn parse(start: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let short = || corrupt("frame ends early");
+        let (version, rest) = start.split_first().ok_or_else(short)?;
         if *version > VERSION {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -486,6 +505,8 @@ mod tests {
             assert_eq!(Slot::decode(&frame).unwrap(), slot);
             let head = FrameHead::read(&frame).unwrap();
             assert_eq!(head.expires_at, slot.expires_at());
+            assert_eq!(FrameHead::peek(&frame[..FrameHead::BYTES]).unwrap(), head);
+            assert!(FrameHead::peek(&frame[..FrameHead::BYTES - 1]).is_err());
             let later = FrameHead::with_expires_at(&frame, Timestamp::MAX).unwrap();
             assert_eq!(Slot::decode(&later).unwrap().expires_at(), Timestamp::MAX);
             assert_eq!(later.len(), frame.len());

@@ -1,0 +1,258 @@
+//! What the store does, in terms of files and locks.
+//!
+//! One invariant carries all of it: a file that stands is replaced or removed
+//! only by who holds its lock and has looked at it since.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use cloakroom_core::{
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot,
+    Timestamp,
+};
+
+use crate::access::{make_folder, sync_folder, too_open};
+use crate::folder::{Folder, failed};
+use crate::locks::Locks;
+use crate::sweep::Cursor;
+use crate::{Durability, NAME, unavailable};
+
+pub(crate) struct Files {
+    pub(crate) folder: Folder,
+    pub(crate) locks: Locks,
+    pub(crate) cursor: Mutex<Cursor>,
+}
+
+impl Files {
+    /// All folders stand, on the disk, before the first write: no write has to
+    /// think of them.
+    pub(crate) fn open(path: &Path, durability: Durability) -> Result<Self, Error> {
+        let unusable = |source: io::Error| {
+            let message = format!("cannot use the folder {}: {source}", path.display());
+            unavailable(message).with_source(source)
+        };
+        let is_new = !path.exists();
+        make_folder(path).map_err(unusable)?;
+        if let Some(mode) = too_open(path).map_err(unusable)? {
+            let quoted = path.display().to_string().replace('\'', r"'\''");
+            return Err(misconfigured(format!(
+                "others than its owner may enter the folder {} (mode {mode:o}), and sessions lie \
+                 in it as they are; run: chmod 700 '{quoted}'",
+                path.display()
+            )));
+        }
+        let folder = Folder::new(path, durability);
+        let locks = make_folders(&folder).map_err(unusable)?;
+        if is_new {
+            sync_folder(&around(path)).map_err(unusable)?;
+        }
+        folder.probe().map_err(|source| match source.kind() {
+            io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => {
+                let path = path.display();
+                let message = format!("the file system of {path} makes no hard links: {source}");
+                misconfigured(message).with_source(source)
+            }
+            _ => unusable(source),
+        })?;
+        let probe = locks.hold(&KeyDigest::from_bytes([0; KeyDigest::BYTES]));
+        probe.map(drop).map_err(|error| {
+            let (path, why) = (path.display(), error.message());
+            unavailable(format!("cannot use the folder {path}: {why}")).with_source(error.clone())
+        })?;
+        Ok(Self {
+            folder,
+            locks,
+            cursor: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder.path
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.folder.durability
+    }
+
+    /// What stands at a digest that a write wants a record at.
+    fn present(&self, digest: &KeyDigest) -> Result<(FrameHead, Vec<u8>), Error> {
+        let frame = self.folder.read(digest)?.ok_or(ErrorKind::Gone)?;
+        let head = FrameHead::read(&frame).map_err(no_frame)?;
+        match head.kind {
+            FrameKind::Record => Ok((head, frame)),
+            // A mark is nothing to write to.
+            FrameKind::Rotated => Err(ErrorKind::Gone.into()),
+        }
+    }
+
+    /// The compare of compare-and-swap.
+    fn follow(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        record.follow(self.present(digest)?.0.revision)
+    }
+
+    pub(crate) fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        let Some(frame) = self.folder.read(digest)? else {
+            return Ok(None);
+        };
+        Slot::decode(&frame).map(Some).map_err(no_frame)
+    }
+
+    /// Needs no lock: nothing else takes a name that is free, and a link does so
+    /// in one step.
+    pub(crate) fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.free(digest)?;
+        let frame = record.at_revision(Revision::FIRST).encode()?;
+        let staged = self.folder.stage(digest, &frame)?;
+        staged.take_free(digest).map_err(not_linked)?;
+        self.folder.sync(&[*digest])?;
+        Ok(Revision::FIRST)
+    }
+
+    /// A look that spares a write that would be refused.
+    fn free(&self, digest: &KeyDigest) -> Result<(), Error> {
+        match self.folder.place(digest).try_exists() {
+            Ok(true) => Err(ErrorKind::Exists.into()),
+            Ok(false) => Ok(()),
+            Err(source) => Err(failed("cannot look for a session's file", source)),
+        }
+    }
+
+    pub(crate) fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        // Which revision follows is known before the lock is held, so what is
+        // slow is done before; this look only spares a write in vain.
+        let next = self.follow(digest, record)?;
+        let frame = record.at_revision(next).encode()?;
+        let staged = self.folder.stage(digest, &frame)?;
+        let held = self.locks.hold(digest)?;
+        self.follow(digest, record)?;
+        staged.replace(digest)?;
+        drop(held);
+        self.folder.sync(&[*digest])?;
+        Ok(next)
+    }
+
+    /// The new file is synced before it replaces the old one, or a crash could
+    /// take the session with the touch. Its name is not: either will do.
+    pub(crate) fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        loop {
+            let (head, seen) = self.present(digest)?;
+            if head.revision != revision || head.expires_at >= expires_at {
+                return Ok(());
+            }
+            let frame = FrameHead::with_expires_at(&seen, expires_at)?;
+            let staged = self.folder.stage(digest, &frame)?;
+            let _held = self.locks.hold(digest)?;
+            // Where it differs, another write has been made meanwhile: look again.
+            if self.folder.read(digest)?.as_deref() == Some(&seen[..]) {
+                return staged.replace(digest);
+            }
+        }
+    }
+
+    pub(crate) fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        let mark = Slot::Rotated {
+            to: *new,
+            until: mark_until,
+        };
+        let next = self.follow(old, record)?;
+        self.free(new)?;
+        // Both are written before either has a name, so that a full disk leaves
+        // both digests as they were.
+        let moved = record.at_revision(next).encode()?;
+        let moved = self.folder.stage(new, &moved)?;
+        let mark = self.folder.stage(old, &mark.encode()?)?;
+        let held = self.locks.hold_both(old, new)?;
+        self.follow(old, record)?;
+        moved.take_free(new).map_err(not_linked)?;
+        // The new name is on the disk before the old one changes hands.
+        let done = self.folder.sync(&[*new]).and_then(|()| mark.replace(old));
+        if let Err(error) = done {
+            // Nobody has been told the new key yet; but if the old one no longer
+            // opens the session, whatever the error says, the new one must.
+            if self.follow(old, record).is_ok() {
+                let _ = self.folder.remove(new);
+            }
+            return Err(error);
+        }
+        drop(held);
+        self.folder.sync(&[*old])?;
+        Ok(next)
+    }
+
+    pub(crate) fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        let mut at = *digest;
+        // What this delete relies on is on the disk when it answers: the marks it
+        // followed, and the absence of what another delete has just removed.
+        let mut relied_on = Vec::new();
+        for _ in 0..ROTATION_HOPS_MAX {
+            relied_on.push(at);
+            let _held = self.locks.hold(&at)?;
+            let Some(frame) = self.folder.read(&at)? else {
+                break;
+            };
+            match Slot::decode(&frame) {
+                Ok(Slot::Rotated { to, .. }) => at = to,
+                _ => {
+                    self.folder
+                        .remove(&at)
+                        .map_err(|source| failed("cannot remove a session's file", source))?;
+                    break;
+                }
+            }
+        }
+        self.folder.sync(&relied_on)
+    }
+}
+
+fn make_folders(folder: &Folder) -> io::Result<Locks> {
+    make_folder(&folder.locks())?;
+    for first in 0..=u8::MAX {
+        make_folder(&folder.fan(first))?;
+    }
+    let locks = Locks::open(&folder.locks())?;
+    for made in [&folder.locks(), folder.root(), &folder.path] {
+        sync_folder(made)?;
+    }
+    Ok(locks)
+}
+
+/// The folder that a folder lies in.
+fn around(path: &Path) -> PathBuf {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+        .to_path_buf()
+}
+
+fn misconfigured(message: String) -> Error {
+    Error::new(ErrorKind::Misconfigured, message).in_store(NAME)
+}
+
+/// A file that is longer than any frame is no frame.
+fn no_frame(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::TooLarge => {
+            Error::new(ErrorKind::Corrupt, "file is longer than any frame").with_source(error)
+        }
+        _ => error,
+    }
+}
+
+fn not_linked(source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::AlreadyExists => ErrorKind::Exists.into(),
+        _ => failed("cannot name a session's file", source),
+    }
+}

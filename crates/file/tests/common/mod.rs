@@ -1,0 +1,38 @@
+//! What the tests know of the layout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cloakroom_core::KeyDigest;
+use tempfile::TempDir;
+
+/// A folder for its owner alone.
+pub(crate) fn folder() -> TempDir {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o700));
+    }
+    builder.tempdir().unwrap()
+}
+
+/// Where the documentation says that a session's file is.
+pub(crate) fn place(folder: &Path, digest: &KeyDigest) -> PathBuf {
+    let name = digest.to_hex();
+    folder.join("v1").join(&name[..2]).join(name)
+}
+
+/// The files below a folder whose name contains the text.
+pub(crate) fn files_below(folder: &Path, text: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path, text));
+        } else if path.file_name().unwrap().to_string_lossy().contains(text) {
+            found.push(path);
+        }
+    }
+    found
+}

@@ -1,0 +1,282 @@
+//! Damaged files, foreign files, leftovers of a crash, a full disk.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use cloakroom_core::{
+    Data, ErrorKind, KeyDigest, Revision, SessionStore as _, Sweep as _, Swept, Timestamp,
+};
+use cloakroom_file::{Durability, FileStore};
+use cloakroom_testkit::{key, sample};
+use common::{files_below, folder, place};
+
+fn later(seconds: u64) -> Timestamp {
+    let began = sample("").created_at;
+    began.saturating_add(Duration::from_secs(seconds))
+}
+
+fn age(path: &Path, seconds: u64) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    let changed = SystemTime::now() - Duration::from_secs(seconds);
+    file.set_modified(changed).unwrap();
+}
+
+async fn sweep_all(store: &FileStore, now: Timestamp) -> usize {
+    let mut removed = 0;
+    loop {
+        let swept = store.sweep(now, 10).await.unwrap();
+        removed += swept.removed;
+        if !swept.more {
+            return removed;
+        }
+    }
+}
+
+async fn create(store: &FileStore) -> KeyDigest {
+    let digest = key().digest();
+    store.create(&digest, &sample("x")).await.unwrap();
+    digest
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_corrupt_alone() {
+    let folder = folder();
+    let store = FileStore::open(folder.path()).unwrap();
+    let whole = create(&store).await;
+    let frame = fs::read(place(folder.path(), &whole)).unwrap();
+    let mut flipped = frame.clone();
+    flipped[40] ^= 1;
+    let endless = vec![0; 17 * 1024 * 1024];
+    for damage in [&flipped[..], &frame[..30], &frame[..3], &[], &endless] {
+        let digest = create(&store).await;
+        fs::write(place(folder.path(), &digest), damage).unwrap();
+        let record = sample("y").at_revision(Revision::FIRST);
+        let (new, until) = (key().digest(), Timestamp::MAX);
+        for refused in [
+            store.load(&digest).await.map(|_| ()),
+            store.update(&digest, &record).await.map(|_| ()),
+            store.touch(&digest, Revision::FIRST, until).await,
+            store
+                .rotate(&digest, &new, &record, until)
+                .await
+                .map(|_| ()),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        let refused = store.create(&digest, &record).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Exists);
+        store.delete(&digest).await.unwrap();
+        assert!(store.load(&digest).await.unwrap().is_none());
+    }
+    assert!(store.load(&whole).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_swept_when_its_head_says_or_after_a_day() {
+    let folder = folder();
+    let store = FileStore::open(folder.path()).unwrap();
+    let [body, head, live] = [
+        create(&store).await,
+        create(&store).await,
+        create(&store).await,
+    ];
+    let path = place(folder.path(), &body);
+    let mut frame = fs::read(&path).unwrap();
+    frame[40] ^= 1;
+    fs::write(&path, &frame).unwrap();
+    fs::write(place(folder.path(), &head), [1, 2, 3]).unwrap();
+    store
+        .touch(&live, Revision::FIRST, Timestamp::MAX)
+        .await
+        .unwrap();
+    assert_eq!(sweep_all(&store, later(60)).await, 0);
+    assert_eq!(sweep_all(&store, later(2 * 3_600)).await, 1);
+    assert!(store.load(&body).await.unwrap().is_none());
+    assert_eq!(sweep_all(&store, later(25 * 3_600)).await, 1);
+    assert!(store.load(&head).await.unwrap().is_none());
+    assert!(store.load(&live).await.unwrap().is_some());
+}
+
+/// The newer build that wrote it will remove it.
+#[tokio::test]
+async fn a_record_of_a_newer_version_is_unsupported_and_never_swept() {
+    let folder = folder();
+    let store = FileStore::open(folder.path()).unwrap();
+    let digest = create(&store).await;
+    let path = place(folder.path(), &digest);
+    // Version 2, and its CRC-32.
+    fs::write(&path, [0x02, 0xa1, 0x8e, 0x0c, 0x3c]).unwrap();
+    let error = store.load(&digest).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    age(&path, 30 * 24 * 3_600);
+    assert_eq!(sweep_all(&store, Timestamp::MAX).await, 0);
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn foreign_files_stop_nothing_and_stay() {
+    let folder = folder();
+    let store = FileStore::open(folder.path()).unwrap();
+    let due = create(&store).await;
+    let fan = place(folder.path(), &due).parent().unwrap().to_path_buf();
+    let elsewhere = key().digest().to_hex();
+    let upper = due.to_hex().to_uppercase();
+    for name in ["README", ".hidden", "x.tmp", &upper, &elsewhere[..63]] {
+        fs::write(fan.join(name), "not ours").unwrap();
+    }
+    // The name of a session, and not in its folder.
+    let misplaced = KeyDigest::from_bytes([due.as_bytes()[0].wrapping_add(1); 32]);
+    fs::write(fan.join(misplaced.to_hex()), "not ours").unwrap();
+    let dir = KeyDigest::from_bytes([due.as_bytes()[0]; 32]);
+    fs::create_dir(place(folder.path(), &dir)).unwrap();
+    fs::write(folder.path().join("v1").join("notes"), "not ours").unwrap();
+    #[cfg(unix)]
+    {
+        let mut link = [1; 32];
+        link[0] = due.as_bytes()[0];
+        let link = place(folder.path(), &KeyDigest::from_bytes(link));
+        std::os::unix::fs::symlink(folder.path().join("v1").join("notes"), link).unwrap();
+    }
+    let before = files_below(folder.path(), "").len();
+    assert_eq!(sweep_all(&store, Timestamp::MAX).await, 1);
+    assert!(store.load(&due).await.unwrap().is_none());
+    assert_eq!(files_below(folder.path(), "").len(), before - 1);
+    drop(store);
+    FileStore::open(folder.path()).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_crashed_writer_left_goes_after_an_hour_and_no_sooner() {
+    let folder = folder();
+    let store = FileStore::open(folder.path()).unwrap();
+    let live = create(&store).await;
+    let fan = place(folder.path(), &live).parent().unwrap().to_path_buf();
+    let (old, young) = (fan.join(".new-00-1"), fan.join(".new-00-2"));
+    for path in [&old, &young] {
+        fs::write(path, "half a fra").unwrap();
+    }
+    age(&old, 2 * 3_600);
+    assert_eq!(sweep_all(&store, later(0)).await, 0);
+    assert!(!old.exists() && young.exists());
+    assert!(store.load(&live).await.unwrap().is_some());
+}
+
+/// A link that was made, and its first name not yet taken away: the session
+/// stands, and the leftover's end is not its end.
+#[tokio::test]
+async fn a_crash_between_link_and_unlink_costs_no_session() {
+    let folder = folder();
+    let store = FileStore::open(folder.path()).unwrap();
+    let digest = create(&store).await;
+    let path = place(folder.path(), &digest);
+    let left = path.with_file_name(".new-00-1");
+    fs::hard_link(&path, &left).unwrap();
+    age(&path, 2 * 3_600);
+    assert_eq!(sweep_all(&store, later(0)).await, 0);
+    assert!(!left.exists());
+    assert!(store.load(&digest).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_sweep_goes_on_where_the_last_step_stopped() {
+    let folder = folder();
+    let store = FileStore::open_with(folder.path(), Durability::Lazy).unwrap();
+    for _ in 0..5_000 {
+        create(&store).await;
+    }
+    // No step looks at more than 4,096 files, though none is due.
+    let now = later(60);
+    let nothing = |more| Swept { removed: 0, more };
+    assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(true));
+    assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(false));
+    assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(true));
+    assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(false));
+    let mut steps = 1;
+    while store.sweep(later(7_200), 100).await.unwrap().more {
+        steps += 1;
+    }
+    assert_eq!(steps, 50);
+    assert_eq!(files_below(&folder.path().join("v1"), "").len(), 64);
+}
+
+/// A file system of a given size, for as long as this lives.
+#[cfg(target_os = "linux")]
+struct Disk(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl Disk {
+    fn of(size: &str) -> Option<Self> {
+        let folder = folder();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "x"]);
+        let mounted = mount.arg(folder.path()).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder));
+        }
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI runs this as root, where a tmpfs can be mounted"
+        );
+        eprintln!("SKIPPED: no tmpfs can be mounted here, so no disk gets full");
+        None
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let mut umount = std::process::Command::new("umount");
+        let _ = umount.arg(self.0.path()).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_refuses_a_write_and_loses_nothing() {
+    let Some(disk) = Disk::of("1m") else { return };
+    let store = FileStore::open(disk.0.path()).unwrap();
+    let mut record = sample("");
+    record.data = Data::from_bytes(vec![b'a'; 8_000]);
+    let mut held = Vec::new();
+    let error = loop {
+        let digest = key().digest();
+        match store.create(&digest, &record).await {
+            Ok(_) => held.push(digest),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("No space left"), "{error}");
+    assert!(held.len() > 50, "{} sessions", held.len());
+
+    let based = record.at_revision(Revision::FIRST);
+    let mut changed = based.clone();
+    changed.data = Data::from_bytes(vec![b'b'; 8_000]);
+    let new = key().digest();
+    for refused in [
+        store.update(&held[0], &changed).await.map(|_| ()),
+        store
+            .rotate(&held[0], &new, &changed, Timestamp::MAX)
+            .await
+            .map(|_| ()),
+        store.touch(&held[0], Revision::FIRST, Timestamp::MAX).await,
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    assert!(store.load(&new).await.unwrap().is_none());
+    assert!(files_below(disk.0.path(), ".new-").is_empty());
+    for digest in &held {
+        let slot = store.load(digest).await.unwrap().unwrap();
+        assert_eq!(slot.into_record().unwrap(), based);
+    }
+
+    store.delete(&held[1]).await.unwrap();
+    store.update(&held[0], &changed).await.unwrap();
+    let slot = store.load(&held[0]).await.unwrap().unwrap();
+    assert_eq!(slot.into_record().unwrap().data, changed.data);
+}

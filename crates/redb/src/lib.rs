@@ -1,0 +1,307 @@
+//! Cloakroom sessions in an embedded redb database: crash-safe by construction,
+//! with nothing to install.
+//!
+//! ```
+//! use cloakroom_core::{Clock, Expiry, KeyDigest, SessionStore, SystemClock};
+//! use cloakroom_redb::RedbStore;
+//!
+//! # async fn example(folder: &std::path::Path) -> Result<(), cloakroom_core::Error> {
+//! let store = RedbStore::open(folder.join("sessions.redb"))?;
+//! let digest = KeyDigest::from_bytes([0; 32]);
+//! store.create(&digest, &Expiry::default().begin(SystemClock.now())).await?;
+//! // From here on the session survives a crash of this machine.
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! Every write is a transaction, and on the disk before it returns: `touch` too,
+//! since it shares the sync of the others. What a crash finds half done, redb
+//! undoes when the database is opened again: it then reads the whole file, which
+//! takes a while where it is large.
+//!
+//! One process at a time: a second one gets [`ErrorKind::Locked`].
+//!
+//! After a failed commit, on a full disk too, nobody knows whether it holds: its
+//! writes are answered with [`ErrorKind::Unavailable`]. So is every later one,
+//! and every read that needs the disk, until the store is opened anew; what was
+//! acknowledged before is there then. The store does not do that by itself, since
+//! after a failed sync the system may show pages that the disk does not have.
+//!
+//! # How it is kept
+//!
+//! One file, two tables. `records` holds, under the 32 bytes of a digest, 8
+//! bytes that say where the record stands in the index, big-endian, and the
+//! [frame](cloakroom_core::Slot). `expiry` is that index, of deadline and digest,
+//! so that a sweep reads what is due and nothing else. A record has exactly one
+//! entry there, at its deadline or before it: moving a deadline on leaves the
+//! index alone, and the sweep that comes to the old entry moves it. Keys never
+//! reach the disk.
+//!
+//! One thread writes. It takes every write that waits, up to 1,024, judges each
+//! on what the ones before it have left, and commits them together: one sync for
+//! all. A write that is refused (a conflict, a record that is gone) has changed
+//! nothing, and does not disturb the others. Reads are made where they are
+//! called, on a snapshot, and wait for nobody.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod sweep;
+mod tables;
+mod writer;
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cloakroom_core::{
+    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
+    Sweep, Swept, Timestamp,
+};
+use redb::Database;
+
+use crate::tables::Failure;
+use crate::writer::Writer;
+
+const NAME: &str = "redb";
+
+/// Bytes of redb's page cache by default: 64 MiB.
+pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+
+/// A store in a file of its own. Cheap to clone; the database is closed when the
+/// last clone is dropped.
+#[derive(Clone)]
+pub struct RedbStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    // Before the database: it must have ended when that is closed.
+    writer: Writer,
+    db: Arc<Database>,
+    path: PathBuf,
+}
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbStore")
+            .field("path", &self.inner.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedbStore {
+    /// Opens the database in a file, and makes it, and the folder it lies in,
+    /// where there is none. On Unix what it makes is for its owner alone.
+    ///
+    /// This blocks on the disk: call it at start, or off the runtime's threads.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] where another process (or another store of this
+    /// one) holds it, [`ErrorKind::Unavailable`] where the file cannot be used or
+    /// is damaged; both name it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, CACHE_BYTES_DEFAULT)
+    }
+
+    /// As [`open`](Self::open), with a page cache of this many bytes.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, cache_bytes: usize) -> Result<Self, Error> {
+        let path = path.as_ref().to_path_buf();
+        make_file(&path).map_err(|source| {
+            let message = format!("cannot use the file {}: {source}", path.display());
+            unavailable(message).with_source(source)
+        })?;
+        // redb trusts the pages of a file that was closed well, and panics on
+        // some that were damaged since.
+        let opened = catch_unwind(|| {
+            let db = Database::builder()
+                .set_cache_size(cache_bytes)
+                .create(&path)?;
+            tables::make(&db)?;
+            Ok(db)
+        });
+        let db = match opened {
+            Ok(Ok(db)) => Arc::new(db),
+            Ok(Err(source)) => return Err(not_opened(&path, source)),
+            Err(_) => {
+                let message = format!("the database in {} is damaged", path.display());
+                return Err(unavailable(message));
+            }
+        };
+        let writer = Writer::start(db.clone()).map_err(|source| {
+            unavailable("cannot start the thread that writes").with_source(source)
+        })?;
+        Ok(Self {
+            inner: Arc::new(Inner { writer, db, path }),
+        })
+    }
+
+    /// Reads on a snapshot, inline: it takes two microseconds, a hop to another
+    /// thread thirty.
+    fn read(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        catch_unwind(AssertUnwindSafe(|| tables::load(&self.inner.db, digest)))
+            .unwrap_or_else(|_| Err(damaged_pages().into()))
+            .map_err(|failure| match failure {
+                Failure::Refused(error) => error.in_store(NAME),
+                Failure::Broken(source) => failed(source),
+            })
+    }
+}
+
+/// Makes an empty file for redb to fill, and puts its name on the disk.
+fn make_file(path: &Path) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    make_folder(folder)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    match private(&mut options).open(path) {
+        Ok(_) => sync_folder(folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn make_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.mode(0o600)
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn make_folder(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+/// Elsewhere a folder cannot be opened to be synced.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Unavailable, message).in_store(NAME)
+}
+
+fn damaged_pages() -> Error {
+    unavailable("the database failed on damaged pages")
+}
+
+fn not_opened(path: &Path, source: redb::Error) -> Error {
+    match source {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Error::new(
+            ErrorKind::Locked,
+            format!(
+                "another process has {} open; stop it, or give this one a file of its own",
+                path.display()
+            ),
+        )
+        .in_store(NAME)
+        .with_source(source),
+        _ => unavailable(format!("cannot open the database in {}", path.display()))
+            .with_source(source),
+    }
+}
+
+/// What redb says of its own failures: none of them is about one record.
+fn failed(source: impl Into<redb::Error>) -> Error {
+    let source = source.into();
+    let message = match source {
+        redb::Error::PreviousIo => {
+            "the disk failed or was full; when it is well again, open the store anew".to_owned()
+        }
+        _ => format!("the database failed: {source}"),
+    };
+    unavailable(message).with_source(source)
+}
+
+impl SessionStore for RedbStore {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        self.read(digest)
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        let (digest, record) = (*digest, record.clone());
+        let write = self.inner.writer.write(move |t| t.create(&digest, &record));
+        write.await
+    }
+
+    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        let (digest, record) = (*digest, record.clone());
+        let write = self.inner.writer.write(move |t| t.update(&digest, &record));
+        write.await
+    }
+
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        let digest = *digest;
+        let write = self
+            .inner
+            .writer
+            .write(move |t| t.touch(&digest, revision, expires_at));
+        write.await
+    }
+
+    async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        let (old, new, record) = (*old, *new, record.clone());
+        let write = self
+            .inner
+            .writer
+            .write(move |t| t.rotate(&old, &new, &record, mark_until));
+        write.await
+    }
+
+    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        let digest = *digest;
+        self.inner.writer.write(move |t| t.delete(&digest)).await
+    }
+
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities::NONE.with_sweep(self)
+    }
+}
+
+impl Sweep for RedbStore {
+    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
+        let step = self.inner.writer.write(move |t| sweep::step(t, now, max));
+        Box::pin(step)
+    }
+}

@@ -1,0 +1,84 @@
+//! Removing what is due, in index order.
+
+use cloakroom_core::{ErrorKind, KeyDigest, Swept, Timestamp};
+
+use crate::tables::{Failure, Tables};
+
+/// Entries looked at in one step for each that may be removed: those that
+/// dangle, or whose record has moved on, cost a look too.
+const LOOKS_PER_REMOVAL: usize = 4;
+
+enum Found {
+    /// The record was due, and is removed.
+    Removed,
+    /// The entry was not the record's, or the record has a later deadline.
+    Moved,
+    /// The record is of a newer version: it is not ours to judge.
+    Unknown,
+}
+
+pub(crate) fn step(tables: &mut Tables<'_>, now: Timestamp, max: usize) -> Result<Swept, Failure> {
+    let mut swept = Swept::default();
+    let mut looks = max.saturating_mul(LOOKS_PER_REMOVAL);
+    let mut unknown = 0_usize;
+    let mut last = None;
+    while let Some((deadline, digest)) = tables.due_after(last, now)? {
+        if swept.removed == max || looks == 0 {
+            // Every look that counts has removed or moved an entry: whoever
+            // calls again while there is more comes to an end.
+            swept.more = max > 0;
+            break;
+        }
+        last = Some((deadline, digest));
+        match judge(tables, now, deadline, &digest)? {
+            Found::Removed => swept.removed += 1,
+            Found::Moved => {}
+            Found::Unknown => {
+                unknown += 1;
+                continue;
+            }
+        }
+        looks -= 1;
+    }
+    if unknown > 0 {
+        tracing::warn!(
+            records = unknown,
+            "records of a newer version are due; this build leaves them"
+        );
+    }
+    Ok(swept)
+}
+
+/// Judges the deadline as it stands, in the same transaction as the removal.
+fn judge(
+    tables: &mut Tables<'_>,
+    now: Timestamp,
+    deadline: Timestamp,
+    digest: &KeyDigest,
+) -> Result<Found, Failure> {
+    let stored = match tables.stored(digest) {
+        Ok(Some(stored)) if stored.indexed_at == deadline => stored,
+        Ok(_) => {
+            tables.unlist(deadline, digest)?;
+            return Ok(Found::Moved);
+        }
+        // Too short to be a record at all.
+        Err(Failure::Refused(_)) => {
+            tables.remove(digest, deadline)?;
+            return Ok(Found::Removed);
+        }
+        Err(broken) => return Err(broken),
+    };
+    match stored.head() {
+        Ok(head) if head.expires_at > now => {
+            tables.put(digest, head.expires_at, stored.frame(), Some(deadline))?;
+            Ok(Found::Moved)
+        }
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Found::Unknown),
+        // Due, or damaged beyond telling: the index says that it was due.
+        Ok(_) | Err(_) => {
+            tables.remove(digest, deadline)?;
+            Ok(Found::Removed)
+        }
+    }
+}

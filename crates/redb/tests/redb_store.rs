@@ -1,0 +1,365 @@
+//! The contract, and what is this store's own: durability, locking, damage.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cloakroom_core::{
+    AnyStore, ErrorKind, Revision, SessionStore as _, Slot, Sweep as _, Swept, Timestamp,
+};
+use cloakroom_redb::RedbStore;
+use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening};
+use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition};
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn file(folder: &TempDir) -> PathBuf {
+    folder.path().join("sessions.redb")
+}
+
+#[tokio::test]
+async fn conforms() {
+    let folder = folder();
+    let store = RedbStore::open(file(&folder)).unwrap();
+    conformance(&store, &Profile::DURABLE).await;
+}
+
+#[tokio::test]
+async fn conforms_erased() {
+    let folder = folder();
+    let store = AnyStore::new(RedbStore::open(file(&folder)).unwrap());
+    conformance(&store, &Profile::DURABLE).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_reopening() {
+    let folder = folder();
+    let open = async || RedbStore::open(file(&folder)).unwrap();
+    survives_reopening(&Profile::DURABLE, open).await;
+}
+
+#[test]
+fn a_second_opening_says_that_the_database_is_held() {
+    let folder = folder();
+    let path = file(&folder);
+    let store = RedbStore::open(&path).unwrap();
+    let error = RedbStore::open(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(
+        error.to_string().contains(path.to_str().unwrap()),
+        "{error}"
+    );
+    drop(store);
+    RedbStore::open(&path).unwrap();
+}
+
+const HELD: &str = "CLOAKROOM_REDB_TEST_FILE";
+
+/// The second process of the test below; without the file, nothing.
+#[test]
+fn a_process_that_comes_second() {
+    if let Some(path) = std::env::var_os(HELD) {
+        println!("it is {:?}", RedbStore::open(path).unwrap_err().kind());
+    }
+}
+
+#[test]
+fn a_second_process_is_told_so() {
+    let folder = folder();
+    let _store = RedbStore::open(file(&folder)).unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_process_that_comes_second", "--nocapture"])
+        .env(HELD, file(&folder))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("it is Locked"), "{text}");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named() {
+    let folder = folder();
+    let in_the_way = folder.path().join("a file");
+    std::fs::write(&in_the_way, "in the way").unwrap();
+    let directory = folder.path().join("a file that is a folder");
+    std::fs::create_dir(&directory).unwrap();
+    for path in [in_the_way.join("sessions.redb"), in_the_way, directory] {
+        let error = RedbStore::open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("a file"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_made_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let path = folder.path().join("made").join("sessions.redb");
+    let _store = RedbStore::open(&path).unwrap();
+    let mode = |path: &std::path::Path| {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        mode & 0o777
+    };
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+}
+
+/// Every page of the file in turn, and the file as a whole: an error at opening
+/// or at use, never a panic that comes out, and never a hang.
+#[tokio::test]
+async fn a_damaged_database_is_an_error_and_never_a_panic() {
+    let folder = folder();
+    let digests: Vec<_> = (0..40).map(|_| key().digest()).collect();
+    {
+        let store = RedbStore::open(file(&folder)).unwrap();
+        for digest in &digests {
+            store.create(digest, &sample("x")).await.unwrap();
+        }
+    }
+    let whole = std::fs::read(file(&folder)).unwrap();
+    let mut damages: Vec<Vec<u8>> = [(4_096, 0xff), (600_000, 0xa5), (100, 0)]
+        .map(|(length, fill)| vec![fill; length])
+        .into();
+    damages.push(whole[..whole.len() / 2].to_vec());
+    for page in 0..(whole.len() / 4_096).min(64) {
+        let mut damaged = whole.clone();
+        damaged[page * 4_096..][..4_096].fill(0xa5);
+        damages.push(damaged);
+    }
+    let mut refused = 0;
+    for damage in damages {
+        std::fs::write(file(&folder), damage).unwrap();
+        match RedbStore::open(file(&folder)) {
+            Ok(store) => {
+                for digest in &digests {
+                    let _ = store.load(digest).await;
+                    let _ = store.delete(digest).await;
+                }
+                let _ = store.create(&key().digest(), &sample("x")).await;
+                let _ = store.sweep(Timestamp::MAX, 100).await;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                assert!(error.to_string().contains("sessions.redb"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused >= 4, "{refused} refused");
+}
+
+const RECORDS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("cloakroom/records/v1");
+const EXPIRY: TableDefinition<'_, (u64, &[u8; 32]), ()> =
+    TableDefinition::new("cloakroom/expiry/v1");
+
+/// Opens the tables beside the store, to look at them or to damage them.
+fn with_tables(
+    folder: &TempDir,
+    work: impl FnOnce(
+        &mut Table<'_, &'static [u8; 32], &'static [u8]>,
+        &Table<'_, (u64, &'static [u8; 32]), ()>,
+    ),
+) {
+    let db = Database::open(file(folder)).unwrap();
+    let transaction = db.begin_write().unwrap();
+    {
+        let mut records = transaction.open_table(RECORDS).unwrap();
+        let expiry = transaction.open_table(EXPIRY).unwrap();
+        work(&mut records, &expiry);
+    }
+    transaction.commit().unwrap();
+}
+
+fn later(seconds: u64) -> Timestamp {
+    sample("")
+        .created_at
+        .saturating_add(Duration::from_secs(seconds))
+}
+
+#[tokio::test]
+async fn each_record_has_one_index_entry_at_its_deadline_or_before() {
+    let folder = folder();
+    {
+        let store = RedbStore::open(file(&folder)).unwrap();
+        for step in 0..40_u64 {
+            let (digest, mut record) = (key().digest(), sample("x"));
+            record.revision = store.create(&digest, &record).await.unwrap();
+            if step % 2 == 0 {
+                let revision = record.revision;
+                store
+                    .touch(&digest, revision, later(4_000 + step))
+                    .await
+                    .unwrap();
+            }
+            if step % 3 == 0 {
+                record.expires_at = later(1_000 * step);
+                record.revision = store.update(&digest, &record).await.unwrap();
+            }
+            if step % 5 == 0 {
+                let new = key().digest();
+                store
+                    .rotate(&digest, &new, &record, later(60))
+                    .await
+                    .unwrap();
+            }
+            if step % 7 == 0 {
+                store.delete(&digest).await.unwrap();
+            }
+            if step % 11 == 0 {
+                store.sweep(later(10 * step), 3).await.unwrap();
+            }
+        }
+    }
+    with_tables(&folder, |records, expiry| {
+        assert!(records.len().unwrap() > 20);
+        assert_eq!(records.len().unwrap(), expiry.len().unwrap());
+        for entry in records.iter().unwrap() {
+            let (digest, stored) = entry.unwrap();
+            let (indexed_at, frame) = stored.value().split_first_chunk().unwrap();
+            let indexed_at = u64::from_be_bytes(*indexed_at);
+            let deadline = Slot::decode(frame).unwrap().expires_at();
+            assert!(indexed_at <= deadline.as_millis());
+            let listed = expiry.get((indexed_at, digest.value())).unwrap();
+            assert!(listed.is_some());
+        }
+    });
+}
+
+#[tokio::test]
+async fn no_key_reaches_the_disk() {
+    let folder = folder();
+    let key = key();
+    {
+        let store = RedbStore::open(file(&folder)).unwrap();
+        store.create(&key.digest(), &sample("x")).await.unwrap();
+    }
+    let whole = std::fs::read(file(&folder)).unwrap();
+    let contains = |needle: &[u8]| whole.windows(needle.len()).any(|window| window == needle);
+    assert!(
+        contains(key.digest().as_bytes()),
+        "the search finds what is there"
+    );
+    assert!(!contains(key.expose_bytes()));
+    assert!(!contains(key.to_token().expose().as_bytes()));
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
+    let folder = folder();
+    let digests: Vec<_> = (0..4).map(|_| key().digest()).collect();
+    {
+        let store = RedbStore::open(file(&folder)).unwrap();
+        for digest in &digests {
+            store.create(digest, &sample("x")).await.unwrap();
+        }
+    }
+    with_tables(&folder, |records, _| {
+        let stored = records.get(digests[0].as_bytes()).unwrap().unwrap();
+        let mut flipped = stored.value().to_vec();
+        drop(stored);
+        flipped[40] ^= 1;
+        let damage: [(usize, &[u8]); 3] = [(0, &flipped), (1, &[1, 2, 3]), (2, &[])];
+        for (at, bytes) in damage {
+            records.insert(digests[at].as_bytes(), bytes).unwrap();
+        }
+    });
+    let store = RedbStore::open(file(&folder)).unwrap();
+    for digest in &digests[..3] {
+        let error = store.load(digest).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let error = store
+            .touch(digest, Revision::FIRST, Timestamp::MAX)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+    assert!(store.load(&digests[3]).await.unwrap().is_some());
+    store.delete(&digests[1]).await.unwrap();
+    assert!(store.load(&digests[1]).await.unwrap().is_none());
+    let swept = store.sweep(later(7_200), 10).await.unwrap();
+    assert_eq!(
+        swept,
+        Swept {
+            removed: 3,
+            more: false
+        }
+    );
+    for digest in &digests {
+        assert!(store.load(digest).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_wait_together_share_a_commit_and_all_survive() {
+    let folder = folder();
+    let mut digests = Vec::new();
+    {
+        let store = RedbStore::open(file(&folder)).unwrap();
+        let tasks: Vec<_> = (0..64)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let digest = key().digest();
+                    store.create(&digest, &sample("x")).await.unwrap();
+                    digest
+                })
+            })
+            .collect();
+        for task in tasks {
+            digests.push(task.await.unwrap());
+        }
+    }
+    let store = RedbStore::open(file(&folder)).unwrap();
+    for digest in digests {
+        assert!(store.load(&digest).await.unwrap().is_some());
+    }
+}
+
+/// Refusals of each kind between writes that are made: all in one transaction,
+/// since the first poll of each puts it into the queue.
+#[tokio::test]
+async fn a_refused_write_does_not_disturb_the_others_of_its_batch() {
+    let folder = folder();
+    let store = RedbStore::open(file(&folder)).unwrap();
+    let [one, two, three] = [key().digest(), key().digest(), key().digest()];
+    for digest in [&one, &two] {
+        store.create(digest, &sample("x")).await.unwrap();
+    }
+    let record = sample("y").at_revision(Revision::FIRST);
+    let (made, taken, stale, conflict, gone, moved, again, deleted) = tokio::join!(
+        store.create(&three, &record),
+        store.create(&one, &record),
+        store.rotate(&one, &two, &record, later(60)),
+        async {
+            let stale = record.at_revision(Revision::from_u64(9));
+            store.update(&two, &stale).await
+        },
+        async {
+            store
+                .touch(&key().digest(), Revision::FIRST, later(1))
+                .await
+        },
+        store.update(&one, &record),
+        store.update(&one, &record),
+        store.delete(&two),
+    );
+    made.unwrap();
+    assert_eq!(taken.unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(stale.unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(conflict.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(gone.unwrap_err().kind(), ErrorKind::Gone);
+    assert_eq!(moved.unwrap(), Revision::FIRST.next());
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::Conflict);
+    deleted.unwrap();
+    drop(store);
+    let store = RedbStore::open(file(&folder)).unwrap();
+    let found = store.load(&one).await.unwrap().unwrap();
+    assert_eq!(found.into_record().unwrap().data, record.data);
+    assert!(store.load(&two).await.unwrap().is_none());
+    assert!(store.load(&three).await.unwrap().is_some());
+}
