@@ -55,11 +55,12 @@
 //!
 //! **Compare-and-swap.** Whoever replaces or removes a file holds the lock file
 //! of its stripe, by `flock` against other processes and by a mutex within this
-//! one, from the look at what stands there until the new state has its name. The
-//! session's own file could not be that lock, since a rename puts another file
-//! in its place. A store keeps its 64 lock files open. The slow part, writing and syncing, comes before, and the sync
-//! of the folder after. Each write but a touch has, when it is answered, synced every folder it
-//! looked at, so it never stands on a state that a crash takes back.
+//! one, from the look at what stands there until the new state has its name.
+//! The session's own file could not be that lock, since a rename puts another
+//! file in its place. A store keeps its 64 lock files open. The slow part,
+//! writing and syncing, comes before, and the sync of the folder after. Each
+//! write but a touch has, when it is answered, synced every folder it looked
+//! at, so it never stands on a state that a crash takes back.
 //!
 //! **Sweep.** A pass goes through the folders, one after the other, and reads
 //! the 18 bytes of each file's head; what is due is judged again, whole, under
