@@ -55,7 +55,10 @@
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
+#[allow(dead_code)] // Without a backend there is nothing to put layers around.
+mod layers;
 mod open;
+mod options;
 #[cfg(feature = "sweeper")]
 mod sweeper;
 

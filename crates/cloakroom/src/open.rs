@@ -2,6 +2,8 @@
 
 use cloakroom_core::{AnyStore, Error, ErrorKind};
 
+use crate::options::Options;
+
 /// Opens the store that a URL names:
 ///
 /// | URL | store | feature |
@@ -10,6 +12,24 @@ use cloakroom_core::{AnyStore, Error, ErrorKind};
 /// | `file:PATH` | one file a session in the folder PATH, made where there is none | `file` |
 /// | `sled:PATH` | a sled database in the folder PATH, made where there is none | `sled` |
 /// | `redb:PATH` | a redb database in the file PATH, made where there is none | `redb` |
+/// | `cookie:?…` | sealed in the cookie itself, with the options below | `cookie` |
+///
+/// The first four take, after a `?`, joined by `&`:
+///
+/// | option | what it does | feature |
+/// |---|---|---|
+/// | `cache=64MiB&stale=5s` | a near cache of so many bytes, whose answers are no older than that | `cached` |
+/// | `sealed=true` | data at rest under the session's own key | `sealed` |
+///
+/// `cookie:` takes:
+///
+/// | option | what it says |
+/// |---|---|
+/// | `key_file=PATH` or `key_env=NAME` | where the key ring stands; one of them |
+/// | `name=NAME` | the full name of the session cookie; default `__Host-session` |
+/// | `mode=encrypted` or `mode=signed` | default encrypted |
+///
+/// A path is taken as it stands, up to the first `?`.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -21,28 +41,25 @@ use cloakroom_core::{AnyStore, Error, ErrorKind};
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Misconfigured`] for a URL that names no store of this build;
-/// what the store says where it cannot be opened. The URL's text is never
-/// quoted beyond its scheme: it may hold a password.
+/// [`ErrorKind::Misconfigured`] for a URL that names no store of this build, or
+/// an option that its store does not take: the text lists what there is. What
+/// the store says where it cannot be opened. The URL's own text is never quoted:
+/// it may hold a password.
 pub async fn open(url: &str) -> Result<AnyStore, Error> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(refuse("a store URL begins with its scheme and a colon"));
     };
-    if let Some((_, options)) = rest.split_once('?')
-        && !options.is_empty()
-    {
-        return Err(refuse("these stores take no options after a ?"));
-    }
-    let path = rest.split('?').next().unwrap_or_default();
+    let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
     match scheme {
-        "memory" if path.is_empty() => memory(),
-        "memory" => Err(refuse("memory: takes no path")),
-        "file" if path.is_empty() => Err(refuse("file: needs the path of a folder, file:PATH")),
-        "file" => file(path),
-        "redb" if path.is_empty() => Err(refuse("redb: needs the path of a file, redb:PATH")),
-        "redb" => redb(path),
-        "sled" if path.is_empty() => Err(refuse("sled: needs the path of a folder, sled:PATH")),
-        "sled" => sled(path),
+        "memory" | "cookie" if !path.is_empty() => Err(refuse("memory: and cookie: take no path")),
+        "memory" => memory(&Options::parse(options)?),
+        "cookie" => cookie(options),
+        "file" | "sled" | "redb" if path.is_empty() => {
+            Err(refuse("file:, sled: and redb: need a path"))
+        }
+        "file" => file(path, &Options::parse(options)?),
+        "redb" => redb(path, &Options::parse(options)?),
+        "sled" => sled(path, &Options::parse(options)?),
         _ => Err(refuse("no such scheme")),
     }
 }
@@ -50,68 +67,62 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
 fn refuse(why: &'static str) -> Error {
     Error::new(
         ErrorKind::Misconfigured,
-        format!("{why}; a store is one of memory:, file:PATH, sled:PATH and redb:PATH"),
+        format!("{why}; a store is one of memory:, file:PATH, sled:PATH, redb:PATH and cookie:?…"),
     )
 }
 
-#[cfg(feature = "memory")]
-fn memory() -> Result<AnyStore, Error> {
-    Ok(AnyStore::new(cloakroom_memory::MemoryStore::default()))
+/// How a feature opens its store, or the word that it was not built.
+macro_rules! opens {
+    ($feature:literal, fn $name:ident($($argument:ident: $kind:ty),*) $body:block) => {
+        #[cfg(feature = $feature)]
+        fn $name($($argument: $kind),*) -> Result<AnyStore, Error> $body
+
+        #[cfg(not(feature = $feature))]
+        fn $name($(_: $kind),*) -> Result<AnyStore, Error> {
+            Err(crate::options::not_built($feature))
+        }
+    };
 }
 
-#[cfg(not(feature = "memory"))]
-fn memory() -> Result<AnyStore, Error> {
-    Err(not_built("memory"))
-}
-
-#[cfg(feature = "file")]
-fn file(path: &str) -> Result<AnyStore, Error> {
-    cloakroom_file::FileStore::open(path).map(AnyStore::new)
-}
-
-#[cfg(not(feature = "file"))]
-fn file(_: &str) -> Result<AnyStore, Error> {
-    Err(not_built("file"))
-}
-
-#[cfg(feature = "redb")]
-fn redb(path: &str) -> Result<AnyStore, Error> {
-    cloakroom_redb::RedbStore::open(path).map(AnyStore::new)
-}
-
-#[cfg(not(feature = "redb"))]
-fn redb(_: &str) -> Result<AnyStore, Error> {
-    Err(not_built("redb"))
-}
-
-#[cfg(feature = "sled")]
-fn sled(path: &str) -> Result<AnyStore, Error> {
-    cloakroom_sled::SledStore::open(path).map(AnyStore::new)
-}
-
-#[cfg(not(feature = "sled"))]
-fn sled(_: &str) -> Result<AnyStore, Error> {
-    Err(not_built("sled"))
-}
-
-#[cfg(not(all(
-    feature = "file",
-    feature = "memory",
-    feature = "redb",
-    feature = "sled"
-)))]
-fn not_built(feature: &'static str) -> Error {
-    Error::new(
-        ErrorKind::Misconfigured,
-        format!("this program was built without cloakroom's feature `{feature}`"),
-    )
-}
+opens!(
+    "memory",
+    fn memory(options: &Options) {
+        crate::layers::over(cloakroom_memory::MemoryStore::default(), options)
+    }
+);
+opens!(
+    "file",
+    fn file(path: &str, options: &Options) {
+        crate::layers::over(cloakroom_file::FileStore::open(path)?, options)
+    }
+);
+opens!(
+    "sled",
+    fn sled(path: &str, options: &Options) {
+        crate::layers::over(cloakroom_sled::SledStore::open(path)?, options)
+    }
+);
+opens!(
+    "redb",
+    fn redb(path: &str, options: &Options) {
+        crate::layers::over(cloakroom_redb::RedbStore::open(path)?, options)
+    }
+);
+opens!(
+    "cookie",
+    fn cookie(options: &str) {
+        crate::options::Cookie::parse(options)?.open()
+    }
+);
 
 #[cfg(all(
     test,
+    feature = "cached",
+    feature = "cookie",
     feature = "file",
     feature = "memory",
     feature = "redb",
+    feature = "sealed",
     feature = "sled"
 ))]
 mod tests {
@@ -122,12 +133,10 @@ mod tests {
         for (url, part) in [
             ("", "begins with its scheme"),
             ("memory", "begins with its scheme"),
-            ("memory:x", "takes no path"),
-            ("sled:", "needs the path"),
-            ("file:", "needs the path"),
-            ("redb:", "needs the path"),
-            ("sled:?x", "no options"),
-            ("memory:?size=1", "no options"),
+            ("memory:x", "take no path"),
+            ("cookie:x", "take no path"),
+            ("sled:", "need a path"),
+            ("file:?sealed=true", "need a path"),
             ("Memory:", "no such scheme"),
             ("redis://:hunter2@host", "no such scheme"),
         ] {
@@ -140,24 +149,43 @@ mod tests {
             );
             assert!(!text.contains("hunter2"), "{text}");
         }
+        let error = open("memory:?pass=hunter2").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 
     #[tokio::test]
     async fn each_url_opens_its_store() {
         let folder = tempfile::tempdir().unwrap();
-        let memory = open("memory:").await.unwrap();
-        assert!(format!("{memory:?}").contains("MemoryStore"));
-        let path = folder.path().join("a folder").join("sessions");
-        let sled = open(&format!("sled:{}", path.display())).await.unwrap();
-        assert!(format!("{sled:?}").contains("SledStore"));
-        assert!(path.join("db").exists());
-        let path = folder.path().join("another").join("sessions");
-        let file = open(&format!("file:{}", path.display())).await.unwrap();
-        assert!(format!("{file:?}").contains("FileStore"));
-        assert!(path.join("v1").exists());
-        let path = folder.path().join("a third").join("sessions.redb");
-        let redb = open(&format!("redb:{}", path.display())).await.unwrap();
-        assert!(format!("{redb:?}").contains("RedbStore"));
-        assert!(path.is_file());
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let key_file = at("ring");
+        std::fs::write(&key_file, "11".repeat(32)).unwrap();
+        let cached = "Cached<cloakroom_memory::MemoryStore>";
+        for (url, name) in [
+            ("memory:".to_owned(), "MemoryStore"),
+            (format!("file:{}", at("file")), "FileStore"),
+            (format!("sled:{}", at("a folder/sled")), "SledStore"),
+            (format!("redb:{}", at("redb")), "RedbStore"),
+            ("memory:?cache=1MiB&stale=5s".to_owned(), cached),
+            (
+                "memory:?sealed=true".to_owned(),
+                "Sealed<cloakroom_memory::MemoryStore>",
+            ),
+            (
+                "memory:?sealed=true&cache=1MiB&stale=5s".to_owned(),
+                "Sealed<cloakroom_cached::Cached<cloakroom_memory::MemoryStore>>",
+            ),
+            (format!("cookie:?key_file={key_file}"), "CookieStore"),
+            (
+                format!("cookie:?key_file={key_file}&mode=signed&name=sid"),
+                "CookieStore",
+            ),
+        ] {
+            let store = open(&url)
+                .await
+                .unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert!(format!("{store:?}").contains(name), "{url}: {store:?}");
+        }
+        assert!(folder.path().join("a folder/sled/db").exists());
     }
 }

@@ -1,0 +1,132 @@
+//! Random operations on each embedded backend and on the model: the same
+//! answers, the same contents.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use cloakroom_core::{
+    Data, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
+};
+use cloakroom_file::{Durability, FileStore};
+use cloakroom_memory::MemoryStore;
+use cloakroom_redb::RedbStore;
+use cloakroom_sled::SledStore;
+use cloakroom_testkit::{ManualClock, MapStore, key};
+use futures_executor::block_on;
+use libfuzzer_sys::fuzz_target;
+use tempfile::TempDir;
+
+const BASE: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// Digests are one of four, deadlines up to four minutes from the base.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Op {
+    Load(u8),
+    Create(u8, u8, u8),
+    Update(u8, bool, u8, u8),
+    Touch(u8, bool, u8),
+    Rotate(u8, u8, bool, u8),
+    Delete(u8),
+    Sweep(u8),
+}
+
+struct Backends {
+    memory: MemoryStore,
+    sled: SledStore,
+    redb: RedbStore,
+    file: FileStore,
+    _folder: TempDir,
+}
+
+static BACKENDS: LazyLock<Backends> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let clock = Arc::new(ManualClock::at(BASE));
+    Backends {
+        memory: MemoryStore::builder().clock(clock).build(),
+        sled: SledStore::open(path("sled")).expect("a database"),
+        redb: RedbStore::open(path("redb")).expect("a database"),
+        file: FileStore::open_with(path("file"), Durability::Lazy).expect("a folder"),
+        _folder: folder,
+    }
+});
+
+fn at(seconds: u8) -> Timestamp {
+    BASE.saturating_add(Duration::from_secs(1_000 + u64::from(seconds)))
+}
+
+fn sweep<S: SessionStore>(store: &S, now: Timestamp) {
+    let sweep = store.capabilities().sweep.expect("each of them can");
+    // A step of a store on disk may look at files of other runs first.
+    while block_on(sweep.sweep(now, 1_000)).expect("the store answers").more {}
+}
+
+fn run<S: SessionStore>(store: &S, ops: &[Op]) {
+    let model = MapStore::default();
+    let digests: [KeyDigest; 4] = std::array::from_fn(|_| key().digest());
+    let digest = |at: u8| digests[usize::from(at) % 4];
+    let record = |digest: &KeyDigest, fresh: bool, deadline: u8, data: u8| {
+        let there = block_on(model.load(digest)).expect("a model");
+        let there = there.and_then(Slot::into_record);
+        let mut record = Record::new(BASE, at(deadline));
+        record.revision = there.map_or(Revision::FIRST, |there| there.revision);
+        if !fresh {
+            record.revision = record.revision.next();
+        }
+        record.data = Data::from_bytes(vec![data; usize::from(data)]);
+        record
+    };
+    macro_rules! same {
+        ($method:ident($($argument:expr),*)) => {{
+            let ours = block_on(store.$method($($argument),*)).map_err(|error| error.kind());
+            let models = block_on(model.$method($($argument),*)).map_err(|error| error.kind());
+            assert_eq!(ours, models);
+        }};
+    }
+    for op in ops {
+        match *op {
+            Op::Load(one) => same!(load(&digest(one))),
+            Op::Create(one, deadline, data) => {
+                let record = record(&digest(one), true, deadline, data);
+                same!(create(&digest(one), &record));
+            }
+            Op::Update(one, fresh, deadline, data) => {
+                let record = record(&digest(one), fresh, deadline, data);
+                same!(update(&digest(one), &record));
+            }
+            Op::Touch(one, fresh, deadline) => {
+                let record = record(&digest(one), fresh, deadline, 0);
+                same!(touch(&digest(one), record.revision, record.expires_at));
+            }
+            Op::Rotate(old, new, fresh, until) => {
+                let (old, new) = (digest(old), digest(new));
+                if old != new {
+                    let record = record(&old, fresh, until, 3);
+                    same!(rotate(&old, &new, &record, at(until / 2)));
+                }
+            }
+            Op::Delete(one) => same!(delete(&digest(one))),
+            Op::Sweep(now) => {
+                sweep(store, at(now));
+                sweep(&model, at(now));
+            }
+        }
+        for digest in &digests {
+            same!(load(digest));
+        }
+    }
+    // What is left must not weigh on later runs.
+    sweep(store, Timestamp::MAX);
+}
+
+fuzz_target!(|ops: Vec<Op>| {
+    let ops = &ops[..ops.len().min(24)];
+    let backends = &*BACKENDS;
+    run(&backends.memory, ops);
+    run(&backends.sled, ops);
+    run(&backends.redb, ops);
+    run(&backends.file, ops);
+});
