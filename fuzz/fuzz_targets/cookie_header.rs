@@ -21,7 +21,11 @@ fuzz_target!(|headers: Vec<Vec<u8>>| {
     }
     let bearer = BearerPolicy::default().find(lines(), |_| true);
     assert!(bearer.token.is_none() || bearer.count > 0);
-    let texts = || headers.iter().filter_map(|line| std::str::from_utf8(line).ok());
+    let texts = || {
+        headers
+            .iter()
+            .filter_map(|line| std::str::from_utf8(line).ok())
+    };
     if let Some(vary) = vary_on("Cookie", texts()) {
         assert_eq!(vary_on("Cookie", [vary.as_str()].into_iter()), None);
     }

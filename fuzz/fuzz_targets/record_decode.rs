@@ -24,7 +24,12 @@ impl Commit for Nobody {
 
 fn read(record: Record) {
     let nobody: Weak<dyn Commit> = Weak::<Nobody>::new();
-    let context = Context::new(Timestamp::EPOCH, Limits::default(), Expiry::default(), nobody);
+    let context = Context::new(
+        Timestamp::EPOCH,
+        Limits::default(),
+        Expiry::default(),
+        nobody,
+    );
     let Ok(session) = Session::open(Some(record), context) else {
         return;
     };
@@ -49,7 +54,10 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let head = FrameHead::read(&frame);
     if let Ok(slot) = Slot::decode(&frame) {
-        assert_eq!(head.expect("a slot has a head").expires_at, slot.expires_at());
+        assert_eq!(
+            head.expect("a slot has a head").expires_at,
+            slot.expires_at()
+        );
         let again = slot.encode().expect("it was within the limits");
         let back = Slot::decode(&again).expect("it was just written");
         assert_eq!(back, slot);
@@ -72,7 +80,11 @@ fn crc(bytes: &[u8]) -> u32 {
     for byte in bytes {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                crc >> 1 ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            };
         }
     }
     !crc

@@ -7,9 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use cloakroom_core::{
-    Data, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
-};
+use cloakroom_core::{Data, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_memory::MemoryStore;
 use cloakroom_redb::RedbStore;
@@ -61,7 +59,10 @@ fn at(seconds: u8) -> Timestamp {
 fn sweep<S: SessionStore>(store: &S, now: Timestamp) {
     let sweep = store.capabilities().sweep.expect("each of them can");
     // A step of a store on disk may look at files of other runs first.
-    while block_on(sweep.sweep(now, 1_000)).expect("the store answers").more {}
+    while block_on(sweep.sweep(now, 1_000))
+        .expect("the store answers")
+        .more
+    {}
 }
 
 fn run<S: SessionStore>(store: &S, ops: &[Op]) {

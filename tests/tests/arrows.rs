@@ -94,16 +94,46 @@ fn the_facade_with_one_backend_has_no_other() {
         "/../crates/cloakroom/Cargo.toml"
     );
     for (feature, own, others) in [
-        ("memory", "moka", &["sled", "axum-core"][..]),
-        ("sled", "sled", &["moka", "axum-core"]),
-        ("cookie", "chacha20poly1305", &["moka", "sled", "ring"]),
-        ("sealed", "hkdf", &["moka", "sled", "ring"]),
-        ("axum", "axum-core", &["moka", "sled"]),
-        ("memory", "moka", &["fs4", "sled", "redb", "axum-core"][..]),
-        ("file", "fs4", &["moka", "sled", "redb", "axum-core"]),
-        ("sled", "sled", &["fs4", "moka", "redb", "axum-core"]),
-        ("redb", "redb", &["fs4", "moka", "sled", "axum-core"]),
-        ("axum", "axum-core", &["fs4", "moka", "sled", "redb"]),
+        (
+            "memory",
+            "moka",
+            &["fs4", "sled", "redb", "hkdf", "axum-core"][..],
+        ),
+        (
+            "cached",
+            "moka",
+            &["fs4", "sled", "redb", "hkdf", "axum-core"],
+        ),
+        (
+            "file",
+            "fs4",
+            &["moka", "sled", "redb", "hkdf", "axum-core"],
+        ),
+        (
+            "sled",
+            "sled",
+            &["fs4", "moka", "redb", "hkdf", "axum-core"],
+        ),
+        (
+            "redb",
+            "redb",
+            &["fs4", "moka", "sled", "hkdf", "axum-core"],
+        ),
+        (
+            "cookie",
+            "hmac",
+            &["fs4", "moka", "sled", "redb", "ring", "axum-core"],
+        ),
+        (
+            "sealed",
+            "hkdf",
+            &["fs4", "moka", "sled", "redb", "ring", "axum-core"],
+        ),
+        (
+            "axum",
+            "axum-core",
+            &["fs4", "moka", "sled", "redb", "hkdf"],
+        ),
     ] {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let output = std::process::Command::new(cargo)

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloakroom::Durability;
 use cloakroom::{
-    Capabilities, Clock as _, Data, Expiry, KeyDigest, MemoryStore, Record, Revision, Session,
-    SessionStore, SledStore, Slot, Subject, Timestamp,
+    Cached, Capabilities, Clock as _, Data, Expiry, FileStore, KeyDigest, MemoryStore, Record,
+    RedbStore, Revision, Session, SessionStore, SledStore, Slot, Subject, Timestamp,
 };
 use cloakroom_testkit::{ManualClock, MapStore, key};
 use cloakroom_tests::desk::Desk;
@@ -471,5 +472,26 @@ fn the_memory_store_does_what_the_model_does() {
 fn the_sled_store_does_what_the_model_does() {
     let folder = tempfile::tempdir().unwrap();
     let store = SledStore::open(folder.path()).unwrap();
+    compare(&store, ManualClock::default().now());
+}
+
+#[test]
+fn the_redb_store_does_what_the_model_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(folder.path().join("sessions")).unwrap();
+    compare(&store, ManualClock::default().now());
+}
+
+#[test]
+fn the_file_store_does_what_the_model_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions");
+    let store = FileStore::open_with(path, Durability::Lazy).unwrap();
+    compare(&store, ManualClock::default().now());
+}
+
+#[test]
+fn a_cached_store_does_what_the_model_does() {
+    let store = Cached::with_staleness_max(MapStore::default(), Duration::from_secs(3_600));
     compare(&store, ManualClock::default().now());
 }

@@ -84,7 +84,8 @@ fn every_source_file_belongs_to_a_module_or_target() {
             .to_string_lossy()
             .into_owned();
         let is_target = ["lib", "main", "mod", "build"].contains(&name.as_str())
-            || ["tests", "benches", "examples", "bin", "ui"].contains(&folder_name.as_str());
+            || ["tests", "benches", "examples", "bin", "ui", "fuzz_targets"]
+                .contains(&folder_name.as_str());
         if is_target {
             continue;
         }
