@@ -31,6 +31,7 @@ mod codec;
 mod data;
 mod error;
 mod expiry;
+mod frame;
 mod key;
 mod limits;
 mod record;
@@ -44,11 +45,12 @@ mod value;
 pub use data::{Data, Entries};
 pub use error::{Error, ErrorKind};
 pub use expiry::{Expiry, SessionExpiry};
+pub use frame::{FrameHead, FrameKind, Slot};
 pub use key::{Entropy, KEY_BYTES, KEY_TOKEN_CHARS, KeyDigest, OsEntropy, SessionKey};
 pub use limits::{
     FRAME_BYTES_CEILING, Limits, NESTING_DEPTH_CEILING, ROTATION_HOPS_MAX, SUBJECT_BYTES_MAX,
 };
-pub use record::{FrameHead, FrameKind, Label, Record, Revision, Slot, Subject};
+pub use record::{Label, Record, Revision, Subject};
 pub use session::{Commit, Context, Draft, Session, Settled};
 pub use store::{BoxFuture, Capabilities, SessionStore, Sweep, Swept};
 pub use time::{Clock, SystemClock, Timestamp};

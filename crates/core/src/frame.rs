@@ -1,0 +1,420 @@
+//! How what a store keeps is written down.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, corrupt};
+use crate::limits::FRAME_BYTES_CEILING;
+use crate::time::duration_millis;
+use crate::{Data, Error, ErrorKind, KeyDigest, Label, Record, Revision, Subject, Timestamp};
+
+impl Record {
+    /// The frame to store; see [`Slot`] for its bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] over 16 MiB
+    /// ([`FRAME_BYTES_CEILING`](crate::FRAME_BYTES_CEILING)).
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        let body = codec::encode(&Body {
+            created_at: self.created_at.as_millis(),
+            absolute_deadline: self.absolute_deadline.map(Timestamp::as_millis),
+            idle_override: self.idle_override.map(duration_millis),
+            ends_with_browser: self.ends_with_browser,
+            subject: self.subject.as_ref().map(Subject::as_str),
+            label: self.label.as_ref().map(Label::as_str),
+            data: Bytes(self.data.as_bytes()),
+        })?;
+        let frame = FrameHead {
+            kind: FrameKind::Record,
+            revision: self.revision,
+            expires_at: self.expires_at,
+        }
+        .frame(&body);
+        if frame.len() > FRAME_BYTES_CEILING {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "record is {} bytes, FRAME_BYTES_CEILING is {FRAME_BYTES_CEILING}",
+                    frame.len()
+                ),
+            ));
+        }
+        Ok(frame)
+    }
+}
+
+/// What stands at a digest: a record, or the mark that a record has moved.
+///
+/// As a frame, integers little-endian:
+///
+/// | bytes | content |
+/// |---|---|
+/// | 1 | version, 1 |
+/// | 1 | kind: 0 record, 1 rotation mark |
+/// | 8 | revision; 0 in a mark |
+/// | 8 | `expires_at`, milliseconds since the epoch |
+/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>`, `idle_override: Option<u64>` (all milliseconds), `ends_with_browser: bool`, `subject: Option<str>`, `label: Option<str>`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to |
+/// | 4 | CRC-32 (IEEE) of all bytes before |
+///
+/// Every version ends in that CRC, so damage and a newer version can be told
+/// apart: the first is [`Corrupt`](ErrorKind::Corrupt), the second
+/// [`Unsupported`](ErrorKind::Unsupported). The deadline stands at a fixed
+/// place, so a sweep and a touch decode nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// A session.
+    Record(Record),
+    /// There was a session here that now lives under another key. It opens
+    /// nothing; it tells the engine not to remove a cookie that a rotation has
+    /// just replaced, and tells `delete` which session a late logout is about.
+    Rotated {
+        /// Where the session has moved to.
+        to: KeyDigest,
+        /// When the mark is no longer needed.
+        until: Timestamp,
+    },
+}
+
+impl Slot {
+    /// The record, unless it is a mark.
+    #[must_use]
+    pub fn into_record(self) -> Option<Record> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::Rotated { .. } => None,
+        }
+    }
+
+    /// When a sweep may take it.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        match self {
+            Self::Record(record) => record.expires_at,
+            Self::Rotated { until, .. } => *until,
+        }
+    }
+
+    /// Bytes of memory that it takes: for a cache that is bounded by them.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let own = size_of::<Self>();
+        match self {
+            Self::Record(record) => {
+                let subject = record
+                    .subject
+                    .as_ref()
+                    .map_or(0, |text| text.as_str().len());
+                let label = record.label.as_ref().map_or(0, |text| text.as_str().len());
+                own + record.data.as_bytes().len() + subject + label
+            }
+            Self::Rotated { .. } => own,
+        }
+    }
+
+    /// The frame to store.
+    ///
+    /// # Errors
+    /// As [`Record::encode`].
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Record(record) => record.encode(),
+            Self::Rotated { to, until } => Ok(FrameHead {
+                kind: FrameKind::Rotated,
+                revision: Revision::NONE,
+                expires_at: *until,
+            }
+            .frame(to.as_bytes())),
+        }
+    }
+
+    /// Reads a stored frame.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where bytes are missing or changed,
+    /// [`ErrorKind::Unsupported`] where an intact frame is of a newer version,
+    /// [`ErrorKind::TooLarge`] over 16 MiB.
+    pub fn decode(frame: &[u8]) -> Result<Self, Error> {
+        let (head, body) = FrameHead::open(frame)?;
+        match head.kind {
+            FrameKind::Rotated => match body.try_into() {
+                Ok(to) => Ok(Self::Rotated {
+                    to: KeyDigest::from_bytes(to),
+                    until: head.expires_at,
+                }),
+                Err(_) => Err(corrupt("a rotation mark does not say where to")),
+            },
+            FrameKind::Record => {
+                let body: Body<'_> = codec::decode_flat(body)?;
+                Ok(Self::Record(Record {
+                    revision: head.revision,
+                    created_at: Timestamp::from_millis(body.created_at),
+                    expires_at: head.expires_at,
+                    absolute_deadline: body.absolute_deadline.map(Timestamp::from_millis),
+                    idle_override: body.idle_override.map(Duration::from_millis),
+                    ends_with_browser: body.ends_with_browser,
+                    subject: body.subject.map(Subject::new).transpose()?,
+                    label: body.label.map(Label::new).transpose()?,
+                    data: Data::from_bytes(body.data.0),
+                }))
+            }
+        }
+    }
+}
+
+const VERSION: u8 = 1;
+const CRC_BYTES: usize = 4;
+
+/// Whether a frame holds a record or a rotation mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// A record.
+    Record,
+    /// A rotation mark.
+    Rotated,
+}
+
+/// The start of a frame: what a compare-and-swap, a touch and a sweep need,
+/// readable without decoding the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHead {
+    /// What the frame holds.
+    pub kind: FrameKind,
+    /// The stored revision; zero for a mark.
+    pub revision: Revision,
+    /// The deadline.
+    pub expires_at: Timestamp,
+}
+
+impl FrameHead {
+    /// Bytes of the head, at the start of a frame.
+    pub const BYTES: usize = 18;
+
+    /// Reads the head from the first [`BYTES`](Self::BYTES) of a frame without
+    /// asking whether the frame is intact: enough to pass over what is not due,
+    /// and never to act on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where this is no head, [`ErrorKind::Unsupported`]
+    /// where it says that it is of a newer version.
+    pub fn peek(start: &[u8]) -> Result<Self, Error> {
+        Ok(Self::parse(start)?.0)
+    }
+
+    /// Reads the head of an intact frame.
+    ///
+    /// # Errors
+    /// As [`Slot::decode`].
+    pub fn read(frame: &[u8]) -> Result<Self, Error> {
+        Ok(Self::open(frame)?.0)
+    }
+
+    /// The same frame with another deadline.
+    ///
+    /// # Errors
+    /// As [`Slot::decode`].
+    pub fn with_expires_at(frame: &[u8], expires_at: Timestamp) -> Result<Vec<u8>, Error> {
+        let (head, body) = Self::open(frame)?;
+        Ok(Self { expires_at, ..head }.frame(body))
+    }
+
+    fn frame(self, body: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(Self::BYTES + body.len() + CRC_BYTES);
+        frame.push(VERSION);
+        frame.push(match self.kind {
+            FrameKind::Record => 0,
+            FrameKind::Rotated => 1,
+        });
+        frame.extend_from_slice(&self.revision.as_u64().to_le_bytes());
+        frame.extend_from_slice(&self.expires_at.as_millis().to_le_bytes());
+        frame.extend_from_slice(body);
+        let crc = crc32fast::hash(&frame);
+        frame.extend_from_slice(&crc.to_le_bytes());
+        frame
+    }
+
+    fn open(frame: &[u8]) -> Result<(Self, &[u8]), Error> {
+        if frame.len() > FRAME_BYTES_CEILING {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "frame is {} bytes, FRAME_BYTES_CEILING is {FRAME_BYTES_CEILING}",
+                    frame.len()
+                ),
+            ));
+        }
+        let short = || corrupt("frame ends early");
+        let (rest, crc) = frame.split_last_chunk::<CRC_BYTES>().ok_or_else(short)?;
+        if crc32fast::hash(rest) != u32::from_le_bytes(*crc) {
+            return Err(corrupt("frame does not match its CRC"));
+        }
+        Self::parse(rest)
+    }
+
+    /// The head, and what follows it.
+    fn parse(start: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let short = || corrupt("frame ends early");
+        let (version, rest) = start.split_first().ok_or_else(short)?;
+        if *version > VERSION {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("record is of version {version}, this build reads up to {VERSION}"),
+            ));
+        }
+        if *version != VERSION {
+            return Err(corrupt("no such record version"));
+        }
+        let (kind, rest) = rest.split_first().ok_or_else(short)?;
+        let (revision, rest) = rest.split_first_chunk().ok_or_else(short)?;
+        let (expires_at, body) = rest.split_first_chunk().ok_or_else(short)?;
+        let head = Self {
+            kind: match kind {
+                0 => FrameKind::Record,
+                1 => FrameKind::Rotated,
+                _ => return Err(corrupt("no such frame kind")),
+            },
+            revision: Revision::from_u64(u64::from_le_bytes(*revision)),
+            expires_at: Timestamp::from_millis(u64::from_le_bytes(*expires_at)),
+        };
+        Ok((head, body))
+    }
+}
+
+/// The part of a record that bincode writes, in this order.
+#[derive(Serialize, Deserialize)]
+struct Body<'a> {
+    created_at: u64,
+    absolute_deadline: Option<u64>,
+    idle_override: Option<u64>,
+    ends_with_browser: bool,
+    #[serde(borrow)]
+    subject: Option<&'a str>,
+    #[serde(borrow)]
+    label: Option<&'a str>,
+    #[serde(borrow)]
+    data: Bytes<'a>,
+}
+
+/// Borrowed bytes that serde takes as bytes rather than as a list of numbers.
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(from).map(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Record {
+        Record {
+            revision: Revision::from_u64(7),
+            absolute_deadline: Some(Timestamp::MAX),
+            idle_override: Some(Duration::from_millis(1_500)),
+            ends_with_browser: true,
+            subject: Some(Subject::new("42").unwrap()),
+            label: Some(Label::new("Firefox on Linux").unwrap()),
+            data: Data::from_bytes([1, 1, b'a', 1, 0]),
+            ..Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000))
+        }
+    }
+
+    fn slots() -> [Slot; 3] {
+        [
+            Slot::Record(full()),
+            Slot::Record(Record::new(Timestamp::EPOCH, Timestamp::EPOCH)),
+            Slot::Rotated {
+                to: KeyDigest::from_bytes([7; 32]),
+                until: Timestamp::from_millis(5),
+            },
+        ]
+    }
+
+    #[test]
+    fn a_frame_comes_back_and_its_head_reads_alone() {
+        for slot in slots() {
+            let frame = slot.encode().unwrap();
+            assert_eq!(Slot::decode(&frame).unwrap(), slot);
+            let head = FrameHead::read(&frame).unwrap();
+            assert_eq!(head.expires_at, slot.expires_at());
+            assert_eq!(FrameHead::peek(&frame[..FrameHead::BYTES]).unwrap(), head);
+            assert!(FrameHead::peek(&frame[..FrameHead::BYTES - 1]).is_err());
+            let later = FrameHead::with_expires_at(&frame, Timestamp::MAX).unwrap();
+            assert_eq!(Slot::decode(&later).unwrap().expires_at(), Timestamp::MAX);
+            assert_eq!(later.len(), frame.len());
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_anywhere_or_with_any_bit_flipped_is_corrupt() {
+        for slot in slots() {
+            let frame = slot.encode().unwrap();
+            for end in 0..frame.len() {
+                let error = Slot::decode(&frame[..end]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "cut at {end}");
+            }
+            for bit in 0..frame.len() * 8 {
+                let mut flipped = frame.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let error = Slot::decode(&flipped).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_intact_frame_of_a_newer_version_is_unsupported() {
+        let mut frame = Slot::Record(full()).encode().unwrap();
+        let end = frame.len() - CRC_BYTES;
+        frame[0] = VERSION + 1;
+        let crc = crc32fast::hash(&frame[..end]);
+        frame[end..].copy_from_slice(&crc.to_le_bytes());
+        for error in [
+            Slot::decode(&frame).unwrap_err(),
+            FrameHead::read(&frame).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+        }
+    }
+
+    #[test]
+    fn a_frame_is_written_up_to_its_ceiling_and_not_one_byte_past_it() {
+        let with_data = |bytes: usize| {
+            let mut record = Record::new(Timestamp::EPOCH, Timestamp::EPOCH);
+            record.data = Data::from_bytes(vec![0; bytes]);
+            record.encode()
+        };
+        // Lengths of this size are written in 5 bytes.
+        let room = FRAME_BYTES_CEILING - (with_data(100_000).unwrap().len() - 100_000);
+        let frame = with_data(room).unwrap();
+        assert_eq!(frame.len(), FRAME_BYTES_CEILING);
+        assert!(Slot::decode(&frame).is_ok());
+        let error = with_data(room + 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let error = Slot::decode(&[frame, vec![0]].concat()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
+
+    /// The format is a promise: these bytes, put together by hand from the
+    /// documented layout, must open for ever.
+    #[test]
+    fn the_published_frame_of_version_1_opens() {
+        let hex = concat!(
+            "010007000000000000002823000000000000fbe80301fdffffffffffffff7f01fbdc050101023432",
+            "011046697265666f78206f6e204c696e75780501016101004efb8a79"
+        );
+        let frame: Vec<u8> = (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        assert_eq!(Slot::decode(&frame).unwrap(), Slot::Record(full()));
+        assert_eq!(Slot::Record(full()).encode().unwrap(), frame);
+    }
+}
