@@ -18,7 +18,9 @@
 //!
 //! `create`, `update`, `rotate` and `delete` are on the disk before they return:
 //! written, flushed, and synced by `fdatasync`, since sled's own flush stops
-//! short of that on Linux. Writers that wait at the same time share one sync.
+//! short of that on Linux. What is too large for sled's log goes to files of its
+//! own, which are synced too. Writers that wait at the same time share one sync;
+//! where one fails, nothing is acknowledged until the store is opened anew.
 //! A `touch` may lag behind by a second. `rotate` is one transaction.
 //!
 //! One process at a time: a second one gets

@@ -28,7 +28,7 @@ use crate::{BoxFuture, Entries, Error, ErrorKind, Expiry, Limits, Record, Timest
 
 /// A handle to one request's session: cheap to clone, all clones are the one
 /// session, every method takes `&self` and none waits for I/O but
-/// [`save`](Self::save).
+/// [`save`](Self::save) and [`take_flash`](Self::take_flash), which saves.
 ///
 /// Changes are recorded as operations and written once, before the response
 /// headers leave. Where another request has changed the session meanwhile,
