@@ -151,7 +151,10 @@ impl Slot {
                     created_at: Timestamp::from_millis(body.created_at),
                     expires_at: head.expires_at,
                     absolute_deadline: body.absolute_deadline.map(Timestamp::from_millis),
-                    idle_override: body.idle_override.map(Duration::from_millis),
+                    // As every instant is: what is read can be written again.
+                    idle_override: body.idle_override.map(|millis| {
+                        Duration::from_millis(Timestamp::from_millis(millis).as_millis())
+                    }),
                     ends_with_browser: body.ends_with_browser,
                     subject: body.subject.map(Subject::new).transpose()?,
                     label: body.label.map(Label::new).transpose()?,
@@ -401,6 +404,30 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         let error = Slot::decode(&[frame, vec![0]].concat()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
+
+    /// Found by the fuzzer: no build writes such a number, so it is read as the
+    /// longest time there is, and written as that.
+    #[test]
+    fn an_idle_time_past_the_last_instant_is_read_as_the_longest() {
+        let body = codec::encode(&Body {
+            created_at: u64::MAX,
+            absolute_deadline: Some(u64::MAX),
+            idle_override: Some(u64::MAX),
+            ends_with_browser: false,
+            subject: None,
+            label: None,
+            data: Bytes(&[]),
+        });
+        let head = FrameHead {
+            kind: FrameKind::Record,
+            revision: Revision::FIRST,
+            expires_at: Timestamp::MAX,
+        };
+        let slot = Slot::decode(&head.frame(&body.unwrap())).unwrap();
+        assert_eq!(Slot::decode(&slot.encode().unwrap()).unwrap(), slot);
+        let longest = Duration::from_millis(Timestamp::MAX.as_millis());
+        assert_eq!(slot.into_record().unwrap().idle_override, Some(longest));
     }
 
     /// The format is a promise: these bytes, put together by hand from the
