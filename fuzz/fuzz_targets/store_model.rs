@@ -100,7 +100,7 @@ fn run<S: SessionStore>(store: &S, ops: &[Op]) {
             }
             Op::Touch(one, fresh, deadline) => {
                 let record = record(&digest(one), fresh, deadline, 0);
-                same!(touch(&digest(one), record.revision, record.expires_at));
+                same!(touch(&digest(one), record.revision, (&record).into()));
             }
             Op::Rotate(old, new, fresh, until) => {
                 let (old, new) = (digest(old), digest(new));

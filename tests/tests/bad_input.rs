@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use cloakroom::{
     Data, Engine, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, SessionStore,
-    SledStore, Slot, TOKEN_BYTES_MAX, Timestamp,
+    SledStore, Slot, TOKEN_BYTES_MAX, Timestamp, Touch,
 };
 use cloakroom_testkit::{key, sample};
 use cloakroom_tests::desk::{COOKIE, Desk};
@@ -131,7 +131,7 @@ impl SessionStore for Frames {
         unreachable!("these tests begin new sessions or read")
     }
 
-    async fn touch(&self, _: &KeyDigest, _: Revision, _: Timestamp) -> Result<(), Error> {
+    async fn touch(&self, _: &KeyDigest, _: Revision, _: Touch) -> Result<(), Error> {
         Ok(())
     }
 

@@ -535,8 +535,9 @@ mod expiry {
                 .visit(async |s| assert!(s.contains("n"), "after {passed} min"))
                 .await;
             let touched = answer.calls == [Load, cloakroom_testkit::Call::Touch];
-            // The browser's copy of the deadline moves along.
-            assert_eq!(answer.hands_out(), touched);
+            // The browser's copy of the deadline moves along; near the end only
+            // the last use does.
+            assert_eq!(answer.hands_out(), touched && passed <= 540, "{passed}");
             touches += usize::from(touched);
         }
         assert!(

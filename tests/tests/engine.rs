@@ -14,7 +14,7 @@ use cloakroom::axum::{Session as AxumSession, SessionError, SessionLayer};
 use cloakroom::{
     BearerPolicy, Capabilities, Engine, EngineBuilder, Error, ErrorKind, FRAME_BYTES_CEILING,
     KeyDigest, Limits, LoadedToken, MemoryStore, Record, Revision, SessionKey, SessionStore, Slot,
-    Subject, Timestamp, Token, TokenStore, Written,
+    Subject, Timestamp, Token, TokenStore, Touch, Written,
 };
 use cloakroom_testkit::MapStore;
 use cloakroom_tests::desk::COOKIE;
@@ -112,9 +112,9 @@ impl SessionStore for Contended {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
-        self.0.touch(digest, revision, expires_at).await
+        self.0.touch(digest, revision, touch).await
     }
 
     async fn rotate(

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cloakroom::{
     Engine, Error, KeyDigest, Record, Revision, Session, SessionStore, Slot, Subject, Timestamp,
+    Touch,
 };
 use cloakroom_testkit::Fault::{self, LoseAnswer, Refuse};
 use cloakroom_testkit::MapStore;
@@ -270,9 +271,9 @@ impl SessionStore for Slow {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
-        self.0.touch(digest, revision, expires_at).await
+        self.0.touch(digest, revision, touch).await
     }
 
     async fn rotate(

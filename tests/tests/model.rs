@@ -395,7 +395,7 @@ impl<S: SessionStore> Pair<'_, S> {
             }
             StoreOp::Touch(at, fresh, deadline) => {
                 let record = self.record(&digest(at), *fresh, *deadline, 0).await;
-                same!(touch(&digest(at), record.revision, record.expires_at));
+                same!(touch(&digest(at), record.revision, (&record).into()));
             }
             StoreOp::Rotate(old, new, fresh, until) => {
                 let (old, new) = (digest(old), digest(new));

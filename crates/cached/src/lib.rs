@@ -51,7 +51,7 @@ use std::time::Duration;
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Clock, Error, KeyDigest, ROTATION_HOPS_MAX, Record, Revision,
-    SessionStore, Slot, Sweep, Swept, SystemClock, Timestamp,
+    SessionStore, Slot, Sweep, Swept, SystemClock, Timestamp, Touch,
 };
 
 use crate::board::Board;
@@ -208,10 +208,10 @@ impl<S: SessionStore> SessionStore for Cached<S> {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
         let _write = self.board.begin(*digest);
-        self.inner.touch(digest, revision, expires_at).await
+        self.inner.touch(digest, revision, touch).await
     }
 
     async fn rotate(

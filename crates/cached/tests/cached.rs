@@ -89,10 +89,7 @@ async fn each_write_goes_to_the_store_first_and_leaves_what_it_wrote() {
     ));
     assert_eq!(inner.take(), [Load]);
 
-    store
-        .touch(&new, revision, record.expires_at)
-        .await
-        .unwrap();
+    store.touch(&new, revision, (&record).into()).await.unwrap();
     store.load(&new).await.unwrap();
     assert_eq!(inner.take(), [Touch, Load]);
 

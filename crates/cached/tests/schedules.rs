@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_cached::Cached;
-use cloakroom_core::{Error, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp};
+use cloakroom_core::{Error, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp, Touch};
 use cloakroom_testkit::{MapStore, key, sample};
 use shuttle::future::{block_on, spawn, yield_now};
 
@@ -38,10 +38,10 @@ impl SessionStore for Slow {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
         yield_now().await;
-        let done = self.0.touch(digest, revision, expires_at).await;
+        let done = self.0.touch(digest, revision, touch).await;
         yield_now().await;
         done
     }
@@ -125,7 +125,7 @@ fn writes_that_race_a_logout_never_plant_the_dead_session_back() {
             }),
             spawn(async move {
                 let _ = touches
-                    .touch(&digest, record.revision, record.expires_at)
+                    .touch(&digest, record.revision, (&record).into())
                     .await;
             }),
             spawn(async move {

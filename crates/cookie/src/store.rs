@@ -212,10 +212,9 @@ impl TokenStore for CookieStore {
     async fn touch_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
         let mut base = self.base(token).await?;
         let stored = &mut base.record;
-        if stored.revision != record.revision || stored.expires_at >= record.expires_at {
+        if stored.revision != record.revision || !stored.touch(record.into()) {
             return Ok(Written::kept(record.revision));
         }
-        stored.expires_at = record.expires_at;
         self.issue(&base)
     }
 

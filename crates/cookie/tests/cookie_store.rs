@@ -315,13 +315,13 @@ impl Entropy for Counting {
 async fn the_published_tokens_of_version_1() {
     const ENCRYPTED: &str = concat!(
         "Abp_ae9AQUJDREVGR0hJSktMTU5PUFFSU1RVVlfchnzPyuaWmVOX4SGiPWT3YxCvDYiOOtQ8vVjw",
-        "W4hi5sfeA51RZhShUPlYv6649WiNUO486P63II60cMzQv3Ff2Q4_BLzA7IXFN8BAjwMXWhQzOE7H",
-        "NsVKBm7yDLgNCZXO6Qj4xs1eVudeQtllBjXbKtajMA"
+        "W4hi5sfeA51RZhShUPlYv6649WiNUP3X6_9K33FLdNssQfOh3S3F-kI9p7Y_-4Mo_GRFB20DEUmV",
+        "H8pLCzaYY5kgYftXJz2C5baF5iDm1h0nUaYHcO5k5ur51KrvtC63"
     );
     const SIGNED: &str = concat!(
         "Abp_ae9AQUJDREVGR0hJSktMTU5PUFFSU1RVVlcdAX2ggr_lbdSezzhxLBV66AMAAAAAAAAAAAAA",
-        "AAAAAAEAAQAAAAAAAAAoIwAAAAAAAPvoAwH9_________38B-9wFAQECNDIBEEZpcmVmb3ggb24g",
-        "TGludXgFAQFhAQDstjB7YAnARVKJhp6qpmpvcyZlrUEempcTGHpxO5mgNK3ulLo"
+        "AAAAAAEAAQAAAAAAAAAoIwAAAAAAAOgDAAAAAAAA--gDAf3_________fwH73AUBAQI0MgEQRmly",
+        "ZWZveCBvbiBMaW51eAUBAWEBAAtdUY_iaNhLcnzxRJkPUVwBENL8s__KXzQbOqd8EArcUwUM1Q"
     );
     let counting: [u8; 32] = std::array::from_fn(|at| at as u8);
     let secret = cloakroom_cookie::Secret::from_bytes(&counting).unwrap();

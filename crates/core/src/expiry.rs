@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, ErrorKind, Record, Timestamp};
+use crate::{Error, ErrorKind, Record, Timestamp, Touch};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -195,19 +195,27 @@ impl Expiry {
         }
     }
 
-    /// The new deadline, where a use at `now` moves the stored one by at least
-    /// `share` percent of the idle time; otherwise a write is not worth it.
+    /// The touch to write, where a use at `now` is by at least `share_percent`
+    /// of the idle time later than the last one noted, or moves the deadline by
+    /// as much; otherwise a write is not worth it. Of a session that ends sooner
+    /// than it could go unused, the share is that of its whole life.
     #[must_use]
-    pub fn touch_due(
-        &self,
-        record: &Record,
-        now: Timestamp,
-        share_percent: u8,
-    ) -> Option<Timestamp> {
+    pub fn touch_due(&self, record: &Record, now: Timestamp, share_percent: u8) -> Option<Touch> {
         let deadline = self.deadline(record, now);
-        let moved = deadline.saturating_since(record.expires_at);
-        let worth = self.idle_of(record).saturating_mul(share_percent.into()) / 100;
-        (deadline > record.expires_at && moved >= worth).then_some(deadline)
+        let life = record
+            .absolute_deadline
+            .map_or(Duration::MAX, |end| end.saturating_since(record.created_at));
+        let worth = self
+            .idle_of(record)
+            .min(life)
+            .saturating_mul(share_percent.into())
+            / 100;
+        let due = |new: Timestamp, old: Timestamp| new > old && new.saturating_since(old) >= worth;
+        let is_due = due(deadline, record.expires_at) || due(now, record.last_seen_at);
+        is_due.then_some(Touch {
+            last_seen_at: now,
+            expires_at: deadline,
+        })
     }
 }
 
@@ -301,11 +309,31 @@ mod tests {
         assert_eq!(expiry().touch_due(&record, just_before, 10), None);
         assert_eq!(
             expiry().touch_due(&record, at(NOW, 1), 10),
-            Some(at(NOW, 11))
+            Some(Touch {
+                last_seen_at: at(NOW, 1),
+                expires_at: at(NOW, 11),
+            })
         );
-        let mut last = record;
+    }
+
+    #[test]
+    fn a_session_near_its_end_is_still_seen() {
+        let mut last = expiry().begin(NOW);
         expiry().slide(&mut last, at(NOW, 51));
-        assert_eq!(expiry().touch_due(&last, at(NOW, 59), 10), None);
+        last.last_seen_at = at(NOW, 51);
+        let seen = |record: &Record, now| {
+            let touch = expiry().touch_due(record, now, 10)?;
+            assert_eq!(touch.expires_at, record.expires_at);
+            Some(touch.last_seen_at)
+        };
+        let just_before = at(NOW, 51).saturating_add(MINUTE - Duration::from_millis(1));
+        assert_eq!(seen(&last, just_before), None);
+        assert_eq!(seen(&last, at(NOW, 52)), Some(at(NOW, 52)));
+        let mut fixed = expiry().begin(NOW);
+        expiry().apply(SessionExpiry::At(at(NOW, 30)), &mut fixed);
+        expiry().slide(&mut fixed, NOW);
+        assert_eq!(seen(&fixed, at(NOW, 2)), None);
+        assert_eq!(seen(&fixed, at(NOW, 3)), Some(at(NOW, 3)));
     }
 
     #[test]

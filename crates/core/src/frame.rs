@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, corrupt};
 use crate::limits::FRAME_BYTES_CEILING;
 use crate::time::duration_millis;
-use crate::{Data, Error, ErrorKind, KeyDigest, Label, Record, Revision, Subject, Timestamp};
+use crate::{
+    Data, Error, ErrorKind, KeyDigest, Label, Record, Revision, Subject, Timestamp, Touch,
+};
 
 impl Record {
     /// The frame to store; see [`Slot`] for its bytes.
@@ -29,6 +31,7 @@ impl Record {
             kind: FrameKind::Record,
             revision: self.revision,
             expires_at: self.expires_at,
+            last_seen_at: self.last_seen_at,
         }
         .frame(&body);
         if frame.len() > FRAME_BYTES_CEILING {
@@ -54,6 +57,7 @@ impl Record {
 /// | 1 | kind: 0 record, 1 rotation mark |
 /// | 8 | revision; 0 in a mark |
 /// | 8 | `expires_at`, milliseconds since the epoch |
+/// | 8 | `last_seen_at`, milliseconds since the epoch; 0 in a mark |
 /// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>`, `idle_override: Option<u64>` (all milliseconds), `ends_with_browser: bool`, `subject: Option<str>`, `label: Option<str>`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to |
 /// | 4 | CRC-32 (IEEE) of all bytes before |
 ///
@@ -123,6 +127,7 @@ impl Slot {
                 kind: FrameKind::Rotated,
                 revision: Revision::NONE,
                 expires_at: *until,
+                last_seen_at: Timestamp::EPOCH,
             }
             .frame(to.as_bytes())),
         }
@@ -149,6 +154,7 @@ impl Slot {
                 Ok(Self::Record(Record {
                     revision: head.revision,
                     created_at: Timestamp::from_millis(body.created_at),
+                    last_seen_at: head.last_seen_at,
                     expires_at: head.expires_at,
                     absolute_deadline: body.absolute_deadline.map(Timestamp::from_millis),
                     // As every instant is: what is read can be written again.
@@ -187,11 +193,13 @@ pub struct FrameHead {
     pub revision: Revision,
     /// The deadline.
     pub expires_at: Timestamp,
+    /// When the session was last used; the epoch in a mark.
+    pub last_seen_at: Timestamp,
 }
 
 impl FrameHead {
     /// Bytes of the head, at the start of a frame.
-    pub const BYTES: usize = 18;
+    pub const BYTES: usize = 26;
 
     /// Reads the head from the first [`BYTES`](Self::BYTES) of a frame without
     /// asking whether the frame is intact: enough to pass over what is not due,
@@ -212,13 +220,24 @@ impl FrameHead {
         Ok(Self::open(frame)?.0)
     }
 
-    /// The same frame with another deadline.
+    /// The same frame after a use of the session, or `None` where that moves
+    /// nothing. The rest of it is not decoded.
     ///
     /// # Errors
     /// As [`Slot::decode`].
-    pub fn with_expires_at(frame: &[u8], expires_at: Timestamp) -> Result<Vec<u8>, Error> {
+    pub fn touched(frame: &[u8], touch: Touch) -> Result<Option<Vec<u8>>, Error> {
         let (head, body) = Self::open(frame)?;
-        Ok(Self { expires_at, ..head }.frame(body))
+        let stored = Touch {
+            last_seen_at: head.last_seen_at,
+            expires_at: head.expires_at,
+        };
+        let moved = stored.later(touch);
+        let head = Self {
+            last_seen_at: moved.last_seen_at,
+            expires_at: moved.expires_at,
+            ..head
+        };
+        Ok((moved != stored).then(|| head.frame(body)))
     }
 
     fn frame(self, body: &[u8]) -> Vec<u8> {
@@ -230,6 +249,7 @@ impl FrameHead {
         });
         frame.extend_from_slice(&self.revision.as_u64().to_le_bytes());
         frame.extend_from_slice(&self.expires_at.as_millis().to_le_bytes());
+        frame.extend_from_slice(&self.last_seen_at.as_millis().to_le_bytes());
         frame.extend_from_slice(body);
         let crc = crc32fast::hash(&frame);
         frame.extend_from_slice(&crc.to_le_bytes());
@@ -269,7 +289,8 @@ impl FrameHead {
         }
         let (kind, rest) = rest.split_first().ok_or_else(short)?;
         let (revision, rest) = rest.split_first_chunk().ok_or_else(short)?;
-        let (expires_at, body) = rest.split_first_chunk().ok_or_else(short)?;
+        let (expires_at, rest) = rest.split_first_chunk().ok_or_else(short)?;
+        let (last_seen_at, body) = rest.split_first_chunk().ok_or_else(short)?;
         let head = Self {
             kind: match kind {
                 0 => FrameKind::Record,
@@ -278,6 +299,7 @@ impl FrameHead {
             },
             revision: Revision::from_u64(u64::from_le_bytes(*revision)),
             expires_at: Timestamp::from_millis(u64::from_le_bytes(*expires_at)),
+            last_seen_at: Timestamp::from_millis(u64::from_le_bytes(*last_seen_at)),
         };
         Ok((head, body))
     }
@@ -320,6 +342,7 @@ mod tests {
     fn full() -> Record {
         Record {
             revision: Revision::from_u64(7),
+            last_seen_at: Timestamp::from_millis(1_500),
             absolute_deadline: Some(Timestamp::MAX),
             idle_override: Some(Duration::from_millis(1_500)),
             ends_with_browser: true,
@@ -350,9 +373,16 @@ mod tests {
             assert_eq!(head.expires_at, slot.expires_at());
             assert_eq!(FrameHead::peek(&frame[..FrameHead::BYTES]).unwrap(), head);
             assert!(FrameHead::peek(&frame[..FrameHead::BYTES - 1]).is_err());
-            let later = FrameHead::with_expires_at(&frame, Timestamp::MAX).unwrap();
+            let touch = Touch {
+                last_seen_at: Timestamp::from_millis(2_000),
+                expires_at: Timestamp::MAX,
+            };
+            let later = FrameHead::touched(&frame, touch).unwrap().unwrap();
             assert_eq!(Slot::decode(&later).unwrap().expires_at(), Timestamp::MAX);
+            let head = FrameHead::read(&later).unwrap();
+            assert_eq!(head.last_seen_at, touch.last_seen_at);
             assert_eq!(later.len(), frame.len());
+            assert_eq!(FrameHead::touched(&later, touch).unwrap(), None);
         }
     }
 
@@ -423,6 +453,7 @@ mod tests {
             kind: FrameKind::Record,
             revision: Revision::FIRST,
             expires_at: Timestamp::MAX,
+            last_seen_at: Timestamp::EPOCH,
         };
         let slot = Slot::decode(&head.frame(&body.unwrap())).unwrap();
         assert_eq!(Slot::decode(&slot.encode().unwrap()).unwrap(), slot);
@@ -435,8 +466,8 @@ mod tests {
     #[test]
     fn the_published_frame_of_version_1_opens() {
         let hex = concat!(
-            "010007000000000000002823000000000000fbe80301fdffffffffffffff7f01fbdc050101023432",
-            "011046697265666f78206f6e204c696e75780501016101004efb8a79"
+            "010007000000000000002823000000000000dc05000000000000fbe80301fdffffffffffffff7f01fbdc05",
+            "0101023432011046697265666f78206f6e204c696e75780501016101008f66af76"
         );
         let frame: Vec<u8> = (0..hex.len() / 2)
             .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())

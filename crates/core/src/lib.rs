@@ -50,7 +50,7 @@ pub use key::{Entropy, KEY_BYTES, KEY_TOKEN_CHARS, KeyDigest, OsEntropy, Session
 pub use limits::{
     FRAME_BYTES_CEILING, Limits, NESTING_DEPTH_CEILING, ROTATION_HOPS_MAX, SUBJECT_BYTES_MAX,
 };
-pub use record::{Label, Record, Revision, Subject};
+pub use record::{Label, Record, Revision, Subject, Touch};
 pub use session::{Commit, Context, Draft, Session, Settled};
 pub use store::{BoxFuture, Capabilities, SessionStore, Sweep, Swept};
 pub use time::{Clock, SystemClock, Timestamp};

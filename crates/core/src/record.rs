@@ -39,6 +39,35 @@ impl Revision {
     }
 }
 
+/// A use of a session that changes nothing but this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// When it was used.
+    pub last_seen_at: Timestamp,
+    /// The deadline that follows from it.
+    pub expires_at: Timestamp,
+}
+
+impl Touch {
+    /// Of each, the later one.
+    #[must_use]
+    pub fn later(self, other: Self) -> Self {
+        Self {
+            last_seen_at: self.last_seen_at.max(other.last_seen_at),
+            expires_at: self.expires_at.max(other.expires_at),
+        }
+    }
+}
+
+impl From<&Record> for Touch {
+    fn from(record: &Record) -> Self {
+        Self {
+            last_seen_at: record.last_seen_at,
+            expires_at: record.expires_at,
+        }
+    }
+}
+
 /// A text of at most [`SUBJECT_BYTES_MAX`] bytes in a record's header.
 macro_rules! header_text {
     ($(#[$doc:meta])* $name:ident) => {
@@ -103,6 +132,9 @@ pub struct Record {
     pub revision: Revision,
     /// When the session began; a login begins it anew.
     pub created_at: Timestamp,
+    /// When it was last used, as exactly as writes are worth it: a use that
+    /// changes nothing is noted once a share of the idle time has passed.
+    pub last_seen_at: Timestamp,
     /// From this instant on the record is dead, whatever else it says.
     pub expires_at: Timestamp,
     /// The instant that no activity moves `expires_at` past.
@@ -127,6 +159,7 @@ impl Record {
         Self {
             revision: Revision::NONE,
             created_at,
+            last_seen_at: created_at,
             expires_at,
             absolute_deadline: None,
             idle_override: None,
@@ -151,6 +184,15 @@ impl Record {
             revision,
             ..self.clone()
         }
+    }
+
+    /// Notes a use; says whether that moved anything.
+    pub fn touch(&mut self, touch: Touch) -> bool {
+        let stored = Touch::from(&*self);
+        let moved = stored.later(touch);
+        self.last_seen_at = moved.last_seen_at;
+        self.expires_at = moved.expires_at;
+        moved != stored
     }
 
     /// The compare of compare-and-swap: the revision that follows, where this

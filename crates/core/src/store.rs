@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{Error, KeyDigest, Record, Revision, Slot, Timestamp};
+use crate::{Error, KeyDigest, Record, Revision, Slot, Timestamp, Touch};
 
 /// A future that can be kept behind `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -49,7 +49,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// use cloakroom_core::{
 ///     Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, SessionStore, Slot,
-///     Timestamp,
+///     Timestamp, Touch,
 /// };
 ///
 /// #[derive(Debug, Default)]
@@ -100,12 +100,12 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///         &self,
 ///         digest: &KeyDigest,
 ///         revision: Revision,
-///         expires_at: Timestamp,
+///         touch: Touch,
 ///     ) -> Result<(), Error> {
 ///         self.with(|slots| {
 ///             let stored = current(slots, digest)?;
 ///             if stored.revision == revision {
-///                 stored.expires_at = stored.expires_at.max(expires_at);
+///                 stored.touch(touch);
 ///             }
 ///             Ok(())
 ///         })
@@ -189,10 +189,10 @@ pub trait SessionStore: Send + Sync + 'static {
         record: &Record,
     ) -> impl Future<Output = Result<Revision, Error>> + Send;
 
-    /// Moves the deadline of a record on, if its revision is still `revision`:
-    /// the later of the stored and the given deadline wins, the revision stays.
-    /// At another revision nothing is done, and that is success: whoever wrote
-    /// it has chosen its deadline.
+    /// Notes a use of a record, if its revision is still `revision`: of the
+    /// stored and the given instants, each, the later one wins
+    /// ([`Record::touch`]), and the revision stays. At another revision nothing
+    /// is done, and that is success: whoever wrote it has chosen its deadline.
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) where no record stands: a touch never
@@ -201,7 +201,7 @@ pub trait SessionStore: Send + Sync + 'static {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Moves a session to a new key: compare-and-swap on the record at `old`,
@@ -270,9 +270,9 @@ impl<S: SessionStore> SessionStore for Arc<S> {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> impl Future<Output = Result<(), Error>> + Send {
-        (**self).touch(digest, revision, expires_at)
+        (**self).touch(digest, revision, touch)
     }
 
     fn rotate(

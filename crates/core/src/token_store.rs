@@ -105,8 +105,8 @@ pub trait TokenStore: Send + Sync + 'static {
         record: &Record,
     ) -> impl Future<Output = Result<Written, Error>> + Send;
 
-    /// Moves the deadline on to `record.expires_at`; the rest of the record is
-    /// what was loaded, its revision included.
+    /// Notes a use: moves the record on to its `last_seen_at` and
+    /// `expires_at`; the rest of it is what was loaded, its revision included.
     ///
     /// # Errors
     /// As [`SessionStore::touch`].
@@ -166,8 +166,7 @@ impl<S: SessionStore> TokenStore for S {
 
     async fn touch_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
         let digest = key(token)?.digest();
-        self.touch(&digest, record.revision, record.expires_at)
-            .await?;
+        self.touch(&digest, record.revision, record.into()).await?;
         Ok(Written::kept(record.revision))
     }
 

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use cloakroom_core::{
     Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot,
-    Timestamp,
+    Timestamp, Touch,
 };
 
 use crate::access::{make_folder, sync_folder, too_open};
@@ -138,14 +138,16 @@ impl Files {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
         loop {
             let (head, seen) = self.present(digest)?;
-            if head.revision != revision || head.expires_at >= expires_at {
+            if head.revision != revision {
                 return Ok(());
             }
-            let frame = FrameHead::with_expires_at(&seen, expires_at)?;
+            let Some(frame) = FrameHead::touched(&seen, touch)? else {
+                return Ok(());
+            };
             let staged = self.folder.stage(digest, &frame)?;
             let _held = self.locks.hold(digest)?;
             // Where it differs, another write has been made meanwhile: look again.

@@ -88,7 +88,7 @@ use std::sync::Arc;
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
-    Sweep, Swept, Timestamp,
+    Sweep, Swept, Timestamp, Touch,
 };
 
 use crate::files::Files;
@@ -196,10 +196,10 @@ impl SessionStore for FileStore {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
         let digest = *digest;
-        self.write(move |files| files.touch(&digest, revision, expires_at))
+        self.write(move |files| files.touch(&digest, revision, touch))
             .await
     }
 

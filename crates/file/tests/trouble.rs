@@ -12,7 +12,7 @@ use cloakroom_core::{
     Data, ErrorKind, KeyDigest, Revision, SessionStore as _, Sweep as _, Swept, Timestamp,
 };
 use cloakroom_file::{Durability, FileStore};
-use cloakroom_testkit::{key, sample};
+use cloakroom_testkit::{key, sample, touch_until};
 use common::{files_below, folder, place};
 
 fn later(seconds: u64) -> Timestamp {
@@ -60,7 +60,9 @@ async fn a_damaged_file_is_corrupt_alone() {
         for refused in [
             store.load(&digest).await.map(|_| ()),
             store.update(&digest, &record).await.map(|_| ()),
-            store.touch(&digest, Revision::FIRST, until).await,
+            store
+                .touch(&digest, Revision::FIRST, touch_until(until))
+                .await,
             store
                 .rotate(&digest, &new, &record, until)
                 .await
@@ -91,7 +93,7 @@ async fn a_damaged_file_is_swept_when_its_head_says_or_after_a_day() {
     fs::write(&path, &frame).unwrap();
     fs::write(place(folder.path(), &head), [1, 2, 3]).unwrap();
     store
-        .touch(&live, Revision::FIRST, Timestamp::MAX)
+        .touch(&live, Revision::FIRST, touch_until(Timestamp::MAX))
         .await
         .unwrap();
     assert_eq!(sweep_all(&store, later(60)).await, 0);
@@ -264,7 +266,9 @@ async fn a_full_disk_refuses_a_write_and_loses_nothing() {
             .rotate(&held[0], &new, &changed, Timestamp::MAX)
             .await
             .map(|_| ()),
-        store.touch(&held[0], Revision::FIRST, Timestamp::MAX).await,
+        store
+            .touch(&held[0], Revision::FIRST, touch_until(Timestamp::MAX))
+            .await,
     ] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
     }

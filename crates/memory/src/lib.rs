@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Clock, Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record,
-    Revision, SessionStore, Slot, Sweep, Swept, SystemClock, Timestamp,
+    Revision, SessionStore, Slot, Sweep, Swept, SystemClock, Timestamp, Touch,
 };
 use moka::Expiry as MokaExpiry;
 use moka::policy::EvictionPolicy;
@@ -240,12 +240,11 @@ impl SessionStore for MemoryStore {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
         let _turn = self.inner.lock(digest);
         let mut record = self.inner.current(digest)?;
-        if record.revision == revision && record.expires_at < expires_at {
-            record.expires_at = expires_at;
+        if record.revision == revision && record.touch(touch) {
             self.inner.put(digest, &record, revision);
         }
         Ok(())

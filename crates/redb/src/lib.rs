@@ -60,7 +60,7 @@ use std::sync::Arc;
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
-    Sweep, Swept, Timestamp,
+    Sweep, Swept, Timestamp, Touch,
 };
 use redb::Database;
 
@@ -264,13 +264,13 @@ impl SessionStore for RedbStore {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
         let digest = *digest;
         let write = self
             .inner
             .writer
-            .write(move |t| t.touch(&digest, revision, expires_at));
+            .write(move |t| t.touch(&digest, revision, touch));
         write.await
     }
 

@@ -3,7 +3,7 @@
 
 use cloakroom_core::{
     Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot,
-    Timestamp,
+    Timestamp, Touch,
 };
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, StorageError, Table, TableDefinition,
@@ -239,11 +239,12 @@ impl<'t> Tables<'t> {
         &mut self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Failure> {
         let (stored, head) = self.present(digest)?;
-        if head.revision == revision && head.expires_at < expires_at {
-            let frame = FrameHead::with_expires_at(stored.frame(), expires_at)?;
+        if head.revision == revision
+            && let Some(frame) = FrameHead::touched(stored.frame(), touch)?
+        {
             let indexed_at = stored.indexed_at;
             self.put(digest, indexed_at, &frame, Some(indexed_at))?;
         }

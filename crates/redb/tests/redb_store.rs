@@ -9,7 +9,7 @@ use cloakroom_core::{
     AnyStore, ErrorKind, Revision, SessionStore as _, Slot, Sweep as _, Swept, Timestamp,
 };
 use cloakroom_redb::RedbStore;
-use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening};
+use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening, touch_until};
 use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition};
 use tempfile::TempDir;
 
@@ -192,7 +192,7 @@ async fn each_record_has_one_index_entry_at_its_deadline_or_before() {
             if step % 2 == 0 {
                 let revision = record.revision;
                 store
-                    .touch(&digest, revision, later(4_000 + step))
+                    .touch(&digest, revision, touch_until(later(4_000 + step)))
                     .await
                     .unwrap();
             }
@@ -273,7 +273,7 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
         let error = store.load(digest).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         let error = store
-            .touch(digest, Revision::FIRST, Timestamp::MAX)
+            .touch(digest, Revision::FIRST, touch_until(Timestamp::MAX))
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -341,7 +341,7 @@ async fn a_refused_write_does_not_disturb_the_others_of_its_batch() {
         },
         async {
             store
-                .touch(&key().digest(), Revision::FIRST, later(1))
+                .touch(&key().digest(), Revision::FIRST, touch_until(later(1)))
                 .await
         },
         store.update(&one, &record),

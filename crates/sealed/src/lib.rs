@@ -177,7 +177,7 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
     async fn touch_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
         let digest = key(token)?.digest();
         self.inner
-            .touch(&digest, record.revision, record.expires_at)
+            .touch(&digest, record.revision, record.into())
             .await?;
         Ok(Written::kept(record.revision))
     }

@@ -49,7 +49,7 @@ use std::sync::Arc;
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
-    Sweep, Swept, Timestamp,
+    Sweep, Swept, Timestamp, Touch,
 };
 
 use crate::sync::{Disk, Syncer};
@@ -210,9 +210,9 @@ impl SessionStore for SledStore {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
-        self.run(|trees| trees.touch(digest, revision, expires_at))
+        self.run(|trees| trees.touch(digest, revision, touch))
     }
 
     async fn rotate(

@@ -3,7 +3,7 @@
 
 use cloakroom_core::{
     Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot,
-    Timestamp,
+    Timestamp, Touch,
 };
 use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
@@ -195,15 +195,17 @@ impl Trees {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
         loop {
             let stored = self.present(digest)?;
             let head = stored.record_head()?;
-            if head.revision != revision || head.expires_at >= expires_at {
+            if head.revision != revision {
                 return Ok(());
             }
-            let frame = FrameHead::with_expires_at(stored.frame(), expires_at)?;
+            let Some(frame) = FrameHead::touched(stored.frame(), touch)? else {
+                return Ok(());
+            };
             if self.swap(digest, &stored, &frame)? {
                 return Ok(());
             }

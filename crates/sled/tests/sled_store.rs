@@ -8,7 +8,9 @@ use cloakroom_core::{
     AnyStore, ErrorKind, Revision, SessionStore as _, Slot, Sweep as _, Swept, Timestamp,
 };
 use cloakroom_sled::SledStore;
-use cloakroom_testkit::{Profile, conformance, key, races, sample, survives_reopening};
+use cloakroom_testkit::{
+    Profile, conformance, key, races, sample, survives_reopening, touch_until,
+};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -116,7 +118,7 @@ async fn each_record_has_one_index_entry_at_its_deadline_or_before() {
             if step % 2 == 0 {
                 let revision = record.revision;
                 store
-                    .touch(&digest, revision, later(4_000 + step))
+                    .touch(&digest, revision, touch_until(later(4_000 + step)))
                     .await
                     .unwrap();
             }
@@ -203,7 +205,7 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
         let error = store.load(digest).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         let error = store
-            .touch(digest, Revision::FIRST, Timestamp::MAX)
+            .touch(digest, Revision::FIRST, touch_until(Timestamp::MAX))
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);

@@ -226,6 +226,7 @@ pub async fn a_touch_at_another_revision_does_nothing<T: TokenStore>(store: &T) 
 pub async fn the_latest_deadline_comes_back<T: TokenStore>(store: &T) {
     let mut record = sample("for ever");
     let longest = std::time::Duration::from_millis(Timestamp::MAX.as_millis());
+    record.last_seen_at = Timestamp::MAX;
     record.expires_at = Timestamp::MAX;
     record.absolute_deadline = Some(Timestamp::MAX);
     record.idle_override = Some(longest);
@@ -236,9 +237,11 @@ pub async fn the_latest_deadline_comes_back<T: TokenStore>(store: &T) {
     store.delete_token(&token).await.expect("deleted");
 }
 
-/// A touch moves the deadline on and leaves revision, header and data alone.
+/// A touch moves the deadline and the last use on, and leaves revision, data and
+/// the rest of the header alone.
 pub async fn a_touch_moves_the_deadline_and_nothing_else<T: TokenStore>(store: &T) {
     let mut sample = Sample::create(store, "touched").await;
+    sample.record.last_seen_at = after(sample.record.last_seen_at, 50);
     sample.record.expires_at = after(sample.record.expires_at, 60);
     let written = store
         .touch_token(&sample.token, &sample.record)
@@ -252,11 +255,24 @@ pub async fn a_touch_moves_the_deadline_and_nothing_else<T: TokenStore>(store: &
 pub async fn a_touch_never_moves_the_deadline_back<T: TokenStore>(store: &T) {
     let sample = Sample::create(store, "touched").await;
     let mut earlier = sample.record.clone();
+    earlier.last_seen_at = Timestamp::EPOCH;
     earlier.expires_at = after(earlier.created_at, 60);
     store
         .touch_token(&sample.token, &earlier)
         .await
         .expect("touched");
+    sample.assert_stands(store).await;
+}
+
+/// A use is noted also where the deadline stays, as near the absolute one.
+pub async fn a_touch_notes_a_use_that_moves_no_deadline<T: TokenStore>(store: &T) {
+    let mut sample = Sample::create(store, "touched").await;
+    sample.record.last_seen_at = after(sample.record.last_seen_at, 50);
+    let written = store
+        .touch_token(&sample.token, &sample.record)
+        .await
+        .expect("touched");
+    sample.token = written.token.unwrap_or(sample.token);
     sample.assert_stands(store).await;
 }
 

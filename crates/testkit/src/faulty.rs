@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
-    Sweep, Swept, Timestamp,
+    Sweep, Swept, Timestamp, Touch,
 };
 
 /// How an operation fails. Either way the caller sees
@@ -123,10 +123,9 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
-        self.run(self.inner.touch(digest, revision, expires_at))
-            .await
+        self.run(self.inner.touch(digest, revision, touch)).await
     }
 
     async fn rotate(

@@ -43,5 +43,5 @@ pub use faulty::{Fault, FaultyStore};
 pub use map::MapStore;
 pub use races::races;
 pub use recording::{Call, RecordingStore};
-pub use sample::{Sample, key, sample};
+pub use sample::{Sample, key, sample, touch_until};
 pub use suite::{Profile, conformance};

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision,
-    SessionStore, Slot, Sweep, Swept, Timestamp,
+    SessionStore, Slot, Sweep, Swept, Timestamp, Touch,
 };
 
 /// A store in a map behind one lock: the model that other stores are compared
@@ -71,12 +71,12 @@ impl SessionStore for MapStore {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
         let mut slots = self.slots();
         let stored = current(&mut slots, digest)?;
         if stored.revision == revision {
-            stored.expires_at = stored.expires_at.max(expires_at);
+            stored.touch(touch);
         }
         Ok(())
     }

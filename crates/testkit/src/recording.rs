@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use cloakroom_core::{
-    Capabilities, Error, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
+    Capabilities, Error, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp, Touch,
 };
 
 /// A method of [`SessionStore`].
@@ -84,10 +84,10 @@ impl<S: SessionStore> SessionStore for RecordingStore<S> {
         &self,
         digest: &KeyDigest,
         revision: Revision,
-        expires_at: Timestamp,
+        touch: Touch,
     ) -> Result<(), Error> {
         self.note(Call::Touch);
-        self.inner.touch(digest, revision, expires_at).await
+        self.inner.touch(digest, revision, touch).await
     }
 
     async fn rotate(

@@ -4,8 +4,17 @@ use std::time::Duration;
 
 use cloakroom_core::{
     Clock as _, Data, Label, OsEntropy, Record, SessionKey, Slot, Subject, SystemClock, Timestamp,
-    Token, TokenStore,
+    Token, TokenStore, Touch,
 };
+
+/// A touch that moves the deadline alone.
+#[must_use]
+pub fn touch_until(expires_at: Timestamp) -> Touch {
+    Touch {
+        last_seen_at: Timestamp::EPOCH,
+        expires_at,
+    }
+}
 
 /// A new random key.
 ///

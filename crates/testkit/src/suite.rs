@@ -95,6 +95,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         data_is_opaque_bytes,
         an_update_replaces_header_and_data,
         a_touch_moves_the_deadline_and_nothing_else,
+        a_touch_notes_a_use_that_moves_no_deadline,
         a_rotation_moves_the_whole_session,
         sessions_do_not_disturb_each_other,
         an_expired_record_is_returned_or_missing,

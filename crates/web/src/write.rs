@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cloakroom_core::{
-    Draft, Error, ErrorKind, Record, SessionKey, Slot, Timestamp, Token, TokenStore as _, Written,
+    Draft, Error, ErrorKind, Record, SessionKey, Slot, Timestamp, Token, TokenStore as _, Touch,
+    Written,
 };
 use tokio::time::{Instant, sleep};
 
@@ -95,13 +96,13 @@ impl<'e> Writer<'e> {
         &mut self,
         token: &Token,
         draft: &mut Draft,
-        expires_at: Option<Timestamp>,
+        touch: Option<Touch>,
     ) -> Result<Outcome, Failure> {
-        let (Some(stored_record), Some(expires_at)) = (draft.stored(), expires_at) else {
+        let (Some(stored_record), Some(touch)) = (draft.stored(), touch) else {
             return Ok(Outcome::Unchanged);
         };
         let mut record = stored_record.clone();
-        record.expires_at = expires_at;
+        record.touch(touch);
         self.cost.touch();
         match self.engine.store.touch_token(token, &record).await {
             Ok(written) => Ok(stored(token, written, record, draft.stored())),

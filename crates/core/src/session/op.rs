@@ -109,6 +109,7 @@ impl HeaderChange {
         if let Some(choice) = self.expiry {
             policy.apply(choice, &mut record);
         }
+        record.last_seen_at = record.last_seen_at.max(now);
         if self.subject.is_some() || self.expiry.is_some() {
             policy.slide(&mut record, now);
         } else {
