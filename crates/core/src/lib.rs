@@ -5,7 +5,8 @@
 //! it that the engine uses ([`TokenStore`], [`AnyStore`]), the [`Session`]
 //! dictionary that records operations and replays them, keys
 //! ([`SessionKey`], [`KeyDigest`]), the stored [`Record`] and its encoding
-//! ([`Slot`], [`Value`]), lifetimes ([`Expiry`]) and the one [`Error`].
+//! ([`Slot`], [`Value`]), lifetimes ([`Expiry`]), what some stores can do beyond the
+//! contract ([`Capabilities`]) and the one [`Error`].
 //!
 //! An application uses the `cloakroom` facade instead; a backend author depends
 //! on this crate and, for its tests, on `cloakroom-testkit`. See
@@ -27,6 +28,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod capabilities;
 mod codec;
 mod data;
 mod error;
@@ -42,6 +44,10 @@ mod token;
 mod token_store;
 mod value;
 
+pub use capabilities::{
+    Capabilities, Import, Invalidation, Invalidations, Listed, Listener, Revoke, Scan, ScanCursor,
+    ScanPage, Scanned, Subjects, Sweep, Swept,
+};
 pub use data::{Data, Entries};
 pub use error::{Error, ErrorKind};
 pub use expiry::{Expiry, SessionExpiry};
@@ -52,7 +58,7 @@ pub use limits::{
 };
 pub use record::{Label, Record, Revision, Subject, Touch};
 pub use session::{Commit, Context, Draft, Session, Settled};
-pub use store::{BoxFuture, Capabilities, SessionStore, Sweep, Swept};
+pub use store::{BoxFuture, SessionStore};
 pub use time::{Clock, SystemClock, Timestamp};
 pub use token::{TOKEN_BYTES_MAX, Token};
 pub use token_store::{AnyStore, LoadedToken, TokenStore, Written};

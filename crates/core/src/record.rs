@@ -20,6 +20,9 @@ impl Revision {
     /// Of a record just created.
     pub const FIRST: Self = Self(1);
 
+    /// After every other: of what will not be written again.
+    pub const LAST: Self = Self(u64::MAX);
+
     /// From a stored number.
     #[must_use]
     pub const fn from_u64(number: u64) -> Self {

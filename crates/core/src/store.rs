@@ -1,11 +1,10 @@
 //! The contract of a backend.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{Error, KeyDigest, Record, Revision, Slot, Timestamp, Touch};
+use crate::{Capabilities, Error, KeyDigest, Record, Revision, Slot, Timestamp, Touch};
 
 /// A future that can be kept behind `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -292,59 +291,4 @@ impl<S: SessionStore> SessionStore for Arc<S> {
     fn capabilities(&self) -> Capabilities<'_> {
         (**self).capabilities()
     }
-}
-
-/// What a store can do beyond keeping records; `None` is "cannot".
-#[derive(Clone, Copy, Default)]
-#[non_exhaustive]
-pub struct Capabilities<'a> {
-    /// Removing expired records. A store that forgets them by itself needs
-    /// none.
-    pub sweep: Option<&'a dyn Sweep>,
-}
-
-impl Capabilities<'_> {
-    /// None of them.
-    pub const NONE: Self = Self { sweep: None };
-}
-
-impl<'a> Capabilities<'a> {
-    /// With a sweep.
-    #[must_use]
-    pub fn with_sweep(mut self, sweep: &'a dyn Sweep) -> Self {
-        self.sweep = Some(sweep);
-        self
-    }
-}
-
-impl fmt::Debug for Capabilities<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Capabilities")
-            .field("sweep", &self.sweep.is_some())
-            .finish()
-    }
-}
-
-/// Removes what has expired, in bounded steps that let others work.
-pub trait Sweep: Send + Sync {
-    /// Removes at most `max` records and rotation marks whose deadline is at or
-    /// before `now`.
-    ///
-    /// The deadline is judged again in the same step as the removal, so that a
-    /// session touched meanwhile survives. One unreadable record does not stop
-    /// the others from being swept.
-    ///
-    /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) where the store does not
-    /// answer; what was removed until then stays removed.
-    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>>;
-}
-
-/// What one step of a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// How many records and marks were removed.
-    pub removed: usize,
-    /// Whether the step stopped at its limit, and more may be waiting.
-    pub more: bool,
 }

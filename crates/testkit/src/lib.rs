@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Each clause of the contract is a function of its own in [`clauses`] and
-//! [`sweep`], so that one that fails can be run alone. A store that keeps its
+//! [`sweep`], [`subjects`] and [`scan`], so that one that fails can be run alone. A store that keeps its
 //! sessions adds [`survives_reopening`], one that needs no runtime [`races`],
 //! which sends the concurrent clauses from threads. The suite needs no particular runtime
 //! and panics, as tests do, where a clause is broken.
@@ -34,6 +34,8 @@ mod map;
 mod races;
 mod recording;
 mod sample;
+pub mod scan;
+pub mod subjects;
 mod suite;
 pub mod sweep;
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision,
-    SessionStore, Slot, Sweep, Swept, Timestamp, Touch,
+    BoxFuture, Capabilities, Data, Error, ErrorKind, Import, KeyDigest, Listed, ROTATION_HOPS_MAX,
+    Record, Revision, Revoke, Scan, ScanCursor, ScanPage, Scanned, SessionStore, Slot, Subject,
+    Subjects, Sweep, Swept, Timestamp, Touch,
 };
 
 /// A store in a map behind one lock: the model that other stores are compared
@@ -37,6 +38,17 @@ fn current<'s>(slots: &'s mut Slots, digest: &KeyDigest) -> Result<&'s mut Recor
         Some(Slot::Record(record)) => Ok(record),
         _ => Err(ErrorKind::Gone.into()),
     }
+}
+
+fn follow_marks(slots: &Slots, digest: &KeyDigest) -> KeyDigest {
+    let mut at = *digest;
+    for _ in 0..ROTATION_HOPS_MAX {
+        match slots.get(&at) {
+            Some(Slot::Rotated { to, .. }) => at = *to,
+            _ => break,
+        }
+    }
+    at
 }
 
 fn vacant(slots: &Slots, digest: &KeyDigest) -> Result<(), Error> {
@@ -102,19 +114,17 @@ impl SessionStore for MapStore {
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
         let mut slots = self.slots();
-        let mut at = *digest;
-        for _ in 0..ROTATION_HOPS_MAX {
-            match slots.get(&at) {
-                Some(Slot::Rotated { to, .. }) => at = *to,
-                _ => break,
-            }
-        }
+        let at = follow_marks(&slots, digest);
         slots.remove(&at);
         Ok(())
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities::NONE.with_sweep(self)
+        Capabilities::NONE
+            .with_sweep(self)
+            .with_subjects(self)
+            .with_scan(self)
+            .with_import(self)
     }
 }
 
@@ -138,6 +148,99 @@ impl Sweep for MapStore {
                 removed: before - slots.len(),
                 more,
             })
+        })
+    }
+}
+
+fn of<'s>(
+    slots: &'s Slots,
+    subject: &'s Subject,
+) -> impl Iterator<Item = (&'s KeyDigest, &'s Record)> {
+    slots.iter().filter_map(move |(digest, slot)| match slot {
+        Slot::Record(record) if record.subject.as_ref() == Some(subject) => Some((digest, record)),
+        _ => None,
+    })
+}
+
+impl Subjects for MapStore {
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        Box::pin(async move {
+            let slots = self.slots();
+            let listed = of(&slots, subject).map(|(digest, record)| {
+                let mut record = record.clone();
+                record.data = Data::empty();
+                Listed {
+                    digest: *digest,
+                    record,
+                }
+            });
+            Ok(listed.collect())
+        })
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        subject: &'a Subject,
+        which: Revoke,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        Box::pin(async move {
+            let mut slots = self.slots();
+            let ended: Vec<KeyDigest> = of(&slots, subject)
+                .map(|(digest, _)| *digest)
+                .filter(|digest| match which {
+                    Revoke::All => true,
+                    Revoke::AllBut(kept) => *digest != follow_marks(&slots, &kept),
+                    Revoke::One(meant) => *digest == follow_marks(&slots, &meant),
+                })
+                .collect();
+            for digest in &ended {
+                slots.remove(digest);
+            }
+            Ok(ended)
+        })
+    }
+}
+
+impl Scan for MapStore {
+    fn scan<'a>(
+        &'a self,
+        from: Option<&'a ScanCursor>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<ScanPage, Error>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        Box::pin(async move {
+            let from = from.map(ScanCursor::digest).transpose()?;
+            let slots = self.slots();
+            let rest = slots.range((from.map_or(Unbounded, Excluded), Unbounded));
+            let items: Vec<Scanned> = rest
+                .take(max)
+                .map(|(digest, slot)| Scanned {
+                    digest: *digest,
+                    slot: Ok(slot.clone()),
+                })
+                .collect();
+            let next = items.last().map(|last| ScanCursor::after(&last.digest));
+            Ok(ScanPage { items, next })
+        })
+    }
+}
+
+impl Import for MapStore {
+    fn import<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        slot: &'a Slot,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let mut slots = self.slots();
+            let is_free = !slots.contains_key(digest);
+            if is_free {
+                slots.insert(*digest, slot.clone());
+            }
+            Ok(is_free)
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use cloakroom_core::TokenStore;
 
-use crate::{clauses, sweep};
+use crate::{clauses, scan, subjects, sweep};
 
 /// What a store promises; clauses it does not promise are not asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +77,8 @@ macro_rules! ask {
     };
 }
 
-/// Asks every clause that the profile promises, and those of [`Sweep`] where
-/// the store offers it.
+/// Asks every clause that the profile promises, and those of each capability
+/// ([`Sweep`], [`Subjects`], [`Scan`], [`Import`]) that the store offers.
 ///
 /// The sessions it makes live for an hour from now; the store may hold others,
 /// but no other writer may sweep it meanwhile.
@@ -87,6 +87,9 @@ macro_rules! ask {
 /// Where a clause does not hold; its name is written to the standard error.
 ///
 /// [`Sweep`]: cloakroom_core::Sweep
+/// [`Subjects`]: cloakroom_core::Subjects
+/// [`Scan`]: cloakroom_core::Scan
+/// [`Import`]: cloakroom_core::Import
 pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
     ask!(store, true, clauses:
         what_is_no_token_opens_nothing,
@@ -136,5 +139,29 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_sweep_spares_what_was_updated_meanwhile,
         a_sweep_takes_a_deadline_that_was_moved_forward,
         what_was_swept_is_gone,
+    );
+    let can_list = store.token_capabilities().subjects.is_some();
+    ask!(store, can_list, subjects:
+        sessions_are_listed_by_subject,
+        a_list_shows_the_present_header,
+        a_rotation_moves_the_entry,
+        a_list_follows_a_change_of_subject,
+        a_deleted_session_leaves_the_list,
+        subjects_are_told_apart,
+        revoking_all_ends_the_subjects_sessions_and_no_other,
+        revoking_all_but_one_spares_it,
+        revoking_one_ends_no_one_elses,
+        a_sweep_takes_the_entry_as_well,
+    );
+    let can_scan = store.token_capabilities().scan.is_some();
+    ask!(store, can_scan, scan:
+        a_scan_finds_all_that_stands,
+        a_scan_refuses_a_foreign_cursor,
+    );
+    let can_import = store.token_capabilities().import.is_some();
+    ask!(store, can_import, scan:
+        an_import_keeps_the_record_as_it_is,
+        an_import_takes_marks,
+        an_import_never_overwrites,
     );
 }

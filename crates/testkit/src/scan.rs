@@ -1,0 +1,150 @@
+//! The clauses of [`Scan`](cloakroom_core::Scan) and
+//! [`Import`](cloakroom_core::Import), one function each.
+//!
+//! # Panics
+//! Every function panics where its clause does not hold.
+
+use std::collections::BTreeMap;
+
+use cloakroom_core::{
+    ErrorKind, KeyDigest, Revision, ScanCursor, SessionKey, Slot, Token, TokenStore,
+};
+
+use crate::sample::{Sample, after, key, sample, slot};
+
+fn digest(token: &Token) -> KeyDigest {
+    SessionKey::parse(token.expose())
+        .expect("a store that scans hands out keys")
+        .digest()
+}
+
+/// All that a scan finds in pages of this size, and how often.
+async fn scan_all<T: TokenStore>(store: &T, max: usize) -> BTreeMap<KeyDigest, Vec<Slot>> {
+    let capabilities = store.token_capabilities();
+    let scan = capabilities.scan.expect("asked only of stores that scan");
+    let mut found: BTreeMap<_, Vec<Slot>> = BTreeMap::new();
+    let mut cursor: Option<ScanCursor> = None;
+    loop {
+        // The cursor goes through its text, as an operator would keep it.
+        let from = cursor.map(|cursor| ScanCursor::new(cursor.as_str()));
+        let page = scan.scan(from.as_ref(), max).await;
+        let page = page.expect("the store answers");
+        for item in page.items {
+            let slot = item.slot.expect("whole");
+            found.entry(item.digest).or_default().push(slot);
+        }
+        match page.next {
+            Some(next) => cursor = Some(next),
+            None => return found,
+        }
+    }
+}
+
+/// Records and marks are all found, whatever the size of a page, as they stand.
+pub async fn a_scan_finds_all_that_stands<T: TokenStore>(store: &T) {
+    let mut expected = BTreeMap::new();
+    for number in 0..7 {
+        let sample = Sample::create(store, &format!("scanned {number}")).await;
+        expected.insert(digest(&sample.token), Slot::Record(sample.record));
+    }
+    let moved = Sample::create(store, "moved").await;
+    let (new, until) = (key(), after(moved.record.created_at, 60));
+    let written = store
+        .rotate_token(&moved.token, &new, &moved.record, until)
+        .await
+        .expect("rotated");
+    let record = moved.record.at_revision(written.revision);
+    expected.insert(new.digest(), Slot::Record(record));
+    let mark = Slot::Rotated {
+        to: new.digest(),
+        until,
+    };
+    expected.insert(digest(&moved.token), mark);
+    for max in [1, 3, 1_000] {
+        let found = scan_all(store, max).await;
+        for (digest, slot) in &expected {
+            let found = found.get(digest).expect("it stood all the time");
+            assert!(found.iter().all(|found| found == slot), "as it stands");
+        }
+    }
+}
+
+/// A cursor that this store never made is refused.
+pub async fn a_scan_refuses_a_foreign_cursor<T: TokenStore>(store: &T) {
+    let capabilities = store.token_capabilities();
+    let scan = capabilities.scan.expect("asked only of stores that scan");
+    for text in ["", "no cursor", "\u{1f9e5}"] {
+        let page = scan.scan(Some(&ScanCursor::new(text)), 10).await;
+        assert_eq!(
+            page.map_err(|error| error.kind()).err(),
+            Some(ErrorKind::Mismatch)
+        );
+    }
+}
+
+/// What is imported is loaded as it was, revision included, and can be written
+/// to, found by a scan and deleted like what was created here.
+pub async fn an_import_keeps_the_record_as_it_is<T: TokenStore>(store: &T) {
+    let capabilities = store.token_capabilities();
+    let import = capabilities
+        .import
+        .expect("asked only of stores that import");
+    let new = key();
+    let mut record = sample("imported").at_revision(Revision::from_u64(41));
+    let slot_there = Slot::Record(record.clone());
+    let put = import.import(&new.digest(), &slot_there).await;
+    assert!(put.expect("imported"));
+    let token = new.to_token();
+    assert_eq!(slot(store, &token).await.as_ref(), Some(&slot_there));
+    let written = store.update_token(&token, &record).await;
+    record.revision = written.expect("updated").revision;
+    assert_eq!(record.revision, Revision::from_u64(42));
+    if let Some(subjects) = capabilities.subjects {
+        let subject = record.subject.as_ref().expect("the sample has one");
+        let listed = subjects.sessions_of(subject).await.expect("it answers");
+        assert!(listed.iter().any(|listed| listed.digest == new.digest()));
+    }
+    store.delete_token(&token).await.expect("deleted");
+    assert!(slot(store, &token).await.is_none());
+}
+
+/// A mark that is imported is a mark.
+pub async fn an_import_takes_marks<T: TokenStore>(store: &T) {
+    let capabilities = store.token_capabilities();
+    let import = capabilities
+        .import
+        .expect("asked only of stores that import");
+    let sample = Sample::create(store, "moved here").await;
+    let old = key();
+    let mark = Slot::Rotated {
+        to: digest(&sample.token),
+        until: after(sample.record.created_at, 60),
+    };
+    let put = import.import(&old.digest(), &mark).await;
+    assert!(put.expect("imported"));
+    assert_eq!(slot(store, &old.to_token()).await, Some(mark));
+    store.delete_token(&old.to_token()).await.expect("deleted");
+    assert!(slot(store, &sample.token).await.is_none(), "followed");
+}
+
+/// An import never overwrites: neither a record nor a mark, nor what is expired.
+pub async fn an_import_never_overwrites<T: TokenStore>(store: &T) {
+    let capabilities = store.token_capabilities();
+    let import = capabilities
+        .import
+        .expect("asked only of stores that import");
+    let standing = Sample::create(store, "standing").await;
+    let other = Slot::Record(sample("other").at_revision(Revision::from_u64(9)));
+    let put = import.import(&digest(&standing.token), &other).await;
+    assert!(!put.expect("refused without an error"));
+    standing.assert_stands(store).await;
+    let until = after(standing.record.created_at, 60);
+    let rotated = store
+        .rotate_token(&standing.token, &key(), &standing.record, until)
+        .await;
+    rotated.expect("rotated");
+    let put = import.import(&digest(&standing.token), &other).await;
+    assert!(!put.expect("refused without an error"));
+    let there = slot(store, &standing.token).await;
+    assert!(matches!(there, Some(Slot::Rotated { .. })));
+}

@@ -1,0 +1,259 @@
+//! The clauses of [`Subjects`](cloakroom_core::Subjects), one function each.
+//!
+//! Each asks a store that offers the capability, about subjects of its own.
+//!
+//! # Panics
+//! Every function panics where its clause does not hold.
+
+use cloakroom_core::{
+    KeyDigest, Listed, Record, Revoke, SUBJECT_BYTES_MAX, SessionKey, Subject, Subjects, Timestamp,
+    Token, TokenStore,
+};
+
+use crate::sample::{Sample, after, key, sample, slot, stored};
+
+fn subjects<T: TokenStore>(store: &T) -> &dyn Subjects {
+    let capabilities = store.token_capabilities();
+    capabilities
+        .subjects
+        .expect("asked only of stores that list")
+}
+
+/// A subject that nobody else asks about.
+fn somebody() -> Subject {
+    Subject::new(key().digest().to_hex()).expect("64 bytes")
+}
+
+fn digest(token: &Token) -> KeyDigest {
+    SessionKey::parse(token.expose())
+        .expect("a store that lists hands out keys")
+        .digest()
+}
+
+async fn begin<T: TokenStore>(store: &T, subject: &Subject, text: &str) -> Sample {
+    let mut record = sample(text);
+    record.subject = Some(subject.clone());
+    let written = store.create_token(&key(), &record).await;
+    let written = written.expect("a new session is stored");
+    Sample {
+        token: written.token.expect("a new session comes with its token"),
+        record: record.at_revision(written.revision),
+    }
+}
+
+async fn list<T: TokenStore>(store: &T, subject: &Subject) -> Vec<Listed> {
+    let listed = subjects(store).sessions_of(subject).await;
+    let mut listed = listed.expect("the store answers");
+    listed.sort_by_key(|listed| listed.digest);
+    listed
+}
+
+async fn digests<T: TokenStore>(store: &T, subject: &Subject) -> Vec<KeyDigest> {
+    let listed = list(store, subject).await;
+    listed.iter().map(|listed| listed.digest).collect()
+}
+
+async fn revoke<T: TokenStore>(store: &T, subject: &Subject, which: Revoke) -> Vec<KeyDigest> {
+    let ended = subjects(store).revoke(subject, which).await;
+    let mut ended = ended.expect("the store answers");
+    ended.sort();
+    ended
+}
+
+fn header(record: &Record) -> Record {
+    let mut header = record.clone();
+    header.data = cloakroom_core::Data::empty();
+    header
+}
+
+/// A subject's sessions are listed with their headers, and nobody else's are.
+pub async fn sessions_are_listed_by_subject<T: TokenStore>(store: &T) {
+    let (one, other) = (somebody(), somebody());
+    assert_eq!(list(store, &one).await, []);
+    let mut samples = [
+        begin(store, &one, "laptop").await,
+        begin(store, &one, "phone").await,
+    ];
+    let alien = begin(store, &other, "alien").await;
+    samples.sort_by_key(|sample| digest(&sample.token));
+    let expected = samples.each_ref().map(|sample| Listed {
+        digest: digest(&sample.token),
+        record: header(&sample.record),
+    });
+    assert_eq!(list(store, &one).await, expected);
+    assert_eq!(digests(store, &other).await, [digest(&alien.token)]);
+}
+
+/// The list says what an update and a touch have made of the header.
+pub async fn a_list_shows_the_present_header<T: TokenStore>(store: &T) {
+    let subject = somebody();
+    let mut sample = begin(store, &subject, "phone").await;
+    sample.record.label = None;
+    sample.record.expires_at = after(sample.record.expires_at, 60);
+    let written = store.update_token(&sample.token, &sample.record).await;
+    sample.record.revision = written.expect("updated").revision;
+    let mut record = sample.record.clone();
+    record.last_seen_at = after(record.last_seen_at, 60);
+    record.expires_at = after(record.expires_at, 60);
+    let touched = store.touch_token(&sample.token, &record).await;
+    touched.expect("touched");
+    let listed = list(store, &subject).await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].record, header(&record));
+}
+
+/// A session that moves to another key is listed where it is, once; its mark is
+/// not.
+pub async fn a_rotation_moves_the_entry<T: TokenStore>(store: &T) {
+    let subject = somebody();
+    let sample = begin(store, &subject, "moved").await;
+    let new = key();
+    let until = after(sample.record.created_at, 60);
+    let rotated = store
+        .rotate_token(&sample.token, &new, &sample.record, until)
+        .await;
+    rotated.expect("rotated");
+    assert_eq!(digests(store, &subject).await, [new.digest()]);
+}
+
+/// A login by rotation or by update lists the session from then on; where it
+/// leaves its subject, it leaves the list.
+pub async fn a_list_follows_a_change_of_subject<T: TokenStore>(store: &T) {
+    let (one, other) = (somebody(), somebody());
+    let mut anonymous = sample("anonymous");
+    anonymous.subject = None;
+    let first = key();
+    let written = store.create_token(&first, &anonymous).await;
+    let mut record = anonymous.at_revision(written.expect("created").revision);
+    record.subject = Some(one.clone());
+    let new = key();
+    let until = after(record.created_at, 60);
+    let rotated = store
+        .rotate_token(&first.to_token(), &new, &record, until)
+        .await;
+    record.revision = rotated.expect("rotated").revision;
+    assert_eq!(digests(store, &one).await, [new.digest()]);
+    record.subject = Some(other.clone());
+    let written = store.update_token(&new.to_token(), &record).await;
+    record.revision = written.expect("updated").revision;
+    assert_eq!(digests(store, &one).await, []);
+    assert_eq!(digests(store, &other).await, [new.digest()]);
+    record.subject = None;
+    let written = store.update_token(&new.to_token(), &record).await;
+    written.expect("updated");
+    assert_eq!(digests(store, &other).await, []);
+}
+
+/// What was deleted is not listed.
+pub async fn a_deleted_session_leaves_the_list<T: TokenStore>(store: &T) {
+    let subject = somebody();
+    let sample = begin(store, &subject, "deleted").await;
+    store.delete_token(&sample.token).await.expect("deleted");
+    assert_eq!(digests(store, &subject).await, []);
+    assert_eq!(revoke(store, &subject, Revoke::All).await, []);
+}
+
+/// Subjects are told apart by every byte: one that begins like another, one of
+/// the greatest length, one that is empty.
+pub async fn subjects_are_told_apart<T: TokenStore>(store: &T) {
+    let base = somebody();
+    let texts = [
+        base.as_str().to_owned(),
+        format!("{} ", base.as_str()),
+        format!("{}\0", base.as_str()),
+        base.as_str().to_uppercase() + "é",
+        format!("{}\u{301}", base.as_str().to_uppercase() + "e"),
+        format!("{:x<1$}", base.as_str(), SUBJECT_BYTES_MAX),
+        format!("{:x<1$}", base.as_str(), SUBJECT_BYTES_MAX - 1),
+    ];
+    let mut expected = Vec::new();
+    for text in texts {
+        let subject = Subject::new(text).expect("within the limit");
+        let sample = begin(store, &subject, "told apart").await;
+        expected.push((subject, digest(&sample.token)));
+    }
+    for (subject, digest) in &expected {
+        assert_eq!(digests(store, subject).await, [*digest], "one each");
+    }
+}
+
+/// Revoking all ends all of the subject's sessions and no other.
+pub async fn revoking_all_ends_the_subjects_sessions_and_no_other<T: TokenStore>(store: &T) {
+    let (one, other) = (somebody(), somebody());
+    let mut meant = Vec::new();
+    for text in ["a", "b", "c"] {
+        meant.push(begin(store, &one, text).await);
+    }
+    let alien = begin(store, &other, "alien").await;
+    let mut expected: Vec<_> = meant.iter().map(|sample| digest(&sample.token)).collect();
+    expected.sort();
+    assert_eq!(revoke(store, &one, Revoke::All).await, expected);
+    for sample in &meant {
+        assert!(slot(store, &sample.token).await.is_none());
+    }
+    alien.assert_stands(store).await;
+    assert_eq!(digests(store, &one).await, []);
+    assert_eq!(revoke(store, &one, Revoke::All).await, []);
+}
+
+/// "Log out everywhere else" spares the one session, also where it has just
+/// been rotated.
+pub async fn revoking_all_but_one_spares_it<T: TokenStore>(store: &T) {
+    let subject = somebody();
+    let here = begin(store, &subject, "here").await;
+    let there = begin(store, &subject, "there").await;
+    let which = Revoke::AllBut(digest(&here.token));
+    assert_eq!(revoke(store, &subject, which).await, [digest(&there.token)]);
+    here.assert_stands(store).await;
+    let new = key();
+    let until = after(here.record.created_at, 60);
+    let rotated = store
+        .rotate_token(&here.token, &new, &here.record, until)
+        .await;
+    rotated.expect("rotated");
+    let elsewhere = begin(store, &subject, "elsewhere").await;
+    let ended = revoke(store, &subject, which).await;
+    assert_eq!(ended, [digest(&elsewhere.token)]);
+    assert!(stored(store, &new.to_token()).await.is_some());
+}
+
+/// One session is ended by its digest, followed where it has moved; the digest
+/// of somebody else's ends nothing.
+pub async fn revoking_one_ends_no_one_elses<T: TokenStore>(store: &T) {
+    let (one, other) = (somebody(), somebody());
+    let kept = begin(store, &one, "kept").await;
+    let meant = begin(store, &one, "meant").await;
+    let which = Revoke::One(digest(&meant.token));
+    assert_eq!(revoke(store, &other, which).await, []);
+    meant.assert_stands(store).await;
+    assert_eq!(revoke(store, &one, Revoke::One(key().digest())).await, []);
+    assert_eq!(revoke(store, &one, which).await, [digest(&meant.token)]);
+    assert!(slot(store, &meant.token).await.is_none());
+    let new = key();
+    let until = after(kept.record.created_at, 60);
+    let rotated = store
+        .rotate_token(&kept.token, &new, &kept.record, until)
+        .await;
+    rotated.expect("rotated");
+    let which = Revoke::One(digest(&kept.token));
+    assert_eq!(revoke(store, &one, which).await, [new.digest()]);
+    assert!(stored(store, &new.to_token()).await.is_none());
+}
+
+/// A swept session leaves the list with its record.
+pub async fn a_sweep_takes_the_entry_as_well<T: TokenStore>(store: &T) {
+    let Some(sweep) = store.token_capabilities().sweep else {
+        return;
+    };
+    let subject = somebody();
+    let due = begin(store, &subject, "due").await;
+    let mut live = begin(store, &subject, "live").await;
+    live.record.expires_at = Timestamp::MAX;
+    live.record.absolute_deadline = None;
+    let written = store.update_token(&live.token, &live.record).await;
+    live.record.revision = written.expect("updated").revision;
+    let now = after(due.record.expires_at, 60);
+    while sweep.sweep(now, 100).await.expect("it answers").more {}
+    assert_eq!(digests(store, &subject).await, [digest(&live.token)]);
+    store.delete_token(&live.token).await.expect("deleted");
+}
