@@ -6,17 +6,17 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloakroom_core::{Clock, Error, KeyDigest, Record, Slot, Timestamp};
+use cloakroom_core::{Clock, Error, Invalidation, KeyDigest, Record, Revision, Slot, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::{Shared, WeakShared};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::{Counters, count};
+use crate::{Counters, WhileDeaf, count};
 
 type Loaded = Result<Option<Slot>, Error>;
 type Load = Pin<Box<dyn Future<Output = Loaded> + Send>>;
@@ -39,6 +39,9 @@ pub(crate) struct Board {
     clock: Arc<dyn Clock>,
     /// What is due by then may have been swept from the store.
     swept_until_millis: AtomicU64,
+    /// Whether a channel that was followed is broken.
+    is_deaf: AtomicBool,
+    while_deaf: WhileDeaf,
     pub(crate) counters: Counters,
 }
 
@@ -63,10 +66,17 @@ struct Writes {
     count: usize,
     /// Whether two of them have overlapped since the first began.
     overlapped: bool,
+    /// The latest revision that other nodes have announced meanwhile.
+    announced: Option<Revision>,
 }
 
 impl Board {
-    pub(crate) fn new(capacity_bytes: u64, staleness_max: Duration, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        capacity_bytes: u64,
+        staleness_max: Duration,
+        while_deaf: WhileDeaf,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let entries = Cache::builder()
             .name("cloakroom-cached")
             .max_capacity(capacity_bytes)
@@ -81,6 +91,8 @@ impl Board {
             staleness_max,
             clock,
             swept_until_millis: AtomicU64::new(0),
+            is_deaf: AtomicBool::new(false),
+            while_deaf,
             counters: Counters::default(),
         }
     }
@@ -108,6 +120,9 @@ impl Board {
 
     /// What the cache can answer with.
     pub(crate) fn look(&self, digest: &KeyDigest) -> Option<Arc<Slot>> {
+        if self.while_deaf == WhileDeaf::Bypass && self.is_deaf() {
+            return None;
+        }
         match self.entries.get(digest) {
             Some(entry) if !self.is_stale(entry.as_of) && !self.may_be_swept(&entry.slot) => {
                 count(&self.counters.hits);
@@ -188,9 +203,57 @@ impl Board {
         }
     }
 
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.is_deaf.load(Ordering::SeqCst)
+    }
+
+    /// A channel is open, and hears of what is written from now on. What is here
+    /// may be older than what was missed until now.
+    pub(crate) fn hears(&self) {
+        self.forget_all();
+        self.is_deaf.store(false, Ordering::SeqCst);
+    }
+
+    /// A channel is being opened; until it is, nobody is heard.
+    pub(crate) fn awaits_channel(&self) {
+        self.is_deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// The channel is broken.
+    pub(crate) fn lost(&self) {
+        if !self.is_deaf.swap(true, Ordering::SeqCst) {
+            count(&self.counters.losses);
+        }
+    }
+
+    /// Some node has written this, perhaps this one. What it says was written
+    /// before a load begins that follows on it: a flight under way may have read
+    /// what was there before, and so may a write that ends later.
+    pub(crate) fn heard(&self, invalidation: &Invalidation) {
+        let Invalidation { digest, revision } = invalidation;
+        let mut moves = self.moves();
+        moves.flights.remove(digest);
+        if let Some(writes) = moves.writes.get_mut(digest) {
+            writes.announced = writes.announced.max(Some(*revision));
+        }
+        let is_older = |entry: Entry| match &*entry.slot {
+            Slot::Record(record) => record.revision < *revision,
+            // Nothing comes after a mark.
+            Slot::Rotated { .. } => false,
+        };
+        if self.entries.get(digest).is_some_and(is_older) {
+            count(&self.counters.invalidated);
+            self.entries.invalidate(digest);
+        }
+    }
+
+    /// Nothing that is here, or on its way here, is known to be true any more.
     pub(crate) fn forget_all(&self) {
         let mut moves = self.moves();
         moves.flights.clear();
+        for writes in moves.writes.values_mut() {
+            writes.overlapped = true;
+        }
         self.entries.invalidate_all();
     }
 }
@@ -250,14 +313,17 @@ impl Drop for Write {
         let mut moves = self.board.moves();
         moves.flights.remove(&self.digest);
         let mut alone = true;
+        let mut announced = None;
         if let Some(writes) = moves.writes.get_mut(&self.digest) {
             writes.count -= 1;
             alone = !writes.overlapped;
+            announced = writes.announced;
             if writes.count == 0 {
                 moves.writes.remove(&self.digest);
             }
         }
-        match self.record.take().filter(|_| alone) {
+        let is_latest = |record: &Record| alone && announced <= Some(record.revision);
+        match self.record.take().filter(is_latest) {
             Some(record) => {
                 let slot = Arc::new(Slot::Record(record));
                 let as_of = self.as_of;

@@ -39,10 +39,20 @@
 //! needed for that. A write puts what it wrote into the cache if no other write
 //! to the digest overlapped it, since nobody knows which of them the store took
 //! last; otherwise it leaves nothing there.
+//!
+//! # Other nodes
+//!
+//! Where the store announces what is written to it
+//! ([`Invalidations`](cloakroom_core::Invalidations): Redis, PostgreSQL),
+//! [`Cached::follow`] listens, and drops what another node has changed as soon as
+//! it hears of it; the bound on staleness then is what remains where the channel
+//! is broken, unless [`WhileDeaf::Bypass`] asks for more. Announcements carry the
+//! revision, so a node's own writes cost it nothing.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod board;
+mod follow;
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,11 +60,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloakroom_core::{
-    BoxFuture, Capabilities, Clock, Error, KeyDigest, ROTATION_HOPS_MAX, Record, Revision,
-    SessionStore, Slot, Sweep, Swept, SystemClock, Timestamp, Touch,
+    BoxFuture, Capabilities, Clock, Error, ErrorKind, Import, KeyDigest, Listed, ROTATION_HOPS_MAX,
+    Record, Revision, Revoke, SessionStore, Slot, Subject, Subjects, Sweep, Swept, SystemClock,
+    Timestamp, Touch,
 };
 
 use crate::board::Board;
+use crate::follow::Follower;
 
 /// Bytes a cache holds by default: 64 MiB.
 pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -64,6 +76,8 @@ pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub struct Cached<S> {
     inner: Arc<S>,
     board: Arc<Board>,
+    /// Ends with the cache.
+    follower: Follower,
 }
 
 impl<S> fmt::Debug for Cached<S> {
@@ -87,6 +101,24 @@ pub struct Stats {
     pub stale: u64,
     /// Loads that waited for another one's answer instead.
     pub coalesced: u64,
+    /// Entries dropped because another node announced a change.
+    pub invalidated: u64,
+    /// How often a channel that was followed has broken.
+    pub losses: u64,
+    /// Whether it is broken now.
+    pub is_deaf: bool,
+}
+
+/// What a cache that [follows](Cached::follow) the other nodes does while the
+/// channel to them is broken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhileDeaf {
+    /// Answers with what is younger than its bound on staleness, as a cache that
+    /// follows nobody.
+    #[default]
+    TrustStaleness,
+    /// Asks the store each time.
+    Bypass,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +127,8 @@ pub(crate) struct Counters {
     pub(crate) misses: AtomicU64,
     pub(crate) stale: AtomicU64,
     pub(crate) coalesced: AtomicU64,
+    pub(crate) invalidated: AtomicU64,
+    pub(crate) losses: AtomicU64,
 }
 
 pub(crate) fn count(counter: &AtomicU64) {
@@ -114,6 +148,7 @@ impl<S: SessionStore> Cached<S> {
             store,
             staleness_max,
             capacity_bytes: CAPACITY_BYTES_DEFAULT,
+            while_deaf: WhileDeaf::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -135,6 +170,9 @@ impl<S> Cached<S> {
             misses: read(&counters.misses),
             stale: read(&counters.stale),
             coalesced: read(&counters.coalesced),
+            invalidated: read(&counters.invalidated),
+            losses: read(&counters.losses),
+            is_deaf: self.board.is_deaf(),
         }
     }
 }
@@ -145,6 +183,7 @@ pub struct CachedBuilder<S> {
     store: S,
     staleness_max: Duration,
     capacity_bytes: u64,
+    while_deaf: WhileDeaf,
     clock: Arc<dyn Clock>,
 }
 
@@ -154,6 +193,14 @@ impl<S: SessionStore> CachedBuilder<S> {
     #[must_use]
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.capacity_bytes = bytes;
+        self
+    }
+
+    /// What it does while a channel that it follows is broken. Default
+    /// [`WhileDeaf::TrustStaleness`].
+    #[must_use]
+    pub fn while_deaf(mut self, choice: WhileDeaf) -> Self {
+        self.while_deaf = choice;
         self
     }
 
@@ -173,8 +220,10 @@ impl<S: SessionStore> CachedBuilder<S> {
             board: Arc::new(Board::new(
                 self.capacity_bytes,
                 self.staleness_max,
+                self.while_deaf,
                 self.clock,
             )),
+            follower: Follower::default(),
         }
     }
 }
@@ -240,8 +289,7 @@ impl<S: SessionStore> SessionStore for Cached<S> {
                 Err(error) => {
                     self.board.forget_all();
                     return match error.kind() {
-                        cloakroom_core::ErrorKind::Corrupt
-                        | cloakroom_core::ErrorKind::Unsupported => Ok(()),
+                        ErrorKind::Corrupt | ErrorKind::Unsupported => Ok(()),
                         _ => Err(error),
                     };
                 }
@@ -254,11 +302,85 @@ impl<S: SessionStore> SessionStore for Cached<S> {
 
     /// Those of the store.
     fn capabilities(&self) -> Capabilities<'_> {
-        let inner = self.inner.capabilities();
-        match inner.sweep {
-            Some(_) => inner.with_sweep(self),
-            None => inner,
+        let mut all = self.inner.capabilities();
+        if all.sweep.is_some() {
+            all = all.with_sweep(self);
         }
+        if all.subjects.is_some() {
+            all = all.with_subjects(self);
+        }
+        if all.import.is_some() {
+            all = all.with_import(self);
+        }
+        if all.invalidations.is_some() {
+            all = all.with_invalidations(self);
+        }
+        all
+    }
+}
+
+/// Lists come from the store, whatever the cache holds.
+impl<S: SessionStore> Subjects for Cached<S> {
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        match self.inner.capabilities().subjects {
+            Some(subjects) => subjects.sessions_of(subject),
+            None => Box::pin(async { Ok(Vec::new()) }),
+        }
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        subject: &'a Subject,
+        which: Revoke,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        Box::pin(async move {
+            let Some(subjects) = self.inner.capabilities().subjects else {
+                return Ok(Vec::new());
+            };
+            // Which ones end, only the store can say: where this is cut short or
+            // fails, any of them may have.
+            let unknown = ForgetAll(&self.board);
+            let ended = subjects.revoke(subject, which).await?;
+            for digest in &ended {
+                drop(self.board.begin(*digest));
+            }
+            unknown.is_settled();
+            Ok(ended)
+        })
+    }
+}
+
+/// Forgets all that is in the cache, unless it is told that there is no need.
+struct ForgetAll<'b>(&'b Board);
+
+impl ForgetAll<'_> {
+    fn is_settled(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for ForgetAll<'_> {
+    fn drop(&mut self) {
+        self.0.forget_all();
+    }
+}
+
+impl<S: SessionStore> Import for Cached<S> {
+    fn import<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        slot: &'a Slot,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let _write = self.board.begin(*digest);
+            match self.inner.capabilities().import {
+                Some(import) => import.import(digest, slot).await,
+                None => Ok(false),
+            }
+        })
     }
 }
 

@@ -3,17 +3,20 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloakroom_cached::Cached;
-use cloakroom_core::{Error, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp, Touch};
+use cloakroom_core::{
+    BoxFuture, Capabilities, Error, Invalidation, Invalidations, KeyDigest, Listener, Record,
+    Revision, Revoke, SessionStore, Slot, Subject, Subjects, Timestamp, Touch,
+};
 use cloakroom_testkit::{MapStore, key, sample};
 use shuttle::future::{block_on, spawn, yield_now};
 
 /// A store that lets others run before it does its work and before it answers.
 #[derive(Debug, Default)]
-struct Slow(MapStore);
+struct Slow(MapStore, ToTell);
 
 impl SessionStore for Slow {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
@@ -64,6 +67,54 @@ impl SessionStore for Slow {
         let done = self.0.delete(digest).await;
         yield_now().await;
         done
+    }
+
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities::NONE
+            .with_subjects(self)
+            .with_invalidations(self)
+    }
+}
+
+impl Subjects for Slow {
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Vec<cloakroom_core::Listed>, Error>> {
+        self.0.sessions_of(subject)
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        subject: &'a Subject,
+        which: Revoke,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        Box::pin(async move {
+            yield_now().await;
+            let done = self.0.revoke(subject, which).await;
+            yield_now().await;
+            done
+        })
+    }
+}
+
+/// A channel on which the test itself says what there is to hear.
+impl Invalidations for Slow {
+    fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>> {
+        Box::pin(async { Ok(Box::new(Told(self.1.clone())) as Box<dyn Listener>) })
+    }
+}
+
+type ToTell = Arc<Mutex<Option<Invalidation>>>;
+
+struct Told(ToTell);
+
+impl Listener for Told {
+    fn next(&mut self) -> BoxFuture<'_, Result<Invalidation, Error>> {
+        Box::pin(async {
+            yield_now().await;
+            Ok(self.0.lock().unwrap().take().expect("the test tells one"))
+        })
     }
 }
 
@@ -133,6 +184,78 @@ fn writes_that_race_a_logout_never_plant_the_dead_session_back() {
             }),
         ]
     });
+}
+
+#[test]
+fn loads_and_writes_that_race_a_revocation_never_plant_the_dead_session_back() {
+    shuttle::check_random(
+        || {
+            block_on(async {
+                let (store, digest, record) = store().await;
+                let subject = record.subject.clone().unwrap();
+                let rivals = rivals(&store, digest, record);
+                let subjects = store.capabilities().subjects.unwrap();
+                subjects.revoke(&subject, Revoke::All).await.unwrap();
+                assert!(store.load(&digest).await.unwrap().is_none());
+                for rival in rivals {
+                    rival.await.unwrap();
+                }
+                assert!(store.load(&digest).await.unwrap().is_none());
+            });
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
+fn what_another_node_has_ended_is_dead_here_once_it_is_heard() {
+    shuttle::check_random(
+        || {
+            block_on(async {
+                let (store, digest, record) = store().await;
+                let invalidations = store.capabilities().invalidations.unwrap();
+                let mut channel = invalidations.listen().await.unwrap();
+                let rivals = rivals(&store, digest, record);
+                // The other node.
+                store.inner().delete(&digest).await.unwrap();
+                *store.inner().1.lock().unwrap() = Some(Invalidation {
+                    digest,
+                    revision: Revision::LAST,
+                });
+                channel.next().await.unwrap();
+                assert!(store.load(&digest).await.unwrap().is_none());
+                for rival in rivals {
+                    rival.await.unwrap();
+                }
+                assert!(store.load(&digest).await.unwrap().is_none());
+            });
+        },
+        SCHEDULES,
+    );
+}
+
+/// Loads and writes of this node.
+fn rivals(
+    store: &Store,
+    digest: KeyDigest,
+    record: Record,
+) -> Vec<shuttle::future::JoinHandle<()>> {
+    let (loads, updates, touches) = (store.clone(), store.clone(), store.clone());
+    let written = record.clone();
+    vec![
+        spawn(async move {
+            for _ in 0..2 {
+                loads.load(&digest).await.unwrap();
+            }
+        }),
+        spawn(async move {
+            let _ = updates.update(&digest, &written).await;
+        }),
+        spawn(async move {
+            let touch = (&record).into();
+            let _ = touches.touch(&digest, record.revision, touch).await;
+        }),
+    ]
 }
 
 #[test]

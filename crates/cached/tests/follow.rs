@@ -1,0 +1,268 @@
+//! What other nodes write is heard: a cache that follows drops it, one that has
+//! lost the channel does as it was told.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cloakroom_cached::{Cached, Stats, WhileDeaf};
+use cloakroom_core::{
+    BoxFuture, Capabilities, Error, ErrorKind, Invalidation, Invalidations, KeyDigest, Listener,
+    Record, Revision, Revoke, SessionStore, Slot, Timestamp, Touch,
+};
+use cloakroom_testkit::{MapStore, key, sample};
+
+/// A store that several nodes share, and that announces what is written to it.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    store: Arc<MapStore>,
+    channels: Arc<Mutex<Vec<Channel>>>,
+    is_cut: Arc<AtomicBool>,
+}
+
+type Channel = Arc<Mutex<VecDeque<Result<Invalidation, Error>>>>;
+
+impl Shared {
+    fn announce(&self, digest: &KeyDigest, revision: Revision) {
+        if self.is_cut.load(Ordering::SeqCst) {
+            return;
+        }
+        for channel in self.channels.lock().unwrap().iter() {
+            let invalidation = Invalidation {
+                digest: *digest,
+                revision,
+            };
+            channel.lock().unwrap().push_back(Ok(invalidation));
+        }
+    }
+
+    fn cut(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        for channel in self.channels.lock().unwrap().drain(..) {
+            let broken = Err(ErrorKind::Unavailable.into());
+            channel.lock().unwrap().push_back(broken);
+        }
+    }
+
+    fn mend(&self) {
+        self.is_cut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl SessionStore for Shared {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        self.store.load(digest).await
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.store.create(digest, record).await
+    }
+
+    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        let revision = self.store.update(digest, record).await?;
+        self.announce(digest, revision);
+        Ok(revision)
+    }
+
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        touch: Touch,
+    ) -> Result<(), Error> {
+        self.store.touch(digest, revision, touch).await
+    }
+
+    async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        let revision = self.store.rotate(old, new, record, mark_until).await?;
+        self.announce(old, Revision::LAST);
+        Ok(revision)
+    }
+
+    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        self.store.delete(digest).await?;
+        self.announce(digest, Revision::LAST);
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities<'_> {
+        self.store.capabilities().with_invalidations(self)
+    }
+}
+
+impl Invalidations for Shared {
+    fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>> {
+        Box::pin(async {
+            if self.is_cut.load(Ordering::SeqCst) {
+                return Err(ErrorKind::Unavailable.into());
+            }
+            let channel = Channel::default();
+            self.channels.lock().unwrap().push(channel.clone());
+            Ok(Box::new(Ear(channel)) as Box<dyn Listener>)
+        })
+    }
+}
+
+struct Ear(Channel);
+
+impl Listener for Ear {
+    fn next(&mut self) -> BoxFuture<'_, Result<Invalidation, Error>> {
+        Box::pin(async {
+            loop {
+                if let Some(heard) = self.0.lock().unwrap().pop_front() {
+                    return heard;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+async fn until<S: SessionStore>(cached: &Cached<S>, holds: impl Fn(&Stats) -> bool) {
+    for _ in 0..5_000 {
+        if holds(&cached.stats()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("not within 5 s: {:?}", cached.stats());
+}
+
+/// A cache that hears, with a session in it.
+async fn following(while_deaf: WhileDeaf) -> (Shared, Cached<Shared>, KeyDigest, Record) {
+    let shared = Shared::default();
+    let cached = Cached::builder(shared.clone(), HOUR)
+        .while_deaf(while_deaf)
+        .build();
+    cached.follow().unwrap();
+    until(&cached, |stats| !stats.is_deaf).await;
+    let (digest, mut record) = (key().digest(), sample("here"));
+    record.revision = cached.create(&digest, &record).await.unwrap();
+    cached.load(&digest).await.unwrap().unwrap();
+    assert_eq!(cached.stats().misses, 0);
+    (shared, cached, digest, record)
+}
+
+#[tokio::test]
+async fn what_another_node_ends_or_writes_is_dropped() {
+    let (shared, cached, digest, record) = following(WhileDeaf::TrustStaleness).await;
+    let mut theirs = sample("there");
+    theirs.revision = record.revision;
+    let revision = shared.update(&digest, &theirs).await.unwrap();
+    until(&cached, |stats| stats.invalidated == 1).await;
+    let loaded = cached.load(&digest).await.unwrap();
+    assert_eq!(loaded, Some(Slot::Record(theirs.at_revision(revision))));
+    shared.delete(&digest).await.unwrap();
+    until(&cached, |stats| stats.invalidated == 2).await;
+    assert_eq!(cached.load(&digest).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_nodes_own_writes_cost_it_nothing() {
+    let (_shared, cached, digest, mut record) = following(WhileDeaf::TrustStaleness).await;
+    for _ in 0..5 {
+        record.revision = cached.update(&digest, &record).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        cached.load(&digest).await.unwrap().unwrap();
+    }
+    assert_eq!((cached.stats().misses, cached.stats().invalidated), (0, 0));
+}
+
+#[tokio::test]
+async fn a_cache_that_lost_the_channel_says_so_and_trusts_its_bound() {
+    let (shared, cached, digest, _) = following(WhileDeaf::TrustStaleness).await;
+    shared.cut();
+    until(&cached, |stats| stats.is_deaf && stats.losses == 1).await;
+    shared.delete(&digest).await.unwrap();
+    assert!(
+        cached.load(&digest).await.unwrap().is_some(),
+        "within its bound"
+    );
+    shared.mend();
+    until(&cached, |stats| !stats.is_deaf).await;
+    let loaded = cached.load(&digest).await.unwrap();
+    assert_eq!(loaded, None, "what was missed is not answered with");
+}
+
+#[tokio::test]
+async fn a_cache_may_ask_the_store_while_it_is_deaf() {
+    let (shared, cached, digest, _) = following(WhileDeaf::Bypass).await;
+    shared.cut();
+    until(&cached, |stats| stats.is_deaf).await;
+    shared.delete(&digest).await.unwrap();
+    assert_eq!(cached.load(&digest).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn caches_in_a_row_hear_through_the_outermost() {
+    let shared = Shared::default();
+    let inner = Cached::with_staleness_max(shared.clone(), HOUR);
+    let outer = Cached::with_staleness_max(inner, HOUR);
+    outer.follow().unwrap();
+    until(&outer, |stats| !stats.is_deaf).await;
+    let (digest, record) = (key().digest(), sample("here"));
+    outer.create(&digest, &record).await.unwrap();
+    shared.delete(&digest).await.unwrap();
+    until(&outer, |stats| stats.invalidated == 1).await;
+    assert_eq!(outer.load(&digest).await.unwrap(), None);
+    assert_eq!(outer.inner().stats().invalidated, 1);
+}
+
+#[tokio::test]
+async fn a_store_that_announces_nothing_cannot_be_followed() {
+    let cached = Cached::with_staleness_max(MapStore::default(), HOUR);
+    let error = cached.follow().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+}
+
+#[tokio::test]
+async fn the_listening_ends_with_the_cache() {
+    let (shared, cached, ..) = following(WhileDeaf::TrustStaleness).await;
+    let count = || Arc::strong_count(&shared.store);
+    assert_eq!(count(), 2);
+    drop(cached);
+    for _ in 0..1_000 {
+        if count() == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("the task still holds the store");
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_dropped_from_the_cache() {
+    let shared = MapStore::default();
+    let cached = Cached::with_staleness_max(shared, HOUR);
+    let record = sample("here");
+    let subject = record.subject.clone().unwrap();
+    let digests = [key().digest(), key().digest(), key().digest()];
+    for digest in &digests {
+        cached.create(digest, &record).await.unwrap();
+    }
+    let subjects = cached.capabilities().subjects.unwrap();
+    let mut ended = subjects
+        .revoke(&subject, Revoke::AllBut(digests[0]))
+        .await
+        .unwrap();
+    ended.sort();
+    let mut expected = digests[1..].to_vec();
+    expected.sort();
+    assert_eq!(ended, expected);
+    assert!(cached.load(&digests[0]).await.unwrap().is_some());
+    assert_eq!(cached.stats().hits, 1);
+    for digest in &digests[1..] {
+        assert_eq!(cached.load(digest).await.unwrap(), None);
+    }
+}
