@@ -8,6 +8,7 @@ trap '' HUP
 trap : INT TERM
 umask 077
 folder=$(mktemp -d "$1/cloakroom-$2-XXXXXX") && cd "$folder" || exit 1
+folder=$(pwd -P)
 echo "$folder"
 exec 2>>log
 
@@ -37,7 +38,7 @@ children() {
 # A zombie has no command line, and no longer holds anything.
 alive() {
     if [ -e /proc/self/cmdline ]; then
-        [ -n "$(tr -d '\0' 2>/dev/null <"/proc/$1/cmdline")" ]
+        [ -n "$(cat "/proc/$1/cmdline" 2>/dev/null | tr -d '\0')" ]
     else
         kill -0 "$1"
     fi

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ fn open_to(folder: &Path, everybody: u32) -> bool {
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.extend(["/usr/sbin", "/usr/local/sbin", "/usr/local/bin"].map(PathBuf::from));
+    folders.extend(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     folders.extend(postgres_folders());
     folders
         .into_iter()
@@ -137,6 +138,5 @@ pub(crate) fn absent(programs: &[&str], package: &str) {
         "\nSKIPPED: {place}: what needs {missing} is NOT tested here, since it is not \
          installed (apt-get install {package})\n"
     );
-    use std::io::Write as _;
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -27,7 +27,8 @@ impl Redis {
     }
 
     /// Starts one with further arguments, such as
-    /// `["--appendfsync", "always"]`; the last of a name wins.
+    /// `["--appendfsync", "always"]`; the last of a name wins. A password is set
+    /// later, with `CONFIG SET`: what asks whether it answers knows none.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -128,8 +129,10 @@ fn launch(args: Vec<String>, prepare: impl FnOnce(&crate::guard::Guard)) -> Opti
 }
 
 fn answers(port: u16, folder: &Path) -> bool {
+    // It tells its settings while it loads its data, and does nothing else then.
     command(port, &["CONFIG", "GET", "dir"])
         .is_ok_and(|answer| answer.lines().nth(1).map(Path::new) == Some(folder))
+        && command(port, &["PING"]).is_ok()
 }
 
 fn command(port: u16, parts: &[&str]) -> io::Result<String> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,6 +32,26 @@ fn processes_of(folder: &Path) -> Vec<String> {
         }
     }
     found
+}
+
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, even a bracket.
+    let mut words = line[line.rfind(')')? + 2..].split(' ');
+    let state = words.next()?.chars().next()?;
+    Some((state, words.next()?.parse().ok()?))
+}
+
+fn state(pid: u32) -> char {
+    stat(pid).unwrap().0
+}
+
+/// A process and its children.
+fn family(pid: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let children = all.filter(|&one| stat(one).is_some_and(|(_, parent)| parent == pid));
+    std::iter::once(pid).chain(children).collect()
 }
 
 fn assert_gone(folder: &Path, pid: u32) {
@@ -71,6 +92,10 @@ fn survives(server: &Server, write: impl Fn(&str), read: impl Fn() -> Option<Str
     assert_eq!(read().as_deref(), Some("hat"), "kept over a stop");
 
     server.pause();
+    for process in family(server.pid()) {
+        // One that ended just before stays a zombie while its parent is stopped.
+        eventually("it is stopped", || ['T', 'Z'].contains(&state(process)));
+    }
     assert_eq!(read(), None, "a paused server does not answer");
     server.resume();
     assert_eq!(read().as_deref(), Some("hat"), "kept over a pause");
@@ -281,6 +306,55 @@ fn no_server_survives_a_process_that_ends() {
         eventually("the folder goes", || !folder.exists());
         eventually("the shell ends", || processes_of(&folder).is_empty());
         assert_gone(&folder, pid);
+    }
+}
+
+#[test]
+fn a_restart_waits_for_a_port_that_another_holds() {
+    let redis = Redis::start();
+    let postgres = Postgres::start();
+    let mariadb = Mariadb::start();
+    let servers: [Option<&Server>; 3] = [redis.as_deref(), postgres.as_deref(), mariadb.as_deref()];
+    for server in servers.into_iter().flatten() {
+        server.kill();
+        let stranger = TcpListener::bind(("127.0.0.1", server.port())).unwrap();
+        let held = Duration::from_millis(500);
+        let start = Instant::now();
+        std::thread::spawn(move || {
+            std::thread::sleep(held);
+            drop(stranger);
+        });
+        server.restart();
+        assert!(start.elapsed() >= held);
+        assert!(server.log().contains("Address already in use"));
+    }
+}
+
+#[test]
+fn an_absent_server_is_said_loudly_and_is_a_failure_where_changes_are_checked() {
+    let name = "an_absent_server_is_said_loudly_and_is_a_failure_where_changes_are_checked";
+    if std::env::var_os(PART).is_some_and(|part| part == "absent") {
+        assert!(Redis::start().is_none());
+        return;
+    }
+    for (ci, fails) in [("", false), ("false", false), ("true", true)] {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(PART, "absent")
+            .env("PATH", "/nowhere")
+            .env("CI", ci)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.success(), !fails, "CI={ci}: {output:?}");
+        // The harness shows a panic on its stdout, and a skip is written past it.
+        let said = if fails {
+            &output.stdout
+        } else {
+            &output.stderr
+        };
+        let said = String::from_utf8_lossy(said);
+        assert!(said.contains("apt-get install redis-server"), "{said}");
+        assert_eq!(said.contains("SKIPPED"), !fails, "{said}");
     }
 }
 
