@@ -116,6 +116,16 @@ fn redis_survives_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_redis_that_restarts_has_loaded_its_data() {
+    let Some(redis) = Redis::start() else { return };
+    let fill = "for i = 1, 200000 do redis.call('SET', 'key ' .. i, i) end";
+    redis.command(&["EVAL", fill, "0"]).unwrap();
+    redis.kill();
+    redis.restart();
+    assert_eq!(redis.command(&["GET", "key 200000"]).unwrap(), "200000");
+}
+
+#[test]
 fn postgres_survives_and_leaves_nothing_behind() {
     let Some(postgres) = Postgres::start() else {
         return;
