@@ -347,7 +347,7 @@ impl<S: SessionStore> Subjects for Cached<S> {
             for digest in &ended {
                 drop(self.board.begin(*digest));
             }
-            unknown.is_settled();
+            unknown.settle();
             Ok(ended)
         })
     }
@@ -357,7 +357,7 @@ impl<S: SessionStore> Subjects for Cached<S> {
 struct ForgetAll<'b>(&'b Board);
 
 impl ForgetAll<'_> {
-    fn is_settled(self) {
+    fn settle(self) {
         std::mem::forget(self);
     }
 }

@@ -21,6 +21,8 @@ struct Shared {
     store: Arc<MapStore>,
     channels: Arc<Mutex<Vec<Channel>>>,
     is_cut: Arc<AtomicBool>,
+    /// Held by a test, it keeps the answer of an update back.
+    answers: Arc<tokio::sync::Mutex<()>>,
 }
 
 type Channel = Arc<Mutex<VecDeque<Result<Invalidation, Error>>>>;
@@ -64,6 +66,7 @@ impl SessionStore for Shared {
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         let revision = self.store.update(digest, record).await?;
         self.announce(digest, revision);
+        let _turn = self.answers.lock().await;
         Ok(revision)
     }
 
@@ -193,6 +196,30 @@ async fn a_cache_that_lost_the_channel_says_so_and_trusts_its_bound() {
     until(&cached, |stats| !stats.is_deaf).await;
     let loaded = cached.load(&digest).await.unwrap();
     assert_eq!(loaded, None, "what was missed is not answered with");
+}
+
+#[tokio::test]
+async fn a_write_that_ends_after_the_channel_is_back_plants_nothing_old() {
+    let (shared, cached, digest, record) = following(WhileDeaf::TrustStaleness).await;
+    let cached = Arc::new(cached);
+    shared.cut();
+    until(&cached, |stats| stats.is_deaf).await;
+    let held = shared.answers.clone().lock_owned().await;
+    let writes = cached.clone();
+    let write = tokio::spawn(async move { writes.update(&digest, &record).await });
+    let is_written = |slot: Option<Slot>| {
+        let record = slot.and_then(Slot::into_record);
+        record.is_some_and(|record| record.revision > Revision::FIRST)
+    };
+    while !is_written(shared.load(&digest).await.unwrap()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    shared.delete(&digest).await.unwrap();
+    shared.mend();
+    until(&cached, |stats| !stats.is_deaf).await;
+    drop(held);
+    write.await.unwrap().unwrap();
+    assert_eq!(cached.load(&digest).await.unwrap(), None);
 }
 
 #[tokio::test]
