@@ -42,17 +42,50 @@ impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = SessionError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, SessionError> {
-        let Some(exchange) = parts.extensions.get::<Exchange>().cloned() else {
-            return Err(SessionError(Error::new(
-                ErrorKind::Misconfigured,
-                "no SessionLayer around this route: add .layer(SessionLayer::new(engine))",
-            )));
-        };
-        let carrier = exchange.transport().request_header();
-        let values = parts.headers.get_all(carrier).into_iter();
-        let session = exchange.open(values.map(HeaderValue::as_bytes)).await?;
+        let (_, session) = open(parts).await?;
         Ok(Self(session))
     }
+}
+
+/// The sessions of whoever is logged in, as a handler's argument: "where am I
+/// logged in", "log out everywhere else".
+///
+/// Its methods are those of [`cloakroom_web::SubjectSessions`], to which it
+/// dereferences.
+///
+/// # Errors
+/// As [`Session`].
+#[derive(Debug)]
+pub struct SubjectSessions(cloakroom_web::SubjectSessions);
+
+impl Deref for SubjectSessions {
+    type Target = cloakroom_web::SubjectSessions;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for SubjectSessions {
+    type Rejection = SessionError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, SessionError> {
+        let (exchange, session) = open(parts).await?;
+        Ok(Self(cloakroom_web::SubjectSessions::new(exchange, session)))
+    }
+}
+
+async fn open(parts: &Parts) -> Result<(Exchange, cloakroom_core::Session), SessionError> {
+    let Some(exchange) = parts.extensions.get::<Exchange>().cloned() else {
+        return Err(SessionError(Error::new(
+            ErrorKind::Misconfigured,
+            "no SessionLayer around this route: add .layer(SessionLayer::new(engine))",
+        )));
+    };
+    let carrier = exchange.transport().request_header();
+    let values = parts.headers.get_all(carrier).into_iter();
+    let session = exchange.open(values.map(HeaderValue::as_bytes)).await?;
+    Ok((exchange, session))
 }
 
 /// A session error as a response: an opaque 500, or 409 for

@@ -1,4 +1,5 @@
-//! Cloakroom sessions for axum: [`SessionLayer`] and the [`Session`] extractor.
+//! Cloakroom sessions for axum: [`SessionLayer`], and the extractors [`Session`]
+//! and [`SubjectSessions`].
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -26,6 +27,6 @@
 mod extract;
 mod layer;
 
-pub use cloakroom_web::{Cost, Engine};
-pub use extract::{Session, SessionError};
+pub use cloakroom_web::{Cost, Engine, SessionInfo};
+pub use extract::{Session, SessionError, SubjectSessions};
 pub use layer::{SessionFuture, SessionLayer, SessionService};

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
-    Sweep, Swept, Timestamp, Touch,
+    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Listed, Record, Revision, Revoke,
+    SessionStore, Slot, Subject, Subjects, Sweep, Swept, Timestamp, Touch,
 };
 
 /// How an operation fails. Either way the caller sees
@@ -144,10 +144,42 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        match self.inner.capabilities().sweep {
-            Some(_) => self.inner.capabilities().with_sweep(self),
-            None => self.inner.capabilities(),
+        let mut all = self.inner.capabilities();
+        if all.sweep.is_some() {
+            all = all.with_sweep(self);
         }
+        if all.subjects.is_some() {
+            all = all.with_subjects(self);
+        }
+        all
+    }
+}
+
+/// A list and a revocation are operations like the others.
+impl<S: SessionStore> Subjects for FaultyStore<S> {
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        Box::pin(self.run(async move {
+            match self.inner.capabilities().subjects {
+                Some(subjects) => subjects.sessions_of(subject).await,
+                None => Ok(Vec::new()),
+            }
+        }))
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        subject: &'a Subject,
+        which: Revoke,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        Box::pin(self.run(async move {
+            match self.inner.capabilities().subjects {
+                Some(subjects) => subjects.revoke(subject, which).await,
+                None => Ok(Vec::new()),
+            }
+        }))
     }
 }
 

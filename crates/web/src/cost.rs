@@ -39,6 +39,11 @@ impl Cost {
         self.writes += 1;
     }
 
+    /// A list of headers.
+    pub(crate) fn list(&mut self) {
+        self.loads += 1;
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.loads += other.loads;
         self.writes += other.writes;

@@ -41,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) rotation_mark: Duration,
     pub(crate) conflict_deadline: Duration,
     pub(crate) strict_reads: bool,
+    pub(crate) sessions_per_subject_max: Option<usize>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) queue: Queue,
@@ -67,6 +68,7 @@ impl Engine {
                 rotation_mark: Duration::from_secs(60),
                 conflict_deadline: Duration::from_secs(2),
                 strict_reads: false,
+                sessions_per_subject_max: None,
                 clock: Arc::new(SystemClock),
                 entropy: Arc::new(OsEntropy),
                 queue: Queue::default(),
@@ -176,6 +178,17 @@ impl EngineBuilder {
         self
     }
 
+    /// How many sessions one subject may have at once: a login beyond that ends,
+    /// right after it was written, those that went unused longest. It costs a
+    /// login one more call to the store. Where the store fails between the two,
+    /// the login stands, with an event, and the next one asks again. Default:
+    /// any number.
+    #[must_use]
+    pub fn sessions_per_subject_max(mut self, sessions: usize) -> Self {
+        self.shared.sessions_per_subject_max = Some(sessions);
+        self
+    }
+
     /// Where the time comes from. Default: the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -207,6 +220,14 @@ impl EngineBuilder {
         }
         if self.shared.limits.record_bytes_max == 0 || self.shared.limits.entries_max == 0 {
             return refuse("a session must be allowed one entry and one byte at least");
+        }
+        if let Some(max) = self.shared.sessions_per_subject_max {
+            if max == 0 {
+                return refuse("sessions_per_subject_max is one at least: the login itself");
+            }
+            if self.shared.store.token_capabilities().subjects.is_none() {
+                return refuse("sessions_per_subject_max needs a store that lists by subject");
+            }
         }
         Ok(self.assemble())
     }

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use cloakroom_core::{
-    BoxFuture, Commit, Context, Draft, Error, ErrorKind, LoadedToken, Record, Session, SessionKey,
-    Settled, Slot, Timestamp, Token, TokenStore as _,
+    BoxFuture, Commit, Context, Draft, Error, ErrorKind, KeyDigest, LoadedToken, Record, Session,
+    SessionKey, Settled, Slot, Timestamp, Token, TokenStore as _,
 };
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use crate::decide::{Arrival, Decision, Facts, decide};
+use crate::engine::Shared;
 use crate::write::{Failure, Outcome, Writer};
 use crate::{Cost, Engine, ResponseHeader, Transport, cache_control, vary_on};
 
@@ -102,6 +103,25 @@ impl Exchange {
     #[must_use]
     pub fn transport(&self) -> &Transport {
         self.inner.engine.transport()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.engine.shared
+    }
+
+    /// Where this request's session stands, as far as it is known now.
+    pub(crate) fn digest(&self) -> Option<KeyDigest> {
+        let outbox = self.inner.outbox();
+        let key = SessionKey::parse(outbox.token.as_ref()?.expose())?;
+        Some(key.digest())
+    }
+
+    pub(crate) fn count_list(&self) {
+        self.inner.outbox().cost.list();
+    }
+
+    pub(crate) fn count_revocation(&self) {
+        self.inner.outbox().cost.touch();
     }
 
     /// Whether anything has opened the session. Where nothing has, there is
@@ -366,6 +386,11 @@ impl Inner {
             // A stored session always has its token.
             (_, None) | (Decision::Nothing, _) => Ok(Outcome::Unchanged),
         };
+        if let Ok(Outcome::Stored { token, record, .. }) = &written
+            && draft.is_login()
+        {
+            writer.keep_to_limit(token, record).await;
+        }
         self.outbox().cost.add(writer.cost);
         let (settled, result) = self.conclude(written, now, token.as_ref());
         // Who saves early wants to know; at the end nobody is left to tell.

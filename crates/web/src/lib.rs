@@ -9,7 +9,8 @@
 //! What happens at the end of a request is decided by one pure function,
 //! [`decide`]; how the token travels is the [`Transport`]'s, a [`CookiePolicy`] or
 //! a [`BearerPolicy`]; which other
-//! headers go along, [`vary_on`] and [`cache_control`] say.
+//! headers go along, [`vary_on`] and [`cache_control`] say. [`SubjectSessions`] is
+//! behind every page "where am I logged in".
 //!
 //! ```
 //! use cloakroom_core::{Error, SessionStore};
@@ -37,6 +38,7 @@ mod engine;
 mod exchange;
 mod headers;
 mod queue;
+mod sessions;
 mod transport;
 mod write;
 
@@ -49,4 +51,5 @@ pub use decide::{Arrival, Decision, Facts, decide};
 pub use engine::{Engine, EngineBuilder};
 pub use exchange::{Closing, Exchange};
 pub use headers::{cache_control, vary_on};
+pub use sessions::{SessionInfo, SubjectSessions};
 pub use transport::{Presented, ResponseHeader, Transport};
