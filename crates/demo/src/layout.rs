@@ -8,11 +8,12 @@ use crate::style;
 use crate::visitor::Visitor;
 
 /// The ways through the site; the name at the top leads home.
-const WAYS: [(&str, &str); 6] = [
+const WAYS: [(&str, &str); 7] = [
     ("/count", "Counter"),
     ("/cart", "Cart"),
     ("/test-cookie", "Test cookie"),
     ("/admin", "Admin mode"),
+    ("/devices", "Your devices"),
     ("/record", "What is stored"),
     ("/about", "About"),
 ];

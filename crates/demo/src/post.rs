@@ -5,7 +5,7 @@ use std::fmt;
 use axum::extract::{Form, FromRequest, FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use cloakroom::axum::{Session, SessionError};
+use cloakroom::axum::{Session, SessionError, SubjectSessions};
 
 use crate::site::Site;
 use crate::{csrf, problem};
@@ -15,6 +15,8 @@ use crate::{csrf, problem};
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) session: Session,
+    /// Those of whoever is logged in.
+    pub(crate) sessions: SubjectSessions,
     fields: Fields,
 }
 
@@ -36,6 +38,9 @@ impl FromRequest<Site> for Post {
         let session = Session::from_request_parts(&mut parts, site)
             .await
             .map_err(SessionError::into_response)?;
+        let sessions = SubjectSessions::from_request_parts(&mut parts, site)
+            .await
+            .map_err(SessionError::into_response)?;
         let fields = if parts.headers.contains_key(CONTENT_TYPE) {
             let form = Form::from_request(Request::from_parts(parts, body), site).await;
             form.map_err(IntoResponse::into_response)?.0
@@ -49,7 +54,11 @@ impl FromRequest<Site> for Post {
         if !is_allowed {
             return Err(problem::stale_form());
         }
-        Ok(Self { session, fields })
+        Ok(Self {
+            session,
+            sessions,
+            fields,
+        })
     }
 }
 

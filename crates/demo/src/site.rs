@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use cloakroom::Engine;
 use cloakroom::axum::SessionLayer;
 
-use crate::pages::{about, admin, cart, count, enter, home, record, test_cookie};
+use crate::pages::{about, admin, cart, count, devices, enter, home, record, test_cookie};
 use crate::{Accounts, bill, problem, style};
 
 /// Bytes of the longest form that is read.
@@ -46,6 +46,9 @@ pub fn site(engine: Engine, accounts: Arc<Accounts>) -> Router {
         .route("/admin", get(admin::page))
         .route("/admin/enter", post(admin::enter))
         .route("/admin/leave", post(admin::leave))
+        .route("/devices", get(devices::page))
+        .route("/devices/end", post(devices::end))
+        .route("/devices/end-others", post(devices::end_others))
         .route("/record", get(record::page))
         .route("/about", get(about::page))
         .layer(SessionLayer::new(engine))

@@ -5,12 +5,13 @@ mod common;
 use axum::http::StatusCode;
 use common::{PASSWORD, Site};
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "/",
     "/count",
     "/cart",
     "/test-cookie",
     "/admin",
+    "/devices",
     "/record",
     "/about",
     "/login",
@@ -238,4 +239,57 @@ async fn logging_in_as_somebody_else_takes_nothing_over() {
             .text
             .contains("Your cart is empty")
     );
+}
+
+#[tokio::test]
+async fn the_devices_page_ends_one_session_and_all_others() {
+    let site = Site::over(cloakroom_testkit::MapStore::default());
+    let mut laptop = site.browser();
+    laptop.enter("/register", "ada").await;
+    let alone = laptop.get("/devices").await;
+    assert!(alone.text.contains("and nowhere else"), "{}", alone.text);
+    assert!(alone.text.contains("this one"));
+    let mut phone = site.browser();
+    phone.enter("/login", "ada").await;
+    let mut tablet = site.browser();
+    tablet.enter("/login", "ada").await;
+
+    let page = laptop.get("/devices").await;
+    assert_eq!(page.text.matches("name=\"id\"").count(), 3);
+    let phones = {
+        // The latest comes after the current one: the tablet, then the phone.
+        let ids = page.text.split("name=\"id\" value=\"").skip(1);
+        let ids: Vec<_> = ids.map(|rest| &rest[..64]).collect();
+        ids[2].to_owned()
+    };
+    let page = laptop.submit("/devices/end", &[("id", &phones)]).await;
+    assert_eq!(page.text.matches("name=\"id\"").count(), 2);
+    assert!(phone.get("/").await.text.contains("href=\"/login\""));
+    assert!(tablet.get("/").await.text.contains("<b>ada</b>"));
+
+    let page = laptop.submit("/devices/end-others", &[]).await;
+    assert!(page.text.contains("and nowhere else"), "{}", page.text);
+    assert!(tablet.get("/").await.text.contains("href=\"/login\""));
+    assert!(laptop.get("/").await.text.contains("<b>ada</b>"));
+}
+
+#[tokio::test]
+async fn nobody_ends_the_session_of_somebody_else() {
+    let site = Site::over(cloakroom_testkit::MapStore::default());
+    let mut ada = site.browser();
+    ada.enter("/register", "ada").await;
+    let page = ada.get("/devices").await;
+    let (_, rest) = page.text.split_once("name=\"id\" value=\"").unwrap();
+    let adas = rest[..64].to_owned();
+    let mut grace = site.browser();
+    grace.enter("/register", "grace").await;
+    grace.get("/devices").await;
+    grace.submit("/devices/end", &[("id", &adas)]).await;
+    assert!(ada.get("/").await.text.contains("<b>ada</b>"));
+    let refused = grace.post("/devices/end", &[("id", "all")]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let mut foreign = site.browser();
+    foreign.cookie = ada.cookie.clone();
+    let refused = foreign.post("/devices/end-others", &[]).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "no form token");
 }

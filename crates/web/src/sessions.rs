@@ -40,7 +40,7 @@ pub struct SessionInfo {
 /// [`Capabilities::subjects`](cloakroom_core::Capabilities::subjects).
 ///
 /// # Errors
-/// Each method fails with [`ErrorKind::Misconfigured`] where the store keeps no
+/// Each method that asks the store fails with [`ErrorKind::Misconfigured`] where the store keeps no
 /// lists (a cookie store), and with [`ErrorKind::Unavailable`] where it does not
 /// answer.
 pub struct SubjectSessions {
@@ -60,6 +60,12 @@ impl SubjectSessions {
     #[must_use]
     pub fn new(exchange: Exchange, session: Session) -> Self {
         Self { exchange, session }
+    }
+
+    /// Whether the store keeps lists at all.
+    #[must_use]
+    pub fn can_list(&self) -> bool {
+        subjects(self.exchange.shared()).is_ok()
     }
 
     /// The live ones: this request's first, then by their last use, the latest

@@ -8,7 +8,7 @@ use crate::layout::{Page, ticket};
 use crate::visitor::Visitor;
 
 /// The walk: where to go, and what is to be seen there.
-const WALK: [(&str, &str, &str); 6] = [
+const WALK: [(&str, &str, &str); 7] = [
     (
         "/count",
         "Count a visit",
@@ -24,6 +24,11 @@ const WALK: [(&str, &str, &str); 6] = [
         "/admin",
         "Switch admin mode on",
         "A change of privilege changes the ticket too.",
+    ),
+    (
+        "/devices",
+        "Log in twice",
+        "See where you are logged in, and end it there from here.",
     ),
     (
         "/record",

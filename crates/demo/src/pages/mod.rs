@@ -4,6 +4,7 @@ pub(crate) mod about;
 pub(crate) mod admin;
 pub(crate) mod cart;
 pub(crate) mod count;
+pub(crate) mod devices;
 pub(crate) mod enter;
 pub(crate) mod home;
 pub(crate) mod record;
