@@ -17,7 +17,9 @@
 //! Each clause of the contract is a function of its own in [`clauses`] and
 //! [`sweep`], [`subjects`] and [`scan`], so that one that fails can be run alone. A store that keeps its
 //! sessions adds [`survives_reopening`], one that needs no runtime [`races`],
-//! which sends the concurrent clauses from threads. The suite needs no particular runtime
+//! which sends the concurrent clauses from threads. [`linearizable`], or a
+//! [`Trial`] within a runtime, lets clients do what they like at once and looks
+//! for an order that explains all answers. The suite needs no particular runtime
 //! and panics, as tests do, where a clause is broken.
 //!
 //! Beside it: [`MapStore`], the model that every store is compared with;
@@ -30,6 +32,7 @@ pub mod clauses;
 mod clock;
 mod durable;
 mod faulty;
+mod linear;
 mod map;
 mod races;
 mod recording;
@@ -42,6 +45,7 @@ pub mod sweep;
 pub use clock::ManualClock;
 pub use durable::survives_reopening;
 pub use faulty::{Fault, FaultyStore};
+pub use linear::{Trial, linearizable};
 pub use map::MapStore;
 pub use races::races;
 pub use recording::{Call, RecordingStore};
