@@ -53,20 +53,20 @@ impl Transport {
         &self,
         token: &Token,
         age: Option<Duration>,
-    ) -> Result<ResponseHeader, Error> {
+    ) -> Result<Vec<ResponseHeader>, Error> {
         match self {
             Self::Cookie(policy) => {
                 let text = policy.set(token, age)?;
-                Ok(ResponseHeader::new("set-cookie", &text))
+                Ok(vec![ResponseHeader::new("set-cookie", text)])
             }
-            Self::Bearer(policy) => policy.set(token),
+            Self::Bearer(policy) => Ok(vec![policy.set(token)?]),
         }
     }
 
-    pub(crate) fn removal(&self) -> ResponseHeader {
+    pub(crate) fn removal(&self) -> Vec<ResponseHeader> {
         match self {
-            Self::Cookie(policy) => ResponseHeader::new("set-cookie", &policy.removal()),
-            Self::Bearer(policy) => policy.removal(),
+            Self::Cookie(policy) => vec![ResponseHeader::new("set-cookie", policy.removal())],
+            Self::Bearer(policy) => vec![policy.removal()],
         }
     }
 }
@@ -80,7 +80,7 @@ pub struct ResponseHeader {
 }
 
 impl ResponseHeader {
-    pub(crate) fn new(name: &str, value: &str) -> Self {
+    pub(crate) fn new(name: &str, value: impl Into<String>) -> Self {
         Self {
             name: name.to_owned(),
             value: Token::new(value),
