@@ -14,7 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use crate::decide::{Arrival, Decision, Facts, decide};
 use crate::write::{Failure, Outcome, Writer};
-use crate::{Cost, Engine, ResponseHeader, Transport, cache_control, vary_on};
+use crate::{Cost, Engine, Held, ResponseHeader, Transport, cache_control, vary_on};
 
 /// The session of one request. Cheap to clone; all clones are the one request.
 ///
@@ -45,6 +45,7 @@ struct Opened {
 /// What the client holds, and what it is to be told.
 #[derive(Default)]
 struct Outbox {
+    held: Held,
     token: Option<Token>,
     /// The new token of a rotation whose outcome is not known yet.
     candidate: Option<Token>,
@@ -126,14 +127,17 @@ impl Exchange {
         let accessed = opened.session.was_accessed();
         let mut outbox = self.inner.outbox();
         let policy = self.inner.engine.transport();
-        let headers = match &outbox.outgoing {
-            Outgoing::Nothing => Vec::new(),
-            Outgoing::Remove => policy.removal(),
-            Outgoing::Set { token, age } => policy.set(token, *age).unwrap_or_else(|error| {
-                failure.get_or_insert(error);
-                Vec::new()
-            }),
-        };
+        let headers =
+            match &outbox.outgoing {
+                Outgoing::Nothing => Vec::new(),
+                Outgoing::Remove => policy.removal(outbox.held),
+                Outgoing::Set { token, age } => policy
+                    .set(token, *age, outbox.held)
+                    .unwrap_or_else(|error| {
+                        failure.get_or_insert(error);
+                        Vec::new()
+                    }),
+            };
         if let Some(error) = &failure {
             tracing::error!(error = %error, source = %source(error), "session not saved");
         }
@@ -234,6 +238,9 @@ impl Inner {
                 tokens = presented.count,
                 "several session tokens in one request; the first well-formed one counts"
             );
+        }
+        if presented.held != Held::default() {
+            self.outbox().held = presented.held;
         }
         let now = engine.clock.now();
         let Some(token) = presented.token else {

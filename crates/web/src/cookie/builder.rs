@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use cloakroom_core::{Error, ErrorKind};
 
-use super::{COOKIE_AGE_MAX, COOKIE_BYTES_MAX, CookiePolicy, Prefix, SameSite, is_name_octet};
+use super::{
+    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, CookiePolicy, Prefix, SameSite,
+    is_name_octet,
+};
 
 /// Builds a [`CookiePolicy`]; combinations that browsers refuse, or that would
 /// be insecure without a word, fail at [`build`](Self::build).
@@ -92,6 +95,21 @@ impl CookiePolicyBuilder {
         self
     }
 
+    /// How many cookies a token may be cut into where it does not fit into one.
+    /// Default 1: never; most: [`COOKIE_CHUNKS_MAX`]. For a store whose token is
+    /// the whole session; its own limit must be wide enough too, see
+    /// [`CookiePolicy::token_bytes_max`].
+    ///
+    /// The chunks are named `NAME.1` to `NAME.4`, and no other cookie may be.
+    /// They make headers of up to 16 KiB both ways, and a proxy in front of the
+    /// site must let those through. To give chunks up, go down to 2 first: chunks
+    /// of any number are read and removed then, but under 1 they are left to age.
+    #[must_use]
+    pub fn chunks_max(mut self, cookies: usize) -> Self {
+        self.policy.chunks_max = cookies;
+        self
+    }
+
     /// Checks the combination.
     ///
     /// # Errors
@@ -157,8 +175,11 @@ impl CookiePolicyBuilder {
         if policy.bytes_max > COOKIE_BYTES_MAX {
             return refuse("browsers refuse a cookie over COOKIE_BYTES_MAX = 4096 bytes".into());
         }
+        if !(1..=COOKIE_CHUNKS_MAX).contains(&policy.chunks_max) {
+            return refuse("chunks_max is 1 to COOKIE_CHUNKS_MAX = 4 cookies".into());
+        }
         // Beside the attributes there must be room for a key.
-        if policy.format("", Some(COOKIE_AGE_MAX.as_secs())).len() + 64 > policy.bytes_max {
+        if policy.attributes_bytes(Some(COOKIE_AGE_MAX.as_secs())) + 64 > policy.bytes_max {
             return refuse("the cookie's name, path and domain leave no room for a token".into());
         }
         Ok(policy)
@@ -211,6 +232,8 @@ mod tests {
                     .path(format!("/{}", "x".repeat(4_000))),
                 "no room",
             ),
+            (b().chunks_max(0), "chunks_max"),
+            (b().chunks_max(5), "chunks_max"),
         ] {
             let error = builder.clone().build().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Misconfigured, "{builder:?}");

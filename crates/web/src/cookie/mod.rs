@@ -2,16 +2,21 @@
 //! removed.
 
 mod builder;
+mod chunks;
 mod policy;
 
 use std::time::Duration;
 
 pub use builder::CookiePolicyBuilder;
+pub use chunks::Held;
 pub use policy::CookiePolicy;
 
 /// Bytes of the longest `Set-Cookie` value that is sent: what every browser
 /// takes (RFC 6265, section 6.1).
 pub const COOKIE_BYTES_MAX: usize = 4_096;
+
+/// The most cookies that one token is cut into.
+pub const COOKIE_CHUNKS_MAX: usize = 4;
 
 /// The longest life of a cookie: browsers cut a longer one to 400 days
 /// (RFC 6265bis, section 5.5).
