@@ -86,7 +86,7 @@ struct Chunk<'h> {
 impl<'h> Chunk<'h> {
     fn read(place: Place, value: &'h [u8]) -> Option<Self> {
         let (head, part) = value.split_first_chunk()?;
-        (!part.is_empty()).then_some(Self { place, head, part })
+        Some(Self { place, head, part })
     }
 
     /// How many there should be.
