@@ -101,8 +101,10 @@ impl CookiePolicyBuilder {
     /// [`CookiePolicy::token_bytes_max`].
     ///
     /// The chunks are named `NAME.1` to `NAME.4`, and no other cookie may be.
-    /// They make headers of up to 16 KiB both ways, and a proxy in front of the
-    /// site must let those through. To give chunks up, go down to 2 first: chunks
+    /// They make headers of up to 16 KiB both ways, and the server and each proxy
+    /// in front of it must let those through: over HTTP/2 hyper takes 16 KiB of
+    /// headers in all unless told otherwise, which three full chunks leave room in
+    /// and four do not. To give chunks up, go down to 2 first: chunks
     /// of any number are read and removed then, but under 1 they are left to age.
     #[must_use]
     pub fn chunks_max(mut self, cookies: usize) -> Self {
