@@ -147,18 +147,16 @@ impl Desk {
             Err(error) => cloakroom::Closing::status_of(&error),
         };
         let closing = exchange.close(status).await;
-        if let Some(header) = &closing.header {
-            self.keep(header.value());
+        let set_cookie = only_header(&closing);
+        if let Some(text) = &set_cookie {
+            self.keep(text);
         }
         Answer {
             status: closing
                 .failure
                 .as_ref()
                 .map_or(status, cloakroom::Closing::status_of),
-            set_cookie: closing
-                .header
-                .as_ref()
-                .map(|header| header.value().to_owned()),
+            set_cookie,
             vary: closing.vary([].into_iter()),
             cache_control: closing.cache_control([].into_iter()).map(Cow::into_owned),
             calls: self.store.inner().take(),
@@ -171,10 +169,7 @@ impl Desk {
         let closing = self.engine.exchange().close(200).await;
         Answer {
             status: 200,
-            set_cookie: closing
-                .header
-                .as_ref()
-                .map(|header| header.value().to_owned()),
+            set_cookie: only_header(&closing),
             vary: closing.vary([].into_iter()),
             cache_control: closing.cache_control([].into_iter()).map(Cow::into_owned),
             calls: self.store.inner().take(),
@@ -200,6 +195,13 @@ impl Desk {
         assert_eq!(answer.status, 200);
         number
     }
+}
+
+/// The clients of a desk have one cookie.
+fn only_header(closing: &cloakroom::Closing) -> Option<String> {
+    assert!(closing.headers.len() <= 1, "{closing:?}");
+    let header = closing.headers.first();
+    header.map(|header| header.value().to_owned())
 }
 
 fn read(session: &Session, name: &str) -> Result<Option<u64>, Error> {

@@ -134,7 +134,11 @@ impl Browser {
             .expect("no test panics while it holds the jar")
     }
 
-    fn keep(&self, line: &str) {
+    /// Takes in a `Set-Cookie` line, as from a reply that arrives now.
+    ///
+    /// # Panics
+    /// Where the line is none.
+    pub fn keep(&self, line: &str) {
         let (pair, attributes) = line.split_once(';').unwrap_or((line, ""));
         let (name, value) = pair.split_once('=').expect("a cookie is a pair");
         if attributes.contains("Max-Age=0") {

@@ -156,12 +156,13 @@ fn apply(closing: &Closing, headers: &mut HeaderMap) {
     {
         headers.insert(CACHE_CONTROL, value);
     }
-    if let Some(header) = &closing.header
-        && let Ok(name) = HeaderName::from_bytes(header.name().as_bytes())
-        && let Ok(mut value) = HeaderValue::from_str(header.value())
-    {
-        // HTTP/2 and /3 then keep the token out of their compression tables.
-        value.set_sensitive(true);
-        headers.append(name, value);
+    for header in &closing.headers {
+        if let Ok(name) = HeaderName::from_bytes(header.name().as_bytes())
+            && let Ok(mut value) = HeaderValue::from_str(header.value())
+        {
+            // HTTP/2 and /3 then keep the token out of their compression tables.
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
     }
 }

@@ -28,8 +28,22 @@ use crate::options::Options;
 /// | `key_file=PATH` or `key_env=NAME` | where the key ring stands; one of them |
 /// | `name=NAME` | the full name of the session cookie; default `__Host-session` |
 /// | `mode=encrypted` or `mode=signed` | default encrypted |
+/// | `chunks=1` to `chunks=4` | how many cookies a session may take; default 1. Give the engine's cookie policy the same [`chunks_max`](cloakroom_web::CookiePolicyBuilder::chunks_max) |
 ///
 /// A path is taken as it stands, up to the first `?`.
+///
+/// A session that takes several cookies is said twice, to the store and to the
+/// cookie policy:
+///
+/// ```no_run
+/// use cloakroom::{CookiePolicy, Engine};
+///
+/// # async fn engine() -> Result<Engine, cloakroom::Error> {
+/// let store = cloakroom::open("cookie:?key_file=./ring&chunks=3").await?;
+/// let policy = CookiePolicy::builder().chunks_max(3).build()?;
+/// Engine::builder(store).cookie(policy).build()
+/// # }
+/// ```
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -178,6 +192,10 @@ mod tests {
             (format!("cookie:?key_file={key_file}"), "CookieStore"),
             (
                 format!("cookie:?key_file={key_file}&mode=signed&name=sid"),
+                "CookieStore",
+            ),
+            (
+                format!("cookie:?chunks=4&key_file={key_file}"),
                 "CookieStore",
             ),
         ] {

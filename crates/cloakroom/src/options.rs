@@ -129,12 +129,14 @@ pub(crate) use self::cookie::Cookie;
 mod cookie {
     use cloakroom_cookie::{CookieStore, KeyRing};
     use cloakroom_core::{AnyStore, Error, ErrorKind};
+    use cloakroom_web::{CookiePolicy, Prefix, SameSite};
 
     /// What `cookie:` takes after the `?`.
     pub(crate) struct Cookie {
         name: String,
         ring: KeyRing,
         signed: bool,
+        chunks_max: usize,
     }
 
     fn refuse(why: &str) -> Error {
@@ -142,7 +144,7 @@ mod cookie {
             ErrorKind::Misconfigured,
             format!(
                 "{why}; options of cookie: are key_file=PATH or key_env=NAME, name=NAME, \
-                 mode=encrypted or mode=signed"
+                 mode=encrypted or mode=signed, chunks=1 to chunks=4"
             ),
         )
     }
@@ -152,6 +154,7 @@ mod cookie {
             let mut name = "__Host-session";
             let mut ring = None;
             let mut signed = false;
+            let mut chunks_max = 1;
             for (option, value) in super::pairs(text).map_err(refuse)? {
                 match option {
                     "key_file" if ring.is_none() => ring = Some(KeyRing::from_file(value)?),
@@ -167,6 +170,15 @@ mod cookie {
                             _ => return Err(refuse("no such mode")),
                         }
                     }
+                    "chunks" => {
+                        chunks_max = match value {
+                            "1" => 1,
+                            "2" => 2,
+                            "3" => 3,
+                            "4" => 4,
+                            _ => return Err(refuse("a session takes 1 to 4 cookies")),
+                        }
+                    }
                     _ => return Err(refuse("cookie: has no such option")),
                 }
             }
@@ -174,16 +186,40 @@ mod cookie {
                 name: name.to_owned(),
                 ring: ring.ok_or_else(|| refuse("cookie: needs a key ring"))?,
                 signed,
+                chunks_max,
             })
         }
 
         pub(crate) fn open(self) -> Result<AnyStore, Error> {
-            let builder = CookieStore::builder(self.name, &self.ring);
-            let builder = match self.signed {
-                true => builder.signed(),
-                false => builder,
+            let token_bytes_max = match self.chunks_max {
+                1 => None,
+                _ => Some(self.longest_policy()?.token_bytes_max()),
             };
+            let mut builder = CookieStore::builder(self.name, &self.ring);
+            if self.signed {
+                builder = builder.signed();
+            }
+            if let Some(bytes) = token_bytes_max {
+                builder = builder.token_bytes_max(bytes);
+            }
             builder.build().map(AnyStore::new)
+        }
+
+        /// The policy of this name and number of chunks with all that a cookie for
+        /// `/` of one host can say, as the store's own default counts it.
+        fn longest_policy(&self) -> Result<CookiePolicy, Error> {
+            let prefixes = [("__Host-", Prefix::Host), ("__Secure-", Prefix::Secure)];
+            let (base_name, prefix) = prefixes
+                .into_iter()
+                .find_map(|(text, prefix)| Some((self.name.strip_prefix(text)?, prefix)))
+                .unwrap_or((&self.name, Prefix::None));
+            CookiePolicy::builder()
+                .name(base_name)
+                .prefix(prefix)
+                .same_site(SameSite::Strict)
+                .partitioned()
+                .chunks_max(self.chunks_max)
+                .build()
         }
     }
 
@@ -200,6 +236,8 @@ mod cookie {
                 ("key=11", "no such option"),
                 ("sealed=true", "no such option"),
                 ("key_env", "a name, = and a value"),
+                ("chunks=0", "1 to 4 cookies"),
+                ("chunks=5", "1 to 4 cookies"),
             ] {
                 let error = Cookie::parse(text).err().unwrap();
                 assert_eq!(error.kind(), ErrorKind::Misconfigured);

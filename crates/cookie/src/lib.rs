@@ -42,7 +42,9 @@
 //! * A session opened under a retired key is sealed again under the active one:
 //!   the same session, with the deadlines it had.
 //! * No token is made that is longer than
-//!   [`token_bytes_max`](CookieStoreBuilder::token_bytes_max).
+//!   [`token_bytes_max`](CookieStoreBuilder::token_bytes_max): by default one
+//!   cookie's worth, and up to four where the engine's cookie policy cuts tokens
+//!   into chunks (`chunks_max` in `cloakroom-web`).
 //!
 //! # What is not
 //!

@@ -147,7 +147,8 @@ impl CookieStore {
             return Err(Error::new(
                 ErrorKind::TooLarge,
                 format!(
-                    "the sealed session is {length} bytes, token_bytes_max is {}",
+                    "the sealed session is {length} bytes, the store's token_bytes_max is {}; \
+                     a longer one needs a cookie policy whose chunks_max allows it too",
                     self.token_bytes_max
                 ),
             )
@@ -299,8 +300,10 @@ impl CookieStoreBuilder<'_> {
 
     /// Bytes of the longest token that is made. The default fills 4,096 bytes
     /// together with the name and the attributes of a cookie for `/`; one with a
-    /// Domain or a longer Path has less. The engine's cookie policy measures the
-    /// whole as it is sent.
+    /// Domain or a longer Path has less. Where the engine's cookie policy cuts
+    /// tokens into several cookies (its `chunks_max`), give it here what that
+    /// policy's `token_bytes_max` says. The policy measures each cookie as it is
+    /// sent.
     #[must_use]
     pub fn token_bytes_max(mut self, bytes: usize) -> Self {
         self.token_bytes_max = Some(bytes);

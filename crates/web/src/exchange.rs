@@ -15,7 +15,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use crate::decide::{Arrival, Decision, Facts, decide};
 use crate::engine::Shared;
 use crate::write::{Failure, Outcome, Writer};
-use crate::{Cost, Engine, ResponseHeader, Transport, cache_control, vary_on};
+use crate::{Cost, Engine, Held, ResponseHeader, Transport, cache_control, vary_on};
 
 /// The session of one request. Cheap to clone; all clones are the one request.
 ///
@@ -46,6 +46,7 @@ struct Opened {
 /// What the client holds, and what it is to be told.
 #[derive(Default)]
 struct Outbox {
+    held: Held,
     token: Option<Token>,
     /// The new token of a rotation whose outcome is not known yet.
     candidate: Option<Token>,
@@ -146,22 +147,22 @@ impl Exchange {
         let accessed = opened.session.was_accessed();
         let mut outbox = self.inner.outbox();
         let policy = self.inner.engine.transport();
-        let header = match &outbox.outgoing {
-            Outgoing::Nothing => None,
-            Outgoing::Remove => Some(policy.removal()),
-            Outgoing::Set { token, age } => match policy.set(token, *age) {
-                Ok(header) => Some(header),
-                Err(error) => {
-                    failure.get_or_insert(error);
-                    None
-                }
-            },
-        };
+        let headers =
+            match &outbox.outgoing {
+                Outgoing::Nothing => Vec::new(),
+                Outgoing::Remove => policy.removal(outbox.held),
+                Outgoing::Set { token, age } => policy
+                    .set(token, *age, outbox.held)
+                    .unwrap_or_else(|error| {
+                        failure.get_or_insert(error);
+                        Vec::new()
+                    }),
+            };
         if let Some(error) = &failure {
             tracing::error!(error = %error, source = %source(error), "session not saved");
         }
         Closing {
-            header,
+            headers,
             varies_on: policy.request_header(),
             accessed,
             failure,
@@ -186,16 +187,17 @@ impl fmt::Debug for Exchange {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Closing {
-    /// The header that hands out the token or takes it away, to be added to the
-    /// response even beside a failure.
-    pub header: Option<ResponseHeader>,
+    /// The headers that hand out the token or take it away, each to be added to
+    /// the response even beside a failure. None where the client holds what it
+    /// should.
+    pub headers: Vec<ResponseHeader>,
     /// Whether the response depends on the session.
     pub accessed: bool,
     /// The request header that it then depends on.
     pub varies_on: &'static str,
     /// Why the changes were not written: the response must be replaced by an
-    /// error of status [`Closing::status_of`], with the header above and
-    /// nothing of the handler's.
+    /// error of status [`Closing::status_of`], with the headers above
+    /// and nothing of the handler's.
     pub failure: Option<Error>,
     /// What the request cost in the store.
     pub cost: Cost,
@@ -204,7 +206,7 @@ pub struct Closing {
 impl Closing {
     fn nothing() -> Self {
         Self {
-            header: None,
+            headers: Vec::new(),
             accessed: false,
             varies_on: "Cookie",
             failure: None,
@@ -214,7 +216,7 @@ impl Closing {
 
     /// The `Vary` header to set, where the existing one will not do.
     pub fn vary<'h>(&self, existing: impl Iterator<Item = &'h str>) -> Option<String> {
-        (self.accessed || self.header.is_some())
+        (self.accessed || !self.headers.is_empty())
             .then(|| vary_on(self.varies_on, existing))
             .flatten()
     }
@@ -224,7 +226,7 @@ impl Closing {
         &self,
         existing: impl Iterator<Item = &'h str>,
     ) -> Option<Cow<'static, str>> {
-        let sets_cookie = self.header.is_some();
+        let sets_cookie = !self.headers.is_empty();
         (self.accessed || sets_cookie)
             .then(|| cache_control(existing, sets_cookie))
             .flatten()
@@ -256,6 +258,9 @@ impl Inner {
                 tokens = presented.count,
                 "several session tokens in one request; the first well-formed one counts"
             );
+        }
+        if presented.held != Held::default() {
+            self.outbox().held = presented.held;
         }
         let now = engine.clock.now();
         let Some(token) = presented.token else {

@@ -44,7 +44,8 @@ mod write;
 
 pub use bearer::BearerPolicy;
 pub use cookie::{
-    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, CookiePolicy, CookiePolicyBuilder, Prefix, SameSite,
+    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, CookiePolicy, CookiePolicyBuilder, Held,
+    Prefix, SameSite,
 };
 pub use cost::Cost;
 pub use decide::{Arrival, Decision, Facts, decide};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloakroom_core::{Error, Token};
 
-use crate::{BearerPolicy, CookiePolicy};
+use crate::{BearerPolicy, CookiePolicy, Held};
 
 /// How the token travels between client and engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Presented {
     pub token: Option<Token>,
     /// How many there were, well formed or not.
     pub count: usize,
+    /// Which of the policy's cookies there were.
+    pub held: Held,
 }
 
 impl Transport {
@@ -53,22 +55,27 @@ impl Transport {
         &self,
         token: &Token,
         age: Option<Duration>,
-    ) -> Result<ResponseHeader, Error> {
+        held: Held,
+    ) -> Result<Vec<ResponseHeader>, Error> {
         match self {
-            Self::Cookie(policy) => {
-                let text = policy.set(token, age)?;
-                Ok(ResponseHeader::new("set-cookie", &text))
-            }
-            Self::Bearer(policy) => policy.set(token),
+            Self::Cookie(policy) => policy.set(token, age, held).map(set_cookies),
+            Self::Bearer(policy) => Ok(vec![policy.set(token)?]),
         }
     }
 
-    pub(crate) fn removal(&self) -> ResponseHeader {
+    pub(crate) fn removal(&self, held: Held) -> Vec<ResponseHeader> {
         match self {
-            Self::Cookie(policy) => ResponseHeader::new("set-cookie", &policy.removal()),
-            Self::Bearer(policy) => policy.removal(),
+            Self::Cookie(policy) => set_cookies(policy.removal(held)),
+            Self::Bearer(policy) => vec![policy.removal()],
         }
     }
+}
+
+fn set_cookies(texts: Vec<String>) -> Vec<ResponseHeader> {
+    let texts = texts.into_iter();
+    texts
+        .map(|text| ResponseHeader::new("set-cookie", text))
+        .collect()
 }
 
 /// A response header that carries a token, or takes one away. Its value is as
@@ -80,7 +87,7 @@ pub struct ResponseHeader {
 }
 
 impl ResponseHeader {
-    pub(crate) fn new(name: &str, value: &str) -> Self {
+    pub(crate) fn new(name: &str, value: impl Into<String>) -> Self {
         Self {
             name: name.to_owned(),
             value: Token::new(value),

@@ -1,0 +1,245 @@
+//! The choices of a policy, checked against each other.
+
+use std::borrow::Cow;
+
+use cloakroom_core::{Error, ErrorKind};
+
+use super::{
+    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, CookiePolicy, Prefix, SameSite,
+    is_name_octet,
+};
+
+/// Builds a [`CookiePolicy`]; combinations that browsers refuse, or that would
+/// be insecure without a word, fail at [`build`](Self::build).
+#[derive(Clone, Debug)]
+pub struct CookiePolicyBuilder {
+    policy: CookiePolicy,
+    base_name: String,
+    prefix: Prefix,
+}
+
+impl CookiePolicyBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            policy: CookiePolicy::default(),
+            base_name: "session".to_owned(),
+            prefix: Prefix::Host,
+        }
+    }
+
+    /// The name without its prefix. Default `session`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.base_name = name.into();
+        self
+    }
+
+    /// The prefix. Default [`Prefix::Host`].
+    #[must_use]
+    pub fn prefix(mut self, prefix: Prefix) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// Sends the cookie to a domain and all its subdomains. Needs another
+    /// prefix than `__Host-`.
+    #[must_use]
+    pub fn domain(mut self, domain: impl Into<String>) -> Self {
+        self.policy.domain = Some(domain.into());
+        self
+    }
+
+    /// Sends the cookie only below a path. Needs another prefix than `__Host-`.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.policy.path = path.into();
+        self
+    }
+
+    /// When other sites' requests carry the cookie. Default
+    /// [`SameSite::Lax`].
+    #[must_use]
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.policy.same_site = same_site;
+        self
+    }
+
+    /// Keeps a jar of its own for each site that embeds this one (CHIPS).
+    #[must_use]
+    pub fn partitioned(mut self) -> Self {
+        self.policy.partitioned = true;
+        self
+    }
+
+    /// Sends the cookie over plain http, where anyone on the way can read it.
+    /// Needs [`Prefix::None`].
+    #[must_use]
+    pub fn insecure_over_http(mut self) -> Self {
+        self.policy.secure = false;
+        self
+    }
+
+    /// Lets the page's scripts read the cookie, and with it anyone who gets a
+    /// script into the page.
+    #[must_use]
+    pub fn readable_by_scripts(mut self) -> Self {
+        self.policy.http_only = false;
+        self
+    }
+
+    /// Bytes of the longest `Set-Cookie` value that is sent. Default and most:
+    /// [`COOKIE_BYTES_MAX`].
+    #[must_use]
+    pub fn bytes_max(mut self, bytes: usize) -> Self {
+        self.policy.bytes_max = bytes;
+        self
+    }
+
+    /// How many cookies a token may be cut into where it does not fit into one.
+    /// Default 1: never; most: [`COOKIE_CHUNKS_MAX`]. For a store whose token is
+    /// the whole session; its own limit must be wide enough too, see
+    /// [`CookiePolicy::token_bytes_max`].
+    ///
+    /// The chunks are named `NAME.1` to `NAME.4`, and no other cookie may be.
+    /// They make headers of up to 16 KiB both ways, and the server and each proxy
+    /// in front of it must let those through: over HTTP/2 hyper takes 16 KiB of
+    /// headers in all unless told otherwise, which three full chunks leave room in
+    /// and four do not. To give chunks up, go down to 2 first: chunks
+    /// of any number are read and removed then, but under 1 they are left to age.
+    #[must_use]
+    pub fn chunks_max(mut self, cookies: usize) -> Self {
+        self.policy.chunks_max = cookies;
+        self
+    }
+
+    /// Checks the combination.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`], saying what contradicts what.
+    pub fn build(self) -> Result<CookiePolicy, Error> {
+        let Self {
+            mut policy,
+            base_name,
+            prefix,
+        } = self;
+        let refuse = |why: Cow<'static, str>| Err(Error::new(ErrorKind::Misconfigured, why));
+        if base_name.is_empty() || !base_name.bytes().all(is_name_octet) {
+            return refuse(
+                "a cookie name is one or more letters, digits or !#$%&'*+-.^_`|~".into(),
+            );
+        }
+        let lower = base_name.to_ascii_lowercase();
+        if lower.starts_with("__host-") || lower.starts_with("__secure-") {
+            return refuse(
+                "give the cookie's name without its prefix, and the prefix apart".into(),
+            );
+        }
+        if !policy.path.starts_with('/') || !policy.path.bytes().all(is_attribute_octet) {
+            return refuse(
+                "a cookie path begins with / and holds no ; or control character".into(),
+            );
+        }
+        if let Some(domain) = &policy.domain {
+            let label = |label: &str| {
+                !label.is_empty()
+                    && label
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            };
+            if !domain.split('.').all(label) {
+                return refuse("a cookie domain is host labels joined by dots".into());
+            }
+        }
+        if !policy.secure {
+            for (asked, what) in [
+                (prefix != Prefix::None, "a name prefix needs Secure"),
+                (
+                    policy.same_site == SameSite::None,
+                    "SameSite=None needs Secure",
+                ),
+                (policy.partitioned, "Partitioned needs Secure"),
+            ] {
+                if asked {
+                    return refuse(format!("{what}: browsers refuse the cookie").into());
+                }
+            }
+        }
+        if prefix == Prefix::Host && (policy.domain.is_some() || policy.path != "/") {
+            return refuse(
+                "the __Host- prefix allows no Domain and only Path=/; take another prefix".into(),
+            );
+        }
+        policy.name = match prefix {
+            Prefix::Host => format!("__Host-{base_name}"),
+            Prefix::Secure => format!("__Secure-{base_name}"),
+            Prefix::None => base_name,
+        };
+        if policy.bytes_max > COOKIE_BYTES_MAX {
+            return refuse("browsers refuse a cookie over COOKIE_BYTES_MAX = 4096 bytes".into());
+        }
+        if !(1..=COOKIE_CHUNKS_MAX).contains(&policy.chunks_max) {
+            return refuse("chunks_max is 1 to COOKIE_CHUNKS_MAX = 4 cookies".into());
+        }
+        // Beside the attributes there must be room for a key.
+        if policy.attributes_bytes(Some(COOKIE_AGE_MAX.as_secs())) + 64 > policy.bytes_max {
+            return refuse("the cookie's name, path and domain leave no room for a token".into());
+        }
+        Ok(policy)
+    }
+}
+
+fn is_attribute_octet(byte: u8) -> bool {
+    (byte.is_ascii_graphic() || byte == b' ') && byte != b';'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_browsers_refuse_is_refused_at_build() {
+        let b = CookiePolicy::builder;
+        for (builder, part) in [
+            (b().domain("example.org"), "no Domain"),
+            (b().path("/app"), "only Path=/"),
+            (b().insecure_over_http(), "prefix needs Secure"),
+            (
+                b().prefix(Prefix::Secure).insecure_over_http(),
+                "prefix needs Secure",
+            ),
+            (
+                b().prefix(Prefix::None)
+                    .insecure_over_http()
+                    .same_site(SameSite::None),
+                "SameSite=None needs Secure",
+            ),
+            (
+                b().prefix(Prefix::None).insecure_over_http().partitioned(),
+                "Partitioned needs Secure",
+            ),
+            (b().name(""), "cookie name"),
+            (b().name("a b"), "cookie name"),
+            (b().name("a;b"), "cookie name"),
+            (b().name("__host-x"), "without its prefix"),
+            (b().prefix(Prefix::None).path("app"), "begins with /"),
+            (b().prefix(Prefix::None).path("/a;b"), "begins with /"),
+            (b().prefix(Prefix::None).path("/a\r\nb"), "begins with /"),
+            (
+                b().prefix(Prefix::None).domain(".example.org"),
+                "host labels",
+            ),
+            (b().prefix(Prefix::None).domain("a;b"), "host labels"),
+            (
+                b().prefix(Prefix::None)
+                    .path(format!("/{}", "x".repeat(4_000))),
+                "no room",
+            ),
+            (b().chunks_max(0), "chunks_max"),
+            (b().chunks_max(5), "chunks_max"),
+        ] {
+            let error = builder.clone().build().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{builder:?}");
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+}

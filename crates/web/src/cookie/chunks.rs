@@ -1,0 +1,156 @@
+//! A token in several cookies, `NAME.1`, `NAME.2` and so on, and back in one.
+//!
+//! Each value is its head, `COUNT.CRC.`, and its part of the token. The CRC-32
+//! is the whole token's, so that the chunks of two tokens are never joined: a
+//! browser can hold a mixture. It keeps no secret and stops no forger; what a
+//! token is worth its store alone knows.
+
+use cloakroom_core::{TOKEN_BYTES_MAX, Token};
+
+use super::COOKIE_CHUNKS_MAX;
+
+/// What follows the policy's name: nothing where the token is whole.
+const SUFFIXES: [&str; COOKIE_CHUNKS_MAX + 1] = ["", ".1", ".2", ".3", ".4"];
+
+const HEAD_BYTES: usize = "4.01234567.".len();
+
+/// Bytes that a chunk has more than a whole cookie of the same part.
+pub(super) const CHUNK_BYTES: usize = ".4".len() + HEAD_BYTES;
+
+/// How many chunks of one request are looked at: each name four times, as a
+/// browser with cookies for several paths might send them.
+const SEEN_MAX: usize = 4 * COOKIE_CHUNKS_MAX;
+
+/// One of the cookies that can carry a policy's token, or a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(usize);
+
+impl Place {
+    /// The cookie of the policy's own name.
+    pub(super) const WHOLE: Self = Self(0);
+    /// The chunk without which no others are joined.
+    pub(super) const FIRST_CHUNK: Self = Self(1);
+
+    pub(super) fn chunks(count: usize) -> impl Iterator<Item = Self> {
+        (1..=count).map(Self)
+    }
+
+    pub(super) fn suffix(self) -> &'static str {
+        SUFFIXES[self.0]
+    }
+
+    fn bit(self) -> u8 {
+        1 << self.0
+    }
+}
+
+/// Which of a policy's cookies a client holds: the one of its name, and chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held(u8);
+
+impl Held {
+    pub(super) fn with(self, place: Place) -> Self {
+        Self(self.0 | place.bit())
+    }
+
+    pub(super) fn without(self, place: Place) -> Self {
+        Self(self.0 & !place.bit())
+    }
+
+    /// The whole first, then the chunks in their order.
+    pub(super) fn places(self) -> impl Iterator<Item = Place> {
+        let all = (0..=COOKIE_CHUNKS_MAX).map(Place);
+        all.filter(move |place| self.0 & place.bit() != 0)
+    }
+}
+
+/// What the value of each chunk of a token begins with.
+pub(super) fn head(token: &str, count: usize) -> String {
+    format!("{count}.{:08x}.", crc32fast::hash(token.as_bytes()))
+}
+
+/// The chunks that a request presented. Without any, nothing is allocated.
+#[derive(Default)]
+pub(super) struct Chunks<'h> {
+    seen: Vec<Chunk<'h>>,
+    /// Cookies of a chunk's name that are none, or one too many.
+    alien: usize,
+}
+
+struct Chunk<'h> {
+    place: Place,
+    head: &'h [u8; HEAD_BYTES],
+    part: &'h [u8],
+}
+
+impl<'h> Chunk<'h> {
+    fn read(place: Place, value: &'h [u8]) -> Option<Self> {
+        let (head, part) = value.split_first_chunk()?;
+        Some(Self { place, head, part })
+    }
+
+    /// How many there should be.
+    fn count(&self) -> Option<usize> {
+        let count = usize::from(self.head[0].checked_sub(b'0')?);
+        (2..=COOKIE_CHUNKS_MAX).contains(&count).then_some(count)
+    }
+}
+
+impl<'h> Chunks<'h> {
+    /// Keeps a pair whose name is the policy's and a suffix. Answers which one.
+    pub(super) fn keep(&mut self, suffix: &[u8], value: &'h [u8]) -> Option<Place> {
+        let mut places = Place::chunks(COOKIE_CHUNKS_MAX);
+        let place = places.find(|place| place.suffix().as_bytes() == suffix)?;
+        match Chunk::read(place, value) {
+            Some(chunk) if self.seen.len() < SEEN_MAX => self.seen.push(chunk),
+            _ => self.alien += 1,
+        }
+        Some(place)
+    }
+
+    /// How many tokens these are chunks of, well formed or not.
+    pub(super) fn tokens(&self) -> usize {
+        let first_of_its_head = self.seen.iter().enumerate().filter(|(at, chunk)| {
+            let mut before = self.seen[..*at].iter();
+            before.all(|other| other.head != chunk.head)
+        });
+        self.alien + first_of_its_head.count()
+    }
+
+    /// The first token that is whole and well formed. The order of the pairs
+    /// matters only among several.
+    pub(super) fn join(&self, is_well_formed: impl Fn(&str) -> bool) -> Option<Token> {
+        let mut firsts = self
+            .seen
+            .iter()
+            .filter(|chunk| chunk.place == Place::FIRST_CHUNK);
+        firsts.find_map(|first| {
+            let token = self.whole(first)?;
+            is_well_formed(token.expose()).then_some(token)
+        })
+    }
+
+    fn whole(&self, first: &Chunk<'h>) -> Option<Token> {
+        let count = first.count()?;
+        let mut parts = [&[][..]; COOKIE_CHUNKS_MAX];
+        for (part, place) in parts.iter_mut().zip(Place::chunks(count)) {
+            let mut of_this_token = self.seen.iter().filter(|chunk| chunk.head == first.head);
+            *part = of_this_token.find(|chunk| chunk.place == place)?.part;
+        }
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length > TOKEN_BYTES_MAX {
+            return None;
+        }
+        // Its room is made at once: no copy of a secret is left behind.
+        let mut text = String::with_capacity(length);
+        for part in parts {
+            text.push_str(std::str::from_utf8(part).ok()?);
+        }
+        let token = Token::new(text);
+        let is_this = head(token.expose(), count).as_bytes() == first.head;
+        is_this.then_some(token)
+    }
+}
+
+#[cfg(test)]
+mod tests;

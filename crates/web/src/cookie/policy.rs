@@ -1,0 +1,408 @@
+//! The cookie that carries the token: its text, and its place among others.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use cloakroom_core::{Error, ErrorKind, TOKEN_BYTES_MAX, Token};
+
+use super::chunks::{CHUNK_BYTES, Chunks, Place, head};
+use super::{COOKIE_AGE_MAX, COOKIE_BYTES_MAX, CookiePolicyBuilder, Held, SameSite};
+use crate::Presented;
+
+/// How the session cookie is named, set and removed.
+///
+/// The default is as strict as a session cookie can be:
+///
+/// ```
+/// use cloakroom_web::{CookiePolicy, Held};
+///
+/// let policy = CookiePolicy::default();
+/// assert_eq!(policy.name(), "__Host-session");
+/// assert_eq!(
+///     policy.removal(Held::default()),
+///     ["__Host-session=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"]
+/// );
+/// ```
+///
+/// Attributes are written in this order: Path, Domain, Max-Age, Secure,
+/// HttpOnly, SameSite, Partitioned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookiePolicy {
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) domain: Option<String>,
+    pub(super) secure: bool,
+    pub(super) http_only: bool,
+    pub(super) same_site: SameSite,
+    pub(super) partitioned: bool,
+    pub(super) bytes_max: usize,
+    pub(super) chunks_max: usize,
+}
+
+impl Default for CookiePolicy {
+    /// `__Host-session`, Secure, HttpOnly, SameSite=Lax, Path=/.
+    fn default() -> Self {
+        Self {
+            name: "__Host-session".to_owned(),
+            path: "/".to_owned(),
+            domain: None,
+            secure: true,
+            http_only: true,
+            same_site: SameSite::Lax,
+            partitioned: false,
+            bytes_max: COOKIE_BYTES_MAX,
+            chunks_max: 1,
+        }
+    }
+}
+
+impl CookiePolicy {
+    /// A policy of one's own, beginning with the default.
+    #[must_use]
+    pub fn builder() -> CookiePolicyBuilder {
+        CookiePolicyBuilder::new()
+    }
+
+    /// For http on this machine alone, while developing: neither Secure nor a
+    /// prefix. Browsers drop Secure cookies that come over plain http from most
+    /// addresses, so the default does not work there. An engine built with it
+    /// logs a warning.
+    #[must_use]
+    pub fn loopback_http() -> Self {
+        Self {
+            name: "session".to_owned(),
+            secure: false,
+            ..Self::default()
+        }
+    }
+
+    /// The full name, with its prefix.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the cookie travels over https alone.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Bytes of the longest token that can be sent whatever its age: what a store
+    /// whose token is the whole session is to be told.
+    #[must_use]
+    pub fn token_bytes_max(&self) -> usize {
+        let age_secs = Some(COOKIE_AGE_MAX.as_secs());
+        self.room(self.attributes_bytes(age_secs))
+            .min(TOKEN_BYTES_MAX)
+    }
+
+    /// The `Set-Cookie` values that hand out a token: one, or one for each of its
+    /// chunks where that is [opted in](CookiePolicyBuilder::chunks_max), and the
+    /// removal of what else the client holds. Without an age the cookies end with
+    /// the browser; ages are whole seconds, one at least.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] where that would take a value longer than the
+    /// policy's [`bytes_max`](CookiePolicyBuilder::bytes_max) or more than
+    /// [`chunks_max`](CookiePolicyBuilder::chunks_max) of them,
+    /// [`ErrorKind::Corrupt`] where the token holds characters that a cookie
+    /// cannot.
+    pub fn set(
+        &self,
+        token: &Token,
+        age: Option<Duration>,
+        held: Held,
+    ) -> Result<Vec<String>, Error> {
+        let token = token.expose();
+        if !token.bytes().all(is_cookie_octet) {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "the store made a token that does not fit into a cookie",
+            ));
+        }
+        let age = age.map(|age| age.clamp(Duration::from_secs(1), COOKIE_AGE_MAX).as_secs());
+        let whole = self.format(Place::WHOLE, "", token, age);
+        if whole.len() <= self.bytes_max {
+            let mut texts = vec![whole];
+            texts.extend(self.removals(held.without(Place::WHOLE)));
+            return Ok(texts);
+        }
+        let attributes_bytes = whole.len() - token.len();
+        let room = self.room(attributes_bytes);
+        if token.len() > room {
+            return Err(self.too_large(token.len(), room));
+        }
+        let part_bytes = self.bytes_max - attributes_bytes - CHUNK_BYTES;
+        let count = token.len().div_ceil(part_bytes);
+        let head = head(token, count);
+        let mut texts = Vec::with_capacity(count + 1);
+        // A parallel request may have set the whole one, which would count.
+        let mut stale = held.with(Place::WHOLE);
+        let mut rest = token;
+        for place in Place::chunks(count) {
+            let (part, more) = rest.split_at(part_bytes.min(rest.len()));
+            texts.push(self.format(place, &head, part, age));
+            stale = stale.without(place);
+            rest = more;
+        }
+        texts.extend(self.removals(stale));
+        Ok(texts)
+    }
+
+    /// The `Set-Cookie` values that remove what the client holds: the same name,
+    /// path, domain and flags, or browsers would keep it. The cookie of the
+    /// policy's name is always among them and, where chunks are opted in, the
+    /// first chunk: a parallel request may have set them, and without the first
+    /// no others are joined.
+    #[must_use]
+    pub fn removal(&self, held: Held) -> Vec<String> {
+        let mut gone = held.with(Place::WHOLE);
+        if self.chunks_max > 1 {
+            gone = gone.with(Place::FIRST_CHUNK);
+        }
+        self.removals(gone).collect()
+    }
+
+    fn removals(&self, held: Held) -> impl Iterator<Item = String> {
+        held.places()
+            .map(|place| self.format(place, "", "", Some(0)))
+    }
+
+    /// Bytes of the longest token that fits beside these attributes.
+    fn room(&self, attributes_bytes: usize) -> usize {
+        let whole = self.bytes_max - attributes_bytes;
+        match self.chunks_max {
+            1 => whole,
+            chunks => chunks * (whole - CHUNK_BYTES),
+        }
+    }
+
+    fn too_large(&self, token_bytes: usize, room: usize) -> Error {
+        let Self {
+            chunks_max,
+            bytes_max,
+            ..
+        } = self;
+        Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "the token is {token_bytes} bytes, and the cookie policy carries {room}: its \
+                 chunks_max is {chunks_max}, of bytes_max = {bytes_max} on the wire; give the \
+                 store a token_bytes_max of {}",
+                self.token_bytes_max()
+            ),
+        )
+    }
+
+    /// Bytes of a cookie beside its token.
+    pub(super) fn attributes_bytes(&self, age_secs: Option<u64>) -> usize {
+        self.format(Place::WHOLE, "", "", age_secs).len()
+    }
+
+    fn format(&self, place: Place, head: &str, part: &str, age_secs: Option<u64>) -> String {
+        let suffix = place.suffix();
+        let mut text = format!("{}{suffix}={head}{part}; Path={}", self.name, self.path);
+        if let Some(domain) = &self.domain {
+            let _ = write!(text, "; Domain={domain}");
+        }
+        if let Some(secs) = age_secs {
+            let _ = write!(text, "; Max-Age={secs}");
+        }
+        if self.secure {
+            text.push_str("; Secure");
+        }
+        if self.http_only {
+            text.push_str("; HttpOnly");
+        }
+        text.push_str(match self.same_site {
+            SameSite::Strict => "; SameSite=Strict",
+            SameSite::Lax => "; SameSite=Lax",
+            SameSite::None => "; SameSite=None",
+        });
+        if self.partitioned {
+            text.push_str("; Partitioned");
+        }
+        text
+    }
+
+    /// What the `Cookie` headers of a request hold for this policy. A value may
+    /// hold any bytes; only a token that `is_well_formed` says could be one is
+    /// taken, the first where there are several, and a whole one before any in
+    /// chunks.
+    pub fn find<'h>(
+        &self,
+        headers: impl Iterator<Item = &'h [u8]>,
+        is_well_formed: impl Fn(&str) -> bool,
+    ) -> Presented {
+        let mut presented = Presented::default();
+        let mut chunks = Chunks::default();
+        let pairs = headers.flat_map(|header| header.split(|byte| *byte == b';'));
+        for pair in pairs {
+            let Some(rest) = pair.trim_ascii().strip_prefix(self.name.as_bytes()) else {
+                continue;
+            };
+            let Some(value) = rest.strip_prefix(b"=") else {
+                if self.chunks_max > 1
+                    && let Some((suffix, value)) = split_pair(rest)
+                    && let Some(place) = chunks.keep(suffix, unquoted(value))
+                {
+                    presented.held = presented.held.with(place);
+                }
+                continue;
+            };
+            presented.held = presented.held.with(Place::WHOLE);
+            presented.count += 1;
+            if presented.token.is_none() {
+                presented.token = std::str::from_utf8(unquoted(value))
+                    .ok()
+                    .filter(|value| is_well_formed(value))
+                    .map(Token::new);
+            }
+        }
+        presented.count += chunks.tokens();
+        if presented.token.is_none() {
+            presented.token = chunks.join(is_well_formed);
+        }
+        presented
+    }
+}
+
+fn split_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = pair.iter().position(|byte| *byte == b'=')?;
+    Some((&pair[..at], &pair[at + 1..]))
+}
+
+fn unquoted(value: &[u8]) -> &[u8] {
+    value
+        .strip_prefix(b"\"")
+        .and_then(|value| value.strip_suffix(b"\""))
+        .unwrap_or(value)
+}
+
+/// RFC 6265: printable ASCII without quotes, comma, semicolon, backslash.
+fn is_cookie_octet(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Prefix;
+
+    fn found(header: &[u8]) -> (Option<String>, usize) {
+        let policy = CookiePolicy::loopback_http();
+        let presented = policy.find([header].into_iter(), |token| token.starts_with("ok"));
+        let token = presented.token.map(|token| token.expose().to_owned());
+        (token, presented.count)
+    }
+
+    #[test]
+    fn the_first_well_formed_cookie_of_the_name_is_found() {
+        for (header, token, count) in [
+            (&b""[..], None, 0),
+            (b"session=ok1", Some("ok1"), 1),
+            (b"a=b; session=ok1;c=d", Some("ok1"), 1),
+            (b" session=\"ok1\" ", Some("ok1"), 1),
+            (b"session=bad; session=ok2; session=ok3", Some("ok2"), 3),
+            (b"session=", None, 1),
+            (b"session", None, 0),
+            (b"Session=ok1; xsession=ok1; session2=ok1", None, 0),
+            (b"session=ok\xff", None, 1),
+            (b";;;=;session=ok=1;", Some("ok=1"), 1),
+        ] {
+            assert_eq!(
+                found(header),
+                (token.map(str::to_owned), count),
+                "{header:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn set_cookie_is_this_text_byte_for_byte() {
+        let token = Token::new("TOKEN");
+        let hour = Some(Duration::from_millis(3_600_999));
+        let build = |builder: CookiePolicyBuilder| builder.build().unwrap();
+        let b = CookiePolicy::builder;
+        for (policy, age, text) in [
+            (
+                CookiePolicy::default(),
+                hour,
+                "__Host-session=TOKEN; Path=/; Max-Age=3600; Secure; HttpOnly; SameSite=Lax",
+            ),
+            (
+                CookiePolicy::default(),
+                None,
+                "__Host-session=TOKEN; Path=/; Secure; HttpOnly; SameSite=Lax",
+            ),
+            (
+                CookiePolicy::loopback_http(),
+                Some(Duration::ZERO),
+                "session=TOKEN; Path=/; Max-Age=1; HttpOnly; SameSite=Lax",
+            ),
+            (
+                build(
+                    b().name("sid")
+                        .prefix(Prefix::Secure)
+                        .domain("example.org")
+                        .path("/app")
+                        .same_site(SameSite::None)
+                        .partitioned()
+                        .readable_by_scripts(),
+                ),
+                Some(Duration::MAX),
+                "__Secure-sid=TOKEN; Path=/app; Domain=example.org; Max-Age=34560000; Secure; \
+                 SameSite=None; Partitioned",
+            ),
+            (
+                build(
+                    b().prefix(Prefix::None)
+                        .insecure_over_http()
+                        .same_site(SameSite::Strict),
+                ),
+                hour,
+                "session=TOKEN; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict",
+            ),
+        ] {
+            assert_eq!(policy.set(&token, age, Held::default()).unwrap(), [text]);
+            let [removal] = &policy.removal(Held::default())[..] else {
+                panic!("one cookie");
+            };
+            assert!(removal.contains("=; ") && removal.contains("; Max-Age=0"));
+            // Everything else is the same, or the browser keeps the cookie.
+            let strip = |text: &str| {
+                let mut parts: Vec<_> = text.split("; ").map(str::to_owned).collect();
+                let name = parts[0].split('=').next().unwrap().to_owned();
+                parts[0] = name;
+                parts.retain(|part| !part.starts_with("Max-Age"));
+                parts
+            };
+            assert_eq!(strip(removal), strip(text));
+        }
+    }
+
+    #[test]
+    fn the_size_limit_is_met_on_the_wire() {
+        let set = |policy: &CookiePolicy, token: &str| {
+            policy.set(&Token::new(token), None, Held::default())
+        };
+        let policy = CookiePolicy::default();
+        let empty = set(&policy, "").unwrap()[0].len();
+        let fits = "x".repeat(COOKIE_BYTES_MAX - empty);
+        let texts = set(&policy, &fits).unwrap();
+        assert_eq!((texts.len(), texts[0].len()), (1, COOKIE_BYTES_MAX));
+        let error = set(&policy, &format!("{fits}x")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        let small = CookiePolicy::builder().bytes_max(200).build().unwrap();
+        let fits = "x".repeat(200 - empty);
+        assert!(set(&small, &fits).is_ok());
+        let error = set(&small, &format!("{fits}x")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert!(CookiePolicy::builder().bytes_max(4_097).build().is_err());
+        for bad in ["a;b", "a b", "a\"b", "a\r\nb", "é"] {
+            let error = set(&policy, bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+    }
+}
