@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use cloakroom_core::{AnyStore, Error, SessionStore};
 
-use crate::options::Options;
+use crate::options::Layers;
 
 /// The store with its cache and its seal. The cache stands below the seal, so
 /// that it holds sealed data too.
-pub(crate) fn over<S: SessionStore>(store: S, options: &Options) -> Result<AnyStore, Error> {
-    match options.cache {
-        Some((bytes, staleness_max)) => cached(store, bytes, staleness_max, options.sealed),
-        None if options.sealed => sealed(store),
+pub(crate) fn over<S: SessionStore>(store: S, layers: &Layers) -> Result<AnyStore, Error> {
+    match layers.cache {
+        Some((bytes, staleness_max)) => cached(store, bytes, staleness_max, layers.sealed),
+        None if layers.sealed => sealed(store),
         None => Ok(AnyStore::new(store)),
     }
 }

@@ -2,7 +2,7 @@
 
 use cloakroom_core::{AnyStore, Error, ErrorKind};
 
-use crate::options::Options;
+use crate::options::Layers;
 
 /// Opens the store that a URL names:
 ///
@@ -66,14 +66,14 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
     match scheme {
         "memory" | "cookie" if !path.is_empty() => Err(refuse("memory: and cookie: take no path")),
-        "memory" => memory(&Options::parse(options)?),
+        "memory" => memory(&Layers::parse(scheme, options)?),
         "cookie" => cookie(options),
         "file" | "sled" | "redb" if path.is_empty() => {
             Err(refuse("file:, sled: and redb: need a path"))
         }
-        "file" => file(path, &Options::parse(options)?),
-        "redb" => redb(path, &Options::parse(options)?),
-        "sled" => sled(path, &Options::parse(options)?),
+        "file" => file(path, &Layers::parse(scheme, options)?),
+        "redb" => redb(path, &Layers::parse(scheme, options)?),
+        "sled" => sled(path, &Layers::parse(scheme, options)?),
         _ => Err(refuse("no such scheme")),
     }
 }
@@ -100,32 +100,32 @@ macro_rules! opens {
 
 opens!(
     "memory",
-    fn memory(options: &Options) {
-        crate::layers::over(cloakroom_memory::MemoryStore::default(), options)
+    fn memory(layers: &Layers) {
+        crate::layers::over(cloakroom_memory::MemoryStore::default(), layers)
     }
 );
 opens!(
     "file",
-    fn file(path: &str, options: &Options) {
-        crate::layers::over(cloakroom_file::FileStore::open(path)?, options)
+    fn file(path: &str, layers: &Layers) {
+        crate::layers::over(cloakroom_file::FileStore::open(path)?, layers)
     }
 );
 opens!(
     "sled",
-    fn sled(path: &str, options: &Options) {
-        crate::layers::over(cloakroom_sled::SledStore::open(path)?, options)
+    fn sled(path: &str, layers: &Layers) {
+        crate::layers::over(cloakroom_sled::SledStore::open(path)?, layers)
     }
 );
 opens!(
     "redb",
-    fn redb(path: &str, options: &Options) {
-        crate::layers::over(cloakroom_redb::RedbStore::open(path)?, options)
+    fn redb(path: &str, layers: &Layers) {
+        crate::layers::over(cloakroom_redb::RedbStore::open(path)?, layers)
     }
 );
 opens!(
     "cookie",
     fn cookie(options: &str) {
-        crate::options::Cookie::parse(options)?.open()
+        crate::options::cookie::Cookie::parse(options)?.open()
     }
 );
 
