@@ -1,0 +1,97 @@
+//! A sweep costs what is due, not what is stored. `CLOAKROOM_SWEEP_SESSIONS` says
+//! how many there are; the promise is that 1,000 due among 1,000,000 cost at most
+//! 1.5 times as much as among 10,000.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloakroom::{Clock, RedbStore, SessionStore, SledStore, SystemClock, Timestamp};
+use cloakroom_testkit::{key, sample};
+
+const DUE: usize = 1_000;
+
+fn sessions() -> usize {
+    let text = std::env::var("CLOAKROOM_SWEEP_SESSIONS").ok();
+    text.map_or(20_000, |text| text.parse().unwrap())
+}
+
+fn after(now: Timestamp, secs: u64) -> Timestamp {
+    now.saturating_add(Duration::from_secs(secs))
+}
+
+/// Many at once, so that they share their syncs.
+async fn fill<S: SessionStore>(store: &Arc<S>, count: usize, expires_at: Timestamp) {
+    const WRITERS: usize = 256;
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for number in (writer..count).step_by(WRITERS) {
+                    let mut record = sample(&format!("session {number}"));
+                    record.expires_at = expires_at;
+                    store.create(&key().digest(), &record).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
+
+/// The least of three sweeps of what is due among so many that are not.
+async fn cost<S: SessionStore>(store: S, live: usize) -> Duration {
+    let store = Arc::new(store);
+    let now = SystemClock.now();
+    fill(&store, live, after(now, 7_200)).await;
+    let mut least = Duration::MAX;
+    for _ in 0..3 {
+        fill(&store, DUE, after(now, 60)).await;
+        let sweep = store.capabilities().sweep.unwrap();
+        let start = Instant::now();
+        let mut removed = 0;
+        loop {
+            let swept = sweep.sweep(after(now, 3_600), DUE).await.unwrap();
+            removed += swept.removed;
+            if !swept.more {
+                break;
+            }
+        }
+        least = least.min(start.elapsed());
+        assert_eq!(removed, DUE);
+    }
+    least
+}
+
+async fn does_not_grow<S: SessionStore>(name: &str, open: impl Fn(&str) -> S) {
+    let (few, many) = ((sessions() / 4).min(10_000), sessions());
+    let among_few = cost(open("few"), few).await;
+    let among_many = cost(open("many"), many).await;
+    let ratio = among_many.as_secs_f64() / among_few.as_secs_f64();
+    println!(
+        "{name}: {DUE} due among {few} {among_few:?}, among {many} {among_many:?}: {ratio:.2}"
+    );
+    // Times vary on a machine that does other work.
+    let bound = if sessions() >= 1_000_000 { 1.5 } else { 3.0 };
+    assert!(ratio < bound, "{ratio}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sled_a_sweep_does_not_grow_with_what_is_not_due() {
+    let folder = tempfile::tempdir().unwrap();
+    does_not_grow("sled", |name| {
+        SledStore::open(folder.path().join(name)).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_redb_a_sweep_does_not_grow_with_what_is_not_due() {
+    let folder = tempfile::tempdir().unwrap();
+    does_not_grow("redb", |name| {
+        RedbStore::open(folder.path().join(name)).unwrap()
+    })
+    .await;
+}
