@@ -1,9 +1,11 @@
 //! What the benches share: a session such as sites have, and its parts.
 //!
-//! Run them with `cargo bench -p cloakroom-benches`. Each group sets what a user pays for beside the raw
+//! Run them with `cargo bench -p cloakroom-benches`, and the cookie's once more
+//! with `--features ring`. Each group sets what a user pays for beside the raw
 //! primitive under it; read the ratio of the two, since absolute times vary from
 //! machine to machine.
 
+mod cookies;
 mod crowd;
 
 use std::future::Future;
@@ -14,6 +16,7 @@ use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
+pub use crate::cookies::{Jar, Ours, Theirs};
 pub use crate::crowd::Crowd;
 
 /// When the benches take place.
@@ -176,6 +179,12 @@ mod tests {
     #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
     use super::*;
+
+    #[test]
+    fn the_typical_session_is_417_bytes_of_json() {
+        let json = serde_json::to_string(&Typical::new()).unwrap();
+        assert_eq!(json.len(), 417, "{json}");
+    }
 
     #[test]
     fn a_changed_record_differs_in_one_value_alone() {
