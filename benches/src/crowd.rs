@@ -81,6 +81,12 @@ impl Default for Crowd {
     }
 }
 
+/// The digest of the key of this number.
+#[must_use]
+pub fn digest(number: u64) -> KeyDigest {
+    key(number).digest()
+}
+
 /// The same keys in each run. Their digests are as good as random.
 fn key(number: u64) -> SessionKey {
     let mut bytes = [0; 32];

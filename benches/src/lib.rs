@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 pub use crate::cookies::{Jar, Ours, Theirs};
-pub use crate::crowd::Crowd;
+pub use crate::crowd::{Crowd, digest};
 
 /// When the benches take place.
 pub const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
