@@ -1,5 +1,7 @@
 //! A payload into a token, and back where everything fits.
 
+use std::ops::Range;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_core::{Entropy, Error, TOKEN_BYTES_MAX, Token};
@@ -100,11 +102,18 @@ enum Key {
     Signed(Box<Hmac<Sha256>>),
 }
 
-/// What a frame held.
+/// A frame that was opened where it lay.
 pub(crate) struct Opened {
-    pub(crate) payload: Zeroizing<Vec<u8>>,
+    frame: Zeroizing<Vec<u8>>,
+    payload: Range<usize>,
     /// Whether a retired key sealed it.
     pub(crate) retired: bool,
+}
+
+impl Opened {
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.frame[self.payload.clone()]
+    }
 }
 
 impl Sealer {
@@ -179,7 +188,8 @@ impl Sealer {
             Key::Signed(keyed) => lock.mac(keyed, nonce, payload).verify_slice(tag).is_ok(),
         };
         opens.then(|| Opened {
-            payload: Zeroizing::new(payload.to_vec()),
+            frame,
+            payload: HEAD_BYTES..HEAD_BYTES + sealed,
             retired: at > 0,
         })
     }
