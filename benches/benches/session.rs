@@ -1,51 +1,18 @@
-//! Load, save and a whole request, each beside its raw primitive.
+//! What the core and a whole request cost, each beside its raw primitive.
 
-use std::fs::OpenOptions;
 use std::hint::black_box;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionLayer};
-use cloakroom::{
-    Commit, Context, Engine, Expiry, KeyDigest, Limits, MemoryStore, Record, Revision, Session,
-    SessionKey, SessionStore, SledStore, Slot, Token, TokenStore,
-};
-use cloakroom_benches::{NOW, changed, fill, record};
+use cloakroom::{Engine, Expiry, MemoryStore, Session, SessionStore as _, Slot};
+use cloakroom_benches::{NOW, Typical, at_once, context, fill, record, runtime};
 use cloakroom_testkit::{ManualClock, key};
 use criterion::{Criterion, criterion_group, criterion_main};
-use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-}
-
-fn nobody() -> Weak<dyn Commit> {
-    struct Nobody;
-    impl Commit for Nobody {
-        fn commit(&self) -> cloakroom::BoxFuture<'_, Result<(), cloakroom::Error>> {
-            Box::pin(std::future::ready(Ok(())))
-        }
-    }
-    Weak::<Nobody>::new()
-}
-
-fn context() -> Context {
-    Context::new(NOW, Limits::default(), Expiry::default(), nobody())
-}
-
-fn memory() -> MemoryStore {
-    MemoryStore::builder()
-        .clock(Arc::new(ManualClock::at(NOW)))
-        .build()
-}
 
 /// From stored bytes to a value in the handler's hand.
 fn decode(c: &mut Criterion) {
@@ -87,128 +54,12 @@ fn encode(c: &mut Criterion) {
             session.draft()?.record(&Expiry::default(), NOW, 0).encode()
         })
     });
+    let typical = Typical::new();
     group.bench_function("fill a new session, encode", |b| {
         b.iter(|| {
             let session = Session::detached();
-            fill(&session);
+            fill(&session, &typical);
             session.draft()?.record(&Expiry::default(), NOW, 0).encode()
-        })
-    });
-    group.finish();
-}
-
-/// A thousand sessions of which one is asked for at a time.
-fn stored<S: SessionStore>(runtime: &Runtime, store: &S) -> (Vec<KeyDigest>, Vec<Token>) {
-    let keys: Vec<SessionKey> = (0..1_000).map(|_| key()).collect();
-    runtime.block_on(async {
-        for key in &keys {
-            store.create(&key.digest(), &record()).await.expect("new");
-        }
-    });
-    let digests = keys.iter().map(SessionKey::digest).collect();
-    (digests, keys.iter().map(SessionKey::to_token).collect())
-}
-
-fn load(c: &mut Criterion) {
-    let runtime = runtime();
-    let mut group = c.benchmark_group("load");
-    let turn = |at: &mut usize| {
-        *at = (*at + 1) % 1_000;
-        *at
-    };
-    let mut at = 0;
-
-    let raw = moka::sync::Cache::new(10_000);
-    let store = memory();
-    let (digests, tokens) = stored(&runtime, &store);
-    for digest in &digests {
-        raw.insert(*digest, Arc::new(record()));
-    }
-    group.bench_function("raw: moka get", |b| {
-        b.iter(|| raw.get(&digests[turn(&mut at)]))
-    });
-    group.bench_function("memory, by digest", |b| {
-        b.iter(|| runtime.block_on(store.load(&digests[turn(&mut at)])))
-    });
-    group.bench_function("memory, by token", |b| {
-        b.iter(|| runtime.block_on(store.load_token(&tokens[turn(&mut at)])))
-    });
-    let erased = cloakroom::AnyStore::new(store.clone());
-    group.bench_function("memory, by token, erased", |b| {
-        b.iter(|| runtime.block_on(erased.load_token(&tokens[turn(&mut at)])))
-    });
-
-    let folder = tempfile::tempdir().expect("a folder");
-    let raw = sled::open(folder.path().join("raw")).expect("a database");
-    let store = SledStore::open(folder.path().join("store")).expect("a database");
-    let (digests, tokens) = stored(&runtime, &store);
-    let frame = record().encode().expect("small");
-    for digest in &digests {
-        raw.insert(digest.as_bytes(), &frame[..]).expect("inserted");
-    }
-    group.bench_function("raw: sled get", |b| {
-        b.iter(|| raw.get(digests[turn(&mut at)].as_bytes()))
-    });
-    group.bench_function("sled, by digest", |b| {
-        b.iter(|| runtime.block_on(store.load(&digests[turn(&mut at)])))
-    });
-    group.bench_function("sled, by token", |b| {
-        b.iter(|| runtime.block_on(store.load_token(&tokens[turn(&mut at)])))
-    });
-    group.finish();
-}
-
-/// An update whose data differs every time: sled skips identical rewrites.
-fn save(c: &mut Criterion) {
-    let runtime = runtime();
-    let mut group = c.benchmark_group("save");
-    let mut number = 0_u64;
-    let mut next = |base: &Record| {
-        number += 1;
-        changed(base, number)
-    };
-
-    let raw = moka::sync::Cache::new(10_000);
-    let store = memory();
-    let digest = stored(&runtime, &store).0[0];
-    let base = record();
-    group.bench_function("raw: moka insert", |b| {
-        b.iter(|| raw.insert(digest, Arc::new(next(&base))))
-    });
-    let mut revision = Revision::FIRST;
-    group.bench_function("memory update", |b| {
-        b.iter(|| {
-            let record = next(&base).at_revision(revision);
-            revision = runtime
-                .block_on(store.update(&digest, &record))
-                .expect("its turn");
-        })
-    });
-
-    let folder = tempfile::tempdir().expect("a folder");
-    let raw = sled::open(folder.path().join("raw")).expect("a database");
-    let file = OpenOptions::new()
-        .write(true)
-        .open(folder.path().join("raw/db"))
-        .expect("its file");
-    group.sample_size(20);
-    group.bench_function("raw: sled insert, flush, fdatasync", |b| {
-        b.iter(|| {
-            let frame = next(&base).encode().expect("small");
-            raw.insert(digest.as_bytes(), frame).expect("inserted");
-            raw.flush().expect("flushed");
-            file.sync_data().expect("synced");
-        })
-    });
-    let store = SledStore::open(folder.path().join("store")).expect("a database");
-    let digest = stored(&runtime, &store).0[0];
-    let mut revision = Revision::FIRST;
-    group.bench_function("sled update, durable", |b| {
-        b.iter(|| {
-            let record = next(&base).at_revision(revision);
-            revision = runtime
-                .block_on(store.update(&digest, &record))
-                .expect("its turn");
         })
     });
     group.finish();
@@ -237,10 +88,12 @@ async fn write(session: AxumSession) -> &'static str {
 fn request(c: &mut Criterion) {
     let runtime = runtime();
     let mut group = c.benchmark_group("request");
-    let store = memory();
-    let token = stored(&runtime, &store).1[0].expose().to_owned();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let store = MemoryStore::builder().clock(clock.clone()).build();
+    let key = key();
+    at_once(store.create(&key.digest(), &record())).expect("new");
     let engine = Engine::builder(store)
-        .clock(Arc::new(ManualClock::at(NOW)))
+        .clock(clock)
         .build()
         .expect("the defaults");
     let routes = || {
@@ -251,7 +104,7 @@ fn request(c: &mut Criterion) {
     };
     let bare: Router = routes();
     let with_sessions: Router = routes().layer(SessionLayer::new(engine));
-    let cookie = format!("__Host-session={token}");
+    let cookie = format!("__Host-session={}", key.to_token().expose());
     let call = |router: &Router, path: &str| {
         let request = Request::get(path)
             .header("cookie", &cookie)
@@ -273,5 +126,5 @@ fn request(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, encode, load, save, request);
+criterion_group!(benches, decode, encode, request);
 criterion_main!(benches);

@@ -78,7 +78,7 @@ impl CookieStore {
         let Some(opened) = self.sealer.open(token.expose()) else {
             return Ok(None);
         };
-        let envelope = Envelope::decode(&opened.payload).map_err(named)?;
+        let envelope = Envelope::decode(opened.payload()).map_err(named)?;
         Ok(Some((envelope, opened)))
     }
 
@@ -189,7 +189,7 @@ impl TokenStore for CookieStore {
         let mut loaded = LoadedToken::new(Slot::Record(envelope.record));
         // Limits bind writers: what was sealed under a wider one stays readable.
         if opened.retired && token.expose().len() <= self.token_bytes_max {
-            let same = self.sealer.seal(&*self.entropy, &opened.payload);
+            let same = self.sealer.seal(&*self.entropy, opened.payload());
             loaded.reissue = Some(same.map_err(named)?);
         }
         Ok(Some(loaded))
