@@ -276,7 +276,7 @@ fn touch(c: &mut Criterion) {
     let store = memory();
     crowd.enter(&runtime, &store);
     group.bench_function("memory", |b| {
-        b.iter(|| at_once(store.touch(digest, Revision::FIRST, next())))
+        b.iter(|| at_once(store.touch(digest, Revision::FIRST, touch_until(next()))))
     });
 
     let raw = raw_sled(crowd, &folder.path().join("raw"));
@@ -297,7 +297,7 @@ fn touch(c: &mut Criterion) {
     let store = SledStore::open(folder.path().join("sled")).expect("a database");
     crowd.enter(&runtime, &store);
     group.bench_function("sled", |b| {
-        b.iter(|| at_once(store.touch(digest, Revision::FIRST, next())))
+        b.iter(|| at_once(store.touch(digest, Revision::FIRST, touch_until(next()))))
     });
     group.finish();
 }
