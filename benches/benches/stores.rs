@@ -12,7 +12,7 @@ use cloakroom::{
     Sealed, SessionStore, SledStore, TokenStore,
 };
 use cloakroom_benches::{Crowd, NOW, at_once, changed, record, runtime};
-use cloakroom_testkit::ManualClock;
+use cloakroom_testkit::{ManualClock, touch_until};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use redb::{Database, ReadableDatabase as _, TableDefinition};
