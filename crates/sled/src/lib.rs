@@ -46,6 +46,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
@@ -59,6 +61,9 @@ const NAME: &str = "sled";
 
 /// Bytes of sled's page cache by default: 64 MiB.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// How long an opening waits for a database that is being closed.
+const LOCK_WAIT_MILLIS_MAX: u64 = 500;
 
 /// A store in a folder of its own. Cheap to clone; the database is closed when
 /// the last clone is dropped.
@@ -89,7 +94,7 @@ impl SledStore {
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] where another process (or another store of this
-    /// one) holds it, [`ErrorKind::Unavailable`] where the folder cannot be
+    /// one) holds it for 500 ms on end, [`ErrorKind::Unavailable`] where the folder cannot be
     /// used or the database is damaged; both name the folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, CACHE_BYTES_DEFAULT)
@@ -111,7 +116,7 @@ impl SledStore {
             .flush_every_ms(Some(1_000));
         // sled panics on some damage where an error would do.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let db = config.open()?;
+            let db = open_unlocked(&config)?;
             let trees = Trees::open(&db)?;
             Ok((db, trees))
         }));
@@ -171,10 +176,28 @@ fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Unavailable, message).in_store(NAME)
 }
 
+/// Opens the database once nobody holds its lock. sled's own threads keep that
+/// for a moment after the last handle is gone; on a busy machine, milliseconds.
+fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
+    let begun = Instant::now();
+    let wait_max = Duration::from_millis(LOCK_WAIT_MILLIS_MAX);
+    loop {
+        match config.open() {
+            Err(error) if is_locked(&error) && begun.elapsed() < wait_max => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// sled has no kind for this; a test holds the text.
+fn is_locked(error: &sled::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
 fn not_opened(path: &Path, source: sled::Error) -> Error {
-    let text = source.to_string();
-    // sled has no kind for this; a test holds the text.
-    if text.contains("could not acquire lock") {
+    if is_locked(&source) {
         return Error::new(
             ErrorKind::Locked,
             format!(

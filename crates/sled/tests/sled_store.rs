@@ -58,6 +58,18 @@ fn a_second_opening_says_that_the_database_is_held() {
 }
 
 #[test]
+fn an_opening_waits_for_one_that_is_being_closed() {
+    let folder = folder();
+    let held = SledStore::open(folder.path()).unwrap();
+    let closing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        drop(held);
+    });
+    SledStore::open(folder.path()).unwrap();
+    closing.join().unwrap();
+}
+
+#[test]
 fn a_folder_that_cannot_be_used_is_named() {
     let folder = folder();
     let file = folder.path().join("a file");
