@@ -38,6 +38,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod leftovers;
 mod sweep;
 mod sync;
 mod trees;
@@ -116,7 +117,7 @@ impl SledStore {
             .flush_every_ms(Some(1_000));
         // sled panics on some damage where an error would do.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let db = open_unlocked(&config)?;
+            let db = open_unlocked(&config, &path)?;
             let trees = Trees::open(&db)?;
             Ok((db, trees))
         }));
@@ -178,10 +179,11 @@ fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 
 /// Opens the database once nobody holds its lock. sled's own threads keep that
 /// for a moment after the last handle is gone; on a busy machine, milliseconds.
-fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
+fn open_unlocked(config: &sled::Config, path: &Path) -> sled::Result<sled::Db> {
     let begun = Instant::now();
     let wait_max = Duration::from_millis(LOCK_WAIT_MILLIS_MAX);
     loop {
+        leftovers::clear(path)?;
         match config.open() {
             Err(error) if is_locked(&error) && begun.elapsed() < wait_max => {
                 thread::sleep(Duration::from_millis(5));

@@ -78,6 +78,8 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(db: sled::Db, folder: &Path) -> io::Result<Self> {
+        // sled never syncs its settings, and opens no database with damaged ones.
+        File::open(folder.join("conf"))?.sync_all()?;
         // The names of the files must be there after a crash, too.
         sync_folder(folder)?;
         if let Some(parent) = folder
