@@ -38,6 +38,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod folder;
 mod leftovers;
 mod sweep;
 mod sync;
@@ -107,7 +108,7 @@ impl SledStore {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, cache_bytes: u64) -> Result<Self, Error> {
         let path = path.as_ref().to_path_buf();
-        make_folder(&path).map_err(|source| {
+        folder::make_way(&path).map_err(|source| {
             let message = format!("cannot make the folder {}: {source}", path.display());
             unavailable(message).with_source(source)
         })?;
@@ -157,20 +158,6 @@ impl SledStore {
         self.inner.syncer.sync().await?;
         Ok(done)
     }
-}
-
-#[cfg(unix)]
-fn make_folder(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-}
-
-#[cfg(not(unix))]
-fn make_folder(path: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(path)
 }
 
 fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
