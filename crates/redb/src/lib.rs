@@ -42,7 +42,9 @@
 //! One thread writes. It takes every write that waits, up to 1,024, judges each
 //! on what the ones before it have left, and commits them together: one sync for
 //! all. A write that is refused (a conflict, a record that is gone) has changed
-//! nothing, and does not disturb the others. Reads are made where they are
+//! nothing, and does not disturb the others. A commit writes new pages and the
+//! header, and then syncs once, by `fdatasync`, before any of them is answered;
+//! where the file has to grow, that is done and synced first. Reads are made where they are
 //! called, on a snapshot, and wait for nobody.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -23,6 +23,9 @@
 //! where one fails, nothing is acknowledged until the store is opened anew.
 //! A `touch` may lag behind by a second. `rotate` is one transaction.
 //!
+//! A process may be killed at any moment, also while it opens the store: the
+//! next opening finds all that was acknowledged.
+//!
 //! One process at a time: a second one gets
 //! [`ErrorKind::Locked`].
 //!
@@ -35,6 +38,16 @@
 //! has exactly one entry there, at its deadline or before it: moving a deadline
 //! on leaves the index alone, and the sweep that comes to the old entry moves
 //! it. Keys never reach the disk.
+//!
+//! A durable write reaches the disk in this order: sled writes its log (before
+//! it, what is too large for it, to a file in `blobs/`), then a thread of the
+//! store syncs each new blob, their folder, and the log by `fdatasync`, and only
+//! then the write is answered. A `touch` syncs nothing; sled writes it within a
+//! second, and the next durable write syncs it.
+//!
+//! What a process that was killed while it opened has left half written, and
+//! sled takes for damage (a snapshot of the log, the settings of a database not
+//! yet begun), is cleared away in the next opening.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
