@@ -2,6 +2,7 @@
 //! that keeps its cookies as browsers do.
 
 pub mod desk;
+pub mod embedded;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

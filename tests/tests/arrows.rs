@@ -144,7 +144,7 @@ fn the_facade_with_one_backend_has_no_other() {
         (
             "sled",
             "sled",
-            &["fs4", "moka", "redb", "hkdf", "axum-core"],
+            &["cloakroom-file", "moka", "redb", "hkdf", "axum-core"],
         ),
         (
             "redb",

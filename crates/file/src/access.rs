@@ -1,6 +1,9 @@
 //! Who may enter: folders and files are for their owner alone, where the system
 //! knows owners.
 
+use std::io;
+use std::path::Path;
+
 #[cfg(unix)]
 mod system {
     use std::fs::{DirBuilder, File, OpenOptions};
@@ -55,3 +58,18 @@ mod system {
 }
 
 pub(crate) use system::{make_folder, private, sync_folder, too_open};
+
+/// Makes a folder, and those on the way to it, with their names on the disk.
+pub(crate) fn make_way(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let around = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return make_folder(path),
+    };
+    make_way(around)?;
+    make_folder(path)?;
+    sync_folder(around)
+}

@@ -4,7 +4,7 @@
 //! only by who holds its lock and has looked at it since.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use cloakroom_core::{
@@ -12,7 +12,7 @@ use cloakroom_core::{
     Timestamp, Touch,
 };
 
-use crate::access::{make_folder, sync_folder, too_open};
+use crate::access::{make_folder, make_way, sync_folder, too_open};
 use crate::folder::{Folder, failed};
 use crate::locks::Locks;
 use crate::sweep::Cursor;
@@ -32,8 +32,7 @@ impl Files {
             let message = format!("cannot use the folder {}: {source}", path.display());
             unavailable(message).with_source(source)
         };
-        let is_new = !path.exists();
-        make_folder(path).map_err(unusable)?;
+        make_way(path).map_err(unusable)?;
         if let Some(mode) = too_open(path).map_err(unusable)? {
             let quoted = path.display().to_string().replace('\'', r"'\''");
             return Err(misconfigured(format!(
@@ -44,9 +43,6 @@ impl Files {
         }
         let folder = Folder::new(path, durability);
         let locks = make_folders(&folder).map_err(unusable)?;
-        if is_new {
-            sync_folder(&around(path)).map_err(unusable)?;
-        }
         folder.probe().map_err(|source| match source.kind() {
             io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => {
                 let path = path.display();
@@ -228,14 +224,6 @@ fn make_folders(folder: &Folder) -> io::Result<Locks> {
         sync_folder(made)?;
     }
     Ok(locks)
-}
-
-/// The folder that a folder lies in.
-fn around(path: &Path) -> PathBuf {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-        .to_path_buf()
 }
 
 fn misconfigured(message: String) -> Error {

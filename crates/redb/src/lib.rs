@@ -19,7 +19,8 @@
 //! Every write is a transaction, and on the disk before it returns: `touch` too,
 //! since it shares the sync of the others. What a crash finds half done, redb
 //! undoes when the database is opened again: it then reads the whole file, which
-//! takes a while where it is large.
+//! takes a while where it is large. A database whose making was cut short is
+//! made anew.
 //!
 //! One process at a time: a second one gets [`ErrorKind::Locked`].
 //!
@@ -42,7 +43,9 @@
 //! One thread writes. It takes every write that waits, up to 1,024, judges each
 //! on what the ones before it have left, and commits them together: one sync for
 //! all. A write that is refused (a conflict, a record that is gone) has changed
-//! nothing, and does not disturb the others. Reads are made where they are
+//! nothing, and does not disturb the others. A commit writes new pages and the
+//! header, and then syncs once, by `fdatasync`, before any of them is answered;
+//! where the file has to grow, that is done and synced first. Reads are made where they are
 //! called, on a snapshot, and wait for nobody.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -53,7 +56,7 @@ mod writer;
 
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Read as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +74,15 @@ const NAME: &str = "redb";
 
 /// Bytes of redb's page cache by default: 64 MiB.
 pub const CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+
+/// Bytes of redb's magic number, at the start of its header.
+const MAGIC_BYTES: usize = 9;
+
+/// Bytes of redb's header, before its first page.
+const HEADER_BYTES: usize = 320;
+
+/// A database that has just been begun is shorter than this.
+const UNBEGUN_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A store in a file of its own. Cheap to clone; the database is closed when the
 /// last clone is dropped.
@@ -161,14 +173,50 @@ fn make_file(path: &Path) -> io::Result<()> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    make_folder(folder)?;
+    make_way(folder)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     match private(&mut options).open(path) {
         Ok(_) => sync_folder(folder),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => clear_unbegun(path),
         Err(error) => Err(error),
     }
+}
+
+/// Empties a file in which a killed process had only begun to make a database.
+/// redb writes its magic number last, and takes a file without it for a stranger's;
+/// one that holds nothing but the rest of a header has never held a record.
+fn clear_unbegun(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    // redb's own lock: whoever is making a database holds it.
+    if file.try_lock().is_err() {
+        return Ok(());
+    }
+    let mut start = Vec::new();
+    (&mut file)
+        .take(UNBEGUN_BYTES_MAX)
+        .read_to_end(&mut start)?;
+    let no_magic = start.iter().take(MAGIC_BYTES).all(|byte| *byte == 0);
+    let no_page = start.iter().skip(HEADER_BYTES).all(|byte| *byte == 0);
+    if no_magic && no_page && file.metadata()?.len() == start.len() as u64 {
+        file.set_len(0)?;
+    }
+    file.unlock()
+}
+
+/// Makes a folder, and those on the way to it, with their names on the disk.
+fn make_way(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let around = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return make_folder(path),
+    };
+    make_way(around)?;
+    make_folder(path)?;
+    sync_folder(around)
 }
 
 #[cfg(unix)]

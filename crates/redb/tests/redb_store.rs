@@ -363,3 +363,37 @@ async fn a_refused_write_does_not_disturb_the_others_of_its_batch() {
     assert!(store.load(&two).await.unwrap().is_none());
     assert!(store.load(&three).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_database_whose_making_was_cut_short_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.redb");
+    drop(RedbStore::open(&path).unwrap());
+    let whole = std::fs::read(&path).unwrap();
+    // redb makes the file long, writes a header with no magic number, and then
+    // that.
+    let mut begun = vec![0; whole.len()];
+    for header in [0..0, 9..320] {
+        begun[header.clone()].copy_from_slice(&whole[header]);
+        std::fs::write(&path, &begun).unwrap();
+        let digest = key().digest();
+        let store = RedbStore::open(&path).unwrap();
+        store.create(&digest, &sample("kept")).await.unwrap();
+        drop(store);
+        let store = RedbStore::open(&path).unwrap();
+        assert!(store.load(&digest).await.unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_database_that_has_lost_its_start_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.redb");
+    drop(RedbStore::open(&path).unwrap());
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[..320].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    let error = RedbStore::open(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}

@@ -23,6 +23,9 @@
 //! where one fails, nothing is acknowledged until the store is opened anew.
 //! A `touch` may lag behind by a second. `rotate` is one transaction.
 //!
+//! A process may be killed at any moment, also while it opens the store: the
+//! next opening finds all that was acknowledged.
+//!
 //! One process at a time: a second one gets
 //! [`ErrorKind::Locked`].
 //!
@@ -35,9 +38,21 @@
 //! has exactly one entry there, at its deadline or before it: moving a deadline
 //! on leaves the index alone, and the sweep that comes to the old entry moves
 //! it. Keys never reach the disk.
+//!
+//! A durable write reaches the disk in this order: sled writes its log (before
+//! it, what is too large for it, to a file in `blobs/`), then a thread of the
+//! store syncs each new blob, their folder, and the log by `fdatasync`, and only
+//! then the write is answered. A `touch` syncs nothing; sled writes it within a
+//! second, and the next durable write syncs it.
+//!
+//! What a process that was killed while it opened has left half written, and
+//! sled takes for damage (a snapshot of the log, the settings of a database not
+//! yet begun), is cleared away in the next opening.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod folder;
+mod leftovers;
 mod sweep;
 mod sync;
 mod trees;
@@ -46,6 +61,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
@@ -59,6 +76,9 @@ const NAME: &str = "sled";
 
 /// Bytes of sled's page cache by default: 64 MiB.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// How long an opening waits for a database that is being closed.
+const LOCK_WAIT_MILLIS_MAX: u64 = 500;
 
 /// A store in a folder of its own. Cheap to clone; the database is closed when
 /// the last clone is dropped.
@@ -89,7 +109,7 @@ impl SledStore {
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] where another process (or another store of this
-    /// one) holds it, [`ErrorKind::Unavailable`] where the folder cannot be
+    /// one) holds it for 500 ms on end, [`ErrorKind::Unavailable`] where the folder cannot be
     /// used or the database is damaged; both name the folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, CACHE_BYTES_DEFAULT)
@@ -101,7 +121,7 @@ impl SledStore {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, cache_bytes: u64) -> Result<Self, Error> {
         let path = path.as_ref().to_path_buf();
-        make_folder(&path).map_err(|source| {
+        folder::make_way(&path).map_err(|source| {
             let message = format!("cannot make the folder {}: {source}", path.display());
             unavailable(message).with_source(source)
         })?;
@@ -111,7 +131,7 @@ impl SledStore {
             .flush_every_ms(Some(1_000));
         // sled panics on some damage where an error would do.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let db = config.open()?;
+            let db = open_unlocked(&config, &path)?;
             let trees = Trees::open(&db)?;
             Ok((db, trees))
         }));
@@ -153,28 +173,33 @@ impl SledStore {
     }
 }
 
-#[cfg(unix)]
-fn make_folder(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-}
-
-#[cfg(not(unix))]
-fn make_folder(path: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(path)
-}
-
 fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Unavailable, message).in_store(NAME)
 }
 
+/// Opens the database once nobody holds its lock. sled's own threads keep that
+/// for a moment after the last handle is gone; on a busy machine, milliseconds.
+fn open_unlocked(config: &sled::Config, path: &Path) -> sled::Result<sled::Db> {
+    let begun = Instant::now();
+    let wait_max = Duration::from_millis(LOCK_WAIT_MILLIS_MAX);
+    loop {
+        leftovers::clear(path)?;
+        match config.open() {
+            Err(error) if is_locked(&error) && begun.elapsed() < wait_max => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// sled has no kind for this; a test holds the text.
+fn is_locked(error: &sled::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
 fn not_opened(path: &Path, source: sled::Error) -> Error {
-    let text = source.to_string();
-    // sled has no kind for this; a test holds the text.
-    if text.contains("could not acquire lock") {
+    if is_locked(&source) {
         return Error::new(
             ErrorKind::Locked,
             format!(

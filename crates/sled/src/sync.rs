@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use cloakroom_core::Error;
 use futures_channel::oneshot;
 
+use crate::folder::sync_folder;
 use crate::{failed, unavailable};
 
 type Waiter = oneshot::Sender<Result<(), Error>>;
@@ -78,14 +79,10 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(db: sled::Db, folder: &Path) -> io::Result<Self> {
+        // sled never syncs its settings, and opens no database with damaged ones.
+        File::open(folder.join("conf"))?.sync_all()?;
         // The names of the files must be there after a crash, too.
         sync_folder(folder)?;
-        if let Some(parent) = folder
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            sync_folder(parent)?;
-        }
         Ok(Self {
             db,
             file: OpenOptions::new().write(true).open(folder.join("db"))?,
@@ -131,17 +128,6 @@ impl Disk {
         }
         Ok(())
     }
-}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Elsewhere a folder cannot be opened to be synced.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 impl Drop for Syncer {

@@ -59,6 +59,57 @@ fn a_second_opening_says_that_the_database_is_held() {
     SledStore::open(&path).unwrap();
 }
 
+#[tokio::test]
+async fn a_snapshot_that_a_killed_recovery_left_half_written_is_no_damage() {
+    let folder = folder();
+    let (key, record) = (key(), sample("kept"));
+    let digest = key.digest();
+    let store = SledStore::open(folder.path()).unwrap();
+    store.create(&digest, &record).await.unwrap();
+    drop(store);
+    // sled writes its snapshot in three pieces to a file of this name.
+    for torn in [&b""[..], &[7; 100]] {
+        let left = folder.path().join("snap.00000000FFFFFFFF.generating");
+        std::fs::write(&left, torn).unwrap();
+        let store = SledStore::open(folder.path()).unwrap();
+        assert!(store.load(&digest).await.unwrap().is_some());
+        drop(store);
+        assert!(!left.exists());
+    }
+}
+
+#[test]
+fn settings_that_a_killed_first_opening_left_half_written_are_no_damage() {
+    let other = folder();
+    drop(SledStore::open(other.path()).unwrap());
+    let whole = std::fs::read(other.path().join("conf")).unwrap();
+    // sled writes the checksum, of four bytes, apart from the rest.
+    let torn = &whole[..whole.len() - 4];
+    for db_was_made in [false, true] {
+        let folder = folder();
+        let settings = folder.path().join("conf");
+        std::fs::write(&settings, torn).unwrap();
+        if db_was_made {
+            std::fs::write(folder.path().join("db"), b"").unwrap();
+        }
+        drop(SledStore::open(folder.path()).unwrap());
+        assert_eq!(std::fs::read(&settings).unwrap(), whole);
+        SledStore::open(folder.path()).unwrap();
+    }
+}
+
+#[test]
+fn an_opening_waits_for_one_that_is_being_closed() {
+    let folder = folder();
+    let held = SledStore::open(folder.path()).unwrap();
+    let closing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        drop(held);
+    });
+    SledStore::open(folder.path()).unwrap();
+    closing.join().unwrap();
+}
+
 #[test]
 fn a_folder_that_cannot_be_used_is_named() {
     let folder = folder();

@@ -1,0 +1,112 @@
+//! The stores that keep sessions on the disk of this machine, and the same
+//! chance in two processes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use cloakroom::AnyStore;
+
+/// A store that keeps its sessions below a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Embedded {
+    /// One file each.
+    File,
+    /// A redb database.
+    Redb,
+    /// A sled database.
+    Sled,
+}
+
+impl fmt::Display for Embedded {
+    /// The scheme of its URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Redb => "redb",
+            Self::Sled => "sled",
+        })
+    }
+}
+
+impl Embedded {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::File, Self::Redb, Self::Sled];
+
+    /// The one of this scheme.
+    ///
+    /// # Panics
+    /// Where it has none.
+    #[must_use]
+    pub fn of_scheme(scheme: &str) -> Self {
+        let found = Self::ALL.into_iter().find(|one| one.to_string() == scheme);
+        found.expect("a scheme of a store on the disk")
+    }
+
+    /// Where it lies below a folder of the test's own.
+    #[must_use]
+    pub fn place(self, folder: &Path) -> PathBuf {
+        folder.join(self.to_string())
+    }
+
+    /// Opens it as an application does, by its URL.
+    ///
+    /// # Panics
+    /// Where it does not open.
+    pub async fn open(self, folder: &Path) -> AnyStore {
+        self.open_with(folder, "").await
+    }
+
+    /// As [`open`](Self::open), with options for the URL.
+    ///
+    /// # Panics
+    /// Where it does not open.
+    pub async fn open_with(self, folder: &Path, options: &str) -> AnyStore {
+        let url = format!("{self}:{}{options}", self.place(folder).display());
+        let opened = cloakroom::open(&url).await;
+        opened.unwrap_or_else(|error| panic!("{url}: {error:?}"))
+    }
+}
+
+/// Random choices that a seed repeats: splitmix64.
+#[derive(Clone, Debug)]
+pub struct Chance(u64);
+
+impl Chance {
+    /// From a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Any number.
+    pub fn any(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below the end, which is at least 1.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.any() % end
+    }
+
+    /// Whether it comes to pass, in so many of a hundred.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of them.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[usize::try_from(self.below(of.len() as u64)).expect("an index")]
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let words = std::iter::repeat_with(|| self.any().to_le_bytes());
+        words.flatten().take(count).collect()
+    }
+}
