@@ -13,7 +13,7 @@ fn cloakroom(arguments: &[&str]) -> Command {
     command
 }
 
-/// A demo on a free port, over sled in the folder.
+/// A demo on a free port, over redb in the folder.
 struct Demo {
     child: Child,
     addr: SocketAddr,
@@ -90,7 +90,7 @@ fn failure(output: &Output) -> String {
 fn a_login_survives_kill_9() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = Demo::start(folder.path());
-    assert!(demo.said.contains("sled:") && demo.said.contains("sessions"));
+    assert!(demo.said.contains("redb:") && demo.said.contains("sessions.redb"));
     let answer = demo.ask(
         "POST",
         "/register",

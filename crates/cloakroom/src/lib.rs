@@ -5,7 +5,7 @@
 //! was logged out stays dead, and what lies in the database opens nothing.
 //!
 //! ```no_run
-//! # #[cfg(all(feature = "axum", feature = "sled"))]
+//! # #[cfg(all(feature = "axum", feature = "redb"))]
 //! # mod example {
 //! use axum::{Router, routing::get};
 //! use cloakroom::axum::{Session, SessionError, SessionLayer};
@@ -18,7 +18,7 @@
 //! }
 //!
 //! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = cloakroom::open("sled:./sessions").await?;
+//! let store = cloakroom::open("redb:./sessions.redb").await?;
 //! let engine = Engine::builder(store)
 //!     .cookie(CookiePolicy::loopback_http()) // on https, leave this out
 //!     .build()?;
@@ -51,7 +51,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 /// The quickstart of the README, compiled.
-#[cfg(all(doctest, feature = "axum", feature = "sled"))]
+#[cfg(all(doctest, feature = "axum", feature = "redb"))]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::{AnyStore, CookiePolicy, Engine, SledStore, Sweeper};
+use cloakroom::{AnyStore, CookiePolicy, Engine, RedbStore, Sweeper};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -24,7 +24,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 pub struct Options {
     /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The store's URL; `None` for sled in the folder.
+    /// The store's URL; `None` for redb in the folder.
     pub store: Option<String>,
     /// Where accounts are kept, and sessions by default.
     pub folder: PathBuf,
@@ -79,10 +79,10 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
     let listener = TcpListener::bind(listen).await.map_err(refuse)?;
     let addr = listener.local_addr().map_err(refuse)?;
     let accounts = Arc::new(Accounts::open(&folder)?);
-    let sessions = folder.join("sessions");
+    let sessions = folder.join("sessions.redb");
     let shown_url = match &url {
         Some(url) => store_url::shown(url),
-        None => format!("sled:{}", sessions.display()),
+        None => format!("redb:{}", sessions.display()),
     };
     let not_opened = |source| DemoError::Store {
         url: shown_url.clone(),
@@ -91,7 +91,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
     // A path of one's own need not pass through a URL, whose ? it may hold.
     let store = match &url {
         Some(url) => cloakroom::open(url).await,
-        None => SledStore::open(sessions).map(AnyStore::new),
+        None => RedbStore::open(sessions).map(AnyStore::new),
     };
     let store = store.map_err(not_opened)?;
     let engine = Engine::builder(store.clone())
