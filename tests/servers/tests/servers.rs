@@ -336,7 +336,6 @@ fn a_restart_waits_for_a_port_that_another_holds() {
         });
         server.restart();
         assert!(start.elapsed() >= held);
-        assert!(server.log().contains("Address already in use"));
     }
 }
 
