@@ -43,7 +43,7 @@ pub use clock::ManualClock;
 pub use durable::survives_reopening;
 pub use faulty::{Fault, FaultyStore};
 pub use map::MapStore;
-pub use races::races;
+pub use races::{races, races_of_subjects};
 pub use recording::{Call, RecordingStore};
 pub use sample::{Sample, key, sample, touch_until};
 pub use suite::{Profile, conformance};
