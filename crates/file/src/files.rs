@@ -248,7 +248,10 @@ impl Files {
         });
         drop(held);
         if let Err(error) = done {
-            entry.iter().for_each(|entry| self.withdraw(entry));
+            // A name that was taken and given up must be gone from the disk first.
+            if self.folder.sync(&[*new]).is_ok() {
+                entry.iter().for_each(|entry| self.withdraw(entry));
+            }
             return Err(error);
         }
         self.folder.sync(&[*old])?;

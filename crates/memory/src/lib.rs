@@ -28,6 +28,7 @@
 mod index;
 mod scan;
 mod subjects;
+mod sweep;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Clock, Error, ErrorKind, Import, KeyDigest, ROTATION_HOPS_MAX, Record,
-    Revision, SessionStore, Slot, Subject, Sweep, Swept, SystemClock, Timestamp, Touch,
+    Revision, SessionStore, Slot, Subject, SystemClock, Timestamp, Touch,
 };
 use moka::Expiry as MokaExpiry;
 use moka::policy::EvictionPolicy;
@@ -54,9 +55,6 @@ const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES;
 /// What the entry of a session with a subject costs beside: 48 bytes, in a tree that
 /// is two thirds full.
 const INDEX_ENTRY_BYTES: usize = 72;
-
-/// Entries that a step of a sweep looks at, of each shard of the index.
-const LOOKS_PER_SWEEP: usize = 256;
 
 /// Writers of one digest take turns on one of these locks; readers take none.
 const STRIPES: usize = 64;
@@ -412,37 +410,6 @@ impl Import for MemoryStore {
             }
             self.inner.tidy_beside(subject_of(slot));
             Ok(true)
-        })
-    }
-}
-
-impl Sweep for MemoryStore {
-    /// Walks over all sessions; the store forgets expired ones by itself, so
-    /// nothing depends on this being called.
-    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
-        Box::pin(async move {
-            let slots = &self.inner.slots;
-            let is_due = |slot: &Slot| slot.expires_at() <= now;
-            let due: Vec<KeyDigest> = slots
-                .iter()
-                .filter(|(_, slot)| is_due(slot))
-                .take(max.saturating_add(1))
-                .map(|(digest, _)| *digest)
-                .collect();
-            let mut swept = Swept {
-                removed: 0,
-                more: due.len() > max,
-            };
-            for digest in due.iter().take(max) {
-                let _turn = self.inner.lock(digest);
-                if let Some(slot) = slots.get(digest).filter(|slot| is_due(slot)) {
-                    self.inner.remove(digest, &slot);
-                    swept.removed += 1;
-                }
-            }
-            self.inner
-                .tidy(&self.inner.index.next_of_all(LOOKS_PER_SWEEP));
-            Ok(swept)
         })
     }
 }

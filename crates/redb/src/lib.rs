@@ -50,6 +50,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod reads;
 mod sweep;
 mod tables;
 mod writer;
@@ -249,7 +250,7 @@ fn failed(source: impl Into<redb::Error>) -> Error {
 
 impl SessionStore for RedbStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
-        self.read(|db| tables::load(db, digest))
+        self.read(|db| reads::load(db, digest))
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
@@ -319,7 +320,7 @@ impl Subjects for RedbStore {
         &'a self,
         subject: &'a Subject,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        Box::pin(async move { self.read(|db| tables::sessions_of(db, subject)) })
+        Box::pin(async move { self.read(|db| reads::sessions_of(db, subject)) })
     }
 
     /// One transaction: all of them are ended, or none.
@@ -341,7 +342,7 @@ impl Scan for RedbStore {
         from: Option<&'a ScanCursor>,
         max: usize,
     ) -> BoxFuture<'a, Result<ScanPage, Error>> {
-        Box::pin(async move { self.read(|db| tables::scan(db, from, max)) })
+        Box::pin(async move { self.read(|db| reads::scan(db, from, max)) })
     }
 }
 

@@ -3,13 +3,10 @@
 //! and a record with a subject has exactly one entry in `subjects`.
 
 use cloakroom_core::{
-    Data, Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Listed, Record, Revision, Revoke,
-    ScanCursor, ScanPage, Scanned, Slot, Subject, Timestamp, Touch,
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Revoke, Slot, Subject,
+    Timestamp, Touch,
 };
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, StorageError, Table, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
 
 /// A deadline in milliseconds, and a digest.
 type IndexKey = (u64, &'static [u8; KeyDigest::BYTES]);
@@ -20,13 +17,14 @@ type SubjectKey = (&'static str, &'static [u8; KeyDigest::BYTES]);
 /// Whose record it is.
 type Owner = Option<&'static str>;
 
-const RECORDS: TableDefinition<'_, &[u8; KeyDigest::BYTES], &[u8]> =
+pub(crate) const RECORDS: TableDefinition<'_, &[u8; KeyDigest::BYTES], &[u8]> =
     TableDefinition::new("cloakroom/records/v1");
 const EXPIRY: TableDefinition<'_, IndexKey, Owner> = TableDefinition::new("cloakroom/expiry/v1");
-const SUBJECTS: TableDefinition<'_, SubjectKey, ()> = TableDefinition::new("cloakroom/subjects/v1");
+pub(crate) const SUBJECTS: TableDefinition<'_, SubjectKey, ()> =
+    TableDefinition::new("cloakroom/subjects/v1");
 
-const FIRST: [u8; KeyDigest::BYTES] = [0; KeyDigest::BYTES];
-const LAST: [u8; KeyDigest::BYTES] = [0xff; KeyDigest::BYTES];
+pub(crate) const FIRST: [u8; KeyDigest::BYTES] = [0; KeyDigest::BYTES];
+pub(crate) const LAST: [u8; KeyDigest::BYTES] = [0xff; KeyDigest::BYTES];
 
 /// Why a write was not made.
 pub(crate) enum Failure {
@@ -71,7 +69,7 @@ pub(crate) struct Stored {
 const INDEXED_AT_BYTES: usize = 8;
 
 impl Stored {
-    fn read(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
         let (indexed_at, _) = bytes
             .split_first_chunk::<INDEXED_AT_BYTES>()
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "record ends early"))?;
@@ -108,64 +106,6 @@ pub(crate) fn make(db: &Database) -> Result<(), redb::Error> {
     Tables::open(&transaction)?;
     transaction.commit()?;
     Ok(())
-}
-
-pub(crate) fn load(db: &Database, digest: &KeyDigest) -> Result<Option<Slot>, Failure> {
-    let transaction = db.begin_read().map_err(redb::Error::from)?;
-    let records = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
-    let Some(bytes) = records.get(digest.as_bytes())? else {
-        return Ok(None);
-    };
-    let stored = Stored::read(bytes.value())?;
-    Ok(Some(Slot::decode(stored.frame())?))
-}
-
-pub(crate) fn sessions_of(db: &Database, subject: &Subject) -> Result<Vec<Listed>, Failure> {
-    let transaction = db.begin_read().map_err(redb::Error::from)?;
-    let records = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
-    let subjects = transaction
-        .open_table(SUBJECTS)
-        .map_err(redb::Error::from)?;
-    let mut sessions = Vec::new();
-    for entry in subjects.range((subject.as_str(), &FIRST)..=(subject.as_str(), &LAST))? {
-        let entry = entry?;
-        let digest = KeyDigest::from_bytes(*entry.0.value().1);
-        let Some(bytes) = records.get(digest.as_bytes())? else {
-            continue;
-        };
-        let slot = Stored::read(bytes.value()).and_then(|stored| Slot::decode(stored.frame()));
-        // One that cannot be read is left out.
-        if let Ok(Slot::Record(mut record)) = slot
-            && record.subject.as_ref() == Some(subject)
-        {
-            record.data = Data::empty();
-            sessions.push(Listed { digest, record });
-        }
-    }
-    Ok(sessions)
-}
-
-pub(crate) fn scan(
-    db: &Database,
-    from: Option<&ScanCursor>,
-    max: usize,
-) -> Result<ScanPage, Failure> {
-    use std::ops::Bound::{Excluded, Unbounded};
-    let from = from.map(ScanCursor::digest).transpose()?;
-    let transaction = db.begin_read().map_err(redb::Error::from)?;
-    let records = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
-    let from = from
-        .as_ref()
-        .map_or(Unbounded, |digest| Excluded(digest.as_bytes()));
-    let found = records.range::<&[u8; KeyDigest::BYTES]>((from, Unbounded))?;
-    let found = found.map(|entry| {
-        let (digest, bytes) = entry?;
-        Ok(Scanned {
-            digest: KeyDigest::from_bytes(*digest.value()),
-            slot: Stored::read(bytes.value()).and_then(|stored| Slot::decode(stored.frame())),
-        })
-    });
-    ScanPage::fill(found, max)
 }
 
 /// The tables inside a write transaction.

@@ -47,6 +47,7 @@
 mod sweep;
 mod sync;
 mod trees;
+mod walks;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -5,8 +5,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
-    Data, Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Listed, Record, Revision, Revoke,
-    ScanCursor, ScanPage, Scanned, Slot, Subject, Timestamp, Touch,
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Slot, Subject, Timestamp,
+    Touch,
 };
 use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
@@ -117,7 +117,7 @@ pub(crate) struct All<'t> {
     subjects: &'t TransactionalTree,
 }
 
-type Step<T> = ConflictableTransactionResult<T, Error>;
+pub(crate) type Step<T> = ConflictableTransactionResult<T, Error>;
 
 pub(crate) fn abort(error: impl Into<Error>) -> ConflictableTransactionError<Error> {
     ConflictableTransactionError::Abort(error.into())
@@ -219,7 +219,7 @@ impl All<'_> {
         })
     }
 
-    fn follow(&self, digest: &KeyDigest) -> Step<KeyDigest> {
+    pub(crate) fn follow(&self, digest: &KeyDigest) -> Step<KeyDigest> {
         Slot::follow(digest, |at| self.mark(at))
     }
 
@@ -239,7 +239,7 @@ impl All<'_> {
 
     /// Removes the session there and the entry, where both are the owner's, and
     /// says whether that was a session.
-    fn end_of(&self, owner: &[u8], digest: &KeyDigest) -> Step<bool> {
+    pub(crate) fn end_of(&self, owner: &[u8], digest: &KeyDigest) -> Step<bool> {
         let is_theirs = match self.stored(digest) {
             Ok(None) => false,
             Ok(Some(stored)) => match FrameHead::read_with_subject(stored.frame()) {
@@ -264,7 +264,7 @@ impl Trees {
         })
     }
 
-    fn listing(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn listing(&self) -> MutexGuard<'_, ()> {
         // It guards no data of its own that a panic could leave half-way.
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -274,7 +274,7 @@ impl Trees {
         self.transact_listing(&self.listing(), work)
     }
 
-    fn transact_listing<T>(
+    pub(crate) fn transact_listing<T>(
         &self,
         _listing: &MutexGuard<'_, ()>,
         work: impl Fn(All<'_>) -> Step<T>,
@@ -293,7 +293,7 @@ impl Trees {
             })
     }
 
-    pub(crate) fn stored(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+    fn stored(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let bytes = self.records.get(digest.as_bytes()).map_err(failed)?;
         bytes.map(Stored::read).transpose()
     }
@@ -441,69 +441,4 @@ impl Trees {
             Ok(())
         })
     }
-
-    /// The digests of a subject, as they are while nobody else changes them.
-    fn digests(&self, _: &MutexGuard<'_, ()>, owner: &[u8]) -> Result<Vec<KeyDigest>, Error> {
-        let keys = self.subjects.scan_prefix(owner).keys();
-        let digests = keys.map(|key| {
-            let key = key.map_err(failed)?;
-            Ok(digest_of(&key[owner.len()..]))
-        });
-        digests.filter_map(Result::transpose).collect()
-    }
-
-    pub(crate) fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
-        let listing = self.listing();
-        let digests = self.digests(&listing, &owner_of(Some(subject.as_str())))?;
-        let mut sessions = Vec::with_capacity(digests.len());
-        for digest in digests {
-            match self.load(&digest) {
-                Ok(Some(Slot::Record(mut record))) if record.subject.as_ref() == Some(subject) => {
-                    record.data = Data::empty();
-                    sessions.push(Listed { digest, record });
-                }
-                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                // A dangling entry, or a record that cannot be read.
-                _ => {}
-            }
-        }
-        Ok(sessions)
-    }
-
-    pub(crate) fn revoke(&self, subject: &Subject, which: Revoke) -> Result<Vec<KeyDigest>, Error> {
-        let listing = self.listing();
-        let owner = owner_of(Some(subject.as_str()));
-        let digests = self.digests(&listing, &owner)?;
-        self.transact_listing(&listing, |all| {
-            let which = which.followed(|digest| all.follow(digest))?;
-            let mut ended = Vec::new();
-            for digest in digests.iter().filter(|digest| which.means(digest)) {
-                if all.end_of(&owner, digest)? {
-                    ended.push(*digest);
-                }
-            }
-            Ok(ended)
-        })
-    }
-
-    pub(crate) fn scan(&self, from: Option<&ScanCursor>, max: usize) -> Result<ScanPage, Error> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = from.map(ScanCursor::digest).transpose()?;
-        let from = from.as_ref().map(|digest| &digest.as_bytes()[..]);
-        let rest = (from.map_or(Unbounded, Excluded), Unbounded);
-        let found = self.records.range::<&[u8], _>(rest).map(|entry| {
-            let (key, bytes) = entry.map_err(failed)?;
-            let slot = |bytes| Slot::decode(Stored::read(bytes)?.frame());
-            Ok(digest_of(&key).map(|digest| Scanned {
-                digest,
-                slot: slot(bytes),
-            }))
-        });
-        ScanPage::fill(found.filter_map(Result::transpose), max)
-    }
-}
-
-/// `None` for a key that is none of ours.
-fn digest_of(bytes: &[u8]) -> Option<KeyDigest> {
-    bytes.try_into().ok().map(KeyDigest::from_bytes)
 }
