@@ -7,7 +7,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use cloakroom_core::{Data, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp};
+use cloakroom_core::{
+    Data, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Slot, Subject, Timestamp,
+};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_memory::MemoryStore;
 use cloakroom_redb::RedbStore;
@@ -19,16 +21,23 @@ use tempfile::TempDir;
 
 const BASE: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-/// Digests are one of four, deadlines up to four minutes from the base.
+/// Digests are one of four, subjects one of three or nobody, deadlines up to four
+/// minutes from the base.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Op {
     Load(u8),
-    Create(u8, u8, u8),
-    Update(u8, bool, u8, u8),
+    Create(u8, u8, u8, u8),
+    Update(u8, bool, u8, u8, u8),
     Touch(u8, bool, u8),
-    Rotate(u8, u8, bool, u8),
+    Rotate(u8, u8, bool, u8, u8),
     Delete(u8),
     Sweep(u8),
+    RevokeAll(u8),
+    RevokeAllBut(u8, u8),
+    RevokeOne(u8, u8),
+    Import(u8, u8, u8, u64),
+    ImportMark(u8, u8, u8),
+    Scan(u8),
 }
 
 struct Backends {
@@ -65,11 +74,49 @@ fn sweep<S: SessionStore>(store: &S, now: Timestamp) {
     {}
 }
 
+fn list<S: SessionStore>(store: &S, subject: &Subject) -> Vec<Listed> {
+    let subjects = store.capabilities().subjects.expect("each of them can");
+    let mut listed = block_on(subjects.sessions_of(subject)).expect("the store answers");
+    listed.sort_by_key(|listed| listed.digest);
+    listed
+}
+
+fn revoke<S: SessionStore>(store: &S, subject: &Subject, which: Revoke) -> Vec<KeyDigest> {
+    let subjects = store.capabilities().subjects.expect("each of them can");
+    let mut ended = block_on(subjects.revoke(subject, which)).expect("the store answers");
+    ended.sort();
+    ended
+}
+
+fn import<S: SessionStore>(store: &S, digest: &KeyDigest, slot: &Slot) -> bool {
+    let import = store.capabilities().import.expect("each of them can");
+    block_on(import.import(digest, slot)).expect("the store answers")
+}
+
+/// In the order in which it is found.
+fn scan<S: SessionStore>(store: &S, max: u8) -> Vec<(KeyDigest, Slot)> {
+    let scan = store.capabilities().scan.expect("each of them can");
+    let mut found = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = block_on(scan.scan(cursor.as_ref(), max.into())).expect("the store answers");
+        for item in page.items {
+            found.push((item.digest, item.slot.expect("nothing is damaged")));
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return found;
+        }
+    }
+}
+
 fn run<S: SessionStore>(store: &S, ops: &[Op]) {
     let model = MapStore::default();
     let digests: [KeyDigest; 4] = std::array::from_fn(|_| key().digest());
     let digest = |at: u8| digests[usize::from(at) % 4];
-    let record = |digest: &KeyDigest, fresh: bool, deadline: u8, data: u8| {
+    let whose = ["", "a", "a\0"].map(|text| Subject::new(text).expect("short"));
+    let subject = |of: u8| &whose[usize::from(of) % 3];
+    let record = |digest: &KeyDigest, fresh: bool, deadline: u8, data: u8, of: u8| {
         let there = block_on(model.load(digest)).expect("a model");
         let there = there.and_then(Slot::into_record);
         let mut record = Record::new(BASE, at(deadline));
@@ -78,6 +125,7 @@ fn run<S: SessionStore>(store: &S, ops: &[Op]) {
             record.revision = record.revision.next();
         }
         record.data = Data::from_bytes(vec![data; usize::from(data)]);
+        record.subject = whose.get(usize::from(of) % 4).cloned();
         record
     };
     macro_rules! same {
@@ -90,22 +138,22 @@ fn run<S: SessionStore>(store: &S, ops: &[Op]) {
     for op in ops {
         match *op {
             Op::Load(one) => same!(load(&digest(one))),
-            Op::Create(one, deadline, data) => {
-                let record = record(&digest(one), true, deadline, data);
+            Op::Create(one, deadline, data, of) => {
+                let record = record(&digest(one), true, deadline, data, of);
                 same!(create(&digest(one), &record));
             }
-            Op::Update(one, fresh, deadline, data) => {
-                let record = record(&digest(one), fresh, deadline, data);
+            Op::Update(one, fresh, deadline, data, of) => {
+                let record = record(&digest(one), fresh, deadline, data, of);
                 same!(update(&digest(one), &record));
             }
             Op::Touch(one, fresh, deadline) => {
-                let record = record(&digest(one), fresh, deadline, 0);
+                let record = record(&digest(one), fresh, deadline, 0, 3);
                 same!(touch(&digest(one), record.revision, (&record).into()));
             }
-            Op::Rotate(old, new, fresh, until) => {
+            Op::Rotate(old, new, fresh, until, of) => {
                 let (old, new) = (digest(old), digest(new));
                 if old != new {
-                    let record = record(&old, fresh, until, 3);
+                    let record = record(&old, fresh, until, 3, of);
                     same!(rotate(&old, &new, &record, at(until / 2)));
                 }
             }
@@ -114,9 +162,44 @@ fn run<S: SessionStore>(store: &S, ops: &[Op]) {
                 sweep(store, at(now));
                 sweep(&model, at(now));
             }
+            Op::RevokeAll(of) => {
+                let (of, which) = (subject(of), Revoke::All);
+                assert_eq!(revoke(store, of, which), revoke(&model, of, which));
+            }
+            Op::RevokeAllBut(of, one) => {
+                let (of, which) = (subject(of), Revoke::AllBut(digest(one)));
+                assert_eq!(revoke(store, of, which), revoke(&model, of, which));
+            }
+            Op::RevokeOne(of, one) => {
+                let (of, which) = (subject(of), Revoke::One(digest(one)));
+                assert_eq!(revoke(store, of, which), revoke(&model, of, which));
+            }
+            Op::Import(one, deadline, of, revision) => {
+                let mut record = record(&digest(one), true, deadline, 3, of);
+                record.revision = Revision::from_u64(revision);
+                let slot = Slot::Record(record);
+                let ours = import(store, &digest(one), &slot);
+                assert_eq!(ours, import(&model, &digest(one), &slot));
+            }
+            Op::ImportMark(one, to, until) => {
+                let (one, to, until) = (digest(one), digest(to), at(until));
+                // Never round in circles: no rotation leaves such marks.
+                let leads_on = matches!(model.snapshot().get(&to), Some(Slot::Rotated { .. }));
+                if one != to && !leads_on {
+                    let slot = Slot::Rotated { to, until };
+                    assert_eq!(import(store, &one, &slot), import(&model, &one, &slot));
+                }
+            }
+            Op::Scan(max) => {
+                let models: Vec<_> = model.snapshot().into_iter().collect();
+                assert_eq!(scan(store, max), models);
+            }
         }
         for digest in &digests {
             same!(load(digest));
+        }
+        for subject in &whose {
+            assert_eq!(list(store, subject), list(&model, subject));
         }
     }
     // What is left must not weigh on later runs.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX};
 use crate::{BoxFuture, Error, ErrorKind, KeyDigest, Record, Revision, Slot, Subject, Timestamp};
 
 /// What a store can do beyond keeping records; `None` is "cannot".
@@ -169,6 +170,33 @@ pub enum Revoke {
     One(KeyDigest),
 }
 
+impl Revoke {
+    /// The same, of where the session it names is now, as `follow` says.
+    ///
+    /// # Errors
+    /// What `follow` fails with.
+    pub fn followed<E>(
+        self,
+        follow: impl FnOnce(&KeyDigest) -> Result<KeyDigest, E>,
+    ) -> Result<Self, E> {
+        Ok(match self {
+            Self::All => Self::All,
+            Self::AllBut(kept) => Self::AllBut(follow(&kept)?),
+            Self::One(meant) => Self::One(follow(&meant)?),
+        })
+    }
+
+    /// Whether the session at this digest is to be ended.
+    #[must_use]
+    pub fn means(&self, digest: &KeyDigest) -> bool {
+        match self {
+            Self::All => true,
+            Self::AllBut(kept) => kept != digest,
+            Self::One(meant) => meant == digest,
+        }
+    }
+}
+
 /// Walks over all that a store holds, in pages.
 ///
 /// What stands from the first page to the last is returned once at least. What is
@@ -231,6 +259,36 @@ pub struct ScanPage {
     pub next: Option<ScanCursor>,
 }
 
+impl ScanPage {
+    /// The next page of a store that walks in the order of digests, from what it
+    /// finds past the cursor: of `max` items, and no more than
+    /// [`SCAN_PAGE_ITEMS_MAX`](crate::SCAN_PAGE_ITEMS_MAX) nor much more than
+    /// [`SCAN_PAGE_BYTES_MAX`](crate::SCAN_PAGE_BYTES_MAX).
+    ///
+    /// # Errors
+    /// The first that `found` gives.
+    pub fn fill<E>(
+        found: impl IntoIterator<Item = Result<Scanned, E>>,
+        max: usize,
+    ) -> Result<Self, E> {
+        // A page of none would look like the end.
+        let max = max.clamp(1, SCAN_PAGE_ITEMS_MAX);
+        let mut page = Self::default();
+        let mut bytes = 0;
+        for item in found {
+            let item = item?;
+            bytes += item.slot.as_ref().map_or(0, Slot::memory_bytes);
+            page.items.push(item);
+            if page.items.len() == max || bytes >= SCAN_PAGE_BYTES_MAX {
+                let last = page.items.last();
+                page.next = last.map(|last| ScanCursor::after(&last.digest));
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
 /// What a scan found at a digest.
 #[derive(Debug)]
 pub struct Scanned {
@@ -290,4 +348,61 @@ pub struct Invalidation {
     /// The revision that stands there now; [`Revision::LAST`] where the session
     /// was ended or has moved.
     pub revision: Revision,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Data;
+
+    fn scanned(number: u8, bytes: usize) -> Result<Scanned, Error> {
+        let mut record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
+        record.data = Data::from_bytes(vec![number; bytes]);
+        Ok(Scanned {
+            digest: KeyDigest::from_bytes([number; 32]),
+            slot: Ok(Slot::Record(record)),
+        })
+    }
+
+    fn page(items: u8, bytes: usize, max: usize) -> (usize, bool) {
+        let page = ScanPage::fill((0..items).map(|number| scanned(number, bytes)), max);
+        let page = page.unwrap();
+        let last = page.items.last().map(|last| last.digest);
+        if let Some(next) = &page.next {
+            assert_eq!(next.digest().ok(), last);
+        }
+        (page.items.len(), page.next.is_some())
+    }
+
+    #[test]
+    fn a_page_ends_at_its_items_or_its_bytes_and_the_last_has_no_next() {
+        assert_eq!(page(0, 0, 5), (0, false));
+        assert_eq!(page(4, 0, 5), (4, false));
+        assert_eq!(page(9, 0, 5), (5, true));
+        assert_eq!(page(9, 0, 0), (1, true));
+        assert_eq!(page(9, SCAN_PAGE_BYTES_MAX / 2, usize::MAX), (2, true));
+        let error = Err(Error::from(ErrorKind::Unavailable));
+        let broken = ScanPage::fill([scanned(1, 0), error], 5);
+        assert_eq!(broken.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn what_is_revoked_is_judged_where_it_has_moved() {
+        let [old, new, other] = [1, 2, 3].map(|byte| KeyDigest::from_bytes([byte; 32]));
+        let follow = |digest: &KeyDigest| {
+            let mark = |at: &KeyDigest| Ok::<_, Error>((*at == old).then_some(new));
+            Slot::follow(digest, mark)
+        };
+        let means = |which: Revoke| {
+            let which = which.followed(follow).unwrap();
+            [old, new, other].map(|digest| which.means(&digest))
+        };
+        assert_eq!(means(Revoke::All), [true, true, true]);
+        assert_eq!(means(Revoke::AllBut(old)), [true, false, true]);
+        assert_eq!(means(Revoke::AllBut(other)), [true, true, false]);
+        assert_eq!(means(Revoke::One(old)), [false, true, false]);
+        // Marks that lead round in circles come to an end.
+        let around = Slot::follow(&old, |at| Ok::<_, Error>(Some(*at)));
+        assert_eq!(around.unwrap(), old);
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, corrupt};
-use crate::limits::FRAME_BYTES_CEILING;
+use crate::limits::{FRAME_BYTES_CEILING, ROTATION_HOPS_MAX};
 use crate::time::duration_millis;
 use crate::{
     Data, Error, ErrorKind, KeyDigest, Label, Record, Revision, Subject, Timestamp, Touch,
@@ -116,6 +116,26 @@ impl Slot {
         }
     }
 
+    /// Where a session is that stood at `digest` once: from mark to mark
+    /// ([`ROTATION_HOPS_MAX`] of them), where `mark` says where the one at a digest
+    /// leads, and `None` where none stands.
+    ///
+    /// # Errors
+    /// What `mark` fails with.
+    pub fn follow<E>(
+        digest: &KeyDigest,
+        mut mark: impl FnMut(&KeyDigest) -> Result<Option<KeyDigest>, E>,
+    ) -> Result<KeyDigest, E> {
+        let mut at = *digest;
+        for _ in 0..ROTATION_HOPS_MAX {
+            match mark(&at)? {
+                Some(to) => at = to,
+                None => break,
+            }
+        }
+        Ok(at)
+    }
+
     /// The frame to store.
     ///
     /// # Errors
@@ -218,6 +238,20 @@ impl FrameHead {
     /// As [`Slot::decode`].
     pub fn read(frame: &[u8]) -> Result<Self, Error> {
         Ok(Self::open(frame)?.0)
+    }
+
+    /// The head of an intact frame, and the subject of the record in it. The data
+    /// is neither copied nor decoded.
+    ///
+    /// # Errors
+    /// As [`Slot::decode`].
+    pub fn read_with_subject(frame: &[u8]) -> Result<(Self, Option<&str>), Error> {
+        let (head, body) = Self::open(frame)?;
+        let subject = match head.kind {
+            FrameKind::Rotated => None,
+            FrameKind::Record => codec::decode_flat::<Body<'_>>(body)?.subject,
+        };
+        Ok((head, subject))
     }
 
     /// The same frame after a use of the session, or `None` where that moves
@@ -372,6 +406,9 @@ mod tests {
             let head = FrameHead::read(&frame).unwrap();
             assert_eq!(head.expires_at, slot.expires_at());
             assert_eq!(FrameHead::peek(&frame[..FrameHead::BYTES]).unwrap(), head);
+            let subject = slot.clone().into_record().and_then(|record| record.subject);
+            let expected = (head, subject.as_ref().map(Subject::as_str));
+            assert_eq!(FrameHead::read_with_subject(&frame).unwrap(), expected);
             assert!(FrameHead::peek(&frame[..FrameHead::BYTES - 1]).is_err());
             let touch = Touch {
                 last_seen_at: Timestamp::from_millis(2_000),

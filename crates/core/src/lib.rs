@@ -54,7 +54,8 @@ pub use expiry::{Expiry, SessionExpiry};
 pub use frame::{FrameHead, FrameKind, Slot};
 pub use key::{Entropy, KEY_BYTES, KEY_TOKEN_CHARS, KeyDigest, OsEntropy, SessionKey};
 pub use limits::{
-    FRAME_BYTES_CEILING, Limits, NESTING_DEPTH_CEILING, ROTATION_HOPS_MAX, SUBJECT_BYTES_MAX,
+    FRAME_BYTES_CEILING, Limits, NESTING_DEPTH_CEILING, ROTATION_HOPS_MAX, SCAN_PAGE_BYTES_MAX,
+    SCAN_PAGE_ITEMS_MAX, SUBJECT_BYTES_MAX,
 };
 pub use record::{Label, Record, Revision, Subject, Touch};
 pub use session::{Commit, Context, Draft, Session, Settled};

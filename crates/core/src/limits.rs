@@ -37,6 +37,12 @@ pub const FRAME_BYTES_CEILING: usize = 16 * 1024 * 1024;
 /// minute, and a damaged store must not lead it round in circles.
 pub const ROTATION_HOPS_MAX: usize = 32;
 
+/// Items of the longest page of a scan, whatever is asked for.
+pub const SCAN_PAGE_ITEMS_MAX: usize = 1_024;
+
+/// Bytes of memory after which a page of a scan ends: 4 MiB.
+pub const SCAN_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes of the longest subject or label.
 pub const SUBJECT_BYTES_MAX: usize = 256;
 

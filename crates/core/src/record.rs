@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::limits::SUBJECT_BYTES_MAX;
 use crate::{Data, Error, ErrorKind, Timestamp};
 
@@ -120,6 +122,21 @@ header_text! {
     Subject
 }
 
+/// What is hashed before a subject, so that its name is a name of nothing else.
+const SUBJECT_DOMAIN: &[u8] = b"cloakroom/subject/v1\0";
+
+impl Subject {
+    /// SHA-256 of `"cloakroom/subject/v1\0"` and the text: a name of one length,
+    /// for a store that lists by it. It hides no subject from who can guess it.
+    #[must_use]
+    pub fn name_bytes(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(SUBJECT_DOMAIN);
+        hash.update(self.as_str().as_bytes());
+        hash.finalize().into()
+    }
+}
+
 header_text! {
     /// What a user reads in a list of their sessions, such as "Firefox on
     /// Linux". At most 256 bytes; `Debug` does not print it.
@@ -223,6 +240,13 @@ mod tests {
         assert!(!record.is_expired(at(9)) && record.is_expired(at(10)));
         record.absolute_deadline = Some(at(5));
         assert!(!record.is_expired(at(4)) && record.is_expired(at(5)));
+    }
+
+    #[test]
+    fn the_name_of_a_subject_is_a_published_vector() {
+        let name = Subject::new("user-42").unwrap().name_bytes();
+        assert_eq!(name[..8], [0xd5, 0xcf, 0x51, 0xc4, 0x21, 0xc9, 0x48, 0x74]);
+        assert_ne!(name, Subject::new("user-43").unwrap().name_bytes());
     }
 
     #[test]

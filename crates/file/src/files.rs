@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use cloakroom_core::{
     Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot,
-    Timestamp, Touch,
+    Subject, Timestamp, Touch,
 };
 
 use crate::access::{make_folder, make_way, sync_folder, too_open};
@@ -82,27 +82,64 @@ impl Files {
         }
     }
 
-    /// The compare of compare-and-swap.
-    fn follow(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        record.follow(self.present(digest)?.0.revision)
+    /// The compare of compare-and-swap; answers whose the record was as well.
+    fn follow(
+        &self,
+        digest: &KeyDigest,
+        record: &Record,
+    ) -> Result<(Revision, Option<Subject>), Error> {
+        let frame = self.folder.read(digest)?.ok_or(ErrorKind::Gone)?;
+        let (head, subject) = FrameHead::read_with_subject(&frame).map_err(no_frame)?;
+        if head.kind == FrameKind::Rotated {
+            return Err(ErrorKind::Gone.into());
+        }
+        let next = record.follow(head.revision)?;
+        Ok((next, subject.map(Subject::new).transpose()?))
     }
 
     pub(crate) fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
         let Some(frame) = self.folder.read(digest)? else {
             return Ok(None);
         };
-        Slot::decode(&frame).map(Some).map_err(no_frame)
+        Self::decode(&frame).map(Some)
     }
 
-    /// Needs no lock: nothing else takes a name that is free, and a link does so
-    /// in one step.
+    pub(crate) fn decode(frame: &[u8]) -> Result<Slot, Error> {
+        Slot::decode(frame).map_err(no_frame)
+    }
+
+    /// Nothing else takes a name that is free, and a link does so in one step: it
+    /// needs no lock but for its entry.
     pub(crate) fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         self.free(digest)?;
-        let frame = record.at_revision(Revision::FIRST).encode()?;
-        let staged = self.folder.stage(digest, &frame)?;
-        staged.take_free(digest).map_err(not_linked)?;
-        self.folder.sync(&[*digest])?;
+        let slot = Slot::Record(record.at_revision(Revision::FIRST));
+        self.put_free(digest, &slot)?;
         Ok(Revision::FIRST)
+    }
+
+    pub(crate) fn import(&self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
+        match self.free(digest).and_then(|()| self.put_free(digest, slot)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put_free(&self, digest: &KeyDigest, slot: &Slot) -> Result<(), Error> {
+        let staged = self.folder.stage(digest, &slot.encode()?)?;
+        let Some(entry) = self.announce(subject_of(slot), digest)? else {
+            staged.take_free(digest).map_err(not_linked)?;
+            return self.folder.sync(&[*digest]);
+        };
+        let held = self.locks.hold(digest)?;
+        let named = entry.renew(&self.folder);
+        let named = named.and_then(|()| staged.take_free(digest).map_err(not_linked));
+        drop(held);
+        if let Err(error) = named {
+            self.withdraw(&entry);
+            return Err(error);
+        }
+        self.folder.sync(&[*digest])
     }
 
     /// A look that spares a write that would be refused.
@@ -117,14 +154,30 @@ impl Files {
     pub(crate) fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         // Which revision follows is known before the lock is held, so what is
         // slow is done before; this look only spares a write in vain.
-        let next = self.follow(digest, record)?;
+        let (next, was_of) = self.follow(digest, record)?;
         let frame = record.at_revision(next).encode()?;
         let staged = self.folder.stage(digest, &frame)?;
+        let changes_hands = was_of != record.subject;
+        let entry = match changes_hands {
+            true => self.announce(record.subject.as_ref(), digest)?,
+            false => None,
+        };
         let held = self.locks.hold(digest)?;
-        self.follow(digest, record)?;
-        staged.replace(digest)?;
+        let replaced = self.follow(digest, record).and_then(|_| {
+            entry
+                .iter()
+                .try_for_each(|entry| entry.renew(&self.folder))?;
+            staged.replace(digest)
+        });
         drop(held);
+        if let Err(error) = replaced {
+            entry.iter().for_each(|entry| self.withdraw(entry));
+            return Err(error);
+        }
         self.folder.sync(&[*digest])?;
+        if changes_hands {
+            self.withdraw_of(was_of.as_ref(), digest);
+        }
         Ok(next)
     }
 
@@ -164,53 +217,105 @@ impl Files {
             to: *new,
             until: mark_until,
         };
-        let next = self.follow(old, record)?;
+        let (next, was_of) = self.follow(old, record)?;
         self.free(new)?;
         // Both are written before either has a name, so that a full disk leaves
         // both digests as they were.
         let moved = record.at_revision(next).encode()?;
         let moved = self.folder.stage(new, &moved)?;
         let mark = self.folder.stage(old, &mark.encode()?)?;
+        let entry = self.announce(record.subject.as_ref(), new)?;
         let held = self.locks.hold_both(old, new)?;
-        self.follow(old, record)?;
-        moved.take_free(new).map_err(not_linked)?;
-        // The new name is on the disk before the old one changes hands.
-        let done = self.folder.sync(&[*new]).and_then(|()| mark.replace(old));
+        let done = self.follow(old, record).and_then(|_| {
+            entry
+                .iter()
+                .try_for_each(|entry| entry.renew(&self.folder))?;
+            moved.take_free(new).map_err(not_linked)?;
+            // The new name is on the disk before the old one changes hands.
+            let done = self.folder.sync(&[*new]).and_then(|()| mark.replace(old));
+            done.inspect_err(|_| {
+                // Nobody has been told the new key yet; but if the old one no
+                // longer opens the session, whatever the error says, the new one
+                // must.
+                if self.follow(old, record).is_ok() {
+                    let _ = self.folder.remove(new);
+                }
+            })
+        });
+        drop(held);
         if let Err(error) = done {
-            // Nobody has been told the new key yet; but if the old one no longer
-            // opens the session, whatever the error says, the new one must.
-            if self.follow(old, record).is_ok() {
-                let _ = self.folder.remove(new);
+            // A name that was taken and given up must be gone from the disk first.
+            if self.folder.sync(&[*new]).is_ok() {
+                entry.iter().for_each(|entry| self.withdraw(entry));
             }
             return Err(error);
         }
-        drop(held);
         self.folder.sync(&[*old])?;
+        self.withdraw_of(was_of.as_ref(), old);
         Ok(next)
     }
 
     pub(crate) fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        let mut at = *digest;
-        // What this delete relies on is on the disk when it answers: the marks it
-        // followed, and the absence of what another delete has just removed.
         let mut relied_on = Vec::new();
+        let ended = self.end(digest, &mut relied_on, |_, _| true)?;
+        self.folder.sync(&relied_on)?;
+        if let Some(Ended { digest, subject }) = ended {
+            self.withdraw_of(subject.as_ref(), &digest);
+        }
+        Ok(())
+    }
+
+    /// Removes the session that is, or has moved on from, there, if it is meant.
+    /// What this relies on has to be on the disk before it is answered: the marks
+    /// it followed, and the absence of what another has just removed.
+    pub(crate) fn end(
+        &self,
+        digest: &KeyDigest,
+        relied_on: &mut Vec<KeyDigest>,
+        is_meant: impl Fn(&KeyDigest, &Result<Option<Subject>, Error>) -> bool,
+    ) -> Result<Option<Ended>, Error> {
+        let mut at = *digest;
         for _ in 0..ROTATION_HOPS_MAX {
             relied_on.push(at);
             let _held = self.locks.hold(&at)?;
             let Some(frame) = self.folder.read(&at)? else {
                 break;
             };
-            match Slot::decode(&frame) {
-                Ok(Slot::Rotated { to, .. }) => at = to,
-                _ => {
-                    self.folder
-                        .remove(&at)
-                        .map_err(|source| failed("cannot remove a session's file", source))?;
-                    break;
-                }
+            if let Ok(Slot::Rotated { to, .. }) = Slot::decode(&frame) {
+                at = to;
+                continue;
             }
+            let subject = owner_of(&frame);
+            if !is_meant(&at, &subject) {
+                break;
+            }
+            self.folder
+                .remove(&at)
+                .map_err(|source| failed("cannot remove a session's file", source))?;
+            let (digest, subject) = (at, subject.unwrap_or_default());
+            return Ok(Some(Ended { digest, subject }));
         }
-        self.folder.sync(&relied_on)
+        Ok(None)
+    }
+}
+
+/// A session that was removed.
+pub(crate) struct Ended {
+    pub(crate) digest: KeyDigest,
+    /// Whose it was, where that could be read.
+    pub(crate) subject: Option<Subject>,
+}
+
+/// Whose record a frame holds; a mark is nobody's.
+pub(crate) fn owner_of(frame: &[u8]) -> Result<Option<Subject>, Error> {
+    let (_, subject) = FrameHead::read_with_subject(frame)?;
+    subject.map(Subject::new).transpose()
+}
+
+fn subject_of(slot: &Slot) -> Option<&Subject> {
+    match slot {
+        Slot::Record(record) => record.subject.as_ref(),
+        Slot::Rotated { .. } => None,
     }
 }
 
@@ -218,9 +323,15 @@ fn make_folders(folder: &Folder) -> io::Result<Locks> {
     make_folder(&folder.locks())?;
     for first in 0..=u8::MAX {
         make_folder(&folder.fan(first))?;
+        make_folder(&folder.subject_fan(first))?;
     }
     let locks = Locks::open(&folder.locks())?;
-    for made in [&folder.locks(), folder.root(), &folder.path] {
+    for made in [
+        &folder.locks(),
+        &folder.subjects(),
+        folder.root(),
+        &folder.path,
+    ] {
         sync_folder(made)?;
     }
     Ok(locks)

@@ -1,6 +1,5 @@
 //! The folder on the disk: its layout, and how a file gets its name.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Write as _};
@@ -10,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cloakroom_core::{Error, FRAME_BYTES_CEILING, FrameHead, KeyDigest};
 
 use crate::access::{private, sync_folder};
-use crate::{Durability, unavailable};
+use crate::{Durability, subjects, unavailable};
 
 /// How the name of a file begins that is being written. No digest's does.
 const NEW: &str = ".new-";
@@ -30,6 +29,8 @@ pub(crate) struct Folder {
 pub(crate) enum Entry {
     Session(KeyDigest),
     New(PathBuf),
+    /// Of the folders of subjects.
+    Listed(subjects::Entry),
 }
 
 impl Folder {
@@ -49,6 +50,15 @@ impl Folder {
 
     pub(crate) fn locks(&self) -> PathBuf {
         self.root.join("locks")
+    }
+
+    pub(crate) fn subjects(&self) -> PathBuf {
+        self.root.join("subjects")
+    }
+
+    /// The folder of the subjects whose name begins with this byte.
+    pub(crate) fn subject_fan(&self, first: u8) -> PathBuf {
+        self.subjects().join(format!("{first:02x}"))
     }
 
     /// The folder of the digests that begin with this byte.
@@ -136,6 +146,15 @@ impl Folder {
         Ok(())
     }
 
+    /// Puts on the disk which entries stand in a folder of subjects.
+    pub(crate) fn sync_subjects(&self, first: u8) -> Result<(), Error> {
+        match self.durability {
+            Durability::Lazy => Ok(()),
+            Durability::Synced => sync_folder(&self.subject_fan(first))
+                .map_err(|source| failed("cannot sync a folder", source)),
+        }
+    }
+
     /// Proves that the file system can do what the store is built on.
     pub(crate) fn probe(&self) -> io::Result<()> {
         let digest = KeyDigest::from_bytes([0; KeyDigest::BYTES]);
@@ -147,19 +166,33 @@ impl Folder {
 
     /// What stands in one folder; names that are not ours are passed over.
     pub(crate) fn list(&self, first: u8) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(self.fan(first))? {
-            let entry = entry?;
-            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                entries.extend(known(first, entry.file_name(), || entry.path()));
-            }
-        }
-        Ok(entries)
+        list(&self.fan(first), |name, path| known(first, name, path))
+    }
+
+    /// What stands in one folder of subjects.
+    pub(crate) fn list_subjects(&self, first: u8) -> io::Result<Vec<Entry>> {
+        list(&self.subject_fan(first), |name, _| {
+            subjects::Entry::parse(first, name).map(Entry::Listed)
+        })
     }
 }
 
-fn known(first: u8, name: OsString, path: impl FnOnce() -> PathBuf) -> Option<Entry> {
-    let name = name.to_str()?;
+fn list(
+    folder: &Path,
+    known: impl Fn(&str, &dyn Fn() -> PathBuf) -> Option<Entry>,
+) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let name = entry.file_name();
+            entries.extend(name.to_str().and_then(|name| known(name, &|| entry.path())));
+        }
+    }
+    Ok(entries)
+}
+
+fn known(first: u8, name: &str, path: &dyn Fn() -> PathBuf) -> Option<Entry> {
     if name.starts_with(NEW) {
         return Some(Entry::New(path()));
     }

@@ -17,8 +17,8 @@
 //!
 //! # What is promised
 //!
-//! `create`, `update`, `rotate` and `delete` are on the disk before they return
-//! ([`Durability::Synced`]). A file is whole at every moment, whatever ends the
+//! `create`, `update`, `rotate`, `delete`, `revoke` and `import` are on the disk
+//! before they return ([`Durability::Synced`]). A file is whole at every moment, whatever ends the
 //! process or fills the disk. A `touch` may be lost with the machine, and never
 //! takes the session with it.
 //!
@@ -39,6 +39,8 @@
 //!       00c3…5e             a session: the frame of cloakroom_core::Slot, 0600
 //!       .new-8d41…-17       being written, or left by a crash
 //!     locks/00 … 3f         64 empty files, never replaced
+//!     subjects/00/ … ff/    by the first byte of the subject's name
+//!       7ae1…0c.00c3…5e     that this session is that subject's; empty
 //! ```
 //!
 //! **A name is a digest**, in hexadecimal: nothing that a client sends becomes
@@ -74,14 +76,28 @@
 //! write but a touch has, when it is answered, synced every folder it looked
 //! at, so it never stands on a state that a crash takes back.
 //!
+//! **Subjects.** Each session with a subject has an entry, an empty file named by
+//! the subject's hash ([`Subject::name_bytes`]) and the digest. It is on the disk before the
+//! session's file has its name, and removed once that is gone from the disk, so a
+//! session that stands is listed after a crash too. Its maker looks, under the lock
+//! of the digest, that it still stands when the session takes its name, and it is
+//! removed under that lock: a sweep cannot come between. An entry alone is
+//! harmless, since the session's file says whose it is. It costs one sync more, and
+//! a session of nobody's costs nothing. With [`Durability::Lazy`] the file system
+//! decides in which order a crash of the machine leaves them.
+//!
+//! A list reads one folder of 256 and the sessions it names. `revoke` ends them one
+//! by one, each under its lock, follows those that move meanwhile, and looks again
+//! until it finds no other.
+//!
 //! **Sweep.** A pass goes through the folders, one after the other, and reads
-//! the 18 bytes of each file's head; what is due is judged again, whole, under
+//! the 26 bytes of each file's head; what is due is judged again, whole, under
 //! its lock. A step looks at 4,096 files at most, and the next one goes on where
 //! it stopped. A damaged file goes when its head says it is due, and where the
 //! head itself is damaged, a day after its last change. What a crashed writer
-//! left goes after an hour. Files of other names are left alone.
+//! left goes after an hour, entries without their session too. Files of other names are left alone.
 //!
-//! Reads are made where they are called, 5 µs each; writes on 16 threads of
+//! A load is made where it is called, 5 µs each; lists, scans and writes on 16 threads of
 //! the store's own, so that no thread of an async runtime waits for a disk, and
 //! a write whose future is dropped is still made to its end.
 
@@ -91,6 +107,8 @@ mod access;
 mod files;
 mod folder;
 mod locks;
+mod scan;
+mod subjects;
 mod sweep;
 mod workers;
 
@@ -99,8 +117,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
-    Sweep, Swept, Timestamp, Touch,
+    BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
+    Scan, ScanCursor, ScanPage, SessionStore, Slot, Subject, Subjects, Sweep, Swept, Timestamp,
+    Touch,
 };
 
 use crate::files::Files;
@@ -172,7 +191,7 @@ impl FileStore {
         })
     }
 
-    async fn write<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Files) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -194,14 +213,12 @@ impl SessionStore for FileStore {
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         let (digest, record) = (*digest, record.clone());
-        self.write(move |files| files.create(&digest, &record))
-            .await
+        self.run(move |files| files.create(&digest, &record)).await
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         let (digest, record) = (*digest, record.clone());
-        self.write(move |files| files.update(&digest, &record))
-            .await
+        self.run(move |files| files.update(&digest, &record)).await
     }
 
     async fn touch(
@@ -211,7 +228,7 @@ impl SessionStore for FileStore {
         touch: Touch,
     ) -> Result<(), Error> {
         let digest = *digest;
-        self.write(move |files| files.touch(&digest, revision, touch))
+        self.run(move |files| files.touch(&digest, revision, touch))
             .await
     }
 
@@ -223,22 +240,67 @@ impl SessionStore for FileStore {
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
         let (old, new, record) = (*old, *new, record.clone());
-        self.write(move |files| files.rotate(&old, &new, &record, mark_until))
+        self.run(move |files| files.rotate(&old, &new, &record, mark_until))
             .await
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
         let digest = *digest;
-        self.write(move |files| files.delete(&digest)).await
+        self.run(move |files| files.delete(&digest)).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities::NONE.with_sweep(self)
+        Capabilities::NONE
+            .with_sweep(self)
+            .with_subjects(self)
+            .with_scan(self)
+            .with_import(self)
     }
 }
 
 impl Sweep for FileStore {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
-        Box::pin(self.write(move |files| sweep::step(files, now, max)))
+        Box::pin(self.run(move |files| sweep::step(files, now, max)))
+    }
+}
+
+impl Subjects for FileStore {
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        let subject = subject.clone();
+        Box::pin(self.run(move |files| files.sessions_of(&subject)))
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        subject: &'a Subject,
+        which: Revoke,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        let subject = subject.clone();
+        Box::pin(self.run(move |files| files.revoke(&subject, which)))
+    }
+}
+
+impl Scan for FileStore {
+    fn scan<'a>(
+        &'a self,
+        from: Option<&'a ScanCursor>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<ScanPage, Error>> {
+        let from = from.cloned();
+        Box::pin(self.run(move |files| scan::page(files, from.as_ref(), max)))
+    }
+}
+
+impl Import for FileStore {
+    fn import<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        slot: &'a Slot,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        let (digest, slot) = (*digest, slot.clone());
+        Box::pin(self.run(move |files| files.import(&digest, &slot)))
     }
 }

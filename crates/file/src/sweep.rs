@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use cloakroom_core::{Error, ErrorKind, FrameHead, KeyDigest, Swept, Timestamp};
 
-use crate::files::Files;
+use crate::files::{Files, owner_of};
 use crate::folder::{Entry, failed, found};
+use crate::subjects;
 
 /// Files that one step looks at, however few it removes: some 20 ms.
 const LOOKS_PER_STEP: usize = 4_096;
@@ -26,7 +27,8 @@ const DAMAGED_SECS_MAX: u64 = 24 * 60 * 60;
 pub(crate) struct Cursor {
     /// What has not been looked at in the folder that was listed last.
     left: Vec<Entry>,
-    /// The folder to list next; past the last one, the pass is over.
+    /// The folder to list next, those of sessions before those of subjects; past
+    /// the last one, the pass is over.
     next: u16,
 }
 
@@ -61,17 +63,19 @@ pub(crate) fn step(files: &Files, now: Timestamp, max: usize) -> Result<Swept, E
                 Err(source) => passed_over.note(source),
             }
         }
-        let Ok(first) = u8::try_from(cursor.next) else {
-            cursor.next = 0;
-            let more = false;
-            return Ok(Swept { removed, more });
-        };
+        let [kind, first] = cursor.next.to_be_bytes();
         // A folder that cannot be read fails one step, and not the next.
         cursor.next += 1;
-        cursor.left = files
-            .folder
-            .list(first)
-            .map_err(|source| failed("cannot list a folder", source))?;
+        let listed = match kind {
+            0 => files.folder.list(first),
+            1 => files.folder.list_subjects(first),
+            _ => {
+                cursor.next = 0;
+                let more = false;
+                return Ok(Swept { removed, more });
+            }
+        };
+        cursor.left = listed.map_err(|source| failed("cannot list a folder", source))?;
     }
 }
 
@@ -111,6 +115,17 @@ fn look(files: &Files, now: Timestamp, entry: &Entry) -> Result<Found, Error> {
             // It was no session.
             Ok(Found::Nothing)
         }
+        Entry::Listed(entry) => {
+            // One in the making may not have its record yet. It would be made again;
+            // so most are passed over without a look at the record.
+            let is_old = found(is_older(&entry.place(&files.folder), NEW_SECS_MAX, now));
+            let is_old = is_old.map_err(|source| failed("cannot look at an entry", source))?;
+            if is_old == Some(true) && files.dangles(entry)? {
+                files.remove_dangling(entry)?;
+            }
+            // It was no session.
+            Ok(Found::Nothing)
+        }
         Entry::Session(digest) => {
             let start = files
                 .folder
@@ -146,6 +161,12 @@ fn judge(files: &Files, now: Timestamp, digest: &KeyDigest) -> Result<Found, Err
     }
     let removed = files.folder.remove(digest);
     removed.map_err(|source| failed("cannot remove a session's file", source))?;
+    // Should a crash bring the record back alone, it is dead, and swept again.
+    if let Ok(Some(subject)) = owner_of(&frame) {
+        let entry = subjects::Entry::of(&subject, digest);
+        let removed = found(fs::remove_file(entry.place(&files.folder)));
+        removed.map_err(|source| failed("cannot remove an entry", source))?;
+    }
     Ok(Found::Removed)
 }
 

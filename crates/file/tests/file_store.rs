@@ -67,9 +67,14 @@ async fn a_name_is_a_digest_and_no_key_reaches_the_disk() {
         store.create(&digest, &sample("x")).await.unwrap();
         assert!(place(folder.path(), &digest).is_file());
     }
-    assert_eq!(files_below(&folder.path().join("v1"), "").len(), 303 + 64);
+    // Each has an entry beside it, whose name tells nobody the subject.
+    assert_eq!(
+        files_below(&folder.path().join("v1"), "").len(),
+        2 * 303 + 64
+    );
     let fans = fs::read_dir(folder.path().join("v1")).unwrap().count();
-    assert_eq!(fans, 256 + 1);
+    assert_eq!(fans, 256 + 2);
+    assert!(files_below(folder.path(), "user-42").is_empty());
 }
 
 #[test]

@@ -4,6 +4,12 @@
 //! gone unused longest makes room for the new one; a login is never refused in
 //! favour of an idle visitor. Sessions end with the process.
 //!
+//! Whose sessions are whose is kept beside them, in memory too: a list reads what
+//! it names, and a session without a subject costs nothing for it. Who is listed
+//! counts as used. An entry of a session that had to make room is removed by and by,
+//! by later logins and by a sweep. A scan walks over all sessions for each page, and
+//! keeps none from making room.
+//!
 //! ```
 //! use cloakroom_core::{Expiry, KeyDigest, SessionStore};
 //! use cloakroom_memory::MemoryStore;
@@ -19,17 +25,24 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod index;
+mod scan;
+mod subjects;
+mod sweep;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    BoxFuture, Capabilities, Clock, Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record,
-    Revision, SessionStore, Slot, Sweep, Swept, SystemClock, Timestamp, Touch,
+    BoxFuture, Capabilities, Clock, Error, ErrorKind, Import, KeyDigest, ROTATION_HOPS_MAX, Record,
+    Revision, SessionStore, Slot, Subject, SystemClock, Timestamp, Touch,
 };
 use moka::Expiry as MokaExpiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+
+use crate::index::Index;
 
 /// Bytes a [`MemoryStore`] holds by default: 64 MiB, some 80,000 sessions of
 /// 400 bytes.
@@ -38,6 +51,10 @@ pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// What an entry costs beside its slot: moka's own bookkeeping (364 bytes as
 /// measured) and the digest.
 const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES;
+
+/// What the entry of a session with a subject costs beside: 48 bytes, in a tree that
+/// is two thirds full.
+const INDEX_ENTRY_BYTES: usize = 72;
 
 /// Writers of one digest take turns on one of these locks; readers take none.
 const STRIPES: usize = 64;
@@ -57,6 +74,7 @@ pub struct MemoryStore {
 struct Inner {
     slots: Cache<KeyDigest, Arc<Slot>>,
     stripes: [Mutex<()>; STRIPES],
+    index: Index,
 }
 
 impl Default for MemoryStore {
@@ -71,6 +89,7 @@ impl fmt::Debug for MemoryStore {
         f.debug_struct("MemoryStore")
             .field("sessions", &self.inner.slots.entry_count())
             .field("bytes", &self.inner.slots.weighted_size())
+            .field("listed", &self.inner.index.len())
             .finish()
     }
 }
@@ -133,13 +152,22 @@ impl MemoryStoreBuilder {
             inner: Arc::new(Inner {
                 slots,
                 stripes: [const { Mutex::new(()) }; STRIPES],
+                index: Index::default(),
             }),
         }
     }
 }
 
 fn weight(slot: &Slot) -> u32 {
-    u32::try_from(ENTRY_BYTES + slot.memory_bytes()).unwrap_or(u32::MAX)
+    let index = subject_of(slot).map_or(0, |_| INDEX_ENTRY_BYTES);
+    u32::try_from(ENTRY_BYTES + index + slot.memory_bytes()).unwrap_or(u32::MAX)
+}
+
+fn subject_of(slot: &Slot) -> Option<&Subject> {
+    match slot {
+        Slot::Record(record) => record.subject.as_ref(),
+        Slot::Rotated { .. } => None,
+    }
 }
 
 /// Native expiry, as garbage collection.
@@ -208,9 +236,92 @@ impl Inner {
         }
     }
 
-    fn put(&self, digest: &KeyDigest, record: &Record, revision: Revision) {
-        let slot = Slot::Record(record.at_revision(revision));
+    fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        // Two rotations may cross: the locks are always taken in one order.
+        let mut stripes = [Self::stripe_of(old), Self::stripe_of(new)];
+        stripes.sort_unstable();
+        let _first = self.lock_stripe(stripes[0]);
+        let _second = (stripes[0] != stripes[1]).then(|| self.lock_stripe(stripes[1]));
+        let stored = self.current(old)?;
+        let next = record
+            .follow(stored.revision)
+            .map_err(|error| error.in_store(NAME))?;
+        self.vacant(new)?;
+        self.put(new, Slot::Record(record.at_revision(next)), None);
+        let mark = Slot::Rotated {
+            to: *new,
+            until: mark_until,
+        };
+        self.put(old, mark, stored.subject.as_ref());
+        Ok(next)
+    }
+
+    /// Removes the record that is, or has moved on from, there, if it is meant, and
+    /// answers where it was.
+    fn end(
+        &self,
+        digest: &KeyDigest,
+        is_meant: impl Fn(&KeyDigest, &Slot) -> bool,
+    ) -> Option<KeyDigest> {
+        let mut at = *digest;
+        for _ in 0..ROTATION_HOPS_MAX {
+            let _turn = self.lock(&at);
+            match self.slots.get(&at)?.as_ref() {
+                Slot::Rotated { to, .. } => at = *to,
+                slot if is_meant(&at, slot) => {
+                    self.remove(&at, slot);
+                    return Some(at);
+                }
+                Slot::Record(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// Under the lock of the digest, in place of a session of `was_of`.
+    fn put(&self, digest: &KeyDigest, slot: Slot, was_of: Option<&Subject>) {
+        let subject = subject_of(&slot).cloned();
+        let changes_hands = subject.as_ref() != was_of;
+        if let (true, Some(subject)) = (changes_hands, &subject) {
+            self.index.insert(subject, digest);
+        }
         self.slots.insert(*digest, Arc::new(slot));
+        if let (true, Some(was_of)) = (changes_hands, was_of) {
+            self.index.remove(was_of, digest);
+        }
+    }
+
+    /// Under the lock of the digest.
+    fn remove(&self, digest: &KeyDigest, slot: &Slot) {
+        self.slots.invalidate(digest);
+        if let Some(subject) = subject_of(slot) {
+            self.index.remove(subject, digest);
+        }
+    }
+
+    /// Removes of these entries those whose session has made room, or expired.
+    fn tidy(&self, entries: &[index::Entry]) {
+        for (subject, digest) in entries {
+            let _turn = self.lock(digest);
+            // Where anything stands, what put it there has seen to the entry; and
+            // this look counts as no use.
+            if !self.slots.contains_key(digest) {
+                self.index.remove(subject, digest);
+            }
+        }
+    }
+
+    /// After an entry was put in, with no lock held.
+    fn tidy_beside(&self, subject: Option<&Subject>) {
+        if let Some(subject) = subject {
+            self.tidy(&self.index.next_beside(subject));
+        }
     }
 }
 
@@ -220,19 +331,24 @@ impl SessionStore for MemoryStore {
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let _turn = self.inner.lock(digest);
-        self.inner.vacant(digest)?;
-        self.inner.put(digest, record, Revision::FIRST);
+        {
+            let _turn = self.inner.lock(digest);
+            self.inner.vacant(digest)?;
+            let slot = Slot::Record(record.at_revision(Revision::FIRST));
+            self.inner.put(digest, slot, None);
+        }
+        self.inner.tidy_beside(record.subject.as_ref());
         Ok(Revision::FIRST)
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         let _turn = self.inner.lock(digest);
-        let stored = self.inner.current(digest)?.revision;
+        let stored = self.inner.current(digest)?;
         let next = record
-            .follow(stored)
+            .follow(stored.revision)
             .map_err(|error| error.in_store(NAME))?;
-        self.inner.put(digest, record, next);
+        let slot = Slot::Record(record.at_revision(next));
+        self.inner.put(digest, slot, stored.subject.as_ref());
         Ok(next)
     }
 
@@ -245,7 +361,9 @@ impl SessionStore for MemoryStore {
         let _turn = self.inner.lock(digest);
         let mut record = self.inner.current(digest)?;
         if record.revision == revision && record.touch(touch) {
-            self.inner.put(digest, &record, revision);
+            let subject = record.subject.clone();
+            self.inner
+                .put(digest, Slot::Record(record), subject.as_ref());
         }
         Ok(())
     }
@@ -257,70 +375,41 @@ impl SessionStore for MemoryStore {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        // Two rotations may cross: the locks are always taken in one order.
-        let mut stripes = [Inner::stripe_of(old), Inner::stripe_of(new)];
-        stripes.sort_unstable();
-        let _first = self.inner.lock_stripe(stripes[0]);
-        let _second = (stripes[0] != stripes[1]).then(|| self.inner.lock_stripe(stripes[1]));
-        let stored = self.inner.current(old)?.revision;
-        let next = record
-            .follow(stored)
-            .map_err(|error| error.in_store(NAME))?;
-        self.inner.vacant(new)?;
-        self.inner.put(new, record, next);
-        let mark = Slot::Rotated {
-            to: *new,
-            until: mark_until,
-        };
-        self.inner.slots.insert(*old, Arc::new(mark));
+        let next = self.inner.rotate(old, new, record, mark_until)?;
+        self.inner.tidy_beside(record.subject.as_ref());
         Ok(next)
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        let mut at = *digest;
-        for _ in 0..ROTATION_HOPS_MAX {
-            let _turn = self.inner.lock(&at);
-            match self.inner.slots.get(&at).as_deref() {
-                Some(Slot::Rotated { to, .. }) => at = *to,
-                _ => {
-                    self.inner.slots.invalidate(&at);
-                    break;
-                }
-            }
-        }
+        self.inner.end(digest, |_, _| true);
         Ok(())
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities::NONE.with_sweep(self)
+        Capabilities::NONE
+            .with_sweep(self)
+            .with_subjects(self)
+            .with_scan(self)
+            .with_import(self)
     }
 }
 
-impl Sweep for MemoryStore {
-    /// Walks over all sessions; the store forgets expired ones by itself, so
-    /// nothing depends on this being called.
-    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
+impl Import for MemoryStore {
+    fn import<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        slot: &'a Slot,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
-            let slots = &self.inner.slots;
-            let is_due = |slot: &Slot| slot.expires_at() <= now;
-            let due: Vec<KeyDigest> = slots
-                .iter()
-                .filter(|(_, slot)| is_due(slot))
-                .take(max.saturating_add(1))
-                .map(|(digest, _)| *digest)
-                .collect();
-            let mut swept = Swept {
-                removed: 0,
-                more: due.len() > max,
-            };
-            for digest in due.iter().take(max) {
+            {
                 let _turn = self.inner.lock(digest);
-                if slots.get(digest).is_some_and(|slot| is_due(&slot)) {
-                    slots.invalidate(digest);
-                    swept.removed += 1;
+                if self.inner.slots.contains_key(digest) {
+                    return Ok(false);
                 }
+                self.inner.put(digest, slot.clone(), None);
             }
-            Ok(swept)
+            self.inner.tidy_beside(subject_of(slot));
+            Ok(true)
         })
     }
 }

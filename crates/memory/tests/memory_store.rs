@@ -5,9 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::{AnyStore, Clock as _, Data, KeyDigest, SessionStore as _, Slot};
+use cloakroom_core::{
+    AnyStore, Clock as _, Data, KeyDigest, Revoke, SessionStore as _, Slot, Subject, Subjects as _,
+    Sweep as _, Timestamp,
+};
 use cloakroom_memory::MemoryStore;
-use cloakroom_testkit::{ManualClock, Profile, conformance, key, races, sample};
+use cloakroom_testkit::{ManualClock, Profile, conformance, key, races, races_of_subjects, sample};
 
 #[test]
 fn writers_that_race_from_threads_conform() {
@@ -113,5 +116,72 @@ async fn crossing_rotations_do_not_deadlock() {
         .collect();
     for task in tasks {
         task.await.unwrap();
+    }
+}
+
+#[test]
+fn logins_that_race_a_revocation_are_ended_or_listed() {
+    races_of_subjects(&MemoryStore::default(), 200);
+}
+
+fn listed(store: &MemoryStore) -> usize {
+    let printed = format!("{store:?}");
+    let (_, listed) = printed.split_once("listed: ").unwrap();
+    listed.trim_end_matches(" }").parse().unwrap()
+}
+
+fn subject(number: usize) -> Subject {
+    Subject::new(number.to_string()).unwrap()
+}
+
+/// What has made room is forgotten by the index as well, and what has not is there.
+#[tokio::test]
+async fn the_index_is_bounded_with_the_store_and_lists_all_that_stands() {
+    let store = MemoryStore::builder().capacity_bytes(500_000).build();
+    let mut digests = Vec::new();
+    for number in 0..20_000 {
+        let (digest, mut record) = (key().digest(), sample("a login"));
+        record.subject = Some(subject(number));
+        store.create(&digest, &record).await.unwrap();
+        digests.push(digest);
+    }
+    let _housekeeping = store.bytes();
+    let mut standing = 0;
+    for (number, digest) in digests.iter().enumerate() {
+        let stands = store.load(digest).await.unwrap().is_some();
+        let sessions = store.sessions_of(&subject(number)).await.unwrap();
+        assert_eq!(sessions.len(), usize::from(stands));
+        standing += usize::from(stands);
+    }
+    assert!(standing > 500, "{standing} stand");
+    assert!(listed(&store) < 2 * standing, "{} listed", listed(&store));
+    for _ in 0..4 {
+        store.sweep(Timestamp::EPOCH, 1).await.unwrap();
+    }
+    assert_eq!(listed(&store), standing, "a sweep takes the rest");
+}
+
+#[tokio::test]
+async fn what_ends_or_changes_hands_leaves_no_entry() {
+    let store = MemoryStore::default();
+    for number in 0..100 {
+        let (digest, mut record) = (key().digest(), sample("x"));
+        record.subject = Some(subject(number));
+        record.revision = store.create(&digest, &record).await.unwrap();
+        record.subject = (number % 2 == 0).then(|| subject(number + 1));
+        record.revision = store.update(&digest, &record).await.unwrap();
+        let new = key().digest();
+        let until = record.expires_at;
+        store.rotate(&digest, &new, &record, until).await.unwrap();
+        assert_eq!(listed(&store), usize::from(number % 2 == 0));
+        match number % 3 {
+            0 => store.delete(&digest).await.unwrap(),
+            1 => {
+                let whose = subject(number + 1);
+                store.revoke(&whose, Revoke::All).await.unwrap();
+            }
+            _ => drop(store.sweep(Timestamp::MAX, 1_000).await.unwrap()),
+        }
+        assert_eq!(listed(&store), 0);
     }
 }

@@ -17,7 +17,7 @@
 //! # What is promised
 //!
 //! Every write is a transaction, and on the disk before it returns: `touch` too,
-//! since it shares the sync of the others. What a crash finds half done, redb
+//! since it shares the sync of the others, and `revoke`, of however many sessions. What a crash finds half done, redb
 //! undoes when the database is opened again: it then reads the whole file, which
 //! takes a while where it is large. A database whose making was cut short is
 //! made anew.
@@ -32,13 +32,16 @@
 //!
 //! # How it is kept
 //!
-//! One file, two tables. `records` holds, under the 32 bytes of a digest, 8
+//! One file, three tables. `records` holds, under the 32 bytes of a digest, 8
 //! bytes that say where the record stands in the index, big-endian, and the
 //! [frame](cloakroom_core::Slot). `expiry` is that index, of deadline and digest,
 //! so that a sweep reads what is due and nothing else. A record has exactly one
 //! entry there, at its deadline or before it: moving a deadline on leaves the
-//! index alone, and the sweep that comes to the old entry moves it. Keys never
-//! reach the disk.
+//! index alone, and the sweep that comes to the old entry moves it. `subjects`
+//! lists by subject, of its text and the digest. It is written in the transaction
+//! that writes the record, and only where the subject changes; the entry in
+//! `expiry` holds the subject as well, so that a record nobody can read leaves no
+//! entry behind when it is removed. Keys never reach the disk.
 //!
 //! One thread writes. It takes every write that waits, up to 1,024, judges each
 //! on what the ones before it have left, and commits them together: one sync for
@@ -50,6 +53,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod reads;
 mod sweep;
 mod tables;
 mod writer;
@@ -62,8 +66,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
-    Sweep, Swept, Timestamp, Touch,
+    BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
+    Scan, ScanCursor, ScanPage, SessionStore, Slot, Subject, Subjects, Sweep, Swept, Timestamp,
+    Touch,
 };
 use redb::Database;
 
@@ -157,8 +162,8 @@ impl RedbStore {
 
     /// Reads on a snapshot, inline: it takes two microseconds, a hop to another
     /// thread thirty.
-    fn read(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
-        catch_unwind(AssertUnwindSafe(|| tables::load(&self.inner.db, digest)))
+    fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, Failure>) -> Result<T, Error> {
+        catch_unwind(AssertUnwindSafe(|| work(&self.inner.db)))
             .unwrap_or_else(|_| Err(damaged_pages().into()))
             .map_err(|failure| match failure {
                 Failure::Refused(error) => error.in_store(NAME),
@@ -293,7 +298,7 @@ fn failed(source: impl Into<redb::Error>) -> Error {
 
 impl SessionStore for RedbStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
-        self.read(digest)
+        self.read(|db| reads::load(db, digest))
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
@@ -343,7 +348,11 @@ impl SessionStore for RedbStore {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities::NONE.with_sweep(self)
+        Capabilities::NONE
+            .with_sweep(self)
+            .with_subjects(self)
+            .with_scan(self)
+            .with_import(self)
     }
 }
 
@@ -351,5 +360,47 @@ impl Sweep for RedbStore {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
         let step = self.inner.writer.write(move |t| sweep::step(t, now, max));
         Box::pin(step)
+    }
+}
+
+impl Subjects for RedbStore {
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        Box::pin(async move { self.read(|db| reads::sessions_of(db, subject)) })
+    }
+
+    /// One transaction: all of them are ended, or none.
+    fn revoke<'a>(
+        &'a self,
+        subject: &'a Subject,
+        which: Revoke,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        let subject = subject.clone();
+        let write = self.inner.writer.write(move |t| t.revoke(&subject, which));
+        Box::pin(write)
+    }
+}
+
+impl Scan for RedbStore {
+    /// Each page is read on a snapshot of its own.
+    fn scan<'a>(
+        &'a self,
+        from: Option<&'a ScanCursor>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<ScanPage, Error>> {
+        Box::pin(async move { self.read(|db| reads::scan(db, from, max)) })
+    }
+}
+
+impl Import for RedbStore {
+    fn import<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        slot: &'a Slot,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        let (digest, slot) = (*digest, slot.clone());
+        Box::pin(self.inner.writer.write(move |t| t.import(&digest, &slot)))
     }
 }

@@ -58,8 +58,8 @@ fn judge(
 ) -> Result<Found, Failure> {
     let stored = match tables.stored(digest) {
         Ok(Some(stored)) if stored.indexed_at == deadline => stored,
-        Ok(_) => {
-            tables.unlist(deadline, digest)?;
+        Ok(stored) => {
+            tables.remove_dangling(deadline, digest, stored.as_ref())?;
             return Ok(Found::Moved);
         }
         // Too short to be a record at all.
@@ -71,7 +71,7 @@ fn judge(
     };
     match stored.head() {
         Ok(head) if head.expires_at > now => {
-            tables.put(digest, head.expires_at, stored.frame(), Some(deadline))?;
+            tables.move_entry(digest, head.expires_at, &stored)?;
             Ok(Found::Moved)
         }
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Found::Unknown),

@@ -1,21 +1,30 @@
-//! The two tables, and the one invariant between them: a record that stands has
-//! exactly one entry in the index, at its deadline or before it.
+//! The three tables, and the invariant among them: what stands has exactly one
+//! entry in `expiry`, at its deadline or before it, which says whose record it is;
+//! and a record with a subject has exactly one entry in `subjects`.
 
 use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot,
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Revoke, Slot, Subject,
     Timestamp, Touch,
 };
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, StorageError, Table, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
 
 /// A deadline in milliseconds, and a digest.
 type IndexKey = (u64, &'static [u8; KeyDigest::BYTES]);
 
-const RECORDS: TableDefinition<'_, &[u8; KeyDigest::BYTES], &[u8]> =
+/// A subject, and a digest.
+type SubjectKey = (&'static str, &'static [u8; KeyDigest::BYTES]);
+
+/// Whose record it is.
+type Owner = Option<&'static str>;
+
+pub(crate) const RECORDS: TableDefinition<'_, &[u8; KeyDigest::BYTES], &[u8]> =
     TableDefinition::new("cloakroom/records/v1");
-const EXPIRY: TableDefinition<'_, IndexKey, ()> = TableDefinition::new("cloakroom/expiry/v1");
+const EXPIRY: TableDefinition<'_, IndexKey, Owner> = TableDefinition::new("cloakroom/expiry/v1");
+pub(crate) const SUBJECTS: TableDefinition<'_, SubjectKey, ()> =
+    TableDefinition::new("cloakroom/subjects/v1");
+
+pub(crate) const FIRST: [u8; KeyDigest::BYTES] = [0; KeyDigest::BYTES];
+pub(crate) const LAST: [u8; KeyDigest::BYTES] = [0xff; KeyDigest::BYTES];
 
 /// Why a write was not made.
 pub(crate) enum Failure {
@@ -60,7 +69,7 @@ pub(crate) struct Stored {
 const INDEXED_AT_BYTES: usize = 8;
 
 impl Stored {
-    fn read(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
         let (indexed_at, _) = bytes
             .split_first_chunk::<INDEXED_AT_BYTES>()
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "record ends early"))?;
@@ -78,13 +87,17 @@ impl Stored {
         FrameHead::read(self.frame())
     }
 
-    /// The head of a record; a mark is nothing to write to.
-    fn record_head(&self) -> Result<FrameHead, Error> {
-        match self.head()? {
-            head if head.kind == FrameKind::Record => Ok(head),
+    /// The head of a record, and whose it is; a mark is nothing to write to.
+    fn record(&self) -> Result<(FrameHead, Option<&str>), Error> {
+        match FrameHead::read_with_subject(self.frame())? {
+            found if found.0.kind == FrameKind::Record => Ok(found),
             _ => Err(ErrorKind::Gone.into()),
         }
     }
+}
+
+fn subject_of(record: &Record) -> Option<&str> {
+    record.subject.as_ref().map(Subject::as_str)
 }
 
 /// Makes the tables where they are not, so that a reader always finds them.
@@ -95,23 +108,14 @@ pub(crate) fn make(db: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-pub(crate) fn load(db: &Database, digest: &KeyDigest) -> Result<Option<Slot>, Failure> {
-    let transaction = db.begin_read().map_err(redb::Error::from)?;
-    let records = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
-    let Some(bytes) = records.get(digest.as_bytes())? else {
-        return Ok(None);
-    };
-    let stored = Stored::read(bytes.value())?;
-    Ok(Some(Slot::decode(stored.frame())?))
-}
-
-/// Both tables inside a write transaction.
+/// The tables inside a write transaction.
 ///
 /// Every method judges first and writes after: where it is
 /// [refused](Failure::Refused), nothing has been changed.
 pub(crate) struct Tables<'t> {
     records: Table<'t, &'static [u8; KeyDigest::BYTES], &'static [u8]>,
-    expiry: Table<'t, IndexKey, ()>,
+    expiry: Table<'t, IndexKey, Owner>,
+    subjects: Table<'t, SubjectKey, ()>,
     /// Whether there is anything to commit.
     pub(crate) changed: bool,
 }
@@ -121,6 +125,7 @@ impl<'t> Tables<'t> {
         Ok(Self {
             records: transaction.open_table(RECORDS)?,
             expiry: transaction.open_table(EXPIRY)?,
+            subjects: transaction.open_table(SUBJECTS)?,
             changed: false,
         })
     }
@@ -134,34 +139,70 @@ impl<'t> Tables<'t> {
         Ok(bytes.map(|bytes| Stored::read(bytes.value())).transpose()?)
     }
 
-    fn present(&self, digest: &KeyDigest) -> Result<(Stored, FrameHead), Failure> {
-        let stored = self.stored(digest)?.ok_or(ErrorKind::Gone)?;
-        let head = stored.record_head()?;
-        Ok((stored, head))
+    fn present(&self, digest: &KeyDigest) -> Result<Stored, Failure> {
+        Ok(self.stored(digest)?.ok_or(ErrorKind::Gone)?)
     }
 
-    /// Puts a frame, with its index entry at `deadline`, in place of what had
-    /// one at `replaced`.
-    pub(crate) fn put(
+    /// Puts what is new at a digest, with its entries.
+    fn put_new(
         &mut self,
         digest: &KeyDigest,
         deadline: Timestamp,
         frame: &[u8],
-        replaced: Option<Timestamp>,
+        owner: Option<&str>,
+    ) -> Result<(), StorageError> {
+        self.put(digest, deadline, frame)?;
+        self.list(deadline, digest, owner)?;
+        self.list_owner(digest, owner)
+    }
+
+    /// Puts a frame, with its entries, in place of what stood there.
+    fn replace(
+        &mut self,
+        digest: &KeyDigest,
+        deadline: Timestamp,
+        frame: &[u8],
+        owner: Option<&str>,
+        replaced: &Stored,
+        replaced_owner: Option<&str>,
+    ) -> Result<(), StorageError> {
+        self.put(digest, deadline, frame)?;
+        if (deadline, owner) == (replaced.indexed_at, replaced_owner) {
+            return Ok(());
+        }
+        self.unlist(replaced.indexed_at, digest)?;
+        self.list(deadline, digest, owner)?;
+        if owner != replaced_owner {
+            self.unlist_owner(digest, replaced_owner)?;
+            self.list_owner(digest, owner)?;
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        digest: &KeyDigest,
+        indexed_at: Timestamp,
+        frame: &[u8],
     ) -> Result<(), StorageError> {
         self.changed = true;
-        if replaced != Some(deadline) {
-            if let Some(replaced) = replaced {
-                self.unlist(replaced, digest)?;
-            }
-            let entry = (deadline.as_millis(), digest.as_bytes());
-            self.expiry.insert(entry, ())?;
-        }
         let mut bytes = Vec::with_capacity(INDEXED_AT_BYTES + frame.len());
-        bytes.extend_from_slice(&deadline.as_millis().to_be_bytes());
+        bytes.extend_from_slice(&indexed_at.as_millis().to_be_bytes());
         bytes.extend_from_slice(frame);
         self.records.insert(digest.as_bytes(), &bytes[..])?;
         Ok(())
+    }
+
+    /// Moves the entry of what stands there to another deadline.
+    pub(crate) fn move_entry(
+        &mut self,
+        digest: &KeyDigest,
+        deadline: Timestamp,
+        stored: &Stored,
+    ) -> Result<(), StorageError> {
+        self.put(digest, deadline, stored.frame())?;
+        let owner = self.unlist(stored.indexed_at, digest)?;
+        self.list(deadline, digest, owner.as_deref())
     }
 
     pub(crate) fn remove(
@@ -171,19 +212,69 @@ impl<'t> Tables<'t> {
     ) -> Result<(), StorageError> {
         self.changed = true;
         self.records.remove(digest.as_bytes())?;
-        self.unlist(indexed_at, digest)
+        let owner = self.unlist(indexed_at, digest)?;
+        self.unlist_owner(digest, owner.as_deref())
     }
 
-    /// Removes an entry of the index.
-    pub(crate) fn unlist(
+    fn list(
         &mut self,
         deadline: Timestamp,
         digest: &KeyDigest,
+        owner: Option<&str>,
+    ) -> Result<(), StorageError> {
+        let entry = (deadline.as_millis(), digest.as_bytes());
+        self.expiry.insert(entry, owner)?;
+        Ok(())
+    }
+
+    /// Removes an entry of `expiry`, and answers whose record it spoke of.
+    fn unlist(
+        &mut self,
+        deadline: Timestamp,
+        digest: &KeyDigest,
+    ) -> Result<Option<String>, StorageError> {
+        let entry = (deadline.as_millis(), digest.as_bytes());
+        let removed = self.expiry.remove(entry)?;
+        Ok(removed.and_then(|owner| owner.value().map(str::to_owned)))
+    }
+
+    fn list_owner(&mut self, digest: &KeyDigest, owner: Option<&str>) -> Result<(), StorageError> {
+        if let Some(owner) = owner {
+            self.subjects.insert((owner, digest.as_bytes()), ())?;
+        }
+        Ok(())
+    }
+
+    fn unlist_owner(
+        &mut self,
+        digest: &KeyDigest,
+        owner: Option<&str>,
+    ) -> Result<(), StorageError> {
+        if let Some(owner) = owner {
+            self.subjects.remove((owner, digest.as_bytes()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes an entry of `expiry` that is not of what stands there, and the one
+    /// in `subjects` that it speaks of, unless that is.
+    pub(crate) fn remove_dangling(
+        &mut self,
+        deadline: Timestamp,
+        digest: &KeyDigest,
+        stored: Option<&Stored>,
     ) -> Result<(), StorageError> {
         self.changed = true;
-        let entry = (deadline.as_millis(), digest.as_bytes());
-        self.expiry.remove(entry)?;
-        Ok(())
+        let owner = self.unlist(deadline, digest)?;
+        let is_listed = stored.is_some_and(|stored| {
+            let found = FrameHead::read_with_subject(stored.frame());
+            // One that cannot be read may be anybody's.
+            found.map_or(true, |(_, subject)| subject == owner.as_deref())
+        });
+        if is_listed {
+            return Ok(());
+        }
+        self.unlist_owner(digest, owner.as_deref())
     }
 
     /// The first entry of the index after this one, up to `now`.
@@ -193,7 +284,6 @@ impl<'t> Tables<'t> {
         now: Timestamp,
     ) -> Result<Option<(Timestamp, KeyDigest)>, StorageError> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        const LAST: [u8; KeyDigest::BYTES] = [0xff; KeyDigest::BYTES];
         let after = match &after {
             Some((deadline, digest)) => Excluded((deadline.as_millis(), digest.as_bytes())),
             None => Unbounded,
@@ -217,8 +307,21 @@ impl<'t> Tables<'t> {
         if self.stands(digest)? {
             return Err(ErrorKind::Exists.into());
         }
-        self.put(digest, record.expires_at, &frame, None)?;
+        self.put_new(digest, record.expires_at, &frame, subject_of(record))?;
         Ok(Revision::FIRST)
+    }
+
+    pub(crate) fn import(&mut self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Failure> {
+        let frame = slot.encode()?;
+        if self.stands(digest)? {
+            return Ok(false);
+        }
+        let owner = match slot {
+            Slot::Record(record) => subject_of(record),
+            Slot::Rotated { .. } => None,
+        };
+        self.put_new(digest, slot.expires_at(), &frame, owner)?;
+        Ok(true)
     }
 
     pub(crate) fn update(
@@ -226,12 +329,14 @@ impl<'t> Tables<'t> {
         digest: &KeyDigest,
         record: &Record,
     ) -> Result<Revision, Failure> {
-        let (stored, head) = self.present(digest)?;
+        let stored = self.present(digest)?;
+        let (head, owner) = stored.record()?;
         let next = record.follow(head.revision)?;
         let frame = record.at_revision(next).encode()?;
         // A deadline that comes nearer takes the index entry along.
         let indexed_at = stored.indexed_at.min(record.expires_at);
-        self.put(digest, indexed_at, &frame, Some(stored.indexed_at))?;
+        let now_of = subject_of(record);
+        self.replace(digest, indexed_at, &frame, now_of, &stored, owner)?;
         Ok(next)
     }
 
@@ -241,12 +346,15 @@ impl<'t> Tables<'t> {
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Failure> {
-        let (stored, head) = self.present(digest)?;
+        let stored = self.present(digest)?;
+        let head = stored.head()?;
+        if head.kind != FrameKind::Record {
+            return Err(ErrorKind::Gone.into());
+        }
         if head.revision == revision
             && let Some(frame) = FrameHead::touched(stored.frame(), touch)?
         {
-            let indexed_at = stored.indexed_at;
-            self.put(digest, indexed_at, &frame, Some(indexed_at))?;
+            self.put(digest, stored.indexed_at, &frame)?;
         }
         Ok(())
     }
@@ -263,36 +371,89 @@ impl<'t> Tables<'t> {
             until: mark_until,
         };
         let mark = mark.encode()?;
-        let (stored, head) = self.present(old)?;
+        let stored = self.present(old)?;
+        let (head, owner) = stored.record()?;
         let next = record.follow(head.revision)?;
         let frame = record.at_revision(next).encode()?;
         if self.stands(new)? {
             return Err(ErrorKind::Exists.into());
         }
-        self.put(new, record.expires_at, &frame, None)?;
-        self.put(old, mark_until, &mark, Some(stored.indexed_at))?;
+        self.put_new(new, record.expires_at, &frame, subject_of(record))?;
+        self.replace(old, mark_until, &mark, None, &stored, owner)?;
         Ok(next)
     }
 
+    /// Where the mark at a digest leads, if one stands there.
+    fn mark(&self, digest: &KeyDigest) -> Result<Option<KeyDigest>, StorageError> {
+        let bytes = self.records.get(digest.as_bytes())?;
+        let stored = bytes.and_then(|bytes| Stored::read(bytes.value()).ok());
+        let slot = stored.and_then(|stored| Slot::decode(stored.frame()).ok());
+        Ok(match slot {
+            Some(Slot::Rotated { to, .. }) => Some(to),
+            _ => None,
+        })
+    }
+
+    fn follow(&self, digest: &KeyDigest) -> Result<KeyDigest, StorageError> {
+        Slot::follow(digest, |at| self.mark(at))
+    }
+
     pub(crate) fn delete(&mut self, digest: &KeyDigest) -> Result<(), Failure> {
-        let mut at = *digest;
-        for _ in 0..ROTATION_HOPS_MAX {
-            match self.stored(&at) {
-                Ok(None) => return Ok(()),
-                Ok(Some(stored)) => match Slot::decode(stored.frame()) {
-                    Ok(Slot::Rotated { to, .. }) => at = to,
-                    _ => return Ok(self.remove(&at, stored.indexed_at)?),
-                },
-                // Too short to say where it stands in the index: a sweep finds
-                // that entry dangling.
-                Err(Failure::Refused(_)) => {
-                    self.changed = true;
-                    self.records.remove(at.as_bytes())?;
-                    return Ok(());
-                }
-                Err(broken) => return Err(broken),
-            }
+        let at = self.follow(digest)?;
+        // After the last hop there may be one mark more, and marks stay.
+        if self.mark(&at)?.is_none() {
+            self.end(&at)?;
         }
         Ok(())
+    }
+
+    /// Removes what stands there, and says whether that was a session.
+    fn end(&mut self, digest: &KeyDigest) -> Result<bool, Failure> {
+        match self.stored(digest) {
+            Ok(None) => return Ok(false),
+            Ok(Some(stored)) => self.remove(digest, stored.indexed_at)?,
+            // Too short to say where it stands in the index: a sweep finds that
+            // entry dangling.
+            Err(Failure::Refused(_)) => {
+                self.changed = true;
+                self.records.remove(digest.as_bytes())?;
+            }
+            Err(broken) => return Err(broken),
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn revoke(
+        &mut self,
+        subject: &Subject,
+        which: Revoke,
+    ) -> Result<Vec<KeyDigest>, Failure> {
+        let which = which.followed(|digest| self.follow(digest))?;
+        let subject = subject.as_str();
+        let mut meant = Vec::new();
+        for entry in self.subjects.range((subject, &FIRST)..=(subject, &LAST))? {
+            let digest = KeyDigest::from_bytes(*entry?.0.value().1);
+            if which.means(&digest) {
+                meant.push(digest);
+            }
+        }
+        let mut ended = Vec::new();
+        for digest in meant {
+            let is_theirs = match self.stored(&digest) {
+                Ok(None) => false,
+                Ok(Some(stored)) => match FrameHead::read_with_subject(stored.frame()) {
+                    Ok((_, owner)) => owner == Some(subject),
+                    Err(_) => true,
+                },
+                Err(Failure::Refused(_)) => true,
+                Err(broken) => return Err(broken),
+            };
+            self.changed = true;
+            self.unlist_owner(&digest, Some(subject))?;
+            if is_theirs && self.end(&digest)? {
+                ended.push(digest);
+            }
+        }
+        Ok(ended)
     }
 }

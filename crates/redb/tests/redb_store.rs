@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, ErrorKind, Revision, SessionStore as _, Slot, Sweep as _, Swept, Timestamp,
+    AnyStore, ErrorKind, Import as _, Revision, Revoke, SessionStore as _, Slot, Subject,
+    Subjects as _, Sweep as _, Swept, Timestamp,
 };
 use cloakroom_redb::RedbStore;
-use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening, touch_until};
+use cloakroom_testkit::{
+    Profile, conformance, key, races_of_subjects, sample, survives_reopening, touch_until,
+};
 use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition};
 use tempfile::TempDir;
 
@@ -153,16 +156,21 @@ async fn a_damaged_database_is_an_error_and_never_a_panic() {
     assert!(refused >= 4, "{refused} refused");
 }
 
-const RECORDS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("cloakroom/records/v1");
-const EXPIRY: TableDefinition<'_, (u64, &[u8; 32]), ()> =
-    TableDefinition::new("cloakroom/expiry/v1");
+type Records = TableDefinition<'static, &'static [u8; 32], &'static [u8]>;
+type Expiry = TableDefinition<'static, (u64, &'static [u8; 32]), Option<&'static str>>;
+type Subjects = TableDefinition<'static, (&'static str, &'static [u8; 32]), ()>;
+
+const RECORDS: Records = TableDefinition::new("cloakroom/records/v1");
+const EXPIRY: Expiry = TableDefinition::new("cloakroom/expiry/v1");
+const SUBJECTS: Subjects = TableDefinition::new("cloakroom/subjects/v1");
 
 /// Opens the tables beside the store, to look at them or to damage them.
 fn with_tables(
     folder: &TempDir,
     work: impl FnOnce(
         &mut Table<'_, &'static [u8; 32], &'static [u8]>,
-        &Table<'_, (u64, &'static [u8; 32]), ()>,
+        &Table<'_, (u64, &'static [u8; 32]), Option<&'static str>>,
+        &Table<'_, (&'static str, &'static [u8; 32]), ()>,
     ),
 ) {
     let db = Database::open(file(folder)).unwrap();
@@ -170,7 +178,8 @@ fn with_tables(
     {
         let mut records = transaction.open_table(RECORDS).unwrap();
         let expiry = transaction.open_table(EXPIRY).unwrap();
-        work(&mut records, &expiry);
+        let subjects = transaction.open_table(SUBJECTS).unwrap();
+        work(&mut records, &expiry, &subjects);
     }
     transaction.commit().unwrap();
 }
@@ -181,53 +190,140 @@ fn later(seconds: u64) -> Timestamp {
         .saturating_add(Duration::from_secs(seconds))
 }
 
-#[tokio::test]
-async fn each_record_has_one_index_entry_at_its_deadline_or_before() {
-    let folder = folder();
-    {
-        let store = RedbStore::open(file(&folder)).unwrap();
-        for step in 0..40_u64 {
-            let (digest, mut record) = (key().digest(), sample("x"));
+fn subject(step: u64) -> Option<Subject> {
+    let texts = [None, Some("a"), Some("ab"), Some("")];
+    texts[usize::try_from(step % 4).unwrap()].map(|text| Subject::new(text).unwrap())
+}
+
+/// Every write there is, some of each: sessions that stay, move, change hands,
+/// end, and are taken over.
+async fn schedule(store: &RedbStore) {
+    for step in 0..120_u64 {
+        let (digest, mut record) = (key().digest(), sample("x"));
+        record.subject = subject(step);
+        if step % 8 < 6 {
             record.revision = store.create(&digest, &record).await.unwrap();
-            if step % 2 == 0 {
-                let revision = record.revision;
-                store
-                    .touch(&digest, revision, touch_until(later(4_000 + step)))
-                    .await
-                    .unwrap();
-            }
-            if step % 3 == 0 {
-                record.expires_at = later(1_000 * step);
-                record.revision = store.update(&digest, &record).await.unwrap();
-            }
-            if step % 5 == 0 {
-                let new = key().digest();
-                store
-                    .rotate(&digest, &new, &record, later(60))
-                    .await
-                    .unwrap();
-            }
-            if step % 7 == 0 {
-                store.delete(&digest).await.unwrap();
-            }
-            if step % 11 == 0 {
-                store.sweep(later(10 * step), 3).await.unwrap();
-            }
+        } else {
+            let slot = Slot::Record(record.clone());
+            assert!(store.import(&digest, &slot).await.unwrap());
+            assert!(!store.import(&digest, &slot).await.unwrap());
+        }
+        if step % 2 == 0 {
+            let revision = record.revision;
+            store
+                .touch(&digest, revision, touch_until(later(4_000 + step)))
+                .await
+                .unwrap();
+        }
+        if step % 3 == 0 {
+            record.expires_at = later(1_000 * step);
+            record.subject = subject(step / 3);
+            record.revision = store.update(&digest, &record).await.unwrap();
+        }
+        if step % 5 == 0 {
+            let new = key().digest();
+            record.subject = subject(step / 5);
+            store
+                .rotate(&digest, &new, &record, later(60))
+                .await
+                .unwrap();
+        }
+        if step % 7 == 0 {
+            store.delete(&digest).await.unwrap();
+        }
+        if step % 11 == 0 {
+            store.sweep(later(10 * step), 3).await.unwrap();
+        }
+        if let (0, Some(whose)) = (step % 13, subject(step / 13)) {
+            let which = match step % 4 {
+                0 => Revoke::All,
+                1 => Revoke::AllBut(digest),
+                _ => Revoke::One(digest),
+            };
+            store.revoke(&whose, which).await.unwrap();
         }
     }
-    with_tables(&folder, |records, expiry| {
-        assert!(records.len().unwrap() > 20);
+}
+
+#[tokio::test]
+async fn each_record_has_its_entries_and_no_entry_is_without_one() {
+    let folder = folder();
+    schedule(&RedbStore::open(file(&folder)).unwrap()).await;
+    with_tables(&folder, |records, expiry, subjects| {
+        assert!(records.len().unwrap() > 20 && subjects.len().unwrap() > 10);
         assert_eq!(records.len().unwrap(), expiry.len().unwrap());
+        let mut listed = 0;
         for entry in records.iter().unwrap() {
             let (digest, stored) = entry.unwrap();
             let (indexed_at, frame) = stored.value().split_first_chunk().unwrap();
             let indexed_at = u64::from_be_bytes(*indexed_at);
-            let deadline = Slot::decode(frame).unwrap().expires_at();
-            assert!(indexed_at <= deadline.as_millis());
-            let listed = expiry.get((indexed_at, digest.value())).unwrap();
-            assert!(listed.is_some());
+            let slot = Slot::decode(frame).unwrap();
+            assert!(indexed_at <= slot.expires_at().as_millis());
+            let entry = expiry.get((indexed_at, digest.value())).unwrap().unwrap();
+            let subject = slot.into_record().and_then(|record| record.subject);
+            assert_eq!(entry.value(), subject.as_ref().map(Subject::as_str));
+            if let Some(subject) = subject {
+                let entry = subjects.get((subject.as_str(), digest.value()));
+                assert!(entry.unwrap().is_some());
+                listed += 1;
+            }
         }
+        assert_eq!(subjects.len().unwrap(), listed);
     });
+}
+
+/// Damaged in any of its three parts, a session is ended by who owns it, and a
+/// sweep leaves no entry of it.
+#[tokio::test]
+async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
+    for is_swept in [false, true] {
+        let folder = folder();
+        let digests: Vec<_> = (0..4).map(|_| key().digest()).collect();
+        {
+            let store = RedbStore::open(file(&folder)).unwrap();
+            for digest in &digests {
+                store.create(digest, &sample("x")).await.unwrap();
+            }
+        }
+        with_tables(&folder, |records, _, _| {
+            for (digest, at) in digests.iter().zip([4, 40]) {
+                let stored = records.get(digest.as_bytes()).unwrap().unwrap();
+                let mut flipped = stored.value().to_vec();
+                drop(stored);
+                flipped[at] ^= 1;
+                records.insert(digest.as_bytes(), &flipped[..]).unwrap();
+            }
+            let short = &[1, 2, 3][..];
+            records.insert(digests[2].as_bytes(), short).unwrap();
+        });
+        {
+            let store = RedbStore::open(file(&folder)).unwrap();
+            let whose = sample("x").subject.unwrap();
+            // The frame of the first is whole.
+            assert_eq!(store.sessions_of(&whose).await.unwrap().len(), 2);
+            if !is_swept {
+                let mut ended = store.revoke(&whose, Revoke::All).await.unwrap();
+                let mut expected = digests.clone();
+                ended.sort();
+                expected.sort();
+                assert_eq!(ended, expected);
+            }
+            while store.sweep(later(7_200), 10).await.unwrap().more {}
+        }
+        with_tables(&folder, |records, expiry, subjects| {
+            // Nobody can tell any more when the first is due.
+            let lost = u64::from(is_swept);
+            assert_eq!((records.len().unwrap(), expiry.len().unwrap()), (lost, 0));
+            assert_eq!(subjects.len().unwrap(), lost);
+        });
+    }
+}
+
+#[test]
+fn logins_that_race_a_revocation_are_ended_or_listed() {
+    let folder = folder();
+    let store = RedbStore::open(file(&folder)).unwrap();
+    races_of_subjects(&store, 30);
 }
 
 #[tokio::test]
@@ -258,7 +354,7 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
             store.create(digest, &sample("x")).await.unwrap();
         }
     }
-    with_tables(&folder, |records, _| {
+    with_tables(&folder, |records, _, _| {
         let stored = records.get(digests[0].as_bytes()).unwrap().unwrap();
         let mut flipped = stored.value().to_vec();
         drop(stored);

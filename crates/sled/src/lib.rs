@@ -16,12 +16,14 @@
 //!
 //! # What is promised
 //!
-//! `create`, `update`, `rotate` and `delete` are on the disk before they return:
+//! `create`, `update`, `rotate`, `delete`, `revoke` and `import` are on the disk
+//! before they return:
 //! written, flushed, and synced by `fdatasync`, since sled's own flush stops
 //! short of that on Linux. What is too large for sled's log goes to files of its
 //! own, which are synced too. Writers that wait at the same time share one sync;
 //! where one fails, nothing is acknowledged until the store is opened anew.
-//! A `touch` may lag behind by a second. `rotate` is one transaction.
+//! A `touch` may lag behind by a second. `rotate` is one transaction, and so is
+//! `revoke`, of however many sessions.
 //!
 //! A process may be killed at any moment, also while it opens the store: the
 //! next opening finds all that was acknowledged.
@@ -31,13 +33,17 @@
 //!
 //! # How it is kept
 //!
-//! Two trees. `records` holds, under the 32 bytes of a digest, 8 bytes that say
+//! Three trees. `records` holds, under the 32 bytes of a digest, 8 bytes that say
 //! where the record stands in the index, big-endian, and the
 //! [frame](cloakroom_core::Slot). `expiry` is that index: 8 bytes of a deadline
 //! and the digest, so that a sweep reads what is due and nothing else. A record
 //! has exactly one entry there, at its deadline or before it: moving a deadline
 //! on leaves the index alone, and the sweep that comes to the old entry moves
-//! it. Keys never reach the disk.
+//! it. `subjects` lists by subject: the length of its text (2 bytes, big-endian),
+//! the text, and the digest. It is written in the transaction that writes the
+//! record, and only where the subject changes; the entry in `expiry` holds the
+//! subject as well, so that a record nobody can read leaves no entry behind when
+//! it is removed. Keys never reach the disk.
 //!
 //! A durable write reaches the disk in this order: sled writes its log (before
 //! it, what is too large for it, to a file in `blobs/`), then a thread of the
@@ -56,6 +62,7 @@ mod leftovers;
 mod sweep;
 mod sync;
 mod trees;
+mod walks;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,8 +72,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot,
-    Sweep, Swept, Timestamp, Touch,
+    BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
+    Scan, ScanCursor, ScanPage, SessionStore, Slot, Subject, Subjects, Sweep, Swept, Timestamp,
+    Touch,
 };
 
 use crate::sync::{Disk, Syncer};
@@ -256,12 +264,54 @@ impl SessionStore for SledStore {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        Capabilities::NONE.with_sweep(self)
+        Capabilities::NONE
+            .with_sweep(self)
+            .with_subjects(self)
+            .with_scan(self)
+            .with_import(self)
     }
 }
 
 impl Sweep for SledStore {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
         Box::pin(async move { self.durable(|trees| sweep::step(trees, now, max)).await })
+    }
+}
+
+impl Subjects for SledStore {
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        Box::pin(async move { self.run(|trees| trees.sessions_of(subject)) })
+    }
+
+    /// One transaction: all of them are ended, or none.
+    fn revoke<'a>(
+        &'a self,
+        subject: &'a Subject,
+        which: Revoke,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        Box::pin(async move { self.durable(|trees| trees.revoke(subject, which)).await })
+    }
+}
+
+impl Scan for SledStore {
+    fn scan<'a>(
+        &'a self,
+        from: Option<&'a ScanCursor>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<ScanPage, Error>> {
+        Box::pin(async move { self.run(|trees| trees.scan(from, max)) })
+    }
+}
+
+impl Import for SledStore {
+    fn import<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        slot: &'a Slot,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move { self.durable(|trees| trees.import(digest, slot)).await })
     }
 }

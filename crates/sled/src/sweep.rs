@@ -67,30 +67,29 @@ fn judge(
     deadline: Timestamp,
     digest: &KeyDigest,
 ) -> Result<Found, Error> {
-    trees.transact(|both| {
-        let entry = index_key(deadline, digest);
-        let stored = match both.stored(digest) {
+    trees.transact(|all| {
+        let stored = match all.stored(digest) {
             Ok(Some(stored)) if stored.indexed_at == deadline => stored,
-            Ok(_) => {
-                both.expiry.remove(&entry[..])?;
+            Ok(stored) => {
+                all.remove_dangling(deadline, digest, stored.as_ref())?;
                 return Ok(Found::Moved);
             }
             // Too short to be a record at all.
             Err(sled::transaction::ConflictableTransactionError::Abort(_)) => {
-                both.remove(digest, deadline)?;
+                all.remove(digest, deadline)?;
                 return Ok(Found::Removed);
             }
             Err(error) => return Err(error),
         };
         match stored.head() {
             Ok(head) if head.expires_at > now => {
-                both.put(digest, head.expires_at, stored.frame(), Some(&stored))?;
+                all.move_entry(digest, head.expires_at, &stored)?;
                 Ok(Found::Moved)
             }
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Found::Unknown),
             // Due, or damaged beyond telling: the index says that it was due.
             Ok(_) | Err(_) => {
-                both.remove(digest, deadline)?;
+                all.remove(digest, deadline)?;
                 Ok(Found::Removed)
             }
         }

@@ -1,9 +1,12 @@
-//! The two trees, and the one invariant between them: a record that stands has
-//! exactly one entry in the index, at its deadline or before it.
+//! The three trees, and the invariant among them: what stands has exactly one
+//! entry in `expiry`, at its deadline or before it, which says whose record it is;
+//! and a record with a subject has exactly one entry in `subjects`.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot,
-    Timestamp, Touch,
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Slot, Subject, Timestamp,
+    Touch,
 };
 use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
@@ -13,9 +16,18 @@ use sled::{IVec, Tree};
 
 use crate::failed;
 
+// Layout: the names of the trees.
+const RECORDS: &str = "cloakroom/records/v1";
+const EXPIRY: &str = "cloakroom/expiry/v1";
+const SUBJECTS: &str = "cloakroom/subjects/v1";
+
 pub(crate) struct Trees {
     pub(crate) records: Tree,
     pub(crate) expiry: Tree,
+    pub(crate) subjects: Tree,
+    /// Held by whoever changes which digests a subject has, and by whoever walks
+    /// over them: a walk is no part of a transaction in sled.
+    listing: Mutex<()>,
 }
 
 /// What stands in `records` under a digest.
@@ -51,6 +63,14 @@ impl Stored {
             _ => Err(ErrorKind::Gone.into()),
         }
     }
+
+    /// The head of a record, and whose it is.
+    fn record(&self) -> Result<(FrameHead, Option<&str>), Error> {
+        match FrameHead::read_with_subject(self.frame())? {
+            found if found.0.kind == FrameKind::Record => Ok(found),
+            _ => Err(ErrorKind::Gone.into()),
+        }
+    }
 }
 
 pub(crate) fn stored_bytes(indexed_at: Timestamp, frame: &[u8]) -> Vec<u8> {
@@ -68,60 +88,205 @@ pub(crate) fn index_key(deadline: Timestamp, digest: &KeyDigest) -> [u8; 40] {
     key
 }
 
-/// Both trees inside a transaction.
-pub(crate) struct Both<'t> {
-    pub(crate) records: &'t TransactionalTree,
-    pub(crate) expiry: &'t TransactionalTree,
+/// How the entries of a subject in `subjects` begin, and what the entry of a
+/// record in `expiry` holds: the length and the text, so that no subject's begins
+/// another's. Nothing, where the record is nobody's.
+pub(crate) fn owner_of(subject: Option<&str>) -> Vec<u8> {
+    let Some(subject) = subject else {
+        return Vec::new();
+    };
+    let length = u16::try_from(subject.len()).expect("SUBJECT_BYTES_MAX is less");
+    let mut owner = Vec::with_capacity(2 + subject.len() + KeyDigest::BYTES);
+    owner.extend_from_slice(&length.to_be_bytes());
+    owner.extend_from_slice(subject.as_bytes());
+    owner
 }
 
-type Step<T> = ConflictableTransactionResult<T, Error>;
+fn owner_of_record(record: &Record) -> Vec<u8> {
+    owner_of(record.subject.as_ref().map(Subject::as_str))
+}
+
+fn subject_key(owner: &[u8], digest: &KeyDigest) -> Vec<u8> {
+    [owner, digest.as_bytes()].concat()
+}
+
+/// The trees inside a transaction.
+pub(crate) struct All<'t> {
+    pub(crate) records: &'t TransactionalTree,
+    pub(crate) expiry: &'t TransactionalTree,
+    subjects: &'t TransactionalTree,
+}
+
+pub(crate) type Step<T> = ConflictableTransactionResult<T, Error>;
 
 pub(crate) fn abort(error: impl Into<Error>) -> ConflictableTransactionError<Error> {
     ConflictableTransactionError::Abort(error.into())
 }
 
-impl Both<'_> {
+impl All<'_> {
     pub(crate) fn stored(&self, digest: &KeyDigest) -> Step<Option<Stored>> {
         let bytes = self.records.get(digest.as_bytes())?;
         bytes.map(Stored::read).transpose().map_err(abort)
     }
 
-    /// Puts a slot and its index entry, in place of what stood there.
-    pub(crate) fn put(
+    /// Puts a slot and its entries, in place of what stood there.
+    fn put(
         &self,
         digest: &KeyDigest,
         deadline: Timestamp,
         frame: &[u8],
+        owner: &[u8],
         replaced: Option<&Stored>,
     ) -> Step<()> {
+        let mut listed = IVec::default();
         if let Some(replaced) = replaced {
             let entry = index_key(replaced.indexed_at, digest);
-            self.expiry.remove(&entry[..])?;
+            listed = self.expiry.remove(&entry[..])?.unwrap_or_default();
         }
-        self.expiry.insert(&index_key(deadline, digest)[..], &[])?;
+        if listed != owner {
+            self.unlist(&listed, digest)?;
+            if !owner.is_empty() {
+                self.subjects.insert(subject_key(owner, digest), &[])?;
+            }
+        }
+        self.expiry
+            .insert(&index_key(deadline, digest)[..], owner)?;
         let bytes = stored_bytes(deadline, frame);
+        self.records.insert(digest.as_bytes(), bytes)?;
+        Ok(())
+    }
+
+    /// Moves the entry of what stands there to another deadline.
+    pub(crate) fn move_entry(
+        &self,
+        digest: &KeyDigest,
+        deadline: Timestamp,
+        stored: &Stored,
+    ) -> Step<()> {
+        let entry = index_key(stored.indexed_at, digest);
+        let owner = self.expiry.remove(&entry[..])?.unwrap_or_default();
+        self.expiry
+            .insert(&index_key(deadline, digest)[..], owner)?;
+        let bytes = stored_bytes(deadline, stored.frame());
         self.records.insert(digest.as_bytes(), bytes)?;
         Ok(())
     }
 
     pub(crate) fn remove(&self, digest: &KeyDigest, indexed_at: Timestamp) -> Step<()> {
         self.records.remove(digest.as_bytes())?;
-        self.expiry.remove(&index_key(indexed_at, digest)[..])?;
+        match self.expiry.remove(&index_key(indexed_at, digest)[..])? {
+            Some(owner) => self.unlist(&owner, digest),
+            None => Ok(()),
+        }
+    }
+
+    fn unlist(&self, owner: &[u8], digest: &KeyDigest) -> Step<()> {
+        if !owner.is_empty() {
+            self.subjects.remove(subject_key(owner, digest))?;
+        }
         Ok(())
+    }
+
+    /// Removes an entry of `expiry` that is not of what stands there, and the one
+    /// in `subjects` that it speaks of, unless that is.
+    pub(crate) fn remove_dangling(
+        &self,
+        deadline: Timestamp,
+        digest: &KeyDigest,
+        stored: Option<&Stored>,
+    ) -> Step<()> {
+        let entry = index_key(deadline, digest);
+        let owner = self.expiry.remove(&entry[..])?.unwrap_or_default();
+        let is_listed = stored.is_some_and(|stored| {
+            let found = FrameHead::read_with_subject(stored.frame());
+            // One that cannot be read may be anybody's.
+            found.map_or(true, |(_, subject)| owner_of(subject) == *owner)
+        });
+        if is_listed {
+            return Ok(());
+        }
+        self.unlist(&owner, digest)
+    }
+
+    /// Where the mark at a digest leads, if one stands there.
+    fn mark(&self, digest: &KeyDigest) -> Step<Option<KeyDigest>> {
+        let bytes = self.records.get(digest.as_bytes())?;
+        let stored = bytes.and_then(|bytes| Stored::read(bytes).ok());
+        let slot = stored.and_then(|stored| Slot::decode(stored.frame()).ok());
+        Ok(match slot {
+            Some(Slot::Rotated { to, .. }) => Some(to),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn follow(&self, digest: &KeyDigest) -> Step<KeyDigest> {
+        Slot::follow(digest, |at| self.mark(at))
+    }
+
+    /// Removes what stands there, and says whether that was a session.
+    fn end(&self, digest: &KeyDigest) -> Step<bool> {
+        let Some(bytes) = self.records.get(digest.as_bytes())? else {
+            return Ok(false);
+        };
+        match Stored::read(bytes) {
+            Ok(stored) => self.remove(digest, stored.indexed_at)?,
+            // Too short to say where it stands in the index: a sweep finds that
+            // entry dangling.
+            Err(_) => drop(self.records.remove(digest.as_bytes())?),
+        }
+        Ok(true)
+    }
+
+    /// Removes the session there and the entry, where both are the owner's, and
+    /// says whether that was a session.
+    pub(crate) fn end_of(&self, owner: &[u8], digest: &KeyDigest) -> Step<bool> {
+        let is_theirs = match self.stored(digest) {
+            Ok(None) => false,
+            Ok(Some(stored)) => match FrameHead::read_with_subject(stored.frame()) {
+                Ok((_, subject)) => owner_of(subject) == owner,
+                Err(_) => true,
+            },
+            Err(ConflictableTransactionError::Abort(_)) => true,
+            Err(error) => return Err(error),
+        };
+        self.unlist(owner, digest)?;
+        Ok(is_theirs && self.end(digest)?)
     }
 }
 
 impl Trees {
     pub(crate) fn open(db: &sled::Db) -> sled::Result<Self> {
         Ok(Self {
-            records: db.open_tree("cloakroom/records/v1")?,
-            expiry: db.open_tree("cloakroom/expiry/v1")?,
+            records: db.open_tree(RECORDS)?,
+            expiry: db.open_tree(EXPIRY)?,
+            subjects: db.open_tree(SUBJECTS)?,
+            listing: Mutex::new(()),
         })
     }
 
-    pub(crate) fn transact<T>(&self, work: impl Fn(Both<'_>) -> Step<T>) -> Result<T, Error> {
-        (&self.records, &self.expiry)
-            .transaction(|(records, expiry)| work(Both { records, expiry }))
+    pub(crate) fn listing(&self) -> MutexGuard<'_, ()> {
+        // It guards no data of its own that a panic could leave half-way.
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Transactions take turns anyway: the lock costs them nothing.
+    pub(crate) fn transact<T>(&self, work: impl Fn(All<'_>) -> Step<T>) -> Result<T, Error> {
+        self.transact_listing(&self.listing(), work)
+    }
+
+    pub(crate) fn transact_listing<T>(
+        &self,
+        _listing: &MutexGuard<'_, ()>,
+        work: impl Fn(All<'_>) -> Step<T>,
+    ) -> Result<T, Error> {
+        (&self.records, &self.expiry, &self.subjects)
+            .transaction(|(records, expiry, subjects)| {
+                work(All {
+                    records,
+                    expiry,
+                    subjects,
+                })
+            })
             .map_err(|error| match error {
                 TransactionError::Abort(error) => error,
                 TransactionError::Storage(source) => failed(source),
@@ -137,7 +302,7 @@ impl Trees {
         self.stored(digest)?.ok_or_else(|| ErrorKind::Gone.into())
     }
 
-    /// Whether the swap held; the index is not touched.
+    /// Whether the swap held; no index is touched.
     fn swap(&self, digest: &KeyDigest, old: &Stored, frame: &[u8]) -> Result<bool, Error> {
         let new = stored_bytes(old.indexed_at, frame);
         self.records
@@ -154,22 +319,47 @@ impl Trees {
 
     pub(crate) fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         let frame = record.at_revision(Revision::FIRST).encode()?;
-        self.transact(|both| {
-            if both.records.get(digest.as_bytes())?.is_some() {
-                return Err(abort(ErrorKind::Exists));
+        let owner = owner_of_record(record);
+        match self.put_free(digest, record.expires_at, &frame, &owner)? {
+            true => Ok(Revision::FIRST),
+            false => Err(ErrorKind::Exists.into()),
+        }
+    }
+
+    pub(crate) fn import(&self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
+        let owner = match slot {
+            Slot::Record(record) => owner_of_record(record),
+            Slot::Rotated { .. } => Vec::new(),
+        };
+        self.put_free(digest, slot.expires_at(), &slot.encode()?, &owner)
+    }
+
+    /// Whether nothing stood there.
+    fn put_free(
+        &self,
+        digest: &KeyDigest,
+        deadline: Timestamp,
+        frame: &[u8],
+        owner: &[u8],
+    ) -> Result<bool, Error> {
+        self.transact(|all| {
+            let is_free = all.records.get(digest.as_bytes())?.is_none();
+            if is_free {
+                all.put(digest, deadline, frame, owner, None)?;
             }
-            both.put(digest, record.expires_at, &frame, None)?;
-            Ok(Revision::FIRST)
+            Ok(is_free)
         })
     }
 
     pub(crate) fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         loop {
             let stored = self.present(digest)?;
-            let next = record.follow(stored.record_head()?.revision)?;
+            let (head, subject) = stored.record()?;
+            let next = record.follow(head.revision)?;
             let frame = record.at_revision(next).encode()?;
-            if record.expires_at < stored.indexed_at {
-                return self.update_sooner(digest, record);
+            let moves = subject != record.subject.as_ref().map(Subject::as_str);
+            if moves || record.expires_at < stored.indexed_at {
+                return self.update_entries(digest, record);
             }
             // Where the swap fails, only a touch or a sweep that moved the index
             // entry may have come between, or another update: look again.
@@ -179,14 +369,16 @@ impl Trees {
         }
     }
 
-    /// An update that brings the deadline nearer takes the index entry along.
-    fn update_sooner(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.transact(|both| {
-            let stored = both.stored(digest)?.ok_or_else(|| abort(ErrorKind::Gone))?;
+    /// An update that brings the deadline nearer, or gives the session to somebody
+    /// else, takes the entries along.
+    fn update_entries(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        let owner = owner_of_record(record);
+        self.transact(|all| {
+            let stored = all.stored(digest)?.ok_or_else(|| abort(ErrorKind::Gone))?;
             let head = stored.record_head().map_err(abort)?;
             let next = record.follow(head.revision).map_err(abort)?;
             let frame = record.at_revision(next).encode().map_err(abort)?;
-            both.put(digest, record.expires_at, &frame, Some(&stored))?;
+            all.put(digest, record.expires_at, &frame, &owner, Some(&stored))?;
             Ok(next)
         })
     }
@@ -224,37 +416,27 @@ impl Trees {
             until: mark_until,
         };
         let mark = mark.encode()?;
-        self.transact(|both| {
-            let stored = both.stored(old)?.ok_or_else(|| abort(ErrorKind::Gone))?;
+        let owner = owner_of_record(record);
+        self.transact(|all| {
+            let stored = all.stored(old)?.ok_or_else(|| abort(ErrorKind::Gone))?;
             let head = stored.record_head().map_err(abort)?;
             let next = record.follow(head.revision).map_err(abort)?;
-            if both.records.get(new.as_bytes())?.is_some() {
+            if all.records.get(new.as_bytes())?.is_some() {
                 return Err(abort(ErrorKind::Exists));
             }
             let frame = record.at_revision(next).encode().map_err(abort)?;
-            both.put(new, record.expires_at, &frame, None)?;
-            both.put(old, mark_until, &mark, Some(&stored))?;
+            all.put(new, record.expires_at, &frame, &owner, None)?;
+            all.put(old, mark_until, &mark, &[], Some(&stored))?;
             Ok(next)
         })
     }
 
     pub(crate) fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.transact(|both| {
-            let mut at = *digest;
-            for _ in 0..ROTATION_HOPS_MAX {
-                let Some(bytes) = both.records.get(at.as_bytes())? else {
-                    return Ok(());
-                };
-                let Ok(stored) = Stored::read(bytes) else {
-                    // Too short to say where it stands in the index: a sweep
-                    // finds that entry dangling.
-                    both.records.remove(at.as_bytes())?;
-                    return Ok(());
-                };
-                match Slot::decode(stored.frame()) {
-                    Ok(Slot::Rotated { to, .. }) => at = to,
-                    _ => return both.remove(&at, stored.indexed_at),
-                }
+        self.transact(|all| {
+            let at = all.follow(digest)?;
+            // After the last hop there may be one mark more, and marks stay.
+            if all.mark(&at)?.is_none() {
+                all.end(&at)?;
             }
             Ok(())
         })

@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, ErrorKind, Revision, SessionStore as _, Slot, Sweep as _, Swept, Timestamp,
+    AnyStore, ErrorKind, Import as _, Revision, Revoke, SessionStore as _, Slot, Subject,
+    Subjects as _, Sweep as _, Swept, Timestamp,
 };
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{
-    Profile, conformance, key, races, sample, survives_reopening, touch_until,
+    Profile, conformance, key, races, races_of_subjects, sample, survives_reopening, touch_until,
 };
 use tempfile::TempDir;
 
@@ -145,11 +146,23 @@ fn a_damaged_database_is_an_error_at_opening_and_never_a_panic() {
 }
 
 /// Opens the trees beside the store, to look at them or to damage them.
-fn with_trees<T>(folder: &TempDir, work: impl FnOnce(sled::Tree, sled::Tree) -> T) -> T {
+fn with_trees<T>(
+    folder: &TempDir,
+    work: impl FnOnce(sled::Tree, sled::Tree, sled::Tree) -> T,
+) -> T {
     let db = sled::open(folder.path()).unwrap();
-    let records = db.open_tree("cloakroom/records/v1").unwrap();
-    let expiry = db.open_tree("cloakroom/expiry/v1").unwrap();
-    work(records, expiry)
+    let [records, expiry, subjects] = ["records", "expiry", "subjects"]
+        .map(|name| db.open_tree(format!("cloakroom/{name}/v1")).unwrap());
+    work(records, expiry, subjects)
+}
+
+/// How the entries of a subject begin; nothing, where a record is nobody's.
+fn owner(subject: Option<&Subject>) -> Vec<u8> {
+    let Some(text) = subject.map(Subject::as_str) else {
+        return Vec::new();
+    };
+    let length = u16::try_from(text.len()).unwrap();
+    [&length.to_be_bytes(), text.as_bytes()].concat()
 }
 
 fn later(seconds: u64) -> Timestamp {
@@ -158,52 +171,136 @@ fn later(seconds: u64) -> Timestamp {
         .saturating_add(Duration::from_secs(seconds))
 }
 
-#[tokio::test]
-async fn each_record_has_one_index_entry_at_its_deadline_or_before() {
-    let folder = folder();
-    {
-        let store = SledStore::open(folder.path()).unwrap();
-        for step in 0..40_u64 {
-            let (digest, mut record) = (key().digest(), sample("x"));
+fn subject(step: u64) -> Option<Subject> {
+    let texts = [None, Some("a"), Some("ab"), Some("")];
+    texts[usize::try_from(step % 4).unwrap()].map(|text| Subject::new(text).unwrap())
+}
+
+/// Every write there is, some of each: sessions that stay, move, change hands,
+/// end, and are taken over.
+async fn schedule(store: &SledStore) {
+    for step in 0..120_u64 {
+        let (digest, mut record) = (key().digest(), sample("x"));
+        record.subject = subject(step);
+        if step % 8 < 6 {
             record.revision = store.create(&digest, &record).await.unwrap();
-            if step % 2 == 0 {
-                let revision = record.revision;
-                store
-                    .touch(&digest, revision, touch_until(later(4_000 + step)))
-                    .await
-                    .unwrap();
-            }
-            if step % 3 == 0 {
-                record.expires_at = later(1_000 * step);
-                record.revision = store.update(&digest, &record).await.unwrap();
-            }
-            if step % 5 == 0 {
-                let new = key().digest();
-                store
-                    .rotate(&digest, &new, &record, later(60))
-                    .await
-                    .unwrap();
-            }
-            if step % 7 == 0 {
-                store.delete(&digest).await.unwrap();
-            }
-            if step % 11 == 0 {
-                store.sweep(later(10 * step), 3).await.unwrap();
-            }
+        } else {
+            let slot = Slot::Record(record.clone());
+            assert!(store.import(&digest, &slot).await.unwrap());
+            assert!(!store.import(&digest, &slot).await.unwrap());
+        }
+        if step % 2 == 0 {
+            let revision = record.revision;
+            store
+                .touch(&digest, revision, touch_until(later(4_000 + step)))
+                .await
+                .unwrap();
+        }
+        if step % 3 == 0 {
+            record.expires_at = later(1_000 * step);
+            record.subject = subject(step / 3);
+            record.revision = store.update(&digest, &record).await.unwrap();
+        }
+        if step % 5 == 0 {
+            let new = key().digest();
+            record.subject = subject(step / 5);
+            store
+                .rotate(&digest, &new, &record, later(60))
+                .await
+                .unwrap();
+        }
+        if step % 7 == 0 {
+            store.delete(&digest).await.unwrap();
+        }
+        if step % 11 == 0 {
+            store.sweep(later(10 * step), 3).await.unwrap();
+        }
+        if let (0, Some(whose)) = (step % 13, subject(step / 13)) {
+            let which = match step % 4 {
+                0 => Revoke::All,
+                1 => Revoke::AllBut(digest),
+                _ => Revoke::One(digest),
+            };
+            store.revoke(&whose, which).await.unwrap();
         }
     }
-    with_trees(&folder, |records, expiry| {
-        assert!(records.len() > 20);
+}
+
+#[tokio::test]
+async fn each_record_has_its_entries_and_no_entry_is_without_one() {
+    let folder = folder();
+    schedule(&SledStore::open(folder.path()).unwrap()).await;
+    with_trees(&folder, |records, expiry, subjects| {
+        assert!(records.len() > 20 && subjects.len() > 10);
         assert_eq!(records.len(), expiry.len());
+        let mut listed = 0;
         for entry in records.iter() {
             let (digest, stored) = entry.unwrap();
             let indexed_at: [u8; 8] = stored[..8].try_into().unwrap();
-            let deadline = Slot::decode(&stored[8..]).unwrap().expires_at();
-            assert!(u64::from_be_bytes(indexed_at) <= deadline.as_millis());
-            let entry = [&indexed_at[..], &digest].concat();
-            assert!(expiry.contains_key(entry).unwrap());
+            let slot = Slot::decode(&stored[8..]).unwrap();
+            assert!(u64::from_be_bytes(indexed_at) <= slot.expires_at().as_millis());
+            let entry = expiry.get([&indexed_at[..], &digest].concat()).unwrap();
+            let owner = owner(slot.into_record().and_then(|r| r.subject).as_ref());
+            assert_eq!(entry.unwrap(), owner);
+            if !owner.is_empty() {
+                let entry = [&owner[..], &digest].concat();
+                assert!(subjects.contains_key(entry).unwrap());
+                listed += 1;
+            }
         }
+        assert_eq!(subjects.len(), listed);
     });
+}
+
+/// Damaged in any of its three parts, a session is ended by who owns it, and a
+/// sweep leaves no entry of it.
+#[tokio::test]
+async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
+    for is_swept in [false, true] {
+        let folder = folder();
+        let digests: Vec<_> = (0..4).map(|_| key().digest()).collect();
+        {
+            let store = SledStore::open(folder.path()).unwrap();
+            for digest in &digests {
+                store.create(digest, &sample("x")).await.unwrap();
+            }
+        }
+        with_trees(&folder, |records, _, _| {
+            for (digest, at) in digests.iter().zip([4, 40]) {
+                let mut flipped = records.get(digest.as_bytes()).unwrap().unwrap().to_vec();
+                flipped[at] ^= 1;
+                records.insert(digest.as_bytes(), flipped).unwrap();
+            }
+            records.insert(digests[2].as_bytes(), &[1, 2, 3]).unwrap();
+        });
+        {
+            let store = SledStore::open(folder.path()).unwrap();
+            let whose = sample("x").subject.unwrap();
+            // The frame of the first is whole.
+            assert_eq!(store.sessions_of(&whose).await.unwrap().len(), 2);
+            if !is_swept {
+                let mut ended = store.revoke(&whose, Revoke::All).await.unwrap();
+                let mut expected = digests.clone();
+                ended.sort();
+                expected.sort();
+                assert_eq!(ended, expected);
+            }
+            while store.sweep(later(7_200), 10).await.unwrap().more {}
+        }
+        with_trees(&folder, |records, expiry, subjects| {
+            // Nobody can tell any more when the first is due.
+            let lost = usize::from(is_swept);
+            assert_eq!((records.len(), expiry.len()), (lost, 0));
+            assert_eq!(subjects.len(), lost);
+        });
+    }
+}
+
+#[test]
+fn logins_that_race_a_revocation_are_ended_or_listed() {
+    let folder = folder();
+    let store = SledStore::open(folder.path()).unwrap();
+    races_of_subjects(&store, 30);
 }
 
 #[tokio::test]
@@ -240,7 +337,7 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
             store.create(digest, &sample("x")).await.unwrap();
         }
     }
-    with_trees(&folder, |records, _| {
+    with_trees(&folder, |records, _, _| {
         let mut flipped = records
             .get(digests[0].as_bytes())
             .unwrap()

@@ -47,7 +47,7 @@ pub use durable::survives_reopening;
 pub use faulty::{Fault, FaultyStore};
 pub use linear::{Trial, linearizable};
 pub use map::MapStore;
-pub use races::races;
+pub use races::{races, races_of_subjects};
 pub use recording::{Call, RecordingStore};
 pub use sample::{Sample, key, sample, touch_until};
 pub use suite::{Profile, conformance};

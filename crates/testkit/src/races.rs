@@ -7,10 +7,10 @@
 use std::sync::Barrier;
 use std::thread;
 
-use cloakroom_core::{Error, ErrorKind, TokenStore};
+use cloakroom_core::{Error, ErrorKind, KeyDigest, Revoke, Subject, Subjects, TokenStore};
 use futures_executor::block_on;
 
-use crate::sample::{Sample, after, key, sample, stored};
+use crate::sample::{Sample, after, key, sample, slot, stored};
 
 const THREADS: usize = 4;
 
@@ -88,5 +88,128 @@ pub fn races<T: TokenStore>(store: &T, rounds: usize) {
         );
         let moved = block_on(stored(store, &new.to_token()));
         assert!(moved.is_none(), "it was deleted, wherever it had moved");
+    }
+}
+
+fn subjects<T: TokenStore>(store: &T) -> &dyn Subjects {
+    let capabilities = store.token_capabilities();
+    capabilities
+        .subjects
+        .expect("asked only of stores that list")
+}
+
+fn listed<T: TokenStore>(store: &T, subject: &Subject) -> Vec<KeyDigest> {
+    let listed = block_on(subjects(store).sessions_of(subject)).expect("it answers");
+    let mut digests: Vec<_> = listed.iter().map(|listed| listed.digest).collect();
+    digests.sort();
+    digests
+}
+
+/// Sessions that begin, move, change hands and end while their subject's are
+/// listed and ended, from threads: so many rounds of each.
+///
+/// # Panics
+/// Where a session that stands is missing in a list, where one survives that
+/// stood when all were ended, or where somebody else's is ended.
+pub fn races_of_subjects<T: TokenStore>(store: &T, rounds: usize) {
+    for _ in 0..rounds {
+        let whose = Subject::new(key().digest().to_hex()).expect("short");
+        let other = Subject::new(key().digest().to_hex()).expect("short");
+        let begin = |subject: &Subject| {
+            let (key, mut record) = (key(), sample("raced"));
+            record.subject = Some(subject.clone());
+            let written = block_on(store.create_token(&key, &record)).expect("created");
+            (
+                key.digest(),
+                key.to_token(),
+                record.at_revision(written.revision),
+            )
+        };
+
+        // A session that moves on and on is in every list, and its own device
+        // is spared.
+        let (first, token, record) = &begin(&whose);
+        let until = after(record.created_at, 3_600);
+        let results = at_once(|thread| match thread {
+            0 => {
+                let (mut token, mut record) = (token.clone(), record.clone());
+                let mut at = *first;
+                for _ in 0..8 {
+                    let new = key();
+                    let moved = store.rotate_token(&token, &new, &record, until);
+                    record.revision = block_on(moved).expect("nobody else moves it").revision;
+                    (token, at) = (new.to_token(), new.digest());
+                }
+                vec![at]
+            }
+            1 => {
+                for _ in 0..8 {
+                    let there = listed(store, &whose);
+                    assert!(!there.is_empty(), "it stood all the time");
+                }
+                Vec::new()
+            }
+            _ => {
+                let which = Revoke::AllBut(*first);
+                block_on(subjects(store).revoke(&whose, which)).expect("it answers")
+            }
+        });
+        let last = results[0][0];
+        assert_eq!(listed(store, &whose), [last], "listed where it is, once");
+        for ended in &results[2..] {
+            assert!(ended.is_empty(), "the device that asks is spared");
+        }
+
+        // What stood when all were ended is ended, wherever it has moved.
+        let (_, token, record) = &begin(&whose);
+        let (alien, alien_token, _) = &begin(&other);
+        let moved = &key();
+        let begun = at_once(|thread| match thread {
+            0 => Some(begin(&whose)),
+            1 => {
+                let _ = block_on(store.rotate_token(token, moved, record, until));
+                None
+            }
+            2 => {
+                let mut record = record.clone();
+                record.label = None;
+                let _ = block_on(store.update_token(token, &record));
+                None
+            }
+            _ => {
+                let ended = subjects(store).revoke(&whose, Revoke::All);
+                block_on(ended).expect("it answers");
+                None
+            }
+        });
+        assert!(block_on(stored(store, token)).is_none(), "it was ended");
+        let moved = block_on(stored(store, &moved.to_token()));
+        assert!(moved.is_none(), "it was ended, wherever it had moved");
+        let (digest, token, _) = begun[0].as_ref().expect("the first thread began one");
+        let survivors: &[KeyDigest] = match block_on(slot(store, token)) {
+            Some(_) => &[*digest],
+            None => &[],
+        };
+        assert_eq!(listed(store, &whose), survivors, "what stands is listed");
+        assert!(block_on(stored(store, alien_token)).is_some());
+        assert_eq!(listed(store, &other), [*alien]);
+
+        // A session that changes hands is in one list, and ended with it.
+        let (digest, token, record) = &begin(&whose);
+        at_once(|thread| match thread {
+            0 => {
+                let mut record = record.clone();
+                record.subject = Some(other.clone());
+                let _ = block_on(store.update_token(token, &record));
+            }
+            1 => drop(block_on(
+                subjects(store).revoke(&whose, Revoke::One(*digest)),
+            )),
+            _ => drop(listed(store, &whose)),
+        });
+        let there = block_on(stored(store, token));
+        let mine = listed(store, &other).contains(digest);
+        assert_eq!(mine, there.is_some(), "listed where it stands");
+        assert!(!listed(store, &whose).contains(digest));
     }
 }

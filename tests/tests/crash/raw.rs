@@ -9,13 +9,15 @@ use cloakroom_tests::embedded::Embedded;
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _,
 };
+use sha2::{Digest as _, Sha256};
 
 const RECORDS: &str = "cloakroom/records/v1";
 const EXPIRY: &str = "cloakroom/expiry/v1";
+const SUBJECTS: &str = "cloakroom/subjects/v1";
 
 /// The tables, or trees, that are looked at here. Another index belongs here,
 /// and into [`Raw::findings`].
-const TABLES: [&str; 2] = [EXPIRY, RECORDS];
+const TABLES: [&str; 3] = [EXPIRY, RECORDS, SUBJECTS];
 
 const INDEXED_AT_BYTES: usize = 8;
 
@@ -23,8 +25,14 @@ const INDEXED_AT_BYTES: usize = 8;
 pub(crate) struct Raw {
     /// The frame of each.
     pub(crate) records: BTreeMap<KeyDigest, Vec<u8>>,
-    /// `None` where the store has no index.
+    /// `None` where the store has no index of deadlines.
     indexes: Option<Indexes>,
+    /// By subject, or by what stands for it.
+    subjects: BTreeSet<(Vec<u8>, KeyDigest)>,
+    /// What stands for a subject in that index.
+    names_subject: fn(&str) -> Vec<u8>,
+    /// Whether each entry has its record, or only each record its entry.
+    is_exact: bool,
     findings: Vec<String>,
 }
 
@@ -32,7 +40,8 @@ pub(crate) struct Raw {
 struct Indexes {
     /// Where the record says that it stands in the index of deadlines.
     indexed_at: BTreeMap<KeyDigest, u64>,
-    expiry: BTreeSet<(u64, KeyDigest)>,
+    /// And whose record it is, as the index says.
+    expiry: BTreeMap<(u64, KeyDigest), Vec<u8>>,
 }
 
 impl Raw {
@@ -53,6 +62,9 @@ impl Raw {
         Self {
             records: BTreeMap::new(),
             indexes: Some(Indexes::default()),
+            subjects: BTreeSet::new(),
+            names_subject: |subject| subject.as_bytes().to_vec(),
+            is_exact: true,
             findings,
         }
     }
@@ -67,9 +79,9 @@ impl Raw {
         self.records.insert(digest, frame.to_vec());
     }
 
-    fn list(&mut self, deadline: u64, digest: KeyDigest) {
+    fn list(&mut self, deadline: u64, digest: KeyDigest, owner: &[u8]) {
         let indexes = self.indexes.get_or_insert_default();
-        indexes.expiry.insert((deadline, digest));
+        indexes.expiry.insert((deadline, digest), owner.to_vec());
     }
 
     fn of_sled(place: &Path) -> Self {
@@ -85,16 +97,25 @@ impl Raw {
         }
         for entry in &db.open_tree(EXPIRY).unwrap() {
             let (key, value) = entry.unwrap();
-            assert!(value.is_empty());
             let (deadline, digest) = key.split_first_chunk().unwrap();
-            raw.list(u64::from_be_bytes(*deadline), digest_of(digest));
+            // The length, and the text.
+            let owner = value.get(2..).unwrap_or_default();
+            raw.list(u64::from_be_bytes(*deadline), digest_of(digest), owner);
+        }
+        for entry in &db.open_tree(SUBJECTS).unwrap() {
+            let (key, value) = entry.unwrap();
+            assert!(value.is_empty());
+            let (length, rest) = key.split_first_chunk().unwrap();
+            let (subject, digest) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
+            raw.subjects.insert((subject.to_vec(), digest_of(digest)));
         }
         raw
     }
 
     fn of_redb(place: &Path) -> Self {
         let records = TableDefinition::<&[u8; 32], &[u8]>::new(RECORDS);
-        let expiry = TableDefinition::<(u64, &[u8; 32]), ()>::new(EXPIRY);
+        let expiry = TableDefinition::<(u64, &[u8; 32]), Option<&str>>::new(EXPIRY);
+        let subjects = TableDefinition::<(&str, &[u8; 32]), ()>::new(SUBJECTS);
         let db = Database::create(place).unwrap();
         let read = db.begin_read().unwrap();
         let tables = read.list_tables().unwrap();
@@ -105,9 +126,16 @@ impl Raw {
             raw.add(digest_of(digest.value()), stored.value());
         }
         for entry in read.open_table(expiry).unwrap().iter().unwrap() {
-            let (key, ()) = entry.map(|(key, _)| (key, ())).unwrap();
+            let (key, owner) = entry.unwrap();
             let (deadline, digest) = key.value();
-            raw.list(deadline, digest_of(digest));
+            let owner = owner.value().unwrap_or_default();
+            raw.list(deadline, digest_of(digest), owner.as_bytes());
+        }
+        for entry in read.open_table(subjects).unwrap().iter().unwrap() {
+            let (key, _) = entry.unwrap();
+            let (subject, digest) = key.value();
+            let entry = (subject.as_bytes().to_vec(), digest_of(digest));
+            raw.subjects.insert(entry);
         }
         raw
     }
@@ -116,6 +144,15 @@ impl Raw {
         let mut raw = Self {
             records: BTreeMap::new(),
             indexes: None,
+            subjects: BTreeSet::new(),
+            // In hexadecimal, the SHA-256 that `Subject::name_bytes` documents.
+            names_subject: |subject| {
+                let named = [b"cloakroom/subject/v1\0", subject.as_bytes()].concat();
+                let hash = Sha256::digest(named);
+                KeyDigest::from_bytes(hash.into()).to_hex().into_bytes()
+            },
+            // An entry alone is harmless there.
+            is_exact: false,
             findings: Vec::new(),
         };
         for path in files_below(&place.join("v1")) {
@@ -123,6 +160,11 @@ impl Raw {
             let folder = path.parent().unwrap().file_name().unwrap();
             let folder = folder.to_str().unwrap();
             if folder == "locks" || name.starts_with(".new-") {
+                continue;
+            }
+            if let Some((subject, digest)) = name.split_once('.') {
+                let digest = KeyDigest::from_hex(digest).expect("an entry ends in a digest");
+                raw.subjects.insert((subject.as_bytes().to_vec(), digest));
                 continue;
             }
             match KeyDigest::from_hex(name) {
@@ -146,6 +188,29 @@ impl Raw {
         if let Some(indexes) = &self.indexes {
             findings.extend(self.expiry_findings(indexes));
         }
+        findings.extend(self.subject_findings());
+        findings
+    }
+
+    /// A record with a subject is listed under it, and under nothing else.
+    fn subject_findings(&self) -> Vec<String> {
+        let mut findings = Vec::new();
+        let mut expected = BTreeSet::new();
+        for (digest, frame) in &self.records {
+            if let Ok(Slot::Record(record)) = Slot::decode(frame)
+                && let Some(subject) = &record.subject
+            {
+                expected.insert(((self.names_subject)(subject.as_str()), *digest));
+            }
+        }
+        for (_, digest) in expected.difference(&self.subjects) {
+            findings.push(format!("{digest:?} is not listed under its subject"));
+        }
+        if self.is_exact {
+            for (_, digest) in self.subjects.difference(&expected) {
+                findings.push(format!("an entry by subject has no {digest:?}"));
+            }
+        }
         findings
     }
 
@@ -157,16 +222,26 @@ impl Raw {
             .iter()
             .map(|(digest, deadline)| (*deadline, *digest))
             .collect();
-        for (deadline, digest) in expected.difference(&indexes.expiry) {
+        let listed: BTreeSet<_> = indexes.expiry.keys().copied().collect();
+        for (deadline, digest) in expected.difference(&listed) {
             findings.push(format!("{digest:?} has no entry at {deadline}"));
         }
-        for (deadline, digest) in indexes.expiry.difference(&expected) {
+        for (deadline, digest) in listed.difference(&expected) {
             findings.push(format!("an entry at {deadline} has no {digest:?}"));
         }
         for (digest, frame) in &self.records {
-            let until = Slot::decode(frame).map(|slot| slot.expires_at().as_millis());
-            if until.is_ok_and(|until| until < indexes.indexed_at[digest]) {
+            let Ok(slot) = Slot::decode(frame) else {
+                continue;
+            };
+            let indexed_at = indexes.indexed_at[digest];
+            if slot.expires_at().as_millis() < indexed_at {
                 findings.push(format!("{digest:?} is listed after its deadline"));
+            }
+            let subject = slot.into_record().and_then(|record| record.subject);
+            let subject = subject.as_ref().map_or("", |subject| subject.as_str());
+            let owner = indexes.expiry.get(&(indexed_at, *digest));
+            if owner.is_some_and(|owner| owner != subject.as_bytes()) {
+                findings.push(format!("{digest:?} is listed as somebody else's"));
             }
         }
         findings
@@ -175,7 +250,8 @@ impl Raw {
     /// How much there is of anything: records, entries of an index, leftovers.
     pub(crate) fn is_empty(&self) -> bool {
         let no_entry = |indexes: &Indexes| indexes.expiry.is_empty();
-        self.records.is_empty() && self.indexes.as_ref().is_none_or(no_entry)
+        let is_listed = self.is_exact && !self.subjects.is_empty();
+        self.records.is_empty() && !is_listed && self.indexes.as_ref().is_none_or(no_entry)
     }
 }
 

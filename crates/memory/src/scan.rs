@@ -1,0 +1,39 @@
+//! All sessions, in the order of digests.
+
+use std::collections::BTreeMap;
+
+use cloakroom_core::{BoxFuture, Error, SCAN_PAGE_ITEMS_MAX, Scan, ScanCursor, ScanPage, Scanned};
+
+use crate::{MemoryStore, NAME};
+
+impl Scan for MemoryStore {
+    /// Walks over all sessions for each page, and keeps the first that follow the
+    /// cursor.
+    fn scan<'a>(
+        &'a self,
+        from: Option<&'a ScanCursor>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<ScanPage, Error>> {
+        Box::pin(async move {
+            let from = from.map(ScanCursor::digest).transpose();
+            let from = from.map_err(|error| error.in_store(NAME))?;
+            let max = max.clamp(1, SCAN_PAGE_ITEMS_MAX);
+            let mut first = BTreeMap::new();
+            for (digest, slot) in &self.inner.slots {
+                if Some(*digest) > from {
+                    first.insert(*digest, slot);
+                    if first.len() > max {
+                        first.pop_last();
+                    }
+                }
+            }
+            let found = first.into_iter().map(|(digest, slot)| {
+                Ok(Scanned {
+                    digest,
+                    slot: Ok((*slot).clone()),
+                })
+            });
+            ScanPage::fill(found, max)
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! Removing what is due before the store forgets it by itself.
+
+use cloakroom_core::{BoxFuture, Error, KeyDigest, Slot, Sweep, Swept, Timestamp};
+
+use crate::MemoryStore;
+
+/// Entries that a step of a sweep looks at, of each shard of the index.
+const LOOKS_PER_SWEEP: usize = 256;
+
+impl Sweep for MemoryStore {
+    /// Walks over all sessions; the store forgets expired ones by itself, so
+    /// nothing depends on this being called.
+    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
+        Box::pin(async move {
+            let slots = &self.inner.slots;
+            let is_due = |slot: &Slot| slot.expires_at() <= now;
+            let due: Vec<KeyDigest> = slots
+                .iter()
+                .filter(|(_, slot)| is_due(slot))
+                .take(max.saturating_add(1))
+                .map(|(digest, _)| *digest)
+                .collect();
+            let mut swept = Swept {
+                removed: 0,
+                more: due.len() > max,
+            };
+            for digest in due.iter().take(max) {
+                let _turn = self.inner.lock(digest);
+                if let Some(slot) = slots.get(digest).filter(|slot| is_due(slot)) {
+                    self.inner.remove(digest, &slot);
+                    swept.removed += 1;
+                }
+            }
+            self.inner
+                .tidy(&self.inner.index.next_of_all(LOOKS_PER_SWEEP));
+            Ok(swept)
+        })
+    }
+}
