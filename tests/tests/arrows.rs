@@ -25,6 +25,9 @@ const FLOORS: [(&str, u8); 14] = [
 /// Members that test or measure, and may import anything.
 const ABOVE_ALL: [&str; 2] = ["cloakroom-tests", "cloakroom-benches"];
 
+/// Starts what the tests of any crate need, and knows none of them.
+const SERVERS: &str = "cloakroom-servers";
+
 fn workspace() -> Metadata {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let mut command = MetadataCommand::new();
@@ -40,9 +43,10 @@ fn wrong_arrows(package: &Package, floors: &BTreeMap<&str, u8>) -> Vec<String> {
         .iter()
         .filter_map(|dependency| {
             let to = dependency.name.as_str();
-            let below = *floors.get(to)? < floor;
-            // Tests of a lower floor may use the testkit, and only that.
-            let kit = dependency.kind == DependencyKind::Development && to == "cloakroom-testkit";
+            let below = to != SERVERS && *floors.get(to)? < floor;
+            // Tests of a lower floor may use the testkit and the servers, and only those.
+            let kit = dependency.kind == DependencyKind::Development
+                && ["cloakroom-testkit", SERVERS].contains(&to);
             (!below && !kit).then(|| format!("{from} -> {to}"))
         })
         .collect()
@@ -56,7 +60,7 @@ fn every_arrow_points_down() {
     let mut wrong = Vec::new();
     for package in metadata.workspace_packages() {
         let name = package.name.as_str();
-        if ABOVE_ALL.contains(&name) {
+        if ABOVE_ALL.contains(&name) || name == SERVERS {
             assert_eq!(package.publish, Some(Vec::new()), "{name} is not published");
             continue;
         }
@@ -84,6 +88,34 @@ fn an_arrow_that_points_up_is_seen() {
     assert_eq!(
         wrong_arrows(memory, &floors),
         ["cloakroom-memory -> cloakroom-core"]
+    );
+}
+
+#[test]
+fn the_servers_know_no_other_crate_and_only_tests_know_them() {
+    let floors = BTreeMap::from(FLOORS);
+    let metadata = workspace();
+    let member = |name: &str| {
+        let all = metadata.workspace_packages();
+        let found = all
+            .into_iter()
+            .find(|package| package.name.as_str() == name);
+        found.expect("a member").clone()
+    };
+    let servers = member(SERVERS);
+    let known = servers.dependencies.iter().map(|to| to.name.as_str());
+    assert_eq!(known.collect::<Vec<_>>(), [""; 0]);
+
+    let mut axum = member("cloakroom-axum");
+    let mut arrow = axum.dependencies[0].clone();
+    arrow.name = SERVERS.to_owned();
+    arrow.kind = DependencyKind::Development;
+    axum.dependencies = vec![arrow];
+    assert_eq!(wrong_arrows(&axum, &floors), [""; 0]);
+    axum.dependencies[0].kind = DependencyKind::Normal;
+    assert_eq!(
+        wrong_arrows(&axum, &floors),
+        ["cloakroom-axum -> cloakroom-servers"]
     );
 }
 
