@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 14] = [
+const FLOORS: [(&str, u8); 15] = [
     ("cloakroom-core", 0),
     ("cloakroom-cached", 1),
     ("cloakroom-cookie", 1),
@@ -14,6 +14,7 @@ const FLOORS: [(&str, u8); 14] = [
     ("cloakroom-redb", 1),
     ("cloakroom-sealed", 1),
     ("cloakroom-sled", 1),
+    ("cloakroom-sql", 1),
     ("cloakroom-testkit", 1),
     ("cloakroom-web", 1),
     ("cloakroom-axum", 2),

@@ -1,0 +1,28 @@
+-- Cloakroom sessions, schema 1. Instants and durations are milliseconds.
+-- This is what migrate() runs; it may be run by hand instead.
+CREATE TABLE IF NOT EXISTS "cloakroom_sessions_schema" (
+    version INTEGER NOT NULL PRIMARY KEY
+);
+CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
+    digest BLOB NOT NULL PRIMARY KEY CHECK (typeof(digest) = 'blob' AND length(digest) = 32),
+    format INTEGER NOT NULL,
+    -- Not null in a rotation mark: where the session has moved to.
+    moved_to BLOB CHECK (length(moved_to) = 32),
+    revision INTEGER NOT NULL,
+    created_at INTEGER NOT NULL CHECK (created_at >= 0),
+    last_seen_at INTEGER NOT NULL CHECK (last_seen_at >= 0),
+    expires_at INTEGER NOT NULL CHECK (expires_at >= 0),
+    absolute_deadline INTEGER CHECK (absolute_deadline >= 0),
+    idle_override INTEGER CHECK (idle_override >= 0),
+    ends_with_browser INTEGER NOT NULL CHECK (ends_with_browser IN (0, 1)),
+    -- UTF-8, in bytes: any text, compared byte by byte.
+    subject BLOB CHECK (length(subject) <= 256),
+    label BLOB CHECK (length(label) <= 256),
+    data BLOB NOT NULL,
+    CHECK (moved_to IS NULL OR subject IS NULL)
+);
+CREATE INDEX IF NOT EXISTS "cloakroom_sessions_expires_at"
+    ON "cloakroom_sessions" (expires_at);
+CREATE INDEX IF NOT EXISTS "cloakroom_sessions_subject"
+    ON "cloakroom_sessions" (subject) WHERE subject IS NOT NULL;
+INSERT OR IGNORE INTO "cloakroom_sessions_schema" (version) VALUES (1);

@@ -1,0 +1,29 @@
+use cloakroom_core::Error;
+use sqlx::MySql;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
+
+use super::unread;
+use crate::pool::Health;
+use crate::{SqlStore, SqlStoreBuilder};
+
+impl SqlStoreBuilder {
+    pub(super) async fn connect_mysql(self, url: &str) -> Result<SqlStore, Error> {
+        self.checked::<MySql>()?;
+        let options: MySqlConnectOptions = url.parse().map_err(unread)?;
+        let health = Health::default();
+        let pool = self.pool::<MySql>(options, &health).await?;
+        Ok(self.store(pool, health, None))
+    }
+
+    /// Over a MySQL or MariaDB pool of one's own, whose settings count: with sqlx's
+    /// `test_before_acquire`, its default, each use costs a round trip more, and
+    /// without it a write may meet a connection that is dead.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) for a
+    /// table that is no name, and where a schema or notifying is asked for.
+    pub fn from_mysql_pool(self, pool: MySqlPool) -> Result<SqlStore, Error> {
+        self.checked::<MySql>()?;
+        Ok(self.store(pool, Health::default(), None))
+    }
+}

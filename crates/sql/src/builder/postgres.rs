@@ -1,0 +1,44 @@
+use std::sync::Arc;
+
+use cloakroom_core::{Error, Invalidations};
+use sqlx::Postgres;
+use sqlx::postgres::{PgConnectOptions, PgPool};
+
+use super::unread;
+use crate::notify::Channel;
+use crate::pool::Health;
+use crate::{SqlStore, SqlStoreBuilder};
+
+impl SqlStoreBuilder {
+    pub(super) async fn connect_postgres(self, url: &str) -> Result<SqlStore, Error> {
+        self.checked::<Postgres>()?;
+        let options: PgConnectOptions = url.parse().map_err(unread)?;
+        let health = Health::default();
+        let pool = self.pool::<Postgres>(options, &health).await?;
+        Ok(self.over_postgres(pool, health))
+    }
+
+    /// Over a PostgreSQL pool of one's own, whose settings count: with sqlx's
+    /// `test_before_acquire`, its default, each use costs a round trip more, and
+    /// without it a write may meet a connection that is dead.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) for a
+    /// table or a schema that is no name.
+    pub fn from_pg_pool(self, pool: PgPool) -> Result<SqlStore, Error> {
+        self.checked::<Postgres>()?;
+        Ok(self.over_postgres(pool, Health::default()))
+    }
+
+    fn over_postgres(self, pool: PgPool, health: Health) -> SqlStore {
+        let channel = self.notifying.then(|| {
+            let channel: Arc<dyn Invalidations> = Arc::new(Channel {
+                name: self.table.path().into_owned(),
+                options: (*pool.connect_options()).clone(),
+                acquire: self.waits.acquire,
+            });
+            channel
+        });
+        self.store(pool, health, channel)
+    }
+}

@@ -1,0 +1,160 @@
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use cloakroom_core::Error;
+use sqlx::Sqlite;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
+
+use super::misconfigured;
+use crate::failure::unavailable;
+use crate::pool::Health;
+use crate::{SqlStore, SqlStoreBuilder};
+
+impl SqlStoreBuilder {
+    /// `sqlite:PATH`, or `sqlite://PATH`.
+    pub(super) async fn connect_sqlite(self, url: &str) -> Result<SqlStore, Error> {
+        let path = url.strip_prefix("sqlite:").unwrap_or(url);
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() || path.contains('?') || path.contains(":memory:") {
+            return Err(misconfigured(
+                "sqlite: needs the path of a file, and takes no options",
+            ));
+        }
+        self.open_sqlite(path).await
+    }
+
+    /// Opens the SQLite database in a file, and makes it, and the folder it lies in,
+    /// where there is none. On Unix what it makes is for its owner alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](cloakroom_core::ErrorKind::Unavailable) where the
+    /// file cannot be used, or another process keeps it locked;
+    /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where
+    /// it is no database, and for a table that is no name.
+    pub async fn open_sqlite(self, path: impl AsRef<Path>) -> Result<SqlStore, Error> {
+        self.checked::<Sqlite>()?;
+        let path = path.as_ref();
+        make_file(path).map_err(|source| {
+            let message = format!("cannot use the file {}: {source}", path.display());
+            unavailable::<Sqlite>(message).with_source(source)
+        })?;
+        let options = options(path, self.waits.statement);
+        let health = Health::default();
+        let until = tokio::time::Instant::now() + self.waits.acquire;
+        loop {
+            match self.pool::<Sqlite>(options.clone(), &health).await {
+                Ok(pool) => return Ok(self.store(pool, health, None)),
+                // SQLite does not wait for the lock where processes that all find a
+                // new file turn it to WAL at once.
+                Err(error) if is_locked(&error) && tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Over an SQLite pool of one's own. What `connect` sets is then one's own
+    /// concern: `journal_mode` WAL, `synchronous` FULL (without it an acknowledged
+    /// write may be lost with the power), a `busy_timeout`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) for a
+    /// table that is no name, and where a schema or notifying is asked for.
+    pub fn from_sqlite_pool(self, pool: SqlitePool) -> Result<SqlStore, Error> {
+        self.checked::<Sqlite>()?;
+        Ok(self.store(pool, Health::default(), None))
+    }
+}
+
+fn is_locked(error: &Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<sqlx::Error>())
+        .is_some_and(|source| {
+            crate::failure::cause::<Sqlite>(source) == crate::failure::Cause::Busy
+        })
+}
+
+fn options(path: &Path, statement: Duration) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // Durable before it is answered.
+        .synchronous(SqliteSynchronous::Full)
+        // Before the statement as a whole is given up.
+        .busy_timeout(statement * 4 / 5)
+}
+
+/// Makes an empty file for SQLite to fill, and puts its name on the disk.
+fn make_file(path: &Path) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    make_folder(folder)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    match private(&mut options).open(path) {
+        Ok(_) => sync_folder(folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn make_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.mode(0o600)
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn make_folder(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+/// Elsewhere a folder cannot be opened to be synced.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{ConnectOptions as _, Row as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_writes_ahead_and_syncs_before_it_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions.db");
+        let options = options(&path, Duration::from_secs(5)).create_if_missing(true);
+        let mut conn = options.connect().await.unwrap();
+        let mode = sqlx::query("PRAGMA journal_mode").fetch_one(&mut conn);
+        assert_eq!(mode.await.unwrap().get::<String, _>(0), "wal");
+        // 2 is FULL.
+        let sync = sqlx::query("PRAGMA synchronous").fetch_one(&mut conn);
+        assert_eq!(sync.await.unwrap().get::<i64, _>(0), 2);
+    }
+}

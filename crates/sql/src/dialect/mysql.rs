@@ -1,0 +1,68 @@
+use std::future::Future;
+
+use sqlx::MySql;
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
+
+use super::{Arg, Dialect, Text};
+use crate::failure::Cause;
+use crate::migrate::Lock;
+use crate::table::Table;
+use crate::texts::Words;
+
+binds!(MySql);
+
+impl Dialect for MySql {
+    const STORE: &'static str = "mysql";
+    const BEGIN: &'static str = "START TRANSACTION";
+    const MIGRATIONS: &'static [&'static str] =
+        &[include_str!("../../migrations/mysql/0001_sessions.sql")];
+    const WORDS: Words = Words {
+        quote: '`',
+        later: "greatest",
+        empty: "''",
+        widened: "",
+        numbered: false,
+        rotates_at_once: false,
+        returns: false,
+        has_schemas: false,
+        one_writer: false,
+        drains: false,
+        sweep: |t| format!("DELETE FROM {t} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"),
+    };
+
+    speaks!();
+
+    fn lock(table: &Table) -> Lock {
+        let name = &table.name;
+        Lock {
+            has_schema: format!(
+                "SELECT count(*) FROM information_schema.tables \
+                 WHERE table_schema = DATABASE() AND table_name = '{name}_schema'"
+            ),
+            // Making a table ends the transaction, so this lock is the session's. A
+            // connection that is lost gives it back.
+            take: Some(format!("SELECT get_lock('cloakroom {name}', 60)")),
+            give: Some(format!("SELECT release_lock('cloakroom {name}')")),
+        }
+    }
+
+    fn cause(error: &dyn DatabaseError) -> Cause {
+        let number = error
+            .try_downcast_ref::<MySqlDatabaseError>()
+            .map_or(0, MySqlDatabaseError::number);
+        match number {
+            1062 => Cause::Taken,
+            // A deadlock rolls the whole transaction back; a lock that was waited
+            // for too long does not, and is not among these.
+            1213 => Cause::Undone,
+            // Shut down, killed, idle for too long; turned into a read-only replica.
+            1053 | 1927 | 4031 | 1290 | 1836 => Cause::Broken,
+            1153 => Cause::TooLarge,
+            1146 | 1054 => Cause::NoTable,
+            // Refused, or no such database.
+            1044 | 1045 | 1049 | 1142 | 1143 | 1698 => Cause::Setup,
+            _ => Cause::Other,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What went wrong, and whether a statement may be sent again.
+
+use std::time::Duration;
+
+use cloakroom_core::{Error, ErrorKind};
+
+use crate::dialect::Dialect;
+
+/// Why a statement failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The primary key is taken: the statement has changed nothing.
+    Taken,
+    /// A deadlock, or a transaction that could not be put in order with another:
+    /// the database has rolled it back, and it may be made again.
+    Undone,
+    /// The connection is of no more use. A write may or may not have happened.
+    Broken,
+    /// Somebody else has kept the lock for too long: nothing has happened.
+    Busy,
+    /// The database refuses one so large: nothing has happened.
+    TooLarge,
+    /// The table is not there, or is not what `migrate` makes.
+    NoTable,
+    /// The rights or the address are not what they must be.
+    Setup,
+    /// No connection was free, or could be made, in time: nothing has happened.
+    NoConnection,
+    /// There was no answer in time. A write may or may not have happened.
+    NoAnswer,
+    Other,
+}
+
+/// A statement that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) cause: Cause,
+    pub(crate) error: Error,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
+
+pub(crate) fn cause<DB: Dialect>(error: &sqlx::Error) -> Cause {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Cause::Broken,
+        sqlx::Error::Database(error) => DB::cause(&**error),
+        sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Cause::Setup,
+        sqlx::Error::PoolTimedOut => Cause::NoConnection,
+        _ => Cause::Other,
+    }
+}
+
+impl Failure {
+    /// From what sqlx says; `acquire` is how long a connection is waited for.
+    pub(crate) fn new<DB: Dialect>(source: sqlx::Error, acquire: Duration) -> Self {
+        let cause = cause::<DB>(&source);
+        let (kind, message) = match cause {
+            Cause::Taken => (ErrorKind::Exists, String::new()),
+            Cause::Undone => (
+                ErrorKind::Unavailable,
+                format!("another transaction was in the way, again and again: {source}"),
+            ),
+            Cause::Broken => (
+                ErrorKind::Unavailable,
+                format!("the connection broke: {source}"),
+            ),
+            Cause::Busy => (
+                ErrorKind::Unavailable,
+                format!("somebody else keeps the database locked: {source}"),
+            ),
+            Cause::TooLarge => (
+                ErrorKind::TooLarge,
+                format!("the database takes none so large: {source}"),
+            ),
+            Cause::NoTable => (
+                ErrorKind::Misconfigured,
+                format!("{source}; call migrate(), which makes the table"),
+            ),
+            Cause::Setup => (ErrorKind::Misconfigured, source.to_string()),
+            Cause::NoConnection => (
+                ErrorKind::Unavailable,
+                format!(
+                    "no connection within {acquire:?}: the database is down, or all of the pool are in use"
+                ),
+            ),
+            Cause::NoAnswer | Cause::Other => (
+                ErrorKind::Unavailable,
+                format!("the database failed: {source}"),
+            ),
+        };
+        let error = match cause {
+            // What two writers meet every day; the source says no more.
+            Cause::Taken => Error::from(kind),
+            _ => Error::new(kind, message).with_source(source),
+        };
+        Self {
+            cause,
+            error: error.in_store(DB::STORE),
+        }
+    }
+
+    pub(crate) fn no_answer<DB: Dialect>(patience: Duration) -> Self {
+        Self {
+            cause: Cause::NoAnswer,
+            error: unavailable::<DB>(format!("no answer within {patience:?}")),
+        }
+    }
+}
+
+pub(crate) fn unavailable<DB: Dialect>(
+    message: impl Into<std::borrow::Cow<'static, str>>,
+) -> Error {
+    Error::new(ErrorKind::Unavailable, message).in_store(DB::STORE)
+}

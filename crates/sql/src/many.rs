@@ -1,0 +1,111 @@
+//! What is about many sessions: sweeping, listing and ending by subject, scanning.
+
+use cloakroom_core::{
+    Error, KeyDigest, Listed, Revoke, ScanCursor, ScanPage, Scanned, Slot, Subject, Swept,
+    Timestamp,
+};
+
+use crate::dialect::{Arg, Dialect};
+use crate::failure::unavailable;
+use crate::row::{self, millis};
+use crate::store::Store;
+
+/// Rows of the largest page of a scan.
+const PAGE_ROWS_MAX: usize = 1_000;
+
+/// How often a revocation looks again whether one has slipped through.
+const REVOKE_PASSES: usize = 16;
+
+impl<DB: Dialect> Store<DB> {
+    pub(crate) async fn sweep(&self, now: Timestamp, max: usize) -> Result<Swept, Error> {
+        let limit = i64::try_from(max).unwrap_or(i64::MAX);
+        let args = [Arg::Int(millis(now)), Arg::Int(limit)];
+        let removed = self.link.write(&self.texts.sweep, &args).await?;
+        let removed = usize::try_from(removed).unwrap_or(usize::MAX);
+        Ok(Swept {
+            removed,
+            more: max > 0 && removed >= max,
+        })
+    }
+
+    pub(crate) async fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
+        let args = [Arg::Bytes(subject.as_str().as_bytes())];
+        let rows = self.link.read(&self.texts.sessions, &args).await?;
+        let listed = rows.iter().filter_map(|row| {
+            let record = row::slot::<DB>(row, false).ok()?.into_record()?;
+            let digest = row::digest::<DB>(row, 0).ok()?;
+            Some(Listed { digest, record })
+        });
+        Ok(listed.collect())
+    }
+
+    pub(crate) async fn revoke(
+        &self,
+        subject: &Subject,
+        which: Revoke,
+    ) -> Result<Vec<KeyDigest>, Error> {
+        let spared = match which {
+            Revoke::One(digest) => {
+                let ended = self.end(&digest, Some(subject)).await?;
+                return Ok(ended.into_iter().collect());
+            }
+            Revoke::All => None,
+            Revoke::AllBut(digest) => Some(digest),
+        };
+        let args = [
+            Arg::Bytes(subject.as_str().as_bytes()),
+            Arg::MaybeBytes(spared.as_ref().map(|digest| &digest.as_bytes()[..])),
+        ];
+        let mut ended = Vec::new();
+        if DB::WORDS.returns {
+            ended = self.ended_at_once(&args).await?;
+        }
+        // What a rotation was moving was neither here nor there for a statement that
+        // waited for it; so the end is a look that finds nobody. What is spared is
+        // followed in that very look: it cannot move away from under it.
+        for _ in 0..REVOKE_PASSES {
+            let rows = self.link.read(&self.texts.meant, &args).await?;
+            if rows.is_empty() {
+                return Ok(ended);
+            }
+            for row in &rows {
+                // Followed again, where it has moved since.
+                let digest = row::digest::<DB>(row, 0)?;
+                ended.extend(self.end(&digest, Some(subject)).await?);
+            }
+        }
+        Err(unavailable::<DB>(
+            "sessions of the subject began or moved each time that they were to be ended",
+        ))
+    }
+
+    async fn ended_at_once(&self, args: &[Arg<'_>]) -> Result<Vec<KeyDigest>, Error> {
+        let rows = self.link.returning(&self.texts.revoke, args).await?;
+        rows.iter().map(|row| row::digest::<DB>(row, 0)).collect()
+    }
+
+    pub(crate) async fn scan(
+        &self,
+        from: Option<&ScanCursor>,
+        max: usize,
+    ) -> Result<ScanPage, Error> {
+        let from = from.map(ScanCursor::digest).transpose()?;
+        let max = max.clamp(1, PAGE_ROWS_MAX);
+        let args = [
+            // No bytes are before all others.
+            Arg::Bytes(from.as_ref().map_or(&[][..], |digest| digest.as_bytes())),
+            Arg::Int(i64::try_from(max).expect("at most PAGE_ROWS_MAX")),
+        ];
+        let rows = self.link.read(&self.texts.scan, &args).await?;
+        let items = rows.iter().map(|row| {
+            let digest = row::digest::<DB>(row, 0)?;
+            let slot: Result<Slot, Error> = row::slot::<DB>(row, true);
+            let slot = slot.map_err(|error| error.in_store(DB::STORE));
+            Ok(Scanned { digest, slot })
+        });
+        let items = items.collect::<Result<Vec<_>, Error>>()?;
+        let last = items.last().filter(|_| items.len() == max);
+        let next = last.map(|last| ScanCursor::after(&last.digest));
+        Ok(ScanPage { items, next })
+    }
+}

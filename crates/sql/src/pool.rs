@@ -1,0 +1,240 @@
+//! One statement after another, on connections that may break.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
+use sqlx::{Connection as _, Pool, SqlStr};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use crate::dialect::{Arg, Dialect, Text};
+use crate::failure::{self, Cause, Failure};
+
+/// How often a statement that the database has rolled back is made again.
+const UNDONE_TRIES: u32 = 5;
+
+/// When a connection of this store was last found broken. Who does not know whether
+/// a write has happened may not send it twice; so a connection that may have died
+/// in the pool is asked before it is used.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health(Arc<Mutex<Option<Instant>>>);
+
+impl Health {
+    fn broke(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a connection that was idle for so long may be dead.
+    pub(crate) fn doubts(&self, meta: &PoolConnectionMetadata, trusted: Duration) -> bool {
+        let broke = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        meta.idle_for >= trusted || broke.is_some_and(|at| at.elapsed() <= meta.idle_for)
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    pub(crate) acquire: Duration,
+    pub(crate) statement: Duration,
+}
+
+/// A pool, and how its connections are used.
+pub(crate) struct Link<DB: Dialect> {
+    pub(crate) pool: Pool<DB>,
+    pub(crate) waits: Waits,
+    pub(crate) health: Health,
+    /// Who may write, where the database lets one at a time: in this process they
+    /// queue rather than poll for the lock.
+    pub(crate) writers: Option<Semaphore>,
+}
+
+/// A connection that goes back to the pool only when it is known to be whole.
+struct Lease<DB: Dialect> {
+    conn: Option<PoolConnection<DB>>,
+    waits: Waits,
+    is_settled: bool,
+}
+
+impl<DB: Dialect> Lease<DB> {
+    fn conn(&mut self) -> &mut PoolConnection<DB> {
+        self.conn.as_mut().expect("taken at the drop alone")
+    }
+
+    fn settle<T>(&mut self, result: &Result<T, sqlx::Error>) {
+        self.is_settled = true;
+        let broken = |error| failure::cause::<DB>(error) == Cause::Broken;
+        if result.as_ref().err().is_some_and(broken) {
+            self.conn().close_on_drop();
+        }
+    }
+
+    fn discard(&mut self) {
+        self.is_settled = true;
+        self.conn().close_on_drop();
+    }
+}
+
+impl<DB: Dialect> Drop for Lease<DB> {
+    /// Dropped in the middle of a statement, the connection is drained first, for a
+    /// bounded time: a server that does not answer must not keep its place.
+    fn drop(&mut self) {
+        let Some(mut conn) = self.conn.take() else {
+            return;
+        };
+        let runtime = tokio::runtime::Handle::try_current();
+        match runtime {
+            _ if self.is_settled => {}
+            Ok(runtime) if DB::WORDS.drains => {
+                let patience = self.waits.statement;
+                runtime.spawn(async move {
+                    let drained = timeout(patience, conn.ping()).await;
+                    if !matches!(drained, Ok(Ok(()))) {
+                        conn.close_on_drop();
+                    }
+                });
+            }
+            _ => conn.close_on_drop(),
+        }
+    }
+}
+
+impl<DB: Dialect> Link<DB> {
+    pub(crate) fn failed(&self, source: sqlx::Error) -> Failure {
+        let failure = Failure::new::<DB>(source, self.waits.acquire);
+        if failure.cause == Cause::Broken {
+            self.health.broke();
+        }
+        failure
+    }
+
+    async fn lease(&self) -> Result<Lease<DB>, Failure> {
+        let conn = self.pool.acquire().await;
+        Ok(Lease {
+            conn: Some(conn.map_err(|source| self.failed(source))?),
+            waits: self.waits,
+            is_settled: false,
+        })
+    }
+
+    async fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, Failure> {
+        let Some(writers) = &self.writers else {
+            return Ok(None);
+        };
+        let turn = timeout(self.waits.statement, writers.acquire()).await;
+        turn.map(|turn| Some(turn.expect("it is never closed")))
+            .map_err(|_| Failure::no_answer::<DB>(self.waits.statement))
+    }
+
+    /// Runs one piece of work on a connection, in bounded time.
+    pub(crate) async fn once<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Failure> {
+        self.once_within(self.waits.statement, work).await
+    }
+
+    /// The same, in another time.
+    pub(crate) async fn once_within<T>(
+        &self,
+        patience: Duration,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Failure> {
+        let mut lease = self.lease().await?;
+        let result = timeout(patience, work(lease.conn())).await;
+        let Ok(result) = result else {
+            lease.discard();
+            self.health.broke();
+            return Err(Failure::no_answer::<DB>(patience));
+        };
+        lease.settle(&result);
+        result.map_err(|source| self.failed(source))
+    }
+
+    /// What a statement that writes nothing answers. Reading twice harms nobody: a
+    /// connection that broke is replaced, once.
+    pub(crate) async fn read(
+        &self,
+        text: &Text,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<DB::Row>, Failure> {
+        let first = self.rows(text, args).await;
+        match first {
+            Err(failure) if failure.cause == Cause::Broken => self.rows(text, args).await,
+            other => other,
+        }
+    }
+
+    async fn rows(&self, text: &Text, args: &[Arg<'_>]) -> Result<Vec<DB::Row>, Failure> {
+        let mut tries = 1;
+        loop {
+            match self
+                .once(async |conn| DB::rows(conn, text, args).await)
+                .await
+            {
+                Err(failure) if failure.cause == Cause::Undone && tries < UNDONE_TRIES => {
+                    tries += 1
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// What a statement that writes answers: sent once, and again only where the
+    /// database has rolled it back.
+    pub(crate) async fn returning(
+        &self,
+        text: &Text,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<DB::Row>, Failure> {
+        let _turn = self.turn().await?;
+        self.rows(text, args).await
+    }
+
+    /// How many rows a statement writes; as [`returning`](Self::returning).
+    pub(crate) async fn write(&self, text: &Text, args: &[Arg<'_>]) -> Result<u64, Failure> {
+        let _turn = self.turn().await?;
+        let mut tries = 1;
+        loop {
+            match self
+                .once(async |conn| DB::written(conn, text, args).await)
+                .await
+            {
+                Err(failure) if failure.cause == Cause::Undone && tries < UNDONE_TRIES => {
+                    tries += 1
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Two writes in one transaction; nothing of the second where the first meets no
+    /// row, which is the answer `false`.
+    pub(crate) async fn both(
+        &self,
+        first: (&Text, &[Arg<'_>]),
+        second: (&Text, &[Arg<'_>]),
+    ) -> Result<bool, Failure> {
+        let _turn = self.turn().await?;
+        let mut tries = 1;
+        loop {
+            let done = self.once(async |conn| {
+                let mut tx = conn.begin_with(SqlStr::from_static(DB::BEGIN)).await?;
+                let has_met = DB::written(&mut tx, first.0, first.1).await? > 0;
+                if has_met {
+                    DB::written(&mut tx, second.0, second.1).await?;
+                    tx.commit().await?;
+                } else {
+                    tx.rollback().await?;
+                }
+                Ok(has_met)
+            });
+            match done.await {
+                Err(failure) if failure.cause == Cause::Undone && tries < UNDONE_TRIES => {
+                    tries += 1
+                }
+                other => return other,
+            }
+        }
+    }
+}

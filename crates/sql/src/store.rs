@@ -1,0 +1,214 @@
+//! The contract, statement by statement.
+
+use cloakroom_core::{
+    Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot, Subject, Timestamp,
+    Touch,
+};
+
+use crate::dialect::{Arg, Dialect};
+use crate::failure::{Cause, unavailable};
+use crate::pool::Link;
+use crate::row::{self, millis, number};
+use crate::table::Table;
+use crate::texts::Texts;
+
+/// A table in one database.
+pub(crate) struct Store<DB: Dialect> {
+    pub(crate) link: Link<DB>,
+    pub(crate) texts: Texts,
+    pub(crate) table: Table,
+}
+
+/// What stands where a write has met nothing to write to.
+enum Found {
+    Nothing,
+    Mark,
+    Record,
+}
+
+impl<DB: Dialect> Store<DB> {
+    pub(crate) async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        let args = [Arg::Bytes(digest.as_bytes())];
+        let rows = self.link.read(&self.texts.load, &args).await?;
+        let slot = rows.first().map(|row| row::slot::<DB>(row, true));
+        slot.transpose().map_err(|error| error.in_store(DB::STORE))
+    }
+
+    pub(crate) async fn create(
+        &self,
+        digest: &KeyDigest,
+        record: &Record,
+    ) -> Result<Revision, Error> {
+        row::check(record)?;
+        let args = row::whole(digest, record, Revision::FIRST);
+        self.link.write(&self.texts.create, &args).await?;
+        Ok(Revision::FIRST)
+    }
+
+    pub(crate) async fn update(
+        &self,
+        digest: &KeyDigest,
+        record: &Record,
+    ) -> Result<Revision, Error> {
+        row::check(record)?;
+        let next = record.revision.next();
+        let mut args = vec![
+            Arg::Bytes(digest.as_bytes()),
+            Arg::Int(number(record.revision)),
+        ];
+        args.extend(row::changing(record, next));
+        match self.link.write(&self.texts.update, &args).await? {
+            0 => Err(self.refused(digest).await?),
+            _ => Ok(next),
+        }
+    }
+
+    pub(crate) async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        touch: Touch,
+    ) -> Result<(), Error> {
+        let args = [
+            Arg::Bytes(digest.as_bytes()),
+            Arg::Int(number(revision)),
+            Arg::Int(millis(touch.last_seen_at)),
+            Arg::Int(millis(touch.expires_at)),
+        ];
+        if self.link.write(&self.texts.touch, &args).await? > 0 {
+            return Ok(());
+        }
+        // Another revision, or one that was touched further: nothing to do.
+        match self.look(digest).await? {
+            Found::Record => Ok(()),
+            Found::Nothing | Found::Mark => Err(gone::<DB>()),
+        }
+    }
+
+    pub(crate) async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        row::check(record)?;
+        let next = record.revision.next();
+        let mut mark = vec![
+            Arg::Bytes(old.as_bytes()),
+            Arg::Int(number(record.revision)),
+            Arg::Bytes(new.as_bytes()),
+            Arg::Int(millis(mark_until)),
+        ];
+        let has_moved = if DB::WORDS.rotates_at_once {
+            mark.extend(row::changing(record, next));
+            self.link.write(&self.texts.rotate, &mark).await? > 0
+        } else {
+            let whole = row::whole(new, record, next);
+            let texts = &self.texts;
+            let both = self
+                .link
+                .both((&texts.mark, &mark), (&texts.create, &whole));
+            both.await?
+        };
+        match has_moved {
+            true => Ok(next),
+            false => Err(self.refused(old).await?),
+        }
+    }
+
+    pub(crate) async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        self.end(digest, None).await.map(|_| ())
+    }
+
+    /// Removes the record that a digest leads to, where it is this subject's or no
+    /// matter whose; answers where it stood.
+    pub(crate) async fn end(
+        &self,
+        digest: &KeyDigest,
+        subject: Option<&Subject>,
+    ) -> Result<Option<KeyDigest>, Error> {
+        let subject = subject.map(|subject| subject.as_str().as_bytes());
+        let mut at = *digest;
+        let args = [Arg::Bytes(at.as_bytes()), Arg::MaybeBytes(subject)];
+        if self.link.write(&self.texts.end, &args).await? > 0 {
+            return Ok(Some(at));
+        }
+        // A mark, or nothing. What moves on meanwhile is followed again.
+        for _ in 0..ROTATION_HOPS_MAX {
+            match self.follow(&at).await? {
+                Some((to, whose)) if subject.is_none() || subject == whose.as_deref() => at = to,
+                _ => return Ok(None),
+            }
+            let args = [Arg::Bytes(at.as_bytes()), Arg::MaybeBytes(subject)];
+            if DB::WORDS.returns {
+                let rows = self.link.returning(&self.texts.chase, &args).await?;
+                if let Some(row) = rows.first() {
+                    return row::digest::<DB>(row, 0).map(Some);
+                }
+            } else if self.link.write(&self.texts.end, &args).await? > 0 {
+                return Ok(Some(at));
+            }
+        }
+        Err(unavailable::<DB>(
+            "the session moved on each time that it was to be ended",
+        ))
+    }
+
+    /// Where the record stands that a digest leads to, and its subject's bytes.
+    async fn follow(
+        &self,
+        digest: &KeyDigest,
+    ) -> Result<Option<(KeyDigest, Option<Vec<u8>>)>, Error> {
+        let args = [Arg::Bytes(digest.as_bytes())];
+        let rows = self.link.read(&self.texts.follow, &args).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let subject = DB::bytes(row, 1).map_err(|source| self.link.failed(source))?;
+        Ok(Some((row::digest::<DB>(row, 0)?, subject)))
+    }
+
+    /// Why a compare-and-swap has met no row.
+    async fn refused(&self, digest: &KeyDigest) -> Result<Error, Error> {
+        Ok(match self.look(digest).await? {
+            Found::Nothing | Found::Mark => gone::<DB>(),
+            // Also at the revision that was asked for: it came back in between.
+            Found::Record => Error::from(ErrorKind::Conflict).in_store(DB::STORE),
+        })
+    }
+
+    async fn look(&self, digest: &KeyDigest) -> Result<Found, Error> {
+        let args = [Arg::Bytes(digest.as_bytes())];
+        let rows = self.link.read(&self.texts.look, &args).await?;
+        let Some(row) = rows.first() else {
+            return Ok(Found::Nothing);
+        };
+        let found = row::int::<DB>(row, 0).and_then(row::known).and_then(|()| {
+            match row::maybe_digest::<DB>(row, 1)? {
+                Some(_) => Ok(Found::Mark),
+                None => Ok(Found::Record),
+            }
+        });
+        found.map_err(|error| error.in_store(DB::STORE))
+    }
+
+    pub(crate) async fn import(&self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
+        let args = match slot {
+            Slot::Record(record) => {
+                row::check(record)?;
+                row::whole(digest, record, record.revision)
+            }
+            Slot::Rotated { to, until } => row::mark(digest, to, *until),
+        };
+        match self.link.write(&self.texts.create, &args).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.cause == Cause::Taken => Ok(false),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+fn gone<DB: Dialect>() -> Error {
+    Error::from(ErrorKind::Gone).in_store(DB::STORE)
+}

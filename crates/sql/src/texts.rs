@@ -1,0 +1,253 @@
+//! Every statement, built once for a store.
+//!
+//! They are written with numbered placeholders, which MySQL has not; there the
+//! numbers become the order in which values are bound.
+
+use cloakroom_core::ROTATION_HOPS_MAX;
+use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+
+use crate::dialect::Text;
+use crate::row::FORMAT;
+use crate::table::Table;
+
+/// What the databases write differently.
+pub(crate) struct Words {
+    pub(crate) quote: char,
+    /// The later of two instants.
+    pub(crate) later: &'static str,
+    /// No bytes.
+    pub(crate) empty: &'static str,
+    /// What makes a small integer a large one, to be read.
+    pub(crate) widened: &'static str,
+    /// Whether placeholders carry numbers.
+    pub(crate) numbered: bool,
+    /// Whether one statement can write a mark and a record.
+    pub(crate) rotates_at_once: bool,
+    /// Whether a DELETE can answer what it has removed.
+    pub(crate) returns: bool,
+    /// Whether there are schemas, and channels to notify.
+    pub(crate) has_schemas: bool,
+    /// Whether only one may write at a time.
+    pub(crate) one_writer: bool,
+    /// Whether a connection is of use after a statement was dropped half way. In
+    /// MySQL sqlx takes what is left of the answer for that to the next statement.
+    pub(crate) drains: bool,
+    /// The sweep of a table.
+    pub(crate) sweep: fn(&str) -> String,
+}
+
+/// The statements that one table is used with.
+pub(crate) struct Texts {
+    pub(crate) load: Text,
+    /// $1 to $13 are the columns.
+    pub(crate) create: Text,
+    /// $1 digest, $2 revision, $3 to $12 the columns from the revision on.
+    pub(crate) update: Text,
+    /// $1 digest, $2 revision, $3 last use, $4 deadline. Where that moves nothing,
+    /// nothing is written.
+    pub(crate) touch: Text,
+    /// What stands at $1, as far as a write that met nothing has to know.
+    pub(crate) look: Text,
+    /// $1 digest, $2 revision, $3 to where, $4 until when.
+    pub(crate) mark: Text,
+    /// `mark` and `create` in one: $5 to $14 are the columns from the revision on.
+    pub(crate) rotate: Text,
+    /// Removes the record at $1, where its subject is $2 or that is NULL.
+    pub(crate) end: Text,
+    /// The same of the record that $1 leads to, and answers its digest.
+    pub(crate) chase: Text,
+    /// Digest and subject of the record that $1 leads to, from mark to mark.
+    pub(crate) follow: Text,
+    pub(crate) sessions: Text,
+    /// The digests of the subject $1, without what $2 leads to.
+    pub(crate) meant: Text,
+    /// Removes those, and answers their digests.
+    pub(crate) revoke: Text,
+    pub(crate) sweep: Text,
+    pub(crate) scan: Text,
+}
+
+/// From the revision on, as `update` takes them.
+const CHANGING: [&str; 10] = [
+    "revision",
+    "created_at",
+    "last_seen_at",
+    "expires_at",
+    "absolute_deadline",
+    "idle_override",
+    "ends_with_browser",
+    "subject",
+    "label",
+    "data",
+];
+
+impl Texts {
+    /// The statements of a dialect; where there is a channel, what writes tells it.
+    pub(crate) fn new(words: &Words, table: &Table, channel: Option<&str>) -> Self {
+        let t = table.quoted(words.quote);
+        let Words {
+            later,
+            empty,
+            widened,
+            ..
+        } = words;
+        let text = |sql: &str| Text::new(sql, words.numbered);
+        let write = |sql: &str| match channel {
+            None => text(sql),
+            Some(_) => text(&told("", sql, channel)),
+        };
+        let all = CHANGING.join(", ");
+        let header = format!(
+            "digest, format{widened}, moved_to, revision, created_at, last_seen_at, expires_at, \
+             absolute_deadline, idle_override, ends_with_browser{widened}, subject, label"
+        );
+        // A mark, and what is of another format, is nothing to write to.
+        let based =
+            format!("digest = $1 AND revision = $2 AND moved_to IS NULL AND format = {FORMAT}");
+        let sets = CHANGING.iter().zip(3..);
+        let sets: Vec<_> = sets
+            .map(|(column, at)| format!("{column} = ${at}"))
+            .collect();
+        let values = |from: usize, to: usize| {
+            let values: Vec<_> = (from..=to).map(|at| format!("${at}")).collect();
+            values.join(", ")
+        };
+        let mark = format!(
+            "UPDATE {t} SET moved_to = $3, expires_at = $4, revision = 0, created_at = 0, \
+             last_seen_at = 0, absolute_deadline = NULL, idle_override = NULL, \
+             ends_with_browser = 0, subject = NULL, label = NULL, data = {empty} WHERE {based}"
+        );
+        let made = format!(
+            "INSERT INTO {t} (digest, format, moved_to, {all}) SELECT $3, {FORMAT}, NULL::bytea, \
+             {} FROM marked",
+            values(5, 14)
+        );
+        let hops = |from: &str| {
+            format!(
+                "WITH RECURSIVE hops (digest, moved_to, subject, hop) AS (\
+                 SELECT digest, moved_to, subject, 0 FROM {t} WHERE digest = {from} UNION ALL \
+                 SELECT t.digest, t.moved_to, t.subject, hop + 1 FROM hops \
+                 JOIN {t} t ON t.digest = hops.moved_to WHERE hop < {ROTATION_HOPS_MAX})"
+            )
+        };
+        let meant = "subject = $1 AND digest NOT IN (SELECT digest FROM hops)";
+        let spared = hops("$2");
+        let ended = "moved_to IS NULL AND ($2 IS NULL OR subject = $2)";
+        Self {
+            load: text(&format!("SELECT {header}, data FROM {t} WHERE digest = $1")),
+            create: text(&format!(
+                "INSERT INTO {t} (digest, format, moved_to, {all}) VALUES ({})",
+                values(1, 13)
+            )),
+            update: write(&format!("UPDATE {t} SET {} WHERE {based}", sets.join(", "))),
+            touch: text(&format!(
+                "UPDATE {t} SET last_seen_at = {later}(last_seen_at, $3), \
+                 expires_at = {later}(expires_at, $4) \
+                 WHERE {based} AND (last_seen_at < $3 OR expires_at < $4)"
+            )),
+            look: text(&format!(
+                "SELECT format{widened}, moved_to FROM {t} WHERE digest = $1"
+            )),
+            rotate: text(&match channel {
+                None => format!("WITH marked AS ({mark} RETURNING 1) {made}"),
+                Some(channel) => format!(
+                    "WITH marked AS ({mark} RETURNING 1), made AS ({made} RETURNING 1) \
+                     SELECT pg_notify('{channel}', encode($1, 'hex') || ' {ENDED}') FROM made"
+                ),
+            }),
+            mark: text(&mark),
+            end: write(&format!("DELETE FROM {t} WHERE digest = $1 AND {ended}")),
+            chase: text(&told(
+                &hops("$1"),
+                &format!(
+                    "DELETE FROM {t} WHERE digest = (SELECT digest FROM hops \
+                     WHERE moved_to IS NULL) AND {ended}"
+                ),
+                channel,
+            )),
+            follow: text(&format!(
+                "{} SELECT digest, subject FROM hops WHERE moved_to IS NULL",
+                hops("$1")
+            )),
+            sessions: text(&format!("SELECT {header} FROM {t} WHERE subject = $1")),
+            meant: text(&format!("{spared} SELECT digest FROM {t} WHERE {meant}")),
+            revoke: text(&told(
+                &spared,
+                &format!("DELETE FROM {t} WHERE {meant}"),
+                channel,
+            )),
+            sweep: text(&(words.sweep)(&t)),
+            scan: text(&format!(
+                "SELECT {header}, data FROM {t} WHERE digest > $1 ORDER BY digest LIMIT $2"
+            )),
+        }
+    }
+}
+
+/// [`Revision::LAST`](cloakroom_core::Revision::LAST), as the column holds it.
+const ENDED: i64 = -1;
+
+/// An UPDATE or DELETE that answers the digest of each row, and tells the channel,
+/// in the same statement, the revision that it was given, or that it is no more.
+fn told(with: &str, sql: &str, channel: Option<&str>) -> String {
+    let Some(channel) = channel else {
+        return format!("{with} {sql} RETURNING digest");
+    };
+    let with = match with {
+        "" => "WITH".to_owned(),
+        with => format!("{with},"),
+    };
+    let revision = match sql.starts_with("DELETE") {
+        true => ENDED.to_string(),
+        false => "' || revision || '".to_owned(),
+    };
+    format!(
+        "{with} written AS ({sql} RETURNING digest, revision) SELECT digest, \
+         pg_notify('{channel}', encode(digest, 'hex') || ' {revision}') FROM written"
+    )
+}
+
+impl Text {
+    /// A statement whose placeholders are `$1` and so on.
+    pub(crate) fn new(sql: &str, numbered: bool) -> Self {
+        let mut parts = sql.split('$');
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        let mut order = Vec::new();
+        for part in parts {
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            let number: usize = part[..digits].parse().expect("a $ begins a placeholder");
+            order.push(number - 1);
+            match numbered {
+                true => text.extend(["$", part]),
+                false => text.extend(["?", &part[digits..]]),
+            }
+        }
+        if numbered {
+            let count = order.iter().max().map_or(0, |last| last + 1);
+            order = (0..count).collect();
+        }
+        Self {
+            sql: AssertSqlSafe(std::sync::Arc::<str>::from(text)).into_sql_str(),
+            order,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_placeholders_carry_no_numbers_the_values_stand_in_the_order_of_the_text() {
+        let sql = "UPDATE t SET a = $3, b = f(b, $12) WHERE c = $1 OR d < $3";
+        let text = Text::new(sql, true);
+        assert_eq!(text.sql.as_str(), sql);
+        assert_eq!(text.order, (0..12).collect::<Vec<_>>());
+        let text = Text::new(sql, false);
+        assert_eq!(
+            text.sql.as_str(),
+            "UPDATE t SET a = ?, b = f(b, ?) WHERE c = ? OR d < ?"
+        );
+        assert_eq!(text.order, [2, 11, 0, 2]);
+    }
+}

@@ -1,0 +1,342 @@
+//! What is asked of the store over each database.
+
+#![allow(dead_code)] // Each binary uses a part of it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use cloakroom_core::{
+    AnyStore, Error, ErrorKind, KeyDigest, Record, Revision, Revoke, SessionStore, Slot, Subject,
+    Timestamp, Touch,
+};
+use cloakroom_sql::SqlStore;
+use cloakroom_testkit::{
+    Profile, conformance, key, races, sample, survives_reopening, touch_until,
+};
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+
+/// The name of a table that no other test uses.
+pub(crate) fn table() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn later(seconds: u64) -> Timestamp {
+    sample("")
+        .created_at
+        .saturating_add(Duration::from_secs(seconds))
+}
+
+pub(crate) async fn conforms(store: &SqlStore) {
+    conformance(store, &Profile::SHARED).await;
+    conformance(&AnyStore::new(store.clone()), &Profile::SHARED).await;
+}
+
+pub(crate) async fn keeps_what_it_acknowledged(open: impl AsyncFn() -> SqlStore) {
+    survives_reopening(&Profile::SHARED, || open()).await;
+}
+
+/// The store as threads without a runtime can use it.
+pub(crate) struct Anywhere(SqlStore, Handle);
+
+impl Anywhere {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.1.spawn(work).await.unwrap()
+    }
+}
+
+impl SessionStore for Anywhere {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        let (store, digest) = (self.0.clone(), *digest);
+        self.run(async move { store.load(&digest).await }).await
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        let (store, digest, record) = (self.0.clone(), *digest, record.clone());
+        self.run(async move { store.create(&digest, &record).await })
+            .await
+    }
+
+    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        let (store, digest, record) = (self.0.clone(), *digest, record.clone());
+        self.run(async move { store.update(&digest, &record).await })
+            .await
+    }
+
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        touch: Touch,
+    ) -> Result<(), Error> {
+        let (store, digest) = (self.0.clone(), *digest);
+        self.run(async move { store.touch(&digest, revision, touch).await })
+            .await
+    }
+
+    async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        let (store, old, new, record) = (self.0.clone(), *old, *new, record.clone());
+        self.run(async move { store.rotate(&old, &new, &record, mark_until).await })
+            .await
+    }
+
+    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        let (store, digest) = (self.0.clone(), *digest);
+        self.run(async move { store.delete(&digest).await }).await
+    }
+}
+
+/// Runs inside a runtime of several threads.
+pub(crate) async fn settles_races(store: SqlStore, rounds: usize) {
+    let store = Anywhere(store, Handle::current());
+    let threads = tokio::task::spawn_blocking(move || races(&store, rounds));
+    threads.await.unwrap();
+}
+
+/// Eight that begin at once, on connections of their own.
+pub(crate) async fn migrates_in_a_race(open: impl AsyncFn() -> SqlStore) {
+    let stores = join_all((0..8).map(|_| open())).await;
+    for result in join_all(stores.iter().map(SqlStore::migrate)).await {
+        result.unwrap();
+    }
+    for store in &stores {
+        store.migrate().await.unwrap();
+        store.create(&key().digest(), &sample("x")).await.unwrap();
+    }
+}
+
+pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
+    result.unwrap_err().kind()
+}
+
+/// `run` carries out SQL on the side.
+pub(crate) async fn tells_unreadable_rows_apart(
+    store: &SqlStore,
+    table: &str,
+    invalid: &str,
+    run: impl AsyncFn(String),
+) {
+    let [newer, older, text, whole] = [(); 4].map(|()| key().digest());
+    for digest in [newer, older, text, whole] {
+        store.create(&digest, &sample("x")).await.unwrap();
+    }
+    let at = |digest: &KeyDigest, set: &str| {
+        let hex = digest.to_hex();
+        let digest = invalid.replace("ff", &hex);
+        format!("UPDATE {table} SET {set} WHERE digest = {digest}")
+    };
+    run(at(&newer, "format = 2")).await;
+    run(at(&older, "format = 0")).await;
+    run(at(&text, &format!("label = {invalid}"))).await;
+    for (digest, expected) in [
+        (&newer, ErrorKind::Unsupported),
+        (&older, ErrorKind::Corrupt),
+    ] {
+        let record = sample("y").at_revision(Revision::FIRST);
+        let touch = touch_until(later(9_000));
+        assert_eq!(kind(store.load(digest).await), expected);
+        assert_eq!(kind(store.update(digest, &record).await), expected);
+        assert_eq!(
+            kind(store.touch(digest, Revision::FIRST, touch).await),
+            expected
+        );
+        let new = key().digest();
+        let rotated = store.rotate(digest, &new, &record, later(60)).await;
+        assert_eq!(kind(rotated), expected);
+        assert!(store.load(&new).await.unwrap().is_none());
+        assert_eq!(kind(store.create(digest, &record).await), ErrorKind::Exists);
+    }
+    assert_eq!(kind(store.load(&text).await), ErrorKind::Corrupt);
+    assert!(store.load(&whole).await.unwrap().is_some());
+
+    let subjects = store.capabilities().subjects.unwrap();
+    let subject = Subject::new("user-42").unwrap();
+    let listed = subjects.sessions_of(&subject).await.unwrap();
+    assert_eq!(listed.len(), 1, "what cannot be read is not listed");
+    let scan = store.capabilities().scan.unwrap();
+    let page = scan.scan(None, 100).await.unwrap();
+    let unreadable = page.items.iter().filter(|item| item.slot.is_err());
+    assert_eq!((page.items.len(), unreadable.count()), (4, 3));
+
+    store.delete(&newer).await.unwrap();
+    assert!(store.load(&newer).await.unwrap().is_none());
+    let ended = subjects.revoke(&subject, Revoke::All).await.unwrap();
+    assert_eq!(ended.len(), 3, "what cannot be read is ended as well");
+}
+
+/// Rotations one after the other while the subject is revoked: what stood then is
+/// ended, wherever it has moved.
+pub(crate) async fn revokes_what_moves(store: &SqlStore) {
+    let subjects = store.capabilities().subjects.unwrap();
+    for round in 0..15 {
+        let subject = Subject::new(format!("moving {round}")).unwrap();
+        let sessions = (0..4).map(|_| async {
+            let at = key().digest();
+            let mut record = sample("moves");
+            record.subject = Some(subject.clone());
+            record.revision = store.create(&at, &record).await.unwrap();
+            (at, record)
+        });
+        let sessions = join_all(sessions).await;
+        let begun = &tokio::sync::Notify::new();
+        let moves = join_all(sessions.into_iter().map(|(mut at, mut record)| async move {
+            for step in 0..40 {
+                let new = key().digest();
+                match store.rotate(&at, &new, &record, later(60)).await {
+                    Ok(revision) => record.revision = revision,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
+                        return;
+                    }
+                }
+                at = new;
+                if step == 2 {
+                    begun.notify_one();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            panic!("it was never ended");
+        }));
+        let revoke = async {
+            begun.notified().await;
+            subjects.revoke(&subject, Revoke::All).await.unwrap()
+        };
+        let (_, ended) = tokio::join!(moves, revoke);
+        assert_eq!(ended.len(), 4, "each once");
+        assert_eq!(subjects.sessions_of(&subject).await.unwrap(), []);
+    }
+}
+
+/// "Log out everywhere else" while the one that is spared moves: it is never ended.
+pub(crate) async fn spares_what_moves(store: &SqlStore) {
+    let subjects = store.capabilities().subjects.unwrap();
+    let subject = Subject::new("spared").unwrap();
+    for _ in 0..10 {
+        let mut record = sample("spared");
+        record.subject = Some(subject.clone());
+        let kept = key().digest();
+        let revision = store.create(&kept, &record).await.unwrap();
+        for _ in 0..3 {
+            store.create(&key().digest(), &record).await.unwrap();
+        }
+        record.revision = revision;
+        let moves = async {
+            let mut at = kept;
+            for _ in 0..15 {
+                let new = key().digest();
+                let moved = store.rotate(&at, &new, &record, later(60)).await;
+                record.revision = moved.expect("it is spared");
+                at = new;
+            }
+            at
+        };
+        let revoke = async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            subjects.revoke(&subject, Revoke::AllBut(kept)).await
+        };
+        let (at, ended) = tokio::join!(moves, revoke);
+        assert_eq!(ended.unwrap().len(), 3);
+        let listed = subjects.sessions_of(&subject).await.unwrap();
+        assert_eq!(
+            listed.iter().map(|one| one.digest).collect::<Vec<_>>(),
+            [at]
+        );
+        store.delete(&at).await.unwrap();
+    }
+}
+
+/// A logout with the old key, while the session moves on and on.
+pub(crate) async fn ends_what_moves(store: &SqlStore) {
+    for _ in 0..10 {
+        let first = key().digest();
+        let mut record = sample("moves");
+        record.revision = store.create(&first, &record).await.unwrap();
+        let moves = async {
+            let mut at = first;
+            for _ in 0..30 {
+                let new = key().digest();
+                match store.rotate(&at, &new, &record, later(60)).await {
+                    Ok(revision) => record.revision = revision,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
+                        return;
+                    }
+                }
+                at = new;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            panic!("it was never ended");
+        };
+        let end = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            store.delete(&first).await.unwrap();
+        };
+        tokio::join!(moves, end);
+    }
+}
+
+/// Drops a future after so many polls.
+async fn abandon(future: impl Future, polls: u64) {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        let is_done = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(future.as_mut().poll(context).is_ready())
+        });
+        if is_done.await {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Futures dropped at every moment of their statements: whoever comes next on that
+/// connection gets the answer to what it asked.
+pub(crate) async fn answers_what_was_asked_after_a_drop(store: &SqlStore) {
+    let mut records = Vec::new();
+    for number in 0..4 {
+        let digest = key().digest();
+        let mut record = sample(&format!("session {number}"));
+        record.revision = store.create(&digest, &record).await.unwrap();
+        records.push((digest, record));
+    }
+    for round in 0..60_u64 {
+        let polls = round % 12;
+        let (digest, record) = &records[(round % 3) as usize];
+        let new = key().digest();
+        abandon(store.load(digest), polls).await;
+        let stale = record.at_revision(Revision::from_u64(99));
+        abandon(store.rotate(digest, &new, &stale, later(60)), polls).await;
+        abandon(store.update(digest, &stale), polls).await;
+        abandon(store.create(&new, record), polls).await;
+        for (digest, record) in &records {
+            let found = store.load(digest).await.unwrap().unwrap();
+            assert_eq!(found.into_record().as_ref(), Some(record));
+        }
+        assert!(store.load(&key().digest()).await.unwrap().is_none());
+    }
+}
+
+/// The same in the middle of preparing a statement, on a connection that is new.
+pub(crate) async fn answers_what_was_asked_after_a_drop_at_first(open: impl AsyncFn() -> SqlStore) {
+    let (digest, mut record) = (key().digest(), sample("stands"));
+    record.revision = open().await.create(&digest, &record).await.unwrap();
+    for round in 0..40_u64 {
+        let store = open().await;
+        let polls = round % 12;
+        abandon(store.load(&digest), polls).await;
+        for _ in 0..3 {
+            let found = store.load(&digest).await.unwrap().unwrap();
+            assert_eq!(found.into_record().as_ref(), Some(&record));
+        }
+    }
+}

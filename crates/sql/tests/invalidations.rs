@@ -1,0 +1,207 @@
+//! What near caches on other nodes hear over PostgreSQL.
+
+#![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use cloakroom_core::{
+    ErrorKind, Invalidation, Listener, Revision, Revoke, SessionStore as _, Subject,
+};
+use cloakroom_servers::Postgres;
+use cloakroom_sql::SqlStore;
+use cloakroom_testkit::{key, sample, touch_until};
+
+use common::{kind, later, table};
+
+async fn open(server: &Postgres, table: &str) -> SqlStore {
+    let builder = SqlStore::builder().table(table).notifying(true);
+    let store = builder.connect(&server.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+async fn listen(store: &SqlStore) -> Box<dyn Listener> {
+    let invalidations = store.capabilities().invalidations.unwrap();
+    invalidations.listen().await.unwrap()
+}
+
+async fn hear(listener: &mut Box<dyn Listener>) -> Invalidation {
+    let next = tokio::time::timeout(Duration::from_secs(5), listener.next());
+    next.await.expect("within five seconds").unwrap()
+}
+
+#[tokio::test]
+async fn what_takes_something_away_is_heard_on_every_node_and_nothing_else() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    let (writer, other) = (open(server, &table).await, open(server, &table).await);
+    let mut ears = [listen(&writer).await, listen(&other).await];
+    let [old, new, third, fourth] = [(); 4].map(|()| key().digest());
+    let mut record = sample("x");
+    record.revision = writer.create(&old, &record).await.unwrap();
+    let touch = touch_until(later(9_000));
+    writer.touch(&old, record.revision, touch).await.unwrap();
+    record.revision = writer.update(&old, &record).await.unwrap();
+    let stale = record.at_revision(Revision::FIRST);
+    assert_eq!(kind(writer.update(&old, &stale).await), ErrorKind::Conflict);
+    writer.rotate(&old, &new, &record, later(60)).await.unwrap();
+    // Followed to where it has moved.
+    writer.delete(&old).await.unwrap();
+    for digest in [third, fourth] {
+        other.create(&digest, &sample("x")).await.unwrap();
+    }
+    let subjects = other.capabilities().subjects.unwrap();
+    let subject = Subject::new("user-42").unwrap();
+    let one = subjects.revoke(&subject, Revoke::One(third)).await.unwrap();
+    assert_eq!(one, [third]);
+    let rest = subjects.revoke(&subject, Revoke::All).await.unwrap();
+    assert_eq!(rest, [fourth]);
+    let heard = |digest, revision| Invalidation { digest, revision };
+    let expected = [
+        heard(old, Revision::FIRST.next()),
+        heard(old, Revision::LAST),
+        heard(new, Revision::LAST),
+        heard(third, Revision::LAST),
+        heard(fourth, Revision::LAST),
+    ];
+    for ear in &mut ears {
+        for expected in expected {
+            assert_eq!(hear(ear).await, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_notify_offers_no_channel_and_two_tables_have_two() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let url = server.url();
+    let silent = SqlStore::builder().table(table()).connect(&url);
+    let silent = silent.await.unwrap();
+    assert!(silent.capabilities().invalidations.is_none());
+    let (one, other) = (open(server, &table()).await, open(server, &table()).await);
+    let mut ear = listen(&one).await;
+    for store in [&other, &one] {
+        let digest = key().digest();
+        let mut record = sample("x");
+        record.revision = store.create(&digest, &record).await.unwrap();
+        store.update(&digest, &record).await.unwrap();
+        if std::ptr::eq(store, &one) {
+            assert_eq!(hear(&mut ear).await.digest, digest);
+        }
+    }
+}
+
+/// `next` is dropped again and again, as a loop does that has other things to do.
+#[tokio::test]
+async fn a_dropped_wait_loses_nothing() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let store = open(server, &table()).await;
+    let mut ear = listen(&store).await;
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = store.create(&digest, &record).await.unwrap();
+    for round in 2..60 {
+        let write = store.update(&digest, &record);
+        let wait = tokio::time::timeout(Duration::from_micros(round * 20), ear.next());
+        let (written, heard) = tokio::join!(write, wait);
+        record.revision = written.unwrap();
+        let heard = match heard {
+            Ok(heard) => heard.unwrap(),
+            Err(_) => hear(&mut ear).await,
+        };
+        assert_eq!(
+            heard,
+            Invalidation {
+                digest,
+                revision: record.revision
+            }
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_invalidation_takes_milliseconds() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    let (store, other) = (open(server, &table).await, open(server, &table).await);
+    let mut ear = listen(&other).await;
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = store.create(&digest, &record).await.unwrap();
+    let mut times = Vec::new();
+    for _ in 0..100 {
+        let begun = Instant::now();
+        record.revision = store.update(&digest, &record).await.unwrap();
+        assert_eq!(hear(&mut ear).await.revision, record.revision);
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    println!(
+        "write to heard: median {:?}, worst {:?}",
+        times[50], times[99]
+    );
+    assert!(times[50] < Duration::from_millis(100), "{:?}", times[50]);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_cut_fails_at_once_and_for_good() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let store = open(&server, "sessions").await;
+    let mut ear = listen(&store).await;
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+    assert_eq!(server.query(cut).unwrap().len(), 1);
+    let begun = Instant::now();
+    assert_eq!(kind(ear.next().await), ErrorKind::Unavailable);
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    // It has missed this, and must not go on as though it had not.
+    let digest = key().digest();
+    store.create(&digest, &sample("x")).await.unwrap();
+    assert_eq!(kind(ear.next().await), ErrorKind::Unavailable);
+    let mut ear = listen(&store).await;
+    store.delete(&digest).await.unwrap();
+    assert_eq!(hear(&mut ear).await.digest, digest);
+}
+
+/// Both ends stay open and nothing passes: it is noticed within 15 s.
+#[tokio::test]
+async fn a_channel_that_is_silently_dead_fails_within_fifteen_seconds() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let store = open(&server, "sessions").await;
+    let mut ear = listen(&store).await;
+    server.pause();
+    let begun = Instant::now();
+    // Waits that are dropped put nothing off.
+    let error = loop {
+        let wait = tokio::time::timeout(Duration::from_secs(6), ear.next());
+        if let Ok(heard) = wait.await {
+            break heard.unwrap_err();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(17), "unnoticed");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(
+        begun.elapsed() < Duration::from_secs(16),
+        "{:?}",
+        begun.elapsed()
+    );
+    server.resume();
+}

@@ -1,0 +1,376 @@
+//! Over MariaDB, which speaks as MySQL does.
+
+#![cfg(feature = "mysql")]
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use cloakroom_core::{ErrorKind, Revoke, SessionStore as _, Subject};
+use cloakroom_servers::Mariadb;
+use cloakroom_sql::{SqlStore, SqlStoreBuilder};
+use cloakroom_testkit::{key, sample};
+
+use common::{kind, table};
+
+/// Migrated, in a table of its own.
+async fn open_with(server: &Mariadb, builder: SqlStoreBuilder) -> SqlStore {
+    let store = builder.connect(&server.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+async fn open(server: &Mariadb) -> SqlStore {
+    open_with(server, SqlStore::builder().table(table())).await
+}
+
+#[tokio::test]
+async fn conforms() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    common::conforms(&open(server).await).await;
+}
+
+#[tokio::test]
+async fn conforms_over_a_pool_of_ones_own() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let pool = sqlx::MySqlPool::connect(&server.url()).await.unwrap();
+    let store = SqlStore::builder().table("order").from_mysql_pool(pool);
+    let store = store.unwrap();
+    store.migrate().await.unwrap();
+    common::conforms(&store).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_reopening() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let table = table();
+    common::keeps_what_it_acknowledged(async || {
+        open_with(server, SqlStore::builder().table(&*table)).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn races_have_one_winner() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    common::settles_races(open(server).await, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn races_have_one_winner_also_where_others_are_seen_at_once() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let pool = sqlx::mysql::MySqlPoolOptions::new().after_connect(|conn, _| {
+        Box::pin(async move {
+            let set = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+            sqlx::query(set).execute(conn).await.map(|_| ())
+        })
+    });
+    let pool = pool.connect(&server.url()).await.unwrap();
+    let store = SqlStore::builder().table(table()).from_mysql_pool(pool);
+    let store = store.unwrap();
+    store.migrate().await.unwrap();
+    common::settles_races(store, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_moves_meanwhile_is_ended_or_spared() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let store = open(server).await;
+    common::revokes_what_moves(&store).await;
+    common::spares_what_moves(&store).await;
+    common::ends_what_moves(&store).await;
+}
+
+#[tokio::test]
+async fn eight_that_migrate_at_once_all_succeed() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let table = table();
+    common::migrates_in_a_race(async || {
+        let builder = SqlStore::builder().table(&*table).pool_size(2);
+        builder.connect(&server.url()).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let table = table();
+    let store = open_with(server, SqlStore::builder().table(&*table)).await;
+    common::tells_unreadable_rows_apart(&store, &table, "x'ff'", async |sql| {
+        server.query(&sql).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_published_sql_makes_what_the_store_uses() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    let published = include_str!("../migrations/mysql/0001_sessions.sql");
+    for statement in published.split_inclusive(";\n") {
+        server
+            .query(statement.trim_end().trim_end_matches(';'))
+            .unwrap();
+    }
+    let store = SqlStore::connect(&server.url()).await.unwrap();
+    store.create(&key().digest(), &sample("x")).await.unwrap();
+    store.migrate().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_set_up_wrongly_is_told_without_the_password() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let url = server.url();
+    let store = SqlStore::builder().table(table()).connect(&url);
+    let error = store
+        .await
+        .unwrap()
+        .load(&key().digest())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("migrate()"), "{error}");
+    let port = server.port();
+    for url in [
+        format!("mysql://cloakroom:hunter2@127.0.0.1:{port}/cloakroom"),
+        format!("mariadb://nobody:hunter2@127.0.0.1:{port}/cloakroom"),
+        format!("mysql://cloakroom@127.0.0.1:{port}/nowhere"),
+        "mysql://cloakroom:hunter2@127.0.0.1:hunter2/cloakroom".to_owned(),
+    ] {
+        let error = SqlStore::connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    for builder in [
+        SqlStore::builder().schema("app"),
+        SqlStore::builder().notifying(true),
+    ] {
+        assert_eq!(kind(builder.connect(&url).await), ErrorKind::Misconfigured);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_the_server_takes_no_packet_of_is_an_error_and_harms_no_other() {
+    let Some(server) = Mariadb::start_with(&["--max-allowed-packet=1M"]) else {
+        return;
+    };
+    let store = open_with(&server, SqlStore::builder()).await;
+    let mut record = sample("x");
+    record.data = cloakroom_core::Data::from_bytes(vec![7; 2 * 1024 * 1024]);
+    let error = store.create(&key().digest(), &record).await.unwrap_err();
+    let kinds = [ErrorKind::TooLarge, ErrorKind::Unavailable];
+    assert!(kinds.contains(&error.kind()), "{error}");
+    store.create(&key().digest(), &sample("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_future_mixes_no_answers_up() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let builder = SqlStore::builder().table(table()).pool_size(1);
+    let open = async || open_with(server, builder.clone()).await;
+    common::answers_what_was_asked_after_a_drop(&open().await).await;
+    common::answers_what_was_asked_after_a_drop_at_first(open).await;
+}
+
+/// Kills all connections but the one that asks.
+fn kill_all(server: &Mariadb) -> usize {
+    let others = "SELECT id FROM information_schema.processlist \
+                  WHERE user = 'cloakroom' AND id <> connection_id()";
+    let others = server.query(others).unwrap();
+    for row in &others {
+        // The connection that asked for the list has ended by itself.
+        let _ = server.query(&format!("KILL {}", row[0]));
+    }
+    others.len()
+}
+
+/// Fills the pool with connections that nobody uses.
+async fn warm_up(store: &SqlStore) {
+    let digest = key().digest();
+    futures_util::future::join_all((0..4).map(|_| store.load(&digest))).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[tokio::test]
+async fn a_read_succeeds_on_connections_that_died_in_the_pool() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    let store = open_with(&server, SqlStore::builder().pool_size(4)).await;
+    let digest = key().digest();
+    store.create(&digest, &sample("x")).await.unwrap();
+    warm_up(&store).await;
+    assert!(kill_all(&server) >= 2);
+    assert!(store.load(&digest).await.unwrap().is_some());
+    // The break has put the others in doubt, so a write meets none of them.
+    for _ in 0..6 {
+        store.create(&key().digest(), &sample("x")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_write_succeeds_on_connections_that_died_in_the_pool_unused() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    let trusted = Duration::from_millis(200);
+    let builder = SqlStore::builder().pool_size(4).trusted_idle(trusted);
+    let store = open_with(&server, builder).await;
+    for _ in 0..3 {
+        warm_up(&store).await;
+        assert!(kill_all(&server) >= 2);
+        tokio::time::sleep(trusted).await;
+        for _ in 0..6 {
+            store.create(&key().digest(), &sample("x")).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_restarted_is_found_again() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    let builder = SqlStore::builder().acquire_timeout(Duration::from_millis(500));
+    let store = open_with(&server, builder).await;
+    let digest = key().digest();
+    store.create(&digest, &sample("x")).await.unwrap();
+    warm_up(&store).await;
+    server.kill();
+    let begun = Instant::now();
+    assert_eq!(kind(store.load(&digest).await), ErrorKind::Unavailable);
+    let written = store.create(&key().digest(), &sample("x")).await;
+    assert_eq!(kind(written), ErrorKind::Unavailable);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    server.restart();
+    assert!(store.load(&digest).await.unwrap().is_some());
+    store.create(&key().digest(), &sample("x")).await.unwrap();
+}
+
+/// As other stores have it, an index that is compared with something else than it holds
+/// is not used.
+#[tokio::test]
+async fn each_index_is_used() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    let table = table();
+    let store = open_with(&server, SqlStore::builder().table(&*table)).await;
+    server
+        .query(&format!(
+            "INSERT INTO {table} SELECT unhex(sha2(seq, 256)), 1, NULL, 1, 0, 0, seq * 1000, \
+             NULL, NULL, 0, concat('user ', seq % 5000), NULL, '' FROM seq_1_to_20000"
+        ))
+        .unwrap();
+    server.query(&format!("ANALYZE TABLE {table}")).unwrap();
+    for (sql, index) in [
+        (
+            format!("DELETE FROM {table} WHERE expires_at <= 5000 ORDER BY expires_at LIMIT 10"),
+            "expires_at",
+        ),
+        (
+            format!("SELECT digest FROM {table} WHERE subject = 'user 7'"),
+            "subject",
+        ),
+    ] {
+        let plan = server.query(&format!("EXPLAIN {sql}")).unwrap();
+        assert_eq!(plan.len(), 1);
+        // id, select_type, table, type, possible_keys, key, …
+        assert_eq!(plan[0][5], format!("{table}_{index}"), "{plan:?}");
+        assert!(["range", "ref"].contains(&&*plan[0][3]), "{plan:?}");
+    }
+    // And what the store itself sends, as the server counts it: a table that is read
+    // whole adds 20,000.
+    let read = || {
+        let sql = "SHOW GLOBAL STATUS LIKE 'Handler_read_rnd_next'";
+        server.query(sql).unwrap()[0][1].parse::<u64>().unwrap()
+    };
+    let before = read();
+    let subject = Subject::new("user 7").unwrap();
+    let subjects = store.capabilities().subjects.unwrap();
+    let sweep = store.capabilities().sweep.unwrap();
+    let digest = key().digest();
+    assert_eq!(subjects.sessions_of(&subject).await.unwrap().len(), 4);
+    let ended = subjects.revoke(&subject, Revoke::AllBut(digest));
+    assert_eq!(ended.await.unwrap().len(), 4);
+    let now = cloakroom_core::Timestamp::from_millis(5_000);
+    assert_eq!(sweep.sweep(now, 2).await.unwrap().removed, 2);
+    store.delete(&digest).await.unwrap();
+    let since = read() - before;
+    assert!(since < 15_000, "{since}");
+}
+
+/// How many statements the server has been asked to execute since the last time.
+fn executed(server: &Mariadb, before: &mut u64) -> u64 {
+    let status = "SHOW GLOBAL STATUS WHERE Variable_name IN \
+                  ('Com_stmt_execute', 'Com_begin', 'Com_commit', 'Com_rollback')";
+    let rows = server.query(status).unwrap();
+    let now: u64 = rows.iter().map(|row| row[1].parse::<u64>().unwrap()).sum();
+    let since = now - *before;
+    *before = now;
+    since
+}
+
+#[tokio::test]
+async fn each_write_that_succeeds_is_one_statement_and_a_rotation_is_four() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    let store = open_with(&server, SqlStore::builder().pool_size(1)).await;
+    let (digest, new) = (key().digest(), key().digest());
+    let mut record = sample("x");
+    let mut before = 0;
+    let mut counts = Vec::new();
+    executed(&server, &mut before);
+    record.revision = store.create(&digest, &record).await.unwrap();
+    counts.push(("create", executed(&server, &mut before)));
+    store.load(&digest).await.unwrap().unwrap();
+    counts.push(("load", executed(&server, &mut before)));
+    record.revision = store.update(&digest, &record).await.unwrap();
+    counts.push(("update", executed(&server, &mut before)));
+    let touch = cloakroom_testkit::touch_until(common::later(9_000));
+    store.touch(&digest, record.revision, touch).await.unwrap();
+    counts.push(("touch", executed(&server, &mut before)));
+    let until = common::later(60);
+    store.rotate(&digest, &new, &record, until).await.unwrap();
+    counts.push(("rotate", executed(&server, &mut before)));
+    store.delete(&new).await.unwrap();
+    counts.push(("delete", executed(&server, &mut before)));
+    let expected = [
+        ("create", 1),
+        ("load", 1),
+        ("update", 1),
+        ("touch", 1),
+        ("rotate", 4),
+        ("delete", 1),
+    ];
+    assert_eq!(counts, expected);
+}

@@ -1,0 +1,584 @@
+//! Over PostgreSQL.
+
+#![cfg(feature = "postgres")]
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use cloakroom_core::{ErrorKind, Revoke, SessionStore as _, Subject};
+use cloakroom_servers::Postgres;
+use cloakroom_sql::{SqlStore, SqlStoreBuilder};
+use cloakroom_testkit::{key, sample, touch_until};
+
+use common::{kind, later, table};
+
+/// Migrated, in a table of its own.
+async fn open_with(server: &Postgres, builder: SqlStoreBuilder) -> SqlStore {
+    let store = builder.connect(&server.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+async fn open(server: &Postgres) -> SqlStore {
+    open_with(server, SqlStore::builder().table(table())).await
+}
+
+#[tokio::test]
+async fn conforms() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    common::conforms(&open(server).await).await;
+}
+
+#[tokio::test]
+async fn conforms_while_it_notifies() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let builder = SqlStore::builder().table(table()).notifying(true);
+    common::conforms(&open_with(server, builder).await).await;
+}
+
+#[tokio::test]
+async fn conforms_in_a_schema_of_its_own_over_a_pool_of_ones_own() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    server.query("CREATE SCHEMA app").unwrap();
+    let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+    let builder = SqlStore::builder().schema("app").table("order");
+    let store = builder.from_pg_pool(pool).unwrap();
+    store.migrate().await.unwrap();
+    common::conforms(&store).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_reopening() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    common::keeps_what_it_acknowledged(async || {
+        open_with(server, SqlStore::builder().table(&*table)).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn races_have_one_winner() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    common::settles_races(open(server).await, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn races_have_one_winner_also_among_serializable_transactions() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let url = format!(
+        "{}?options=-c%20default_transaction_isolation%3Dserializable",
+        server.url()
+    );
+    let store = SqlStore::builder().table(table()).connect(&url);
+    let store = store.await.unwrap();
+    store.migrate().await.unwrap();
+    common::settles_races(store, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_moves_meanwhile_is_ended_or_spared() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let store = open(server).await;
+    common::revokes_what_moves(&store).await;
+    common::spares_what_moves(&store).await;
+    common::ends_what_moves(&store).await;
+}
+
+#[tokio::test]
+async fn eight_that_migrate_at_once_all_succeed() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    common::migrates_in_a_race(async || {
+        let builder = SqlStore::builder().table(&*table).pool_size(2);
+        builder.connect(&server.url()).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    let store = open_with(server, SqlStore::builder().table(&*table)).await;
+    common::tells_unreadable_rows_apart(&store, &table, "'\\xff'", async |sql| {
+        server.query(&sql).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_published_sql_makes_what_the_store_uses() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let published = include_str!("../migrations/postgres/0001_sessions.sql");
+    server.query(published).unwrap();
+    server.query(published).unwrap();
+    let store = SqlStore::connect(&server.url()).await.unwrap();
+    store.create(&key().digest(), &sample("x")).await.unwrap();
+    store.migrate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_role_that_may_make_no_table_may_still_migrate_where_nothing_is_to_do() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let owner = SqlStore::connect(&server.url()).await.unwrap();
+    let role = "CREATE ROLE app LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC";
+    server.query(role).unwrap();
+    let url = server.url().replace("postgres@", "app@");
+    let app = SqlStore::connect(&url).await.unwrap();
+    assert_eq!(kind(app.migrate().await), ErrorKind::Misconfigured);
+    owner.migrate().await.unwrap();
+    let refused = app.create(&key().digest(), &sample("x")).await;
+    assert_eq!(kind(refused), ErrorKind::Misconfigured);
+    server
+        .query(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON cloakroom_sessions TO app; \
+             GRANT SELECT ON cloakroom_sessions_schema TO app",
+        )
+        .unwrap();
+    app.migrate().await.unwrap();
+    app.create(&key().digest(), &sample("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_table_of_a_newer_schema_is_left_alone() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    let store = open_with(server, SqlStore::builder().table(&*table)).await;
+    server
+        .query(&format!("INSERT INTO {table}_schema VALUES (2)"))
+        .unwrap();
+    assert_eq!(kind(store.migrate().await), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn what_is_set_up_wrongly_is_told_without_the_password() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let url = server.url();
+    let store = SqlStore::builder().table(table()).connect(&url);
+    let error = store
+        .await
+        .unwrap()
+        .load(&key().digest())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("migrate()"), "{error}");
+
+    let port = server.port();
+    for url in [
+        format!("postgres://postgres:hunter2@127.0.0.1:{port}/nowhere"),
+        format!("postgres://nobody:hunter2@127.0.0.1:{port}/cloakroom"),
+        "postgres://postgres:hunter2@127.0.0.1:hunter2/cloakroom".to_owned(),
+        "postgres://postgres:hunter2@127.0.0.1/x?sslmode=hunter2".to_owned(),
+        "oracle://postgres:hunter2@127.0.0.1/x".to_owned(),
+    ] {
+        let error = SqlStore::connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let url = server.url();
+    let store = SqlStore::builder().table("a\"b").connect(&url);
+    assert_eq!(kind(store.await), ErrorKind::Misconfigured);
+}
+
+/// All connections but the one that asks.
+fn terminate_all(server: &Postgres) -> usize {
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE datname = 'cloakroom' AND pid <> pg_backend_pid()";
+    server.query(sql).unwrap().len()
+}
+
+/// Fills the pool with connections that nobody uses.
+async fn warm_up(store: &SqlStore) {
+    let digest = key().digest();
+    futures_util::future::join_all((0..4).map(|_| store.load(&digest))).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[tokio::test]
+async fn a_read_succeeds_on_connections_that_died_in_the_pool() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let store = open_with(&server, SqlStore::builder().pool_size(4)).await;
+    let digest = key().digest();
+    store.create(&digest, &sample("x")).await.unwrap();
+    warm_up(&store).await;
+    assert!(terminate_all(&server) >= 2);
+    assert!(store.load(&digest).await.unwrap().is_some());
+    // The break has put the others in doubt, so a write meets none of them.
+    for _ in 0..6 {
+        store.create(&key().digest(), &sample("x")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_write_succeeds_on_connections_that_died_in_the_pool_unused() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let trusted = Duration::from_millis(200);
+    let builder = SqlStore::builder().pool_size(4).trusted_idle(trusted);
+    let store = open_with(&server, builder).await;
+    for _ in 0..3 {
+        warm_up(&store).await;
+        assert!(terminate_all(&server) >= 2);
+        tokio::time::sleep(trusted).await;
+        for _ in 0..6 {
+            store.create(&key().digest(), &sample("x")).await.unwrap();
+        }
+    }
+}
+
+/// Whoever is cut off in the middle of a write does not know, and does not repeat.
+#[tokio::test]
+async fn a_write_that_is_cut_off_is_unavailable_and_not_repeated() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let store = open_with(&server, SqlStore::builder()).await;
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = store.create(&digest, &record).await.unwrap();
+    let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM cloakroom_sessions FOR UPDATE")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let cut = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE wait_event_type = 'Lock'";
+        assert_eq!(server.query(waiting).unwrap().len(), 1);
+    };
+    let (written, ()) = tokio::join!(store.update(&digest, &record), cut);
+    assert_eq!(kind(written), ErrorKind::Unavailable);
+    held.rollback().await.unwrap();
+    store.update(&digest, &record).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_unavailable_and_gives_its_place_back() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let builder = SqlStore::builder()
+        .pool_size(1)
+        .statement_timeout(Duration::from_millis(300));
+    let store = open_with(&server, builder).await;
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = store.create(&digest, &record).await.unwrap();
+    let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM cloakroom_sessions FOR UPDATE")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let error = store.update(&digest, &record).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("300ms"), "{error}");
+    assert!(store.load(&digest).await.unwrap().is_some());
+    held.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_future_costs_no_connection_and_mixes_no_answers_up() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let store = open_with(&server, SqlStore::builder().pool_size(1)).await;
+    let pids = "SELECT pid FROM pg_stat_activity WHERE datname = 'cloakroom' \
+                AND pid <> pg_backend_pid()";
+    let before = server.query(pids).unwrap();
+    common::answers_what_was_asked_after_a_drop(&store).await;
+    let after = server.query(pids).unwrap();
+    let builder = SqlStore::builder().pool_size(1);
+    let open = async || open_with(&server, builder.clone()).await;
+    common::answers_what_was_asked_after_a_drop_at_first(open).await;
+    assert_eq!(before, after, "one connection served them all");
+}
+
+#[tokio::test]
+async fn a_server_that_is_restarted_is_found_again() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let builder = SqlStore::builder().acquire_timeout(Duration::from_millis(500));
+    let store = open_with(&server, builder).await;
+    let digest = key().digest();
+    store.create(&digest, &sample("x")).await.unwrap();
+    warm_up(&store).await;
+    server.kill();
+    let begun = Instant::now();
+    assert_eq!(kind(store.load(&digest).await), ErrorKind::Unavailable);
+    let written = store.create(&key().digest(), &sample("x")).await;
+    assert_eq!(kind(written), ErrorKind::Unavailable);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    server.restart();
+    assert!(store.load(&digest).await.unwrap().is_some());
+    store.create(&key().digest(), &sample("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_unavailable_and_is_found_again() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let timeout = Duration::from_millis(500);
+    let builder = SqlStore::builder()
+        .pool_size(2)
+        .acquire_timeout(timeout)
+        .statement_timeout(timeout);
+    let store = open_with(&server, builder).await;
+    let digest = key().digest();
+    store.create(&digest, &sample("x")).await.unwrap();
+    server.pause();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        assert_eq!(kind(store.load(&digest).await), ErrorKind::Unavailable);
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+    server.resume();
+    // What hung is given up in bounded time.
+    let begun = Instant::now();
+    while store.load(&digest).await.is_err() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "it is not found again"
+        );
+    }
+}
+
+/// As other stores have it, an index that is compared with something else than it holds
+/// is not used.
+#[tokio::test]
+async fn each_index_is_used() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    let store = open_with(server, SqlStore::builder().table(&*table)).await;
+    server
+        .query(&format!(
+            "INSERT INTO {table} SELECT decode(md5(n::text) || md5('x' || n), 'hex'), 1, NULL, 1, \
+             0, 0, n * 1000, NULL, NULL, 0, ('user ' || (n % 5000))::bytea, NULL, '' \
+             FROM generate_series(1, 20000) n; ANALYZE {table}"
+        ))
+        .unwrap();
+    for (sql, index) in [
+        (
+            format!(
+                "DELETE FROM {table} WHERE digest IN (SELECT digest FROM {table} WHERE \
+                 expires_at <= 5000 ORDER BY expires_at LIMIT 10 FOR UPDATE SKIP LOCKED) \
+                 AND expires_at <= 5000"
+            ),
+            "expires_at",
+        ),
+        (
+            format!("SELECT digest FROM {table} WHERE subject = 'user 7'"),
+            "subject",
+        ),
+    ] {
+        let plan = server
+            .query(&format!("EXPLAIN {sql}"))
+            .unwrap()
+            .concat()
+            .join("\n");
+        assert!(plan.contains(&format!("{table}_{index}")), "{plan}");
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+    }
+    // And what the store itself sends: the server counts the rows that it has read
+    // in tables as a whole, and the use of each index.
+    let scans = || {
+        let sql = format!(
+            "SELECT s.seq_tup_read, min(i.idx_scan) FROM pg_stat_user_tables s \
+             JOIN pg_stat_user_indexes i USING (relid) \
+             WHERE s.relname = '{table}' GROUP BY 1"
+        );
+        let row = server.query(&sql).unwrap().remove(0);
+        (row[0].clone(), row[1].parse::<u64>().unwrap())
+    };
+    let (read_whole, _) = scans();
+    let subject = Subject::new("user 7").unwrap();
+    let subjects = store.capabilities().subjects.unwrap();
+    let sweep = store.capabilities().sweep.unwrap();
+    let digest = key().digest();
+    let begun = Instant::now();
+    while scans().1 == 0 {
+        subjects.sessions_of(&subject).await.unwrap();
+        let ended = subjects.revoke(&subject, Revoke::AllBut(digest));
+        ended.await.unwrap();
+        let now = cloakroom_core::Timestamp::from_millis(5_000);
+        sweep.sweep(now, 2).await.unwrap();
+        store.delete(&digest).await.unwrap();
+        // A backend tells its counts once a second.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", scans());
+    }
+    assert_eq!(scans().0, read_whole);
+}
+
+/// What the server is asked to execute, once its statements are prepared.
+async fn executed(server: &Postgres, work: impl Future<Output = ()>) -> Vec<String> {
+    let before = server.log().len();
+    work.await;
+    // What goes back to the pool does so behind the answer.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let log = server.log();
+    let lines = log[before..].lines();
+    lines
+        .filter(|line| line.contains("LOG:  execute") || line.contains("LOG:  statement"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test]
+async fn each_write_that_succeeds_is_one_statement() {
+    let Some(server) = Postgres::start_with(&["-c", "log_statement=all"]) else {
+        return;
+    };
+    for notifying in [false, true] {
+        let builder = SqlStore::builder().table(table()).notifying(notifying);
+        let store = &open_with(&server, builder.pool_size(1)).await;
+        let subjects = store.capabilities().subjects.unwrap();
+        let sweep = store.capabilities().sweep.unwrap();
+        let subject = &Subject::new("user-42").unwrap();
+        // The first round prepares; the second is counted.
+        for round in 0..2 {
+            let (digest, new) = (&key().digest(), &key().digest());
+            let mut record = sample("x");
+            let mut counts = Vec::new();
+            let mut count = |name, lines: Vec<String>| counts.push((name, lines.len()));
+            count(
+                "create",
+                executed(&server, async {
+                    record.revision = store.create(digest, &record).await.unwrap();
+                })
+                .await,
+            );
+            count(
+                "load",
+                executed(&server, async {
+                    store.load(digest).await.unwrap().unwrap();
+                })
+                .await,
+            );
+            count(
+                "update",
+                executed(&server, async {
+                    record.revision = store.update(digest, &record).await.unwrap();
+                })
+                .await,
+            );
+            count(
+                "touch",
+                executed(&server, async {
+                    let touch = touch_until(later(9_000));
+                    store.touch(digest, record.revision, touch).await.unwrap();
+                })
+                .await,
+            );
+            count(
+                "rotate",
+                executed(&server, async {
+                    record.revision = store.rotate(digest, new, &record, later(60)).await.unwrap();
+                })
+                .await,
+            );
+            count(
+                "list",
+                executed(&server, async {
+                    assert_eq!(subjects.sessions_of(subject).await.unwrap().len(), 1);
+                })
+                .await,
+            );
+            count(
+                "delete",
+                executed(&server, async {
+                    store.delete(new).await.unwrap();
+                })
+                .await,
+            );
+            count(
+                "delete of nothing",
+                executed(&server, async {
+                    store.delete(&key().digest()).await.unwrap();
+                })
+                .await,
+            );
+            store.create(&key().digest(), &sample("x")).await.unwrap();
+            count(
+                "revoke",
+                executed(&server, async {
+                    assert_eq!(
+                        subjects.revoke(subject, Revoke::All).await.unwrap().len(),
+                        1
+                    );
+                })
+                .await,
+            );
+            count(
+                "sweep",
+                executed(&server, async {
+                    sweep.sweep(later(120), 10).await.unwrap();
+                })
+                .await,
+            );
+            if round == 1 {
+                let expected = [
+                    ("create", 1),
+                    ("load", 1),
+                    ("update", 1),
+                    ("touch", 1),
+                    ("rotate", 1),
+                    ("list", 1),
+                    ("delete", 1),
+                    ("delete of nothing", 2),
+                    ("revoke", 2),
+                    ("sweep", 1),
+                ];
+                assert_eq!(counts, expected, "notifying: {notifying}");
+            }
+        }
+    }
+}
