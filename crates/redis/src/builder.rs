@@ -6,6 +6,7 @@ use std::time::Duration;
 use cloakroom_core::{Error, ErrorKind};
 use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 
+use crate::cluster::Cluster;
 use crate::link::Link;
 use crate::trouble::error;
 use crate::wire::{Caller, Wire};
@@ -17,6 +18,7 @@ pub const PREFIX_BYTES_MAX: usize = 64;
 /// A store about to be opened: [`RedisStore::builder`].
 pub struct RedisBuilder {
     urls: Vec<String>,
+    is_cluster: bool,
     prefix: String,
     timeout: Duration,
     #[cfg(feature = "tls")]
@@ -35,9 +37,10 @@ impl fmt::Debug for RedisBuilder {
 }
 
 impl RedisBuilder {
-    pub(crate) fn new(urls: Vec<String>) -> Self {
+    pub(crate) fn new(urls: Vec<String>, is_cluster: bool) -> Self {
         Self {
             urls,
+            is_cluster,
             prefix: PREFIX_DEFAULT.to_owned(),
             timeout: TIMEOUT_DEFAULT,
             #[cfg(feature = "tls")]
@@ -96,8 +99,18 @@ impl RedisBuilder {
     }
 
     fn wire(&self) -> Result<Wire, Error> {
-        let url = self.urls.first().map_or("", String::as_str);
-        Ok(Wire::One(Link::new(self.client(url)?)))
+        let clients: Result<Vec<Client>, Error> =
+            self.urls.iter().map(|url| self.client(url)).collect();
+        let mut clients = clients?;
+        if self.is_cluster && !clients.is_empty() {
+            return Ok(Wire::Many(Cluster::new(clients)));
+        }
+        match clients.pop() {
+            Some(client) => Ok(Wire::One(Link::new(client))),
+            None => Err(wrong(
+                "a cluster needs the URL of one of its servers at least",
+            )),
+        }
     }
 
     fn client(&self, url: &str) -> Result<Client, Error> {

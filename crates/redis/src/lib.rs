@@ -16,10 +16,15 @@
 
 mod answer;
 mod builder;
+mod cluster;
 mod greeting;
 mod link;
+mod listener;
+mod many;
 mod one;
+mod scan;
 mod script;
+mod subjects;
 mod trouble;
 mod value;
 mod wire;
@@ -34,8 +39,8 @@ use cloakroom_core::{
 };
 
 pub use crate::builder::{PREFIX_BYTES_MAX, RedisBuilder};
-use crate::value::Found;
-use crate::wire::{Caller, strange};
+pub use crate::listener::{BACKLOG_MAX, HEARTBEAT};
+use crate::wire::Caller;
 
 const NAME: &str = "redis";
 
@@ -72,7 +77,14 @@ impl RedisStore {
     /// A single server, with a prefix or a time-out of one's own.
     #[must_use]
     pub fn builder(url: impl Into<String>) -> RedisBuilder {
-        RedisBuilder::new(vec![url.into()])
+        RedisBuilder::new(vec![url.into()], false)
+    }
+
+    /// A cluster, by the URL of one of its servers or of several, in case one is
+    /// down: user, password and TLS of the first hold for all.
+    #[must_use]
+    pub fn cluster(urls: impl IntoIterator<Item = impl Into<String>>) -> RedisBuilder {
+        RedisBuilder::new(urls.into_iter().map(Into::into).collect(), true)
     }
 
     fn new(caller: Caller) -> Self {
@@ -82,20 +94,16 @@ impl RedisStore {
     }
 
     async fn put(&self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
-        one::put(&self.caller, digest, slot).await
+        match self.caller.is_one() {
+            true => one::put(&self.caller, digest, slot).await,
+            false => many::put(&self.caller, digest, slot).await,
+        }
     }
 }
 
 impl SessionStore for RedisStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
-        let key = self.caller.session(digest);
-        let value = self.caller.read(&key, redis::cmd("GET").arg(&key)).await?;
-        let value: Option<Vec<u8>> = redis::from_redis_value(value).map_err(|_| strange())?;
-        let Some(value) = value else { return Ok(None) };
-        match value::decode(&value).map_err(|error| error.in_store(NAME))? {
-            Found::Slot(slot) => Ok(Some(slot)),
-            Found::Moving { .. } => Ok(None),
-        }
+        many::load(&self.caller, digest).await
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
@@ -107,7 +115,10 @@ impl SessionStore for RedisStore {
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        one::update(&self.caller, digest, record).await
+        match self.caller.is_one() {
+            true => one::update(&self.caller, digest, record).await,
+            false => many::update(&self.caller, digest, record).await,
+        }
     }
 
     async fn touch(
@@ -116,7 +127,10 @@ impl SessionStore for RedisStore {
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Error> {
-        one::touch(&self.caller, digest, revision, touch).await
+        match self.caller.is_one() {
+            true => one::touch(&self.caller, digest, revision, touch).await,
+            false => many::touch(&self.caller, digest, revision, touch).await,
+        }
     }
 
     async fn rotate(
@@ -126,14 +140,24 @@ impl SessionStore for RedisStore {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        one::rotate(&self.caller, old, new, record, mark_until).await
+        match self.caller.is_one() {
+            true => one::rotate(&self.caller, old, new, record, mark_until).await,
+            false => many::rotate(&self.caller, old, new, record, mark_until).await,
+        }
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        one::delete(&self.caller, digest).await
+        match self.caller.is_one() {
+            true => one::delete(&self.caller, digest).await,
+            false => many::delete(&self.caller, digest).await,
+        }
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
+            .with_subjects(self)
+            .with_scan(self)
+            .with_import(self)
+            .with_invalidations(self)
     }
 }

@@ -212,7 +212,7 @@ impl Live {
 }
 
 /// Whether the server has said this, and so has done nothing.
-fn from_server(error: &RedisError) -> bool {
+pub(crate) fn from_server(error: &RedisError) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Server(_)

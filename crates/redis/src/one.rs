@@ -1,7 +1,7 @@
 //! The operations on one server: each is one script, and so one step and one
 //! round trip.
 
-use cloakroom_core::{Error, KeyDigest, Record, Revision, Slot, Timestamp, Touch};
+use cloakroom_core::{Error, KeyDigest, Record, Revision, Revoke, Slot, Timestamp, Touch};
 
 use crate::answer::{outcome, refused};
 use crate::script;
@@ -18,11 +18,21 @@ pub(crate) async fn put(to: &Caller, digest: &KeyDigest, slot: &Slot) -> Result<
         ),
         Slot::Rotated { until, .. } => (value::NOBODY.to_owned(), ttl(*until)),
     };
-    let at = ttl(slot.expires_at());
+    send_put(to, digest, &value, &ttl(slot.expires_at()), &subject, &keep).await
+}
+
+pub(crate) async fn send_put(
+    to: &Caller,
+    digest: &KeyDigest,
+    value: &[u8],
+    at: &str,
+    subject: &str,
+    keep: &str,
+) -> Result<bool, Error> {
     let hex = digest.to_hex();
     let args = [
         hex.as_bytes(),
-        &value,
+        value,
         at.as_bytes(),
         subject.as_bytes(),
         keep.as_bytes(),
@@ -42,6 +52,20 @@ pub(crate) async fn update(
     digest: &KeyDigest,
     record: &Record,
 ) -> Result<Revision, Error> {
+    let words = send_update(to, digest, record, true).await?;
+    match outcome(&words)? {
+        "OK" => Ok(record.revision.next()),
+        word => Err(refused(word)),
+    }
+}
+
+/// `is_listed` where the index, if it lies elsewhere, has been seen to.
+pub(crate) async fn send_update(
+    to: &Caller,
+    digest: &KeyDigest,
+    record: &Record,
+    is_listed: bool,
+) -> Result<Vec<String>, Error> {
     let next = record.revision.next();
     let value = value::encode(&Slot::Record(record.at_revision(next)))?;
     let args = [
@@ -53,16 +77,14 @@ pub(crate) async fn update(
         keep_until(record.last_seen_at, record.expires_at).into_bytes(),
         digits(record.expires_at.as_millis()).into_bytes(),
         next.as_u64().to_string().into_bytes(),
-        b"1".to_vec(),
+        flag(is_listed).into(),
     ];
     let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-    let words = to
-        .run(&script::UPDATE, &[to.session(digest)], &args)
-        .await?;
-    match outcome(&words)? {
-        "OK" => Ok(next),
-        word => Err(refused(word)),
-    }
+    to.run(&script::UPDATE, &[to.session(digest)], &args).await
+}
+
+fn flag(is_set: bool) -> &'static str {
+    if is_set { "1" } else { "0" }
 }
 
 pub(crate) async fn touch(
@@ -71,20 +93,31 @@ pub(crate) async fn touch(
     revision: Revision,
     touch: Touch,
 ) -> Result<(), Error> {
+    let words = send_touch(to, digest, revision, touch, true).await?;
+    match outcome(&words)? {
+        "OK" => Ok(()),
+        word => Err(refused(word)),
+    }
+}
+
+/// `is_listed` where the index, if it lies elsewhere, has been seen to.
+pub(crate) async fn send_touch(
+    to: &Caller,
+    digest: &KeyDigest,
+    revision: Revision,
+    touch: Touch,
+    is_listed: bool,
+) -> Result<Vec<String>, Error> {
     let args = [
         digits(revision.as_u64()),
         digits(touch.expires_at.as_millis()),
         digits(touch.last_seen_at.as_millis()),
         ttl(touch.expires_at),
         keep_until(touch.last_seen_at, touch.expires_at),
-        "1".to_owned(),
+        flag(is_listed).to_owned(),
     ];
     let args = args.each_ref().map(String::as_bytes);
-    let words = to.run(&script::TOUCH, &[to.session(digest)], &args).await?;
-    match outcome(&words)? {
-        "OK" => Ok(()),
-        word => Err(refused(word)),
-    }
+    to.run(&script::TOUCH, &[to.session(digest)], &args).await
 }
 
 pub(crate) async fn rotate(
@@ -128,4 +161,22 @@ pub(crate) async fn delete(to: &Caller, digest: &KeyDigest) -> Result<(), Error>
         "OK" => Ok(()),
         word => Err(refused(word)),
     }
+}
+
+pub(crate) async fn revoke(
+    to: &Caller,
+    subject: &str,
+    which: Revoke,
+) -> Result<Vec<KeyDigest>, Error> {
+    let (word, digest) = match which {
+        Revoke::All => ("all", String::new()),
+        Revoke::AllBut(kept) => ("but", kept.to_hex()),
+        Revoke::One(meant) => ("one", meant.to_hex()),
+    };
+    let args = [subject.as_bytes(), word.as_bytes(), digest.as_bytes()];
+    let ended = to.run(&script::REVOKE, &[to.index(subject)], &args).await?;
+    Ok(ended
+        .iter()
+        .filter_map(|hex| KeyDigest::from_hex(hex))
+        .collect())
 }

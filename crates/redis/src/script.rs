@@ -26,7 +26,12 @@ scripts! {
     ROTATE: "rotate.lua",
     DELETE: "delete.lua",
     REVOKE: "revoke.lua",
-    FORGET: "forget.lua",
+    TIDY: "tidy.lua",
+    ENLIST: "enlist.lua",
+    MARK: "mark.lua",
+    SETTLE: "settle.lua",
+    DROP: "drop.lua",
+    END: "end.lua",
 }
 
 impl Script {
