@@ -46,9 +46,14 @@ fn speaks_of_certificates(source: &RedisError) -> bool {
     source.to_string().contains("certificate")
 }
 
+/// What the user of this store must be allowed.
+const RIGHTS: &str = "the user lacks a right on the keys or the channel of the prefix, or to a \
+                      command: GET, MGET, SCAN, ZRANGE, ZREM, PTTL, INFO, PING, SUBSCRIBE, EVAL, \
+                      EVALSHA and what the scripts call";
+
 /// What a refusal says: its word, its kind, what it means. A script's error has
 /// the word inside, so it is looked for in all of the text.
-const REFUSALS: [(&str, ErrorKind, &str); 20] = [
+const REFUSALS: [(&str, ErrorKind, &str); 21] = [
     (
         "WRONGTYPE",
         ErrorKind::Corrupt,
@@ -74,11 +79,11 @@ const REFUSALS: [(&str, ErrorKind, &str); 20] = [
         ErrorKind::Misconfigured,
         "the URL has a password, the server asks for none",
     ),
+    ("NOPERM", ErrorKind::Misconfigured, RIGHTS),
     (
-        "NOPERM",
+        "user executing the script",
         ErrorKind::Misconfigured,
-        "the user lacks a right: GET, MGET, SCAN, PING, INFO, EVAL, EVALSHA and what the scripts \
-         call, on the keys and the channel of the prefix",
+        RIGHTS,
     ),
     (
         "DB index is out of range",

@@ -175,3 +175,116 @@ pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
         _ => Err(corrupt("head and frame do not agree")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn full() -> Record {
+        let mut record = Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000));
+        record.revision = Revision::from_u64(u64::MAX);
+        record.idle_override = Some(Duration::from_millis(1_500));
+        record.subject = Some(Subject::new("42").unwrap());
+        record
+    }
+
+    fn slots() -> [Slot; 2] {
+        let to = KeyDigest::from_bytes([7; 32]);
+        let until = Timestamp::MAX;
+        [Slot::Record(full()), Slot::Rotated { to, until }]
+    }
+
+    fn kind(value: &[u8]) -> ErrorKind {
+        decode(value).unwrap_err().kind()
+    }
+
+    #[test]
+    fn a_value_comes_back_and_a_touch_is_seen() {
+        for slot in slots() {
+            let value = encode(&slot).unwrap();
+            assert_eq!(value[HEAD_BYTES - 1], b'\n');
+            let Found::Slot(found) = decode(&value).unwrap() else {
+                panic!("it moves nowhere");
+            };
+            assert_eq!(found, slot);
+        }
+        let mut value = encode(&Slot::Record(full())).unwrap();
+        value[27..47].copy_from_slice(digits(9_001).as_bytes());
+        value[48..68].copy_from_slice(digits(1_001).as_bytes());
+        let Found::Slot(Slot::Record(touched)) = decode(&value).unwrap() else {
+            panic!("it is a record");
+        };
+        assert_eq!(touched.expires_at.as_millis(), 9_001);
+        assert_eq!(touched.last_seen_at.as_millis(), 1_001);
+        let from = KeyDigest::from_bytes([3; 32]);
+        let moving = decode(&encode_moving(&full(), &from).unwrap()).unwrap();
+        assert!(
+            matches!(moving, Found::Moving { from: f, record } if f == from && record == full())
+        );
+    }
+
+    /// The two instants that a touch moves are no more than digits, so a later
+    /// one cannot be told from a touch; all else can.
+    #[test]
+    fn a_value_cut_anywhere_or_with_any_bit_flipped_is_corrupt() {
+        for slot in slots() {
+            let value = encode(&slot).unwrap();
+            for end in 0..value.len() {
+                assert_eq!(kind(&value[..end]), ErrorKind::Corrupt, "cut at {end}");
+            }
+            for bit in 0..value.len() * 8 {
+                let mut flipped = value.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let at = bit / 8;
+                // A space between fields says nothing.
+                if [5, 26, 47, 68].contains(&at) {
+                    continue;
+                }
+                match decode(&flipped) {
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}"),
+                    Ok(Found::Slot(found)) => {
+                        assert!(
+                            (27..47).contains(&at) || (48..68).contains(&at),
+                            "bit {bit}"
+                        );
+                        assert!(found.expires_at() >= slot.expires_at());
+                    }
+                    Ok(Found::Moving { .. }) => panic!("bit {bit}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_unsupported_and_somebody_elses_value_is_corrupt() {
+        let mut value = encode(&Slot::Record(full())).unwrap();
+        value[2] = b'2';
+        assert_eq!(kind(&value), ErrorKind::Corrupt, "head and frame disagree");
+        value[HEAD_BYTES] = 2;
+        let end = value.len() - 4;
+        let crc = crc32(&value[HEAD_BYTES..end]);
+        value[end..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(kind(&value), ErrorKind::Unsupported);
+        assert_eq!(kind(b""), ErrorKind::Corrupt);
+        assert_eq!(kind(&[b'x'; 400]), ErrorKind::Corrupt);
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0_u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                (crc >> 1) ^ if crc & 1 == 0 { 0 } else { 0xedb8_8320 }
+            })
+        })
+    }
+
+    #[test]
+    fn a_ttl_has_its_grace_and_ends_with_the_year_9999() {
+        assert_eq!(ttl(Timestamp::from_millis(5)), "60005");
+        assert_eq!(ttl(Timestamp::MAX), "253402300799999");
+        let (seen, expires) = (Timestamp::from_millis(1_000), Timestamp::from_millis(3_000));
+        assert_eq!(keep_until(seen, expires), "65000");
+        assert_eq!(keep_until(seen, Timestamp::MAX), "253402300799999");
+    }
+}
