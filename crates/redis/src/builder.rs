@@ -88,6 +88,7 @@ impl RedisBuilder {
         if self.timeout.is_zero() {
             return Err(wrong("the time-out is zero; two seconds are usual"));
         }
+        self.check_ca()?;
         let wire = self.wire()?;
         let caller = Caller {
             wire,
@@ -119,6 +120,23 @@ impl RedisBuilder {
             let why = source.category().to_owned();
             wrong(format!("cannot use this URL or its certificates: {why}"))
         })
+    }
+
+    /// redis-rs takes a PEM without any certificate, and then trusts nobody.
+    #[cfg(feature = "tls")]
+    fn check_ca(&self) -> Result<(), Error> {
+        let begin = b"-----BEGIN CERTIFICATE-----";
+        match &self.ca_pem {
+            Some(pem) if !pem.windows(begin.len()).any(|part| part == begin) => {
+                Err(wrong("the CA file holds no certificate in PEM"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn check_ca(&self) -> Result<(), Error> {
+        Ok(())
     }
 
     #[cfg(feature = "tls")]

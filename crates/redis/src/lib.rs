@@ -1,4 +1,4 @@
-//! Cloakroom sessions in Redis or Valkey.
+//! Cloakroom sessions in Redis or Valkey: a single server or a cluster.
 //!
 //! ```
 //! use cloakroom_core::{Clock, Expiry, KeyDigest, SessionStore, SystemClock};
@@ -11,6 +11,102 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! It needs Redis 6 or later, or Valkey, with scripts allowed, and a tokio runtime
+//! with I/O and time: the one it was opened on, as long as it is used.
+//!
+//! # What is promised
+//!
+//! On a single server every operation is one script, called by its digest: one
+//! step for all who look, and one round trip. A server that was started since does
+//! not know the script, says so without doing anything, and is given it: then it
+//! is two.
+//!
+//! What is acknowledged is as durable as the server makes it. With
+//! `appendonly yes` and `appendfsync always` it survives a crash of the server's
+//! machine. With `everysec`, the default of `appendonly yes`, some two seconds of
+//! writes may be lost, in rare cases when no more than the process is killed.
+//! With snapshots alone it is what came after the last one, and with replicas
+//! what had not reached the one that took over: a logout too, so that a session
+//! may live again until its deadline.
+//!
+//! Nothing waits for ever: each round trip has a time-out, 2 s by default
+//! ([`RedisBuilder::timeout`]), with the time to connect in it. A server that is
+//! down or silent is [`ErrorKind::Unavailable`], and the next call looks for it
+//! again: nothing has to be restarted. A connection that the server closed while
+//! it was idle is noticed and opened again before the next call, which learns
+//! nothing of it. Where a connection breaks under a call, a read is tried once
+//! more. A write is not, since it may have been made: it is `Unavailable`. A call
+//! that times out takes its connection with it, since nobody would tell if that
+//! were dead.
+//!
+//! What a restart of the server would not cure (a wrong password, a missing right,
+//! a replica) is [`ErrorKind::Misconfigured`]. No error and no `Debug` quotes a URL.
+//!
+//! **Set `maxmemory-policy noeviction`.** With any other, a server whose memory is
+//! full ends sessions of its own choice; opening such a one logs a warning.
+//!
+//! # How it is kept
+//!
+//! Under `cloakroom:s:` (the prefix can be [chosen](RedisBuilder::prefix)) and the
+//! digest in hexadecimal stands a string: a head of 134 characters, which scripts
+//! compare and patch, and the [frame](Slot), with its version and CRC:
+//!
+//! ```text
+//! cr1 r 00000000000000000002 00000001795413817617 00000001795410217617 9f86…0a08⏎
+//!     |   revision             expires_at           last_seen_at       SHA-256 of the subject
+//!     r record, m mark of a rotation (then the last is the digest it moved to)
+//! ```
+//!
+//! A touch writes those 20 digits and leaves the rest. Where head and frame do not
+//! agree the record is [`ErrorKind::Corrupt`]; one of a newer build takes no write.
+//! A write does not read the frame it replaces: an update heals damage there.
+//!
+//! Redis's own TTL collects what is dead, a minute after its deadline, so that
+//! the server's clock may run ahead of the application's by that much. There is
+//! nothing to sweep, and no [`Sweep`](cloakroom_core::Sweep).
+//!
+//! Under `cloakroom:u:` and the SHA-256 of a subject stands the set of its
+//! sessions, written by the same script as they are. A session that Redis drops
+//! leaves its entry there: lists pass it over and take it out, and each login
+//! looks at four old ones. The set itself ends by a TTL, never before its longest
+//! session. The scripts reach keys that they were not given, by prefix and digest:
+//! a proxy that spreads keys over several servers will not do.
+//!
+//! Writes are announced on the channel `cloakroom:changes`, by the same script: a
+//! digest and a revision. A listener has a connection of its own and asks every
+//! second whether that still lives: a silent one is noticed within that second and
+//! the time-out, 3 s by default, a closed one at once. One that leaves 65,536
+//! messages waiting is given up ([`BACKLOG_MAX`]). Channels do not know databases:
+//! two stores of one prefix in two databases hear each other, which harms none.
+//!
+//! # In a cluster
+//!
+//! [`RedisStore::cluster`] finds the servers from the ones that it is told, and
+//! follows slots that move. A session lies in one slot, the list of its subject in
+//! another, the next key of a rotation in a third: no step spans two of them, and
+//! they are ordered so that a crash between two steps does no harm.
+//!
+//! | | round trips: anonymous | with a subject | order |
+//! |---|---|---|---|
+//! | load | 1 | 1 | |
+//! | create | 1 | 2 | entry in the list, record |
+//! | update | 1 | 1, 2 where the deadline moves, 3 where the subject changes | entry, record |
+//! | touch | 1 | 2 where the deadline moves | record, then the list is kept longer; before, where it would not outlive that |
+//! | rotate | 3 | 5, two of them at once | entry, the new record as *moving*, the mark at the old one, the new one as arrived, the old entry |
+//! | delete | 1, and 1 for each mark | and 1 | record, entry |
+//! | revoke | 1 | and 2 or more for each session | each as a delete |
+//!
+//! An entry without its record is harmless, and goes as above. A record that is
+//! *moving* opens nothing until the mark stands at the key it comes from: that mark
+//! is the one step of a rotation that counts, a compare-and-swap. So at every
+//! moment exactly one of the two keys opens the session, whatever is cut; who comes
+//! to the new key before it is written as arrived looks at the old one, and writes
+//! that. Where a crash left it unfinished, that must happen while the mark stands.
+//!
+//! A listener hears every primary, and fails where one of them goes or another
+//! comes, since what was told meanwhile may be lost. A scan may miss what the
+//! cluster moves from server to server while it runs.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

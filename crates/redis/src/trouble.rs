@@ -48,7 +48,7 @@ fn speaks_of_certificates(source: &RedisError) -> bool {
 
 /// What the user of this store must be allowed.
 const RIGHTS: &str = "the user lacks a right on the keys or the channel of the prefix, or to a \
-                      command: GET, MGET, SCAN, ZRANGE, ZREM, PTTL, INFO, PING, SUBSCRIBE, EVAL, \
+                      command: GET, MGET, SCAN, ZRANGE, ZREM, PTTL, PING, SUBSCRIBE, EVAL, \
                       EVALSHA and what the scripts call";
 
 /// What a refusal says: its word, its kind, what it means. A script's error has
@@ -153,11 +153,15 @@ const REFUSALS: [(&str, ErrorKind, &str); 21] = [
     ),
 ];
 
+pub(crate) fn lacks_a_right(error: &Error) -> bool {
+    error.message().contains(RIGHTS)
+}
+
 /// Redis says no before the first write of a script or not at all, so that a
 /// refusal has changed nothing. Of its text only the first word is passed on: the
 /// rest may quote what was sent.
 fn refused(source: &RedisError, at: &str) -> Error {
-    let text = source.to_string();
+    let text = format!("{} {source}", source.code().unwrap_or_default());
     for (word, kind, meaning) in REFUSALS {
         if text.contains(word) {
             return error(kind, format!("{at}: {meaning} ({word})"));

@@ -8,10 +8,12 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{Error, ErrorKind, Record, Revision, SessionStore as _, Touch};
+use cloakroom_core::{
+    Error, ErrorKind, Invalidations as _, Record, Revision, SessionStore as _, Touch,
+};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
-use cloakroom_testkit::{key, sample, touch_until};
+use cloakroom_testkit::{Profile, conformance, key, sample, touch_until};
 use tokio::time::sleep;
 
 use crate::common::proxy::Proxy;
@@ -355,4 +357,18 @@ async fn a_user_without_the_channel_is_refused_whole() {
     assert!(error.to_string().contains("lacks a right"), "{error}");
     let found = store.load(&digest).await.unwrap().unwrap();
     assert_eq!(found.into_record(), Some(record));
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_look_at_the_server_may_use_it() {
+    let Some(server) = Redis::start() else { return };
+    let rules = "ACL SETUSER app on >pw ~cloakroom:* &cloakroom:* -@all +get +mget +scan +ping \
+                 +subscribe +publish +eval +evalsha +exists +getrange +setrange +set +del \
+                 +pexpireat +pttl +time +zadd +zrem +zrange +zrangebyscore +zscore";
+    let rules: Vec<&str> = rules.split_whitespace().collect();
+    server.command(&rules).unwrap();
+    let url = format!("redis://app:pw@127.0.0.1:{}", server.port());
+    let store = RedisStore::connect(&url).await.unwrap();
+    conformance(&store, &Profile::SHARED).await;
+    store.listen().await.unwrap();
 }
