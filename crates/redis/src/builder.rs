@@ -107,7 +107,7 @@ impl RedisBuilder {
             return Ok(Wire::Many(Cluster::new(clients)));
         }
         match clients.pop() {
-            Some(client) => Ok(Wire::One(Link::new(client))),
+            Some(client) => Ok(Wire::One(Box::new(Link::new(client)))),
             None => Err(wrong(
                 "a cluster needs the URL of one of its servers at least",
             )),

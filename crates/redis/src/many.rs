@@ -118,7 +118,8 @@ async fn unlist(to: &Caller, subject: &str, digest: &KeyDigest) {
     let hex = digest.to_hex();
     let mut call = redis::cmd("ZREM");
     call.arg(&key).arg(hex);
-    // What stays is passed over, and goes when it is due.
+    // To take it out twice does no harm, so it may be tried like a read; what stays
+    // is passed over, and goes when it is due.
     if let Err(error) = to.read(&key, &call).await {
         tracing::debug!(%error, "an entry without a session stays in an index");
     }

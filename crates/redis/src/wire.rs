@@ -15,7 +15,7 @@ use crate::trouble::{error, told};
 /// Where calls go.
 #[derive(Debug)]
 pub(crate) enum Wire {
-    One(Link),
+    One(Box<Link>),
     Many(Cluster),
 }
 
