@@ -91,8 +91,8 @@
 //! |---|---|---|---|
 //! | load | 1 | 1 | |
 //! | create | 1 | 2 | entry in the list, record |
-//! | update | 1 | 1, 2 where the deadline moves, 3 where the subject changes | entry, record |
-//! | touch | 1 | 2 where the deadline moves | record, then the list is kept longer; before, where it would not outlive that |
+//! | update | 1 | 1, 2 where the deadline moves, 3 where it moves far or the subject changes | entry, record |
+//! | touch | 1 | 2 where the deadline moves, 3 where it moves far | record, then the list is kept longer; before, where it would not outlive that |
 //! | rotate | 3 | 5, two of them at once | entry, the new record as *moving*, the mark at the old one, the new one as arrived, the old entry |
 //! | delete | 1, and 1 for each mark | and 1 | record, entry |
 //! | revoke | 1 | and 2 or more for each session | each as a delete |

@@ -66,6 +66,19 @@ async fn a_rotation_cut_anywhere_leaves_exactly_one_key_that_opens() {
     assert!(before > 0 && after > 0, "{before} before, {after} after");
 }
 
+#[tokio::test]
+async fn a_refused_rotation_leaves_nothing_at_the_new_key() {
+    let Some(store) = common::cluster().await else {
+        return;
+    };
+    let (old, record) = create(&store).await;
+    store.update(&old, &record).await.unwrap();
+    let (new, until) = (key().digest(), record.expires_at);
+    let stale = store.rotate(&old, &new, &record, until).await.unwrap_err();
+    assert_eq!(stale.kind(), ErrorKind::Conflict);
+    store.create(&new, &record).await.unwrap();
+}
+
 /// What a rotation leaves that ended between its first step and the one that
 /// counts, and between that one and its last.
 #[tokio::test]
@@ -246,7 +259,10 @@ async fn the_round_trips_are_those_that_the_first_page_says() {
         store.rotate(&digest, &new, &record, until).await.unwrap();
         store.delete(&new).await.unwrap();
     }
-    for (subject, costs) in [(false, [1, 1, 1, 1, 3, 1]), (true, [2, 1, 1, 2, 5, 2])] {
+    for (subject, costs) in [
+        (false, [1, 1, 1, 1, 1, 3, 1]),
+        (true, [2, 1, 1, 2, 3, 5, 2]),
+    ] {
         let mut record = sample("text");
         if !subject {
             record.subject = None;
@@ -274,10 +290,17 @@ async fn the_round_trips_are_those_that_the_first_page_says() {
         let touch = cloakroom_core::Touch::from(&record);
         store.touch(&digest, record.revision, touch).await.unwrap();
         cost("touch", costs[3]);
+        // So far on that a crash after it must not find the list ended before.
+        record.expires_at = record
+            .expires_at
+            .saturating_add(Duration::from_secs(1 << 20));
+        let touch = cloakroom_core::Touch::from(&record);
+        store.touch(&digest, record.revision, touch).await.unwrap();
+        cost("a touch far on", costs[4]);
         let until = record.expires_at;
         record.revision = store.rotate(&digest, &new, &record, until).await.unwrap();
-        cost("rotate", costs[4]);
+        cost("rotate", costs[5]);
         store.delete(&new).await.unwrap();
-        cost("delete", costs[5]);
+        cost("delete", costs[6]);
     }
 }
