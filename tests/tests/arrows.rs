@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 16] = [
     ("cloakroom-core", 0),
     ("cloakroom-cached", 1),
     ("cloakroom-cookie", 1),
     ("cloakroom-file", 1),
     ("cloakroom-memory", 1),
     ("cloakroom-redb", 1),
+    ("cloakroom-redis", 1),
     ("cloakroom-sealed", 1),
     ("cloakroom-sled", 1),
     ("cloakroom-sql", 1),

@@ -1,0 +1,120 @@
+//! Lists by subject: a sorted set of digests for each, by the instant from which
+//! the server may have dropped the record.
+
+use std::collections::BTreeSet;
+
+use cloakroom_core::{
+    BoxFuture, Data, Error, KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke, Slot, Subject,
+    Subjects,
+};
+use futures_util::future::join_all;
+
+use crate::value::subject_hex;
+use crate::wire::{Caller, strange};
+use crate::{RedisStore, many, one, script};
+
+/// Records that are asked for at once.
+const AT_ONCE: usize = 64;
+
+/// The digests in an index.
+pub(crate) async fn entries(caller: &Caller, subject: &str) -> Result<Vec<KeyDigest>, Error> {
+    let key = caller.index(subject);
+    let call = redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).to_owned();
+    let found = caller.read(&key, &call).await?;
+    let found: Vec<String> = redis::from_redis_value(found).map_err(|_| strange())?;
+    Ok(found
+        .iter()
+        .filter_map(|hex| KeyDigest::from_hex(hex))
+        .collect())
+}
+
+/// Takes old entries out of an index, or moves them on, by the milliseconds that
+/// their sessions have left. Nothing depends on it but the length of the index.
+pub(crate) async fn tidy(caller: &Caller, subject: &str, seen: &[(KeyDigest, Option<u64>)]) {
+    if seen.is_empty() {
+        return;
+    }
+    let words: Vec<String> = seen
+        .iter()
+        .flat_map(|(digest, left)| {
+            let left = left.map_or_else(|| "-1".to_owned(), |left| left.to_string());
+            [digest.to_hex(), left]
+        })
+        .collect();
+    let args: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+    let keys = [caller.index(subject)];
+    let done = caller.run(&script::TIDY, &keys, &args);
+    if let Err(error) = done.await {
+        tracing::debug!(%error, "old entries stay in an index");
+    }
+}
+
+impl RedisStore {
+    /// The session that stands at a digest now, or where it has moved.
+    async fn standing(&self, digest: KeyDigest) -> Result<Option<(KeyDigest, Record)>, Error> {
+        use cloakroom_core::SessionStore as _;
+        let mut at = digest;
+        for _ in 0..=ROTATION_HOPS_MAX {
+            match self.load(&at).await {
+                Ok(Some(Slot::Record(record))) => return Ok(Some((at, record))),
+                Ok(Some(Slot::Rotated { to, .. })) => at = to,
+                Ok(None) => return Ok(None),
+                // One that cannot be read is not listed, and hides no other.
+                Err(error) if is_about_one(&error) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn is_about_one(error: &Error) -> bool {
+    use cloakroom_core::ErrorKind::{Corrupt, TooLarge, Unsupported};
+    matches!(error.kind(), Corrupt | Unsupported | TooLarge)
+}
+
+impl Subjects for RedisStore {
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        Box::pin(async move {
+            let hex = subject_hex(subject);
+            let entries = entries(&self.caller, &hex).await?;
+            let mut listed = Vec::new();
+            let mut seen = BTreeSet::new();
+            let mut dangling = Vec::new();
+            for some in entries.chunks(AT_ONCE) {
+                let found = join_all(some.iter().map(|digest| self.standing(*digest))).await;
+                for (entry, found) in some.iter().zip(found) {
+                    let found =
+                        found?.filter(|(_, record)| record.subject.as_ref() == Some(subject));
+                    let Some((digest, mut record)) = found else {
+                        dangling.push((*entry, None));
+                        continue;
+                    };
+                    if seen.insert(digest) {
+                        record.data = Data::empty();
+                        listed.push(Listed { digest, record });
+                    }
+                }
+            }
+            tidy(&self.caller, &hex, &dangling).await;
+            Ok(listed)
+        })
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        subject: &'a Subject,
+        which: Revoke,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        Box::pin(async move {
+            let hex = subject_hex(subject);
+            match self.caller.is_one() {
+                true => one::revoke(&self.caller, &hex, which).await,
+                false => many::revoke(&self.caller, &hex, which).await,
+            }
+        })
+    }
+}

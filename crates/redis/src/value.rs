@@ -1,0 +1,290 @@
+//! What stands under a key: a head that scripts read, and the frame.
+
+use cloakroom_core::{
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Slot, Subject, Timestamp,
+};
+use sha2::{Digest as _, Sha256};
+
+/// Bytes of the head, in this version and in every later one.
+pub(crate) const HEAD_BYTES: usize = 134;
+
+/// The link of a record without a subject.
+pub(crate) const NOBODY: &str = "----------------------------------------------------------------";
+
+const MAGIC: &[u8] = b"cr1 ";
+const RECORD: u8 = b'r';
+const MARK: u8 = b'm';
+
+/// A moving session, which counts once the mark at its old key stands: the old
+/// digest follows the head, then the frame.
+pub(crate) const MOVING: u8 = b'p';
+
+/// How long the server keeps what is past its deadline, so that its clock may run
+/// ahead of the application's: the engine judges deadlines, Redis collects.
+pub(crate) const GRACE_MILLIS: u64 = 60_000;
+
+/// Where the TTL of what lives for ever ends: the year 9999.
+const TTL_MILLIS_MAX: u64 = 253_402_300_799_999;
+
+/// The instant from which the server may drop what is dead at `deadline`.
+pub(crate) fn ttl(deadline: Timestamp) -> String {
+    let at = deadline.as_millis().saturating_add(GRACE_MILLIS);
+    at.min(TTL_MILLIS_MAX).to_string()
+}
+
+/// Until when an index is kept for a record: as long again as it has to live, so
+/// that it outlives one extension of the deadline that did not reach it.
+pub(crate) fn keep_until(last_seen_at: Timestamp, expires_at: Timestamp) -> String {
+    ttl(expires_at.saturating_add(expires_at.saturating_since(last_seen_at)))
+}
+
+/// A number as scripts compare it: digits of equal length.
+pub(crate) fn digits(number: u64) -> String {
+    format!("{number:020}")
+}
+
+/// What a record's head says of its subject: SHA-256, so that any bytes fit into
+/// the name of a key.
+pub(crate) fn link_of(subject: Option<&Subject>) -> String {
+    subject.map_or_else(|| NOBODY.to_owned(), subject_hex)
+}
+
+pub(crate) fn subject_hex(subject: &Subject) -> String {
+    let hash: [u8; 32] = Sha256::digest(subject.as_str().as_bytes()).into();
+    KeyDigest::from_bytes(hash).to_hex()
+}
+
+/// What was found under a key.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Slot(Slot),
+    /// A session that another digest is moving to this one.
+    Moving {
+        from: KeyDigest,
+        record: Record,
+    },
+}
+
+fn head(kind: u8, revision: Revision, expires: Timestamp, seen: Timestamp, link: &str) -> Vec<u8> {
+    let mut head = Vec::with_capacity(HEAD_BYTES + 512);
+    head.extend_from_slice(MAGIC);
+    head.push(kind);
+    let revision = digits(revision.as_u64());
+    let (expires, seen) = (digits(expires.as_millis()), digits(seen.as_millis()));
+    let rest = format!(" {revision} {expires} {seen} {link}\n");
+    head.extend_from_slice(rest.as_bytes());
+    head
+}
+
+fn record_head(kind: u8, record: &Record) -> Vec<u8> {
+    head(
+        kind,
+        record.revision,
+        record.expires_at,
+        record.last_seen_at,
+        &link_of(record.subject.as_ref()),
+    )
+}
+
+/// The value to store.
+pub(crate) fn encode(slot: &Slot) -> Result<Vec<u8>, Error> {
+    let mut value = match slot {
+        Slot::Record(record) => record_head(RECORD, record),
+        Slot::Rotated { to, until } => {
+            head(MARK, Revision::NONE, *until, Timestamp::EPOCH, &to.to_hex())
+        }
+    };
+    value.extend(slot.encode()?);
+    Ok(value)
+}
+
+/// The value of a record that is on its way from another digest.
+pub(crate) fn encode_moving(record: &Record, from: &KeyDigest) -> Result<Vec<u8>, Error> {
+    let mut value = record_head(MOVING, record);
+    value.extend_from_slice(from.to_hex().as_bytes());
+    value.extend(record.encode()?);
+    Ok(value)
+}
+
+fn corrupt(why: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, why)
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok()?;
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok())?
+}
+
+/// Reads a stored value.
+///
+/// # Errors
+/// As [`Slot::decode`]; `Corrupt` where head and frame do not agree too.
+pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
+    let (head, rest) = value
+        .split_at_checked(HEAD_BYTES)
+        .ok_or_else(|| corrupt("value ends early"))?;
+    let kind = head[4];
+    let (from, frame) = match kind {
+        MOVING => {
+            let (from, frame) = rest
+                .split_at_checked(64)
+                .ok_or_else(|| corrupt("value ends early"))?;
+            let from = std::str::from_utf8(from).ok();
+            let from = from.and_then(KeyDigest::from_hex);
+            (Some(from.ok_or_else(|| corrupt("no such digest"))?), frame)
+        }
+        _ => (None, rest),
+    };
+    // First the frame: its CRC tells damage from a newer version.
+    let slot = Slot::decode(frame)?;
+    let frame = FrameHead::peek(frame)?;
+    if &head[..4] != MAGIC || head[HEAD_BYTES - 1] != b'\n' {
+        return Err(corrupt("no such head"));
+    }
+    let field = |at: usize| number(&head[at..at + 20]).ok_or_else(|| corrupt("no such number"));
+    let revision = Revision::from_u64(field(6)?);
+    let expires_at = Timestamp::from_millis(field(27)?);
+    let last_seen_at = Timestamp::from_millis(field(48)?);
+    let kinds_agree = match frame.kind {
+        FrameKind::Record => kind == RECORD || kind == MOVING,
+        FrameKind::Rotated => kind == MARK,
+    };
+    // A touch moves the two instants, on and never back.
+    let agrees = kinds_agree
+        && revision == frame.revision
+        && expires_at >= frame.expires_at
+        && last_seen_at >= frame.last_seen_at;
+    let link = &head[69..HEAD_BYTES - 1];
+    match slot {
+        Slot::Record(record) if agrees && link == link_of(record.subject.as_ref()).as_bytes() => {
+            let record = {
+                let mut record = record;
+                record.expires_at = expires_at;
+                record.last_seen_at = last_seen_at;
+                record
+            };
+            Ok(match from {
+                Some(from) => Found::Moving { from, record },
+                None => Found::Slot(Slot::Record(record)),
+            })
+        }
+        Slot::Rotated { to, .. } if agrees && link == to.to_hex().as_bytes() => {
+            Ok(Found::Slot(slot))
+        }
+        _ => Err(corrupt("head and frame do not agree")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn full() -> Record {
+        let mut record = Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000));
+        record.revision = Revision::from_u64(u64::MAX);
+        record.idle_override = Some(Duration::from_millis(1_500));
+        record.subject = Some(Subject::new("42").unwrap());
+        record
+    }
+
+    fn slots() -> [Slot; 2] {
+        let to = KeyDigest::from_bytes([7; 32]);
+        let until = Timestamp::MAX;
+        [Slot::Record(full()), Slot::Rotated { to, until }]
+    }
+
+    fn kind(value: &[u8]) -> ErrorKind {
+        decode(value).unwrap_err().kind()
+    }
+
+    #[test]
+    fn a_value_comes_back_and_a_touch_is_seen() {
+        for slot in slots() {
+            let value = encode(&slot).unwrap();
+            assert_eq!(value[HEAD_BYTES - 1], b'\n');
+            let Found::Slot(found) = decode(&value).unwrap() else {
+                panic!("it moves nowhere");
+            };
+            assert_eq!(found, slot);
+        }
+        let mut value = encode(&Slot::Record(full())).unwrap();
+        value[27..47].copy_from_slice(digits(9_001).as_bytes());
+        value[48..68].copy_from_slice(digits(1_001).as_bytes());
+        let Found::Slot(Slot::Record(touched)) = decode(&value).unwrap() else {
+            panic!("it is a record");
+        };
+        assert_eq!(touched.expires_at.as_millis(), 9_001);
+        assert_eq!(touched.last_seen_at.as_millis(), 1_001);
+        let from = KeyDigest::from_bytes([3; 32]);
+        let moving = decode(&encode_moving(&full(), &from).unwrap()).unwrap();
+        assert!(
+            matches!(moving, Found::Moving { from: f, record } if f == from && record == full())
+        );
+    }
+
+    /// The two instants that a touch moves are no more than digits, so a later
+    /// one cannot be told from a touch; all else can.
+    #[test]
+    fn a_value_cut_anywhere_or_with_any_bit_flipped_is_corrupt() {
+        for slot in slots() {
+            let value = encode(&slot).unwrap();
+            for end in 0..value.len() {
+                assert_eq!(kind(&value[..end]), ErrorKind::Corrupt, "cut at {end}");
+            }
+            for bit in 0..value.len() * 8 {
+                let mut flipped = value.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let at = bit / 8;
+                // A space between fields says nothing.
+                if [5, 26, 47, 68].contains(&at) {
+                    continue;
+                }
+                match decode(&flipped) {
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}"),
+                    Ok(Found::Slot(found)) => {
+                        assert!(
+                            (27..47).contains(&at) || (48..68).contains(&at),
+                            "bit {bit}"
+                        );
+                        assert!(found.expires_at() >= slot.expires_at());
+                    }
+                    Ok(Found::Moving { .. }) => panic!("bit {bit}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_unsupported_and_somebody_elses_value_is_corrupt() {
+        let mut value = encode(&Slot::Record(full())).unwrap();
+        value[2] = b'2';
+        assert_eq!(kind(&value), ErrorKind::Corrupt, "head and frame disagree");
+        value[HEAD_BYTES] = 2;
+        let end = value.len() - 4;
+        let crc = crc32(&value[HEAD_BYTES..end]);
+        value[end..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(kind(&value), ErrorKind::Unsupported);
+        assert_eq!(kind(b""), ErrorKind::Corrupt);
+        assert_eq!(kind(&[b'x'; 400]), ErrorKind::Corrupt);
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0_u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                (crc >> 1) ^ if crc & 1 == 0 { 0 } else { 0xedb8_8320 }
+            })
+        })
+    }
+
+    #[test]
+    fn a_ttl_has_its_grace_and_ends_with_the_year_9999() {
+        assert_eq!(ttl(Timestamp::from_millis(5)), "60005");
+        assert_eq!(ttl(Timestamp::MAX), "253402300799999");
+        let (seen, expires) = (Timestamp::from_millis(1_000), Timestamp::from_millis(3_000));
+        assert_eq!(keep_until(seen, expires), "65000");
+        assert_eq!(keep_until(seen, Timestamp::MAX), "253402300799999");
+    }
+}

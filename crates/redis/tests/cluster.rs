@@ -1,0 +1,306 @@
+//! What is a cluster's own: steps that may be cut, slots that move, nodes that end.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use cloakroom_core::{
+    ErrorKind, Import as _, KeyDigest, Record, Scan as _, SessionStore as _, Slot,
+};
+use cloakroom_redis::RedisStore;
+use cloakroom_servers::{Redis, RedisCluster};
+use cloakroom_testkit::{key, sample};
+use tokio::time::timeout;
+
+async fn create(store: &RedisStore) -> (KeyDigest, Record) {
+    let (digest, record) = (key().digest(), sample("text"));
+    let revision = store.create(&digest, &record).await.unwrap();
+    (digest, record.at_revision(revision))
+}
+
+async fn stored(store: &RedisStore, digest: &KeyDigest) -> Option<Record> {
+    store
+        .load(digest)
+        .await
+        .unwrap()
+        .and_then(Slot::into_record)
+}
+
+/// A process that ends, or a request that is given up, in the middle of a
+/// rotation: at every moment exactly one of the two keys opens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_cut_anywhere_leaves_exactly_one_key_that_opens() {
+    let Some(store) = common::cluster().await else {
+        return;
+    };
+    let (mut before, mut after) = (0, 0);
+    for round in 0..400 {
+        let (old, record) = create(&store).await;
+        let (new, until) = (key().digest(), record.expires_at);
+        let cut = Duration::from_micros(round * 5);
+        let rotation = store.rotate(&old, &new, &record, until);
+        let _ = timeout(cut, rotation).await;
+        let (under_old, under_new) = (stored(&store, &old).await, stored(&store, &new).await);
+        // What was on its way when it was cut may have arrived between the looks.
+        let (under_old, under_new) = match (under_old, under_new) {
+            (Some(_), Some(new)) => (stored(&store, &old).await, Some(new)),
+            looks => looks,
+        };
+        match (under_old, under_new) {
+            (Some(found), None) => {
+                assert_eq!(found, record);
+                before += 1;
+            }
+            (None, Some(found)) => {
+                assert_eq!(found, record.at_revision(record.revision.next()));
+                after += 1;
+            }
+            other => panic!("cut after {cut:?}: {other:?}"),
+        }
+        store.delete(&old).await.unwrap();
+        assert_eq!(stored(&store, &old).await, None);
+        assert_eq!(stored(&store, &new).await, None, "ended under both");
+    }
+    assert!(before > 0 && after > 0, "{before} before, {after} after");
+}
+
+#[tokio::test]
+async fn a_refused_rotation_leaves_nothing_at_the_new_key() {
+    let Some(store) = common::cluster().await else {
+        return;
+    };
+    let (old, record) = create(&store).await;
+    store.update(&old, &record).await.unwrap();
+    let (new, until) = (key().digest(), record.expires_at);
+    let stale = store.rotate(&old, &new, &record, until).await.unwrap_err();
+    assert_eq!(stale.kind(), ErrorKind::Conflict);
+    store.create(&new, &record).await.unwrap();
+}
+
+/// What a rotation leaves that ended between its first step and the one that
+/// counts, and between that one and its last.
+#[tokio::test]
+async fn what_is_moving_opens_once_the_mark_stands_and_not_before() {
+    for setup in common::both().await {
+        let store = &setup.store;
+        let (from, mut record) = create(store).await;
+        let to = key().digest();
+        let name = |digest: &KeyDigest| format!("{}s:{}", setup.prefix, digest.to_hex());
+        // Only a single server lets a test write bytes that are no text; it reads
+        // what is moving just as a cluster does.
+        let script = "local v = redis.call('GET', KEYS[1])\n\
+             redis.call('SET', KEYS[2], v:sub(1, 4) .. 'p' .. v:sub(6, 134) .. ARGV[1] .. v:sub(135))\n\
+             return 'OK'";
+        let moving = [
+            "EVAL",
+            script,
+            "2",
+            &name(&from),
+            &name(&to),
+            &from.to_hex(),
+        ];
+        let Some("OK") = setup.try_ask(&moving).as_deref() else {
+            continue; // the two lie on different servers
+        };
+        assert_eq!(stored(store, &to).await, None);
+        assert_eq!(stored(store, &from).await.as_ref(), Some(&record));
+        let over = store.create(&to, &record).await.unwrap_err();
+        assert_eq!(over.kind(), ErrorKind::Exists);
+        let update = store.update(&to, &record).await.unwrap_err();
+        assert_eq!(update.kind(), ErrorKind::Gone);
+        let page = store.scan(None, 1_000).await.unwrap();
+        assert!(page.items.iter().all(|item| item.digest != to));
+        // It is said to come from where a mark leads here: so it has arrived.
+        let marked = key().digest();
+        let until = record.expires_at;
+        let mark = Slot::Rotated { to, until };
+        assert!(store.import(&marked, &mark).await.unwrap());
+        let rename = [
+            "EVAL",
+            "local v = redis.call('GET', KEYS[1])\n\
+             redis.call('SET', KEYS[1], (v:gsub(ARGV[1], ARGV[2])))\n\
+             return 'OK'",
+            "1",
+            &name(&to),
+            &from.to_hex(),
+            &marked.to_hex(),
+        ];
+        assert_eq!(setup.ask(&rename), "OK");
+        assert_eq!(stored(store, &to).await.as_ref(), Some(&record));
+        record.revision = store.update(&to, &record).await.unwrap();
+        assert_eq!(stored(store, &to).await, Some(record));
+    }
+}
+
+/// The node that has the slot of a key, and another.
+fn holder<'c>(cluster: &'c RedisCluster, key: &str) -> (&'c Redis, &'c Redis, String) {
+    let slot = cluster.nodes()[0]
+        .command(&["CLUSTER", "KEYSLOT", key])
+        .unwrap();
+    let has = |node: &&Redis| {
+        let asked = node.command(&["EXISTS", key]);
+        asked.is_ok()
+    };
+    let holder = cluster.nodes().iter().find(has).unwrap();
+    let other = cluster.nodes().iter().find(|node| !has(node)).unwrap();
+    (holder, other, slot)
+}
+
+#[tokio::test]
+async fn a_slot_that_moves_to_another_node_is_followed() {
+    let Some(cluster) = RedisCluster::start() else {
+        return;
+    };
+    let store = RedisStore::cluster(cluster.urls()).connect().await.unwrap();
+    let (digest, mut record) = create(&store).await;
+    let name = format!("cloakroom:s:{}", digest.to_hex());
+    let (from, to, slot) = holder(&cluster, &name);
+    let id = |node: &Redis| node.command(&["CLUSTER", "MYID"]).unwrap();
+    let (from_id, to_id) = (id(from), id(to));
+    let step = |node: &Redis, parts: &[&str]| {
+        assert_eq!(node.command(parts).unwrap(), "OK", "{parts:?}");
+    };
+    step(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
+    step(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]);
+    // It is still here.
+    record.revision = store.update(&digest, &record).await.unwrap();
+    let port = to.port().to_string();
+    step(from, &["MIGRATE", "127.0.0.1", &port, &name, "0", "2000"]);
+    // It is there, for who asks.
+    assert_eq!(stored(&store, &digest).await.as_ref(), Some(&record));
+    record.revision = store.update(&digest, &record).await.unwrap();
+    for node in [to, from] {
+        step(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+    }
+    // It has moved.
+    record.revision = store.update(&digest, &record).await.unwrap();
+    assert_eq!(stored(&store, &digest).await, Some(record));
+    store.delete(&digest).await.unwrap();
+    assert_eq!(stored(&store, &digest).await, None);
+}
+
+#[tokio::test]
+async fn a_node_that_ends_takes_its_own_slots_alone_and_is_found_again() {
+    let Some(cluster) = RedisCluster::start() else {
+        return;
+    };
+    // So that the others serve what is theirs, and nothing that was answered is
+    // lost: synced each second, a log may lack what was answered just before.
+    for node in cluster.nodes() {
+        let settings = [
+            "cluster-require-full-coverage",
+            "no",
+            "appendfsync",
+            "always",
+        ];
+        for setting in settings.chunks(2) {
+            node.command(&["CONFIG", "SET", setting[0], setting[1]])
+                .unwrap();
+        }
+    }
+    let store = RedisStore::cluster(cluster.urls()).connect().await.unwrap();
+    let mut anonymous = sample("text");
+    anonymous.subject = None;
+    let mut kept = Vec::new();
+    for _ in 0..30 {
+        let digest = key().digest();
+        let revision = store.create(&digest, &anonymous).await.unwrap();
+        kept.push((digest, anonymous.at_revision(revision)));
+    }
+    let ended = &cluster.nodes()[0];
+    ended.kill();
+    let (mut there, mut away) = (0, 0);
+    for (digest, record) in &kept {
+        let begun = Instant::now();
+        match store.load(digest).await {
+            Ok(found) => {
+                assert_eq!(found.and_then(Slot::into_record).as_ref(), Some(record));
+                there += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                away += 1;
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+    assert!(there > 0 && away > 0, "{there} there, {away} away");
+    ended.restart();
+    cluster.wait();
+    for (digest, record) in &kept {
+        assert_eq!(stored(&store, digest).await.as_ref(), Some(record));
+        store.update(digest, record).await.unwrap();
+    }
+}
+
+/// So many round trips at the nodes: the first page of the crate says these.
+#[tokio::test]
+async fn the_round_trips_are_those_that_the_first_page_says() {
+    let Some(cluster) = RedisCluster::start() else {
+        return;
+    };
+    let store = RedisStore::cluster(cluster.urls()).connect().await.unwrap();
+    let trips = || -> u64 {
+        let commands = ["evalsha", "get", "zrem"];
+        let nodes = cluster.nodes().iter();
+        nodes
+            .flat_map(|node| commands.map(|command| common::calls(node, command)))
+            .sum()
+    };
+    // Every node has seen every script.
+    for _ in 0..40 {
+        let (digest, mut record) = create(&store).await;
+        record.revision = store.update(&digest, &record).await.unwrap();
+        let touch = cloakroom_core::Touch::from(&record);
+        store.touch(&digest, record.revision, touch).await.unwrap();
+        let (new, until) = (key().digest(), record.expires_at);
+        store.rotate(&digest, &new, &record, until).await.unwrap();
+        store.delete(&new).await.unwrap();
+    }
+    for (subject, costs) in [
+        (false, [1, 1, 1, 1, 1, 3, 1]),
+        (true, [2, 1, 1, 2, 3, 5, 2]),
+    ] {
+        let mut record = sample("text");
+        if !subject {
+            record.subject = None;
+        }
+        let (digest, new) = (key().digest(), key().digest());
+        let mut last = trips();
+        let mut cost = |operation: &str, expected: u64| {
+            // `settle` reads what it moves by a GET of its own.
+            let now = trips();
+            let inner = u64::from(operation == "rotate");
+            assert_eq!(
+                now - last - inner,
+                expected,
+                "{operation}, subject: {subject}"
+            );
+            last = now;
+        };
+        record.revision = store.create(&digest, &record).await.unwrap();
+        cost("create", costs[0]);
+        store.load(&digest).await.unwrap();
+        cost("load", costs[1]);
+        record.revision = store.update(&digest, &record).await.unwrap();
+        cost("update", costs[2]);
+        record.expires_at = record.expires_at.saturating_add(Duration::from_secs(60));
+        let touch = cloakroom_core::Touch::from(&record);
+        store.touch(&digest, record.revision, touch).await.unwrap();
+        cost("touch", costs[3]);
+        // So far on that a crash after it must not find the list ended before.
+        record.expires_at = record
+            .expires_at
+            .saturating_add(Duration::from_secs(1 << 20));
+        let touch = cloakroom_core::Touch::from(&record);
+        store.touch(&digest, record.revision, touch).await.unwrap();
+        cost("a touch far on", costs[4]);
+        let until = record.expires_at;
+        record.revision = store.rotate(&digest, &new, &record, until).await.unwrap();
+        cost("rotate", costs[5]);
+        store.delete(&new).await.unwrap();
+        cost("delete", costs[6]);
+    }
+}

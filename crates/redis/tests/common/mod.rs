@@ -1,0 +1,79 @@
+//! Stores under a prefix of their own, so that tests can share a server.
+#![allow(dead_code)] // Each test file uses a part of it.
+
+pub(crate) mod proxy;
+
+use cloakroom_redis::RedisStore;
+use cloakroom_servers::Redis;
+use cloakroom_testkit::key;
+
+pub(crate) fn prefix() -> String {
+    format!("test-{}:", key().digest().short())
+}
+
+/// A store on the single server, where there is a Redis on this machine.
+pub(crate) async fn single() -> Option<RedisStore> {
+    let server = cloakroom_servers::redis()?;
+    let store = RedisStore::builder(server.url()).prefix(prefix());
+    Some(store.connect().await.unwrap())
+}
+
+/// A store on the cluster.
+pub(crate) async fn cluster() -> Option<RedisStore> {
+    let servers = cloakroom_servers::redis_cluster()?;
+    let store = RedisStore::cluster(servers.urls()).prefix(prefix());
+    Some(store.connect().await.unwrap())
+}
+
+/// A count of a command in `INFO commandstats`.
+pub(crate) fn calls(server: &Redis, command: &str) -> u64 {
+    let stats = server.command(&["INFO", "commandstats"]).unwrap();
+    let line = format!("cmdstat_{command}:calls=");
+    let count = stats.lines().find_map(|l| l.strip_prefix(line.as_str()));
+    let count = count.and_then(|rest| rest.split(',').next()?.parse().ok());
+    count.unwrap_or(0)
+}
+
+/// A store and the servers it is on, with the prefix of its keys.
+pub(crate) struct Setup {
+    pub(crate) store: RedisStore,
+    pub(crate) prefix: String,
+    servers: Vec<&'static Redis>,
+}
+
+/// One on a single server and one on a cluster, where there is a Redis.
+pub(crate) async fn both() -> Vec<Setup> {
+    let mut both = Vec::new();
+    if let Some(server) = cloakroom_servers::redis() {
+        let prefix = prefix();
+        let store = RedisStore::builder(server.url()).prefix(prefix.clone());
+        both.push(Setup {
+            store: store.connect().await.unwrap(),
+            prefix,
+            servers: vec![server],
+        });
+    }
+    if let Some(servers) = cloakroom_servers::redis_cluster() {
+        let prefix = prefix();
+        let store = RedisStore::cluster(servers.urls()).prefix(prefix.clone());
+        both.push(Setup {
+            store: store.connect().await.unwrap(),
+            prefix,
+            servers: servers.nodes().iter().collect(),
+        });
+    }
+    both
+}
+
+impl Setup {
+    /// What the server that has the key says.
+    pub(crate) fn ask(&self, parts: &[&str]) -> String {
+        self.try_ask(parts).expect("one has it")
+    }
+
+    /// The same, where one has all of the keys.
+    pub(crate) fn try_ask(&self, parts: &[&str]) -> Option<String> {
+        let answers = self.servers.iter().map(|server| server.command(parts));
+        answers.filter_map(Result::ok).next()
+    }
+}

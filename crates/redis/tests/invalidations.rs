@@ -1,0 +1,141 @@
+//! What other nodes hear, and how soon they hear that they hear nothing.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use cloakroom_core::{
+    ErrorKind, Invalidation, Invalidations as _, KeyDigest, Listener, Revision, Revoke,
+    SessionStore as _, Subject, Subjects as _, Touch,
+};
+use cloakroom_redis::{HEARTBEAT, RedisStore};
+use cloakroom_servers::Redis;
+use cloakroom_testkit::{key, sample};
+use tokio::time::timeout;
+
+use crate::common::proxy::Proxy;
+
+/// All that is heard until nothing comes for a while.
+async fn heard(listener: &mut dyn Listener) -> BTreeSet<(KeyDigest, u64)> {
+    let mut heard = BTreeSet::new();
+    let patience = Duration::from_millis(300);
+    while let Ok(told) = timeout(patience, listener.next()).await {
+        let Invalidation { digest, revision } = told.unwrap();
+        heard.insert((digest, revision.as_u64()));
+    }
+    heard
+}
+
+#[tokio::test]
+async fn every_write_but_a_create_and_a_touch_is_heard() {
+    for setup in common::both().await {
+        let store = &setup.store;
+        let mut listener = store.listen().await.unwrap();
+        let subject = Subject::new(key().digest().to_hex()).unwrap();
+        let mut record = sample("text");
+        record.subject = Some(subject.clone());
+        let (old, new, other) = (key().digest(), key().digest(), key().digest());
+        let last = Revision::LAST.as_u64();
+        record.revision = store.create(&old, &record).await.unwrap();
+        let touch = Touch {
+            expires_at: record.expires_at.saturating_add(Duration::from_secs(9)),
+            ..Touch::from(&record)
+        };
+        store.touch(&old, record.revision, touch).await.unwrap();
+        assert_eq!(heard(&mut *listener).await, BTreeSet::new());
+        record.revision = store.update(&old, &record).await.unwrap();
+        assert_eq!(heard(&mut *listener).await, BTreeSet::from([(old, 2)]));
+        let until = record.expires_at;
+        record.revision = store.rotate(&old, &new, &record, until).await.unwrap();
+        let expected = BTreeSet::from([(old, last), (new, 3)]);
+        assert_eq!(heard(&mut *listener).await, expected);
+        store.delete(&old).await.unwrap();
+        assert_eq!(heard(&mut *listener).await, BTreeSet::from([(new, last)]));
+        store.create(&other, &record).await.unwrap();
+        store.revoke(&subject, Revoke::All).await.unwrap();
+        assert_eq!(heard(&mut *listener).await, BTreeSet::from([(other, last)]));
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_there_when_the_write_is_answered_or_soon_after() {
+    for setup in common::both().await {
+        let store = &setup.store;
+        let mut listener = store.listen().await.unwrap();
+        let (digest, mut record) = (key().digest(), sample("text"));
+        record.revision = store.create(&digest, &record).await.unwrap();
+        let mut waits = Vec::new();
+        for _ in 0..100 {
+            record.revision = store.update(&digest, &record).await.unwrap();
+            let answered = Instant::now();
+            while listener.next().await.unwrap().revision != record.revision {}
+            waits.push(answered.elapsed());
+        }
+        waits.sort();
+        println!("heard {:?} after the answer, median of 100", waits[50]);
+        assert!(waits[50] < Duration::from_millis(50));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_ends_is_noticed_at_once_and_can_be_listened_to_again() {
+    let Some(server) = Redis::start() else { return };
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let mut listener = store.listen().await.unwrap();
+    server.kill();
+    let begun = Instant::now();
+    for _ in 0..2 {
+        let error = listener.next().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    assert!(begun.elapsed() < Duration::from_millis(500));
+    let error = store.listen().await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    server.restart();
+    let mut listener = store.listen().await.unwrap();
+    let (digest, mut record) = (key().digest(), sample("text"));
+    record.revision = store.create(&digest, &record).await.unwrap();
+    store.update(&digest, &record).await.unwrap();
+    assert_eq!(listener.next().await.unwrap().digest, digest);
+}
+
+#[tokio::test]
+async fn a_channel_that_falls_silent_is_noticed_within_a_heartbeat_and_the_time_out() {
+    let Some(server) = Redis::start() else { return };
+    let proxy = Proxy::start(server.port()).await;
+    let limit = Duration::from_millis(500);
+    let store = RedisStore::builder(proxy.url()).timeout(limit);
+    let store = store.connect().await.unwrap();
+    let mut listener = store.listen().await.unwrap();
+    let patience = HEARTBEAT * 2;
+    assert!(
+        timeout(patience, listener.next()).await.is_err(),
+        "it is well"
+    );
+    proxy.mute.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    let error = listener.next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(begun.elapsed() < HEARTBEAT + limit + Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn stores_of_other_prefixes_hear_nothing() {
+    let Some(server) = cloakroom_servers::redis() else {
+        return;
+    };
+    let store = async || {
+        let store = RedisStore::builder(server.url()).prefix(common::prefix());
+        store.connect().await.unwrap()
+    };
+    let (one, other) = (store().await, store().await);
+    let mut listener = other.listen().await.unwrap();
+    let (digest, mut record) = (key().digest(), sample("text"));
+    record.revision = one.create(&digest, &record).await.unwrap();
+    one.update(&digest, &record).await.unwrap();
+    assert_eq!(heard(&mut *listener).await, BTreeSet::new());
+}

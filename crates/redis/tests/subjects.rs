@@ -1,0 +1,293 @@
+//! Lists by subject, over time and in a crowd.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cloakroom_core::{
+    Clock as _, ErrorKind, KeyDigest, Record, Revoke, SessionStore as _, Slot, Subject,
+    Subjects as _, SystemClock, Timestamp, Touch,
+};
+use cloakroom_redis::RedisStore;
+use cloakroom_testkit::{key, sample};
+use tokio::time::sleep;
+
+use crate::common::Setup;
+
+/// What the server adds to every deadline.
+const GRACE: Duration = Duration::from_secs(60);
+
+fn somebody() -> Subject {
+    Subject::new(key().digest().to_hex()).unwrap()
+}
+
+fn record_of(subject: &Subject) -> Record {
+    let mut record = sample("text");
+    record.subject = Some(subject.clone());
+    record
+}
+
+/// A record that the server drops after so many milliseconds.
+fn short(subject: &Subject, millis: u64) -> Record {
+    let mut record = record_of(subject);
+    let grace = u64::try_from(GRACE.as_millis()).unwrap();
+    let at = SystemClock.now().as_millis() - grace + millis;
+    record.last_seen_at = Timestamp::from_millis(at);
+    record.expires_at = Timestamp::from_millis(at);
+    record
+}
+
+async fn create(store: &RedisStore, record: &Record) -> (KeyDigest, Record) {
+    let digest = key().digest();
+    let revision = store.create(&digest, record).await.unwrap();
+    (digest, record.at_revision(revision))
+}
+
+async fn digests(store: &RedisStore, subject: &Subject) -> Vec<KeyDigest> {
+    let listed = store.sessions_of(subject).await.unwrap();
+    let mut digests: Vec<KeyDigest> = listed.iter().map(|listed| listed.digest).collect();
+    digests.sort();
+    digests
+}
+
+/// The keys of the indexes: one, where one subject has sessions.
+fn index(setup: &Setup, subject: &Subject) -> String {
+    use sha2::Digest as _;
+    let hash: [u8; 32] = sha2::Sha256::digest(subject.as_str().as_bytes()).into();
+    format!("{}u:{}", setup.prefix, KeyDigest::from_bytes(hash).to_hex())
+}
+
+fn entries(setup: &Setup, subject: &Subject) -> usize {
+    let count = setup.ask(&["ZCARD", &index(setup, subject)]);
+    count.parse().unwrap()
+}
+
+#[tokio::test]
+async fn logins_at_once_are_all_listed() {
+    for setup in common::both().await {
+        let subject = &somebody();
+        let store = &setup.store;
+        let logins = (0..64).map(|number| async move {
+            if number % 2 == 0 {
+                return create(store, &record_of(subject)).await.0;
+            }
+            let mut anonymous = sample("anonymous");
+            anonymous.subject = None;
+            let (old, mut record) = create(store, &anonymous).await;
+            record.subject = Some(subject.clone());
+            let (new, until) = (key().digest(), record.expires_at);
+            store.rotate(&old, &new, &record, until).await.unwrap();
+            new
+        });
+        let mut expected = futures_util::future::join_all(logins).await;
+        expected.sort();
+        assert_eq!(digests(store, subject).await, expected);
+        let mut ended = store.revoke(subject, Revoke::All).await.unwrap();
+        ended.sort();
+        assert_eq!(ended, expected);
+        assert_eq!(entries(&setup, subject), 0, "and the index is gone");
+    }
+}
+
+#[tokio::test]
+async fn sessions_that_expire_by_themselves_leave_no_entry_for_ever() {
+    for setup in common::both().await {
+        let (listed, crowded) = (&somebody(), &somebody());
+        let store = &setup.store;
+        for subject in [listed, crowded] {
+            for _ in 0..10 {
+                create(store, &short(subject, 700)).await;
+            }
+        }
+        // One that lives keeps the index.
+        let (live, _) = create(store, &record_of(listed)).await;
+        create(store, &record_of(crowded)).await;
+        assert_eq!(entries(&setup, listed), 11);
+        sleep(Duration::from_millis(2_100)).await;
+        assert_eq!(digests(store, listed).await, [live]);
+        assert_eq!(entries(&setup, listed), 1, "a list takes them out");
+        for _ in 0..3 {
+            create(store, &record_of(crowded)).await;
+        }
+        assert_eq!(entries(&setup, crowded), 4, "so do logins, four each");
+    }
+}
+
+#[tokio::test]
+async fn an_old_entry_of_a_session_that_was_touched_stays() {
+    for setup in common::both().await {
+        let subject = &somebody();
+        let store = &setup.store;
+        let (touched, record) = create(store, &short(subject, 700)).await;
+        let later = SystemClock.now().saturating_add(Duration::from_secs(600));
+        let touch = Touch {
+            last_seen_at: later,
+            expires_at: later,
+        };
+        store.touch(&touched, record.revision, touch).await.unwrap();
+        sleep(Duration::from_millis(2_100)).await;
+        let mut expected = vec![touched, create(store, &record_of(subject)).await.0];
+        expected.sort();
+        assert_eq!(digests(store, subject).await, expected);
+        assert_eq!(entries(&setup, subject), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_index_outlives_every_record_in_it() {
+    for setup in common::both().await {
+        let subject = &somebody();
+        let store = &setup.store;
+        let (digest, mut record) = create(store, &short(subject, 700)).await;
+        let name = format!("{}s:{}", setup.prefix, digest.to_hex());
+        let left = |name: &str| -> i64 { setup.ask(&["PTTL", name]).parse().unwrap() };
+        let outlives = |step: &str| {
+            let (index, record) = (left(&index(&setup, subject)), left(&name));
+            assert!(
+                index >= record,
+                "{step}: {index} ms, the record has {record}"
+            );
+        };
+        outlives("create");
+        let now = SystemClock.now();
+        let after = |secs| now.saturating_add(Duration::from_secs(secs));
+        for secs in [60, 90, 100_000, 130_000] {
+            let touch = Touch {
+                last_seen_at: now,
+                expires_at: after(secs),
+            };
+            store.touch(&digest, record.revision, touch).await.unwrap();
+            outlives("touch");
+        }
+        for secs in [200_000, 300_000, 10_000_000, 60] {
+            record.expires_at = after(secs);
+            record.revision = store.update(&digest, &record).await.unwrap();
+            outlives("update");
+        }
+        record.expires_at = Timestamp::MAX;
+        store.update(&digest, &record).await.unwrap();
+        outlives("for ever");
+    }
+}
+
+/// Rotates a session until that is refused, and gives the keys it has had.
+async fn rotate_on(store: RedisStore, mut at: KeyDigest, mut record: Record) -> Vec<KeyDigest> {
+    let mut keys = vec![at];
+    // Marks are followed so many times; a user does not rotate more in a minute.
+    for _ in 0..20 {
+        let (new, until) = (key().digest(), record.expires_at);
+        match store.rotate(&at, &new, &record, until).await {
+            Ok(revision) => record.revision = revision,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Gone);
+                break;
+            }
+        }
+        at = new;
+        keys.push(new);
+    }
+    keys
+}
+
+async fn opens(store: &RedisStore, keys: &[KeyDigest]) -> bool {
+    for key in keys {
+        if matches!(store.load(key).await.unwrap(), Some(Slot::Record(_))) {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_ends_sessions_that_move_meanwhile() {
+    for setup in common::both().await {
+        let store = &setup.store;
+        for round in 0..20 {
+            let subject = somebody();
+            let mut moving = Vec::new();
+            for _ in 0..4 {
+                let (digest, record) = create(store, &record_of(&subject)).await;
+                moving.push(tokio::spawn(rotate_on(store.clone(), digest, record)));
+            }
+            sleep(Duration::from_micros(300 * round)).await;
+            store.revoke(&subject, Revoke::All).await.unwrap();
+            for keys in moving {
+                let keys = keys.await.unwrap();
+                assert!(!opens(store, &keys).await, "ended wherever it was");
+            }
+            assert_eq!(digests(store, &subject).await, []);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_spared_is_spared_while_it_moves() {
+    for setup in common::both().await {
+        let store = &setup.store;
+        for round in 0..20 {
+            let subject = somebody();
+            let (here, record) = create(store, &record_of(&subject)).await;
+            let (there, _) = create(store, &record_of(&subject)).await;
+            let moving = tokio::spawn(rotate_on(store.clone(), here, record));
+            sleep(Duration::from_micros(300 * round)).await;
+            let which = Revoke::AllBut(here);
+            let ended = store.revoke(&subject, which).await.unwrap();
+            assert_eq!(ended, [there]);
+            let keys = moving.await.unwrap();
+            assert_eq!(keys.len(), 21, "no rotation was refused");
+            assert_eq!(digests(store, &subject).await, [keys[20]]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_session_is_not_listed_and_can_be_revoked() {
+    for setup in common::both().await {
+        let subject = &somebody();
+        let store = &setup.store;
+        let (whole, _) = create(store, &record_of(subject)).await;
+        let mut damaged = Vec::new();
+        for at in ["0", "20", "140"] {
+            let (digest, _) = create(store, &record_of(subject)).await;
+            let name = format!("{}s:{}", setup.prefix, digest.to_hex());
+            setup.ask(&["SETRANGE", &name, at, "?"]);
+            damaged.push(digest);
+        }
+        assert_eq!(digests(store, subject).await, [whole]);
+        let mut expected = [damaged.clone(), vec![whole]].concat();
+        expected.sort();
+        let mut ended = store.revoke(subject, Revoke::All).await.unwrap();
+        ended.sort();
+        assert_eq!(ended, expected);
+        assert!(!opens(store, &expected).await);
+    }
+}
+
+/// What the store is told to end is nobody else's business.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_others_go_on_while_one_is_revoked() {
+    for setup in common::both().await {
+        let store = &setup.store;
+        let (one, other) = (somebody(), somebody());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (mine, _) = create(store, &record_of(&other)).await;
+        let watching = {
+            let (store, other, stop) = (store.clone(), other.clone(), stop.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    assert_eq!(digests(&store, &other).await, [mine]);
+                }
+            })
+        };
+        for _ in 0..50 {
+            create(store, &record_of(&one)).await;
+        }
+        assert_eq!(store.revoke(&one, Revoke::All).await.unwrap().len(), 50);
+        stop.store(true, Ordering::SeqCst);
+        watching.await.unwrap();
+    }
+}
