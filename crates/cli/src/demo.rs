@@ -17,8 +17,8 @@ pub(crate) struct Arguments {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000", value_parser = address)]
     listen: SocketAddr,
-    /// Where sessions are stored: memory:, file:PATH, sled:PATH, redb:PATH or
-    /// cookie:?key_file=PATH [default: redb in the folder]
+    /// Where sessions are stored: memory:, file:PATH, sled:PATH, redb:PATH,
+    /// sqlite:PATH, postgres://…, mysql://…, redis://… or cookie:?key_file=PATH [default: redb in the folder]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Where accounts are kept, and sessions by default

@@ -1,31 +1,32 @@
 //! What a URL's options put around a store.
 
-use std::time::Duration;
-
 use cloakroom_core::{AnyStore, Error, SessionStore};
 
-use crate::options::Layers;
+use crate::options::{Cache, Layers};
 
 /// The store with its cache and its seal. The cache stands below the seal, so
 /// that it holds sealed data too.
 pub(crate) fn over<S: SessionStore>(store: S, layers: &Layers) -> Result<AnyStore, Error> {
     match layers.cache {
-        Some((bytes, staleness_max)) => cached(store, bytes, staleness_max, layers.sealed),
+        Some(cache) => cached(store, cache, layers.sealed),
         None if layers.sealed => sealed(store),
         None => Ok(AnyStore::new(store)),
     }
 }
 
 #[cfg(feature = "cached")]
-fn cached<S: SessionStore>(
-    store: S,
-    capacity_bytes: u64,
-    staleness_max: Duration,
-    seal: bool,
-) -> Result<AnyStore, Error> {
-    let cached = cloakroom_cached::Cached::builder(store, staleness_max)
-        .capacity_bytes(capacity_bytes)
+fn cached<S: SessionStore>(store: S, cache: Cache, seal: bool) -> Result<AnyStore, Error> {
+    use cloakroom_cached::{Cached, WhileDeaf};
+    let cached = Cached::builder(store, cache.staleness_max)
+        .capacity_bytes(cache.bytes)
+        .while_deaf(match cache.bypass_while_deaf {
+            true => WhileDeaf::Bypass,
+            false => WhileDeaf::TrustStaleness,
+        })
         .build();
+    if cached.capabilities().invalidations.is_some() {
+        cached.follow()?;
+    }
     match seal {
         true => sealed(cached),
         false => Ok(AnyStore::new(cached)),
@@ -33,7 +34,7 @@ fn cached<S: SessionStore>(
 }
 
 #[cfg(not(feature = "cached"))]
-fn cached<S: SessionStore>(_: S, _: u64, _: Duration, _: bool) -> Result<AnyStore, Error> {
+fn cached<S: SessionStore>(_: S, _: Cache, _: bool) -> Result<AnyStore, Error> {
     Err(crate::options::not_built("cached"))
 }
 

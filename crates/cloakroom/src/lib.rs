@@ -39,6 +39,10 @@
 //! | `file` | [`FileStore`], `file:PATH` |
 //! | `sled` | [`SledStore`], `sled:PATH` |
 //! | `redb` | [`RedbStore`], `redb:PATH`; needs Rust 1.90 |
+//! | `sqlite`, `postgres`, `mysql` | [`SqlStore`], `sqlite:PATH`, `postgres://…`, `mysql://…`; need Rust 1.94 |
+//! | `sql-tls` | the last two over TLS |
+//! | `redis` | [`RedisStore`], `redis://…`, a single server or a cluster |
+//! | `redis-tls` | the same over TLS, `rediss://…` |
 //! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
 //! | `cookie-ring` | the same bytes, made faster by ring |
 //! | `cached` | [`Cached`]: a near cache in front of any store |
@@ -58,7 +62,10 @@ mod readme {}
 #[allow(dead_code)] // Without a backend there is nothing to put layers around.
 mod layers;
 mod open;
+#[allow(dead_code)] // Each store takes some of them.
 mod options;
+#[allow(dead_code, unused_imports)] // Each server has its feature.
+mod servers;
 #[cfg(feature = "sweeper")]
 mod sweeper;
 
@@ -71,7 +78,7 @@ pub use open::open;
 pub use cloakroom_axum as axum;
 #[cfg(feature = "cached")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cached")))]
-pub use cloakroom_cached::Cached;
+pub use cloakroom_cached::{Cached, WhileDeaf};
 #[cfg(feature = "cookie")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
 pub use cloakroom_cookie as cookie;
@@ -84,12 +91,21 @@ pub use cloakroom_memory::MemoryStore;
 #[cfg(feature = "redb")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
 pub use cloakroom_redb::RedbStore;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use cloakroom_redis::{RedisBuilder, RedisStore};
 #[cfg(feature = "sealed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
 pub use cloakroom_sealed::Sealed;
 #[cfg(feature = "sled")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
 pub use cloakroom_sled::SledStore;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+#[cfg_attr(
+    docsrs,
+    doc(cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite")))
+)]
+pub use cloakroom_sql::{SqlStore, SqlStoreBuilder};
 #[cfg(feature = "sweeper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sweeper")))]
 pub use sweeper::{SweepReport, Sweeper};

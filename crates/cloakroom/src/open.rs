@@ -3,6 +3,7 @@
 use cloakroom_core::{AnyStore, Error, ErrorKind};
 
 use crate::options::Layers;
+use crate::servers::{self, Address};
 
 /// Opens the store that a URL names:
 ///
@@ -12,14 +13,39 @@ use crate::options::Layers;
 /// | `file:PATH` | one file a session in the folder PATH, made where there is none | `file` |
 /// | `sled:PATH` | a sled database in the folder PATH, made where there is none | `sled` |
 /// | `redb:PATH` | a redb database in the file PATH, made where there is none | `redb` |
+/// | `sqlite:PATH` | a SQLite database in the file PATH, made where there is none | `sqlite` |
+/// | `postgres://USER:PASSWORD@HOST/DATABASE` | PostgreSQL; `postgresql:` too | `postgres` |
+/// | `mysql://USER:PASSWORD@HOST/DATABASE` | MySQL or MariaDB; `mariadb:` too | `mysql` |
+/// | `redis://USER:PASSWORD@HOST/NUMBER` | Redis or Valkey | `redis` |
+/// | `rediss://…` | the same over TLS | `redis-tls` |
 /// | `cookie:?…` | sealed in the cookie itself, with the options below | `cookie` |
 ///
-/// The first four take, after a `?`, joined by `&`:
+/// All but the last take, after a `?`, joined by `&`:
 ///
 /// | option | what it does | feature |
 /// |---|---|---|
 /// | `cache=64MiB&stale=5s` | a near cache of so many bytes, whose answers are no older than that | `cached` |
 /// | `sealed=true` | data at rest under the session's own key | `sealed` |
+///
+/// Over Redis and PostgreSQL a cache hears of what other nodes write; `deaf=` says
+/// what it does while it cannot: `stale` (the default) trusts its bound, `bypass`
+/// asks the store each time.
+///
+/// The servers and SQLite take:
+///
+/// | option | of | what it says |
+/// |---|---|---|
+/// | `timeout=2s` | all | how long a call may wait; default 2 s for Redis, 5 s for SQL |
+/// | `prefix=TEXT` | Redis | what its keys begin with; default `cloakroom:` |
+/// | `cluster=true` | Redis | a cluster; several hosts are joined by commas |
+/// | `tls_ca_file=PATH` | Redis | the one authority to trust |
+/// | `table=NAME` | SQL | default `cloakroom_sessions` |
+/// | `migrate=false` | SQL | leaves making the table to somebody else; default true |
+/// | `pool=10` | SQL | connections |
+/// | `schema=NAME` | PostgreSQL | the table's |
+/// | `notify=true` | PostgreSQL | tells caches on other nodes of each write; default where there is a `cache=` here: say it on nodes without one too |
+/// | `sslmode=`, `sslrootcert=`, `sslcert=`, `sslkey=`, `application_name=` | PostgreSQL | as its own URLs say |
+/// | `ssl-mode=`, `ssl-ca=`, `ssl-cert=`, `ssl-key=` | MySQL | as its own URLs say |
 ///
 /// `cookie:` takes:
 ///
@@ -30,7 +56,8 @@ use crate::options::Layers;
 /// | `mode=encrypted` or `mode=signed` | default encrypted |
 /// | `chunks=1` to `chunks=4` | how many cookies a session may take; default 1. Give the engine's cookie policy the same [`chunks_max`](cloakroom_web::CookiePolicyBuilder::chunks_max) |
 ///
-/// A path is taken as it stands, up to the first `?`.
+/// A path is taken as it stands, up to the first `?`. In the URL of a server,
+/// characters that mean something there are escaped: a `?` in a password is `%3F`.
 ///
 /// A session that takes several cookies is said twice, to the store and to the
 /// cookie policy:
@@ -64,13 +91,22 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
         return Err(refuse("a store URL begins with its scheme and a colon"));
     };
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let address = || Address {
+        scheme,
+        place: path,
+        options,
+    };
     match scheme {
+        "redis" | "rediss" => servers::redis(address()).await,
+        "postgres" | "postgresql" => servers::postgres(address()).await,
+        "mysql" | "mariadb" => servers::mysql(address()).await,
         "memory" | "cookie" if !path.is_empty() => Err(refuse("memory: and cookie: take no path")),
         "memory" => memory(&Layers::parse(scheme, options)?),
         "cookie" => cookie(options),
-        "file" | "sled" | "redb" if path.is_empty() => {
-            Err(refuse("file:, sled: and redb: need a path"))
+        "file" | "sled" | "redb" | "sqlite" if path.is_empty() => {
+            Err(refuse("file:, sled:, redb: and sqlite: need a path"))
         }
+        "sqlite" => servers::sqlite(address()).await,
         "file" => file(path, &Layers::parse(scheme, options)?),
         "redb" => redb(path, &Layers::parse(scheme, options)?),
         "sled" => sled(path, &Layers::parse(scheme, options)?),
@@ -81,7 +117,10 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
 fn refuse(why: &'static str) -> Error {
     Error::new(
         ErrorKind::Misconfigured,
-        format!("{why}; a store is one of memory:, file:PATH, sled:PATH, redb:PATH and cookie:?…"),
+        format!(
+            "{why}; a store is one of memory:, file:PATH, sled:PATH, redb:PATH, sqlite:PATH, \
+             postgres://…, mysql://…, redis://…, rediss://… and cookie:?…"
+        ),
     )
 }
 
@@ -152,7 +191,8 @@ mod tests {
             ("sled:", "need a path"),
             ("file:?sealed=true", "need a path"),
             ("Memory:", "no such scheme"),
-            ("redis://:hunter2@host", "no such scheme"),
+            ("sqlite:", "need a path"),
+            ("rodis://:hunter2@host", "no such scheme"),
         ] {
             let error = open(url).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Misconfigured, "{url}");

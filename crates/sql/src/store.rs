@@ -23,7 +23,7 @@ pub(crate) struct Store<DB: Dialect> {
 enum Found {
     Nothing,
     Mark,
-    Record,
+    Record(Revision),
 }
 
 impl<DB: Dialect> Store<DB> {
@@ -57,9 +57,11 @@ impl<DB: Dialect> Store<DB> {
             Arg::Int(number(record.revision)),
         ];
         args.extend(row::changing(record, next));
-        match self.link.write(&self.texts.update, &args).await? {
-            0 => Err(self.refused(digest).await?),
-            _ => Ok(next),
+        loop {
+            if self.link.write(&self.texts.update, &args).await? > 0 {
+                return Ok(next);
+            }
+            self.refused(digest, record.revision).await?;
         }
     }
 
@@ -75,14 +77,19 @@ impl<DB: Dialect> Store<DB> {
             Arg::Int(millis(touch.last_seen_at)),
             Arg::Int(millis(touch.expires_at)),
         ];
-        if self.link.write(&self.texts.touch, &args).await? > 0 {
-            return Ok(());
+        // Where it still stands at this revision, it was touched further, or has
+        // just come: the second time says.
+        for _ in 0..2 {
+            if self.link.write(&self.texts.touch, &args).await? > 0 {
+                return Ok(());
+            }
+            match self.look(digest).await? {
+                Found::Record(found) if found == revision => {}
+                Found::Record(_) => return Ok(()),
+                Found::Nothing | Found::Mark => return Err(gone::<DB>()),
+            }
         }
-        // Another revision, or one that was touched further: nothing to do.
-        match self.look(digest).await? {
-            Found::Record => Ok(()),
-            Found::Nothing | Found::Mark => Err(gone::<DB>()),
-        }
+        Ok(())
     }
 
     pub(crate) async fn rotate(
@@ -100,20 +107,22 @@ impl<DB: Dialect> Store<DB> {
             Arg::Bytes(new.as_bytes()),
             Arg::Int(millis(mark_until)),
         ];
-        let has_moved = if DB::WORDS.rotates_at_once {
+        let whole = row::whole(new, record, next);
+        if DB::WORDS.rotates_at_once {
             mark.extend(row::changing(record, next));
-            self.link.write(&self.texts.rotate, &mark).await? > 0
-        } else {
-            let whole = row::whole(new, record, next);
+        }
+        loop {
             let texts = &self.texts;
-            let both = self
-                .link
-                .both((&texts.mark, &mark), (&texts.create, &whole));
-            both.await?
-        };
-        match has_moved {
-            true => Ok(next),
-            false => Err(self.refused(old).await?),
+            let has_moved = if DB::WORDS.rotates_at_once {
+                self.link.write(&texts.rotate, &mark).await? > 0
+            } else {
+                let both = (&texts.mark, &mark[..]);
+                self.link.both(both, (&texts.create, &whole)).await?
+            };
+            if has_moved {
+                return Ok(next);
+            }
+            self.refused(old, record.revision).await?;
         }
     }
 
@@ -169,13 +178,15 @@ impl<DB: Dialect> Store<DB> {
         Ok(Some((row::digest::<DB>(row, 0)?, subject)))
     }
 
-    /// Why a compare-and-swap has met no row.
-    async fn refused(&self, digest: &KeyDigest) -> Result<Error, Error> {
-        Ok(match self.look(digest).await? {
-            Found::Nothing | Found::Mark => gone::<DB>(),
-            // Also at the revision that was asked for: it came back in between.
-            Found::Record => Error::from(ErrorKind::Conflict).in_store(DB::STORE),
-        })
+    /// Why a compare-and-swap has met no row, as an error. No error: a record
+    /// stands there now at the revision that was asked for. It has come since, and
+    /// nothing was written: to try again is to do it once.
+    async fn refused(&self, digest: &KeyDigest, asked: Revision) -> Result<(), Error> {
+        match self.look(digest).await? {
+            Found::Nothing | Found::Mark => Err(gone::<DB>()),
+            Found::Record(found) if found == asked => Ok(()),
+            Found::Record(_) => Err(Error::from(ErrorKind::Conflict).in_store(DB::STORE)),
+        }
     }
 
     async fn look(&self, digest: &KeyDigest) -> Result<Found, Error> {
@@ -187,7 +198,7 @@ impl<DB: Dialect> Store<DB> {
         let found = row::int::<DB>(row, 0).and_then(row::known).and_then(|()| {
             match row::maybe_digest::<DB>(row, 1)? {
                 Some(_) => Ok(Found::Mark),
-                None => Ok(Found::Record),
+                None => Ok(Found::Record(row::revision(row::int::<DB>(row, 2)?))),
             }
         });
         found.map_err(|error| error.in_store(DB::STORE))

@@ -146,7 +146,7 @@ impl Texts {
                  WHERE {based} AND (last_seen_at < $3 OR expires_at < $4)"
             )),
             look: text(&format!(
-                "SELECT format{widened}, moved_to FROM {t} WHERE digest = $1"
+                "SELECT format{widened}, moved_to, revision FROM {t} WHERE digest = $1"
             )),
             rotate: text(&match channel {
                 None => format!("WITH marked AS ({mark} RETURNING 1) {made}"),

@@ -110,6 +110,27 @@ impl<'u> Query<'u> {
         )
     }
 
+    pub(crate) fn count(&mut self, name: &str) -> Result<Option<u32>, Error> {
+        let what = "a whole number, such as 10";
+        let number = self.number(name, &[("", 1)], what)?;
+        let count = number.map(u32::try_from).transpose();
+        count.map_err(|_| self.refuse(&format!("{name}= is {what}")))
+    }
+
+    /// What is left of these, as a URL carries it: for a driver to read.
+    pub(crate) fn rest(&mut self, names: &[&str]) -> String {
+        let mut rest = String::new();
+        for name in names {
+            if let Some(value) = self.text(name) {
+                rest.push(if rest.is_empty() { '?' } else { '&' });
+                rest.push_str(name);
+                rest.push('=');
+                rest.push_str(value);
+            }
+        }
+        rest
+    }
+
     pub(crate) fn duration(&mut self, name: &str) -> Result<Option<Duration>, Error> {
         let units = [("ms", 1), ("s", 1_000), ("min", 60_000)];
         let millis = self.number(name, &units, "a number of ms, s or min, such as 5s")?;
@@ -117,11 +138,20 @@ impl<'u> Query<'u> {
     }
 }
 
+/// A near cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cache {
+    pub(crate) bytes: u64,
+    /// How old its answers may be.
+    pub(crate) staleness_max: Duration,
+    /// Whether it asks the store each time while it does not hear of other nodes.
+    pub(crate) bypass_while_deaf: bool,
+}
+
 /// What stands in front of a store, or how it is sealed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layers {
-    /// A near cache: its bytes, and how old its answers may be.
-    pub(crate) cache: Option<(u64, Duration)>,
+    pub(crate) cache: Option<Cache>,
     /// Whether data is sealed under the session's key.
     pub(crate) sealed: bool,
 }
@@ -129,7 +159,11 @@ pub(crate) struct Layers {
 impl Layers {
     pub(crate) fn take(query: &mut Query<'_>) -> Result<Self, Error> {
         let cache = match (query.bytes("cache")?, query.duration("stale")?) {
-            (Some(bytes), Some(stale)) => Some((bytes, stale)),
+            (Some(bytes), Some(staleness_max)) => Some(Cache {
+                bytes,
+                staleness_max,
+                bypass_while_deaf: false,
+            }),
             (None, None) => None,
             (Some(_), None) => {
                 return Err(query.refuse(
@@ -144,6 +178,25 @@ impl Layers {
             cache,
             sealed: query.truth("sealed")?.unwrap_or(false),
         })
+    }
+
+    /// As [`take`](Self::take), of a store that announces what is written to it.
+    pub(crate) fn take_followed(query: &mut Query<'_>) -> Result<Self, Error> {
+        let mut layers = Self::take(query)?;
+        let bypass = match query.text("deaf") {
+            None => return Ok(layers),
+            Some("bypass") => true,
+            Some("stale") => false,
+            Some(_) => return Err(query.refuse("deaf= is stale or bypass")),
+        };
+        match &mut layers.cache {
+            Some(cache) => cache.bypass_while_deaf = bypass,
+            None => {
+                let why = "deaf= says what a cache does while it hears of no one: add cache=";
+                return Err(query.refuse(why));
+            }
+        }
+        Ok(layers)
     }
 
     /// Of a store that takes nothing else.
@@ -175,12 +228,19 @@ mod tests {
     #[test]
     fn options_are_read_whatever_their_order() {
         let layers = parse("stale=200ms&sealed=true&cache=64MiB").unwrap();
-        assert_eq!(layers.cache, Some((64 << 20, Duration::from_millis(200))));
+        let cache = |bytes, millis| {
+            Some(Cache {
+                bytes,
+                staleness_max: Duration::from_millis(millis),
+                bypass_while_deaf: false,
+            })
+        };
+        assert_eq!(layers.cache, cache(64 << 20, 200));
         assert!(layers.sealed);
         assert_eq!(parse("").unwrap(), Layers::default());
         assert_eq!(parse("sealed=false").unwrap(), Layers::default());
         let layers = parse("cache=1000&stale=2min").unwrap();
-        assert_eq!(layers.cache, Some((1_000, Duration::from_secs(120))));
+        assert_eq!(layers.cache, cache(1_000, 120_000));
     }
 
     #[test]

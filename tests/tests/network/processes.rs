@@ -1,10 +1,10 @@
 //! Four processes on one session, 64 concurrent updates each: every one counts.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::process::{Child, Command, Stdio};
 
 use cloakroom::{CookiePolicy, Engine};
+
+use crate::places;
 
 const PROCESSES: usize = 4;
 const UPDATES: usize = 64;
@@ -57,7 +57,7 @@ async fn child() {
 
 fn spawn(url: &str, cookie: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture"])
+        .args(["processes::child", "--exact", "--nocapture"])
         .env(URL, url)
         .env(COOKIE, cookie)
         .stdin(Stdio::null())
@@ -83,6 +83,15 @@ async fn each_update_of_four_processes_counts(url: &str) {
     let (counted, _) = request(&engine, cookie, false).await;
     // One by this process, and theirs.
     assert_eq!(counted as usize, 1 + PROCESSES * UPDATES);
+}
+
+#[tokio::test]
+async fn on_each_server_each_update_of_four_processes_counts() {
+    for place in places::all() {
+        let start = std::time::Instant::now();
+        each_update_of_four_processes_counts(&place.url).await;
+        println!("{}: 257 updates in {:?}", place.name, start.elapsed());
+    }
 }
 
 #[tokio::test]

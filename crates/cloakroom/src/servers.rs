@@ -1,0 +1,188 @@
+//! Stores on a server, by their URLs.
+
+use cloakroom_core::{AnyStore, Error};
+
+use crate::options::{Layers, Query};
+
+/// What lies between the scheme and the `?`, and the options after it.
+pub(crate) struct Address<'u> {
+    pub(crate) scheme: &'u str,
+    /// `//host…`, or a path.
+    pub(crate) place: &'u str,
+    pub(crate) options: &'u str,
+}
+
+const REDIS: &str = "deaf=stale or deaf=bypass, prefix=TEXT, timeout=2s, tls_ca_file=PATH, \
+                     cluster=true";
+
+#[cfg(feature = "redis")]
+pub(crate) async fn redis(address: Address<'_>) -> Result<AnyStore, Error> {
+    use cloakroom_redis::RedisStore;
+    let Address { scheme, place, .. } = address;
+    let mut query = Query::parse(scheme, address.options, REDIS)?;
+    let layers = Layers::take_followed(&mut query)?;
+    let mut builder = match query.truth("cluster")? {
+        Some(true) => RedisStore::cluster(seeds(scheme, place)),
+        _ => RedisStore::builder(format!("{scheme}:{place}")),
+    };
+    if let Some(prefix) = query.text("prefix") {
+        builder = builder.prefix(prefix);
+    }
+    if let Some(timeout) = query.duration("timeout")? {
+        builder = builder.timeout(timeout);
+    }
+    let ca_file = query.text("tls_ca_file");
+    query.finish()?;
+    if let Some(path) = ca_file {
+        builder = trusting(builder, path)?;
+    }
+    crate::layers::over(builder.connect().await?, &layers)
+}
+
+#[cfg(feature = "redis-tls")]
+fn trusting(
+    builder: cloakroom_redis::RedisBuilder,
+    path: &str,
+) -> Result<cloakroom_redis::RedisBuilder, Error> {
+    let pem = std::fs::read(path).map_err(|source| {
+        let why = format!("cannot read the file {path} of tls_ca_file=: {source}");
+        Error::new(cloakroom_core::ErrorKind::Misconfigured, why).with_source(source)
+    })?;
+    Ok(builder.tls_ca_pem(pem))
+}
+
+#[cfg(all(feature = "redis", not(feature = "redis-tls")))]
+fn trusting(
+    _: cloakroom_redis::RedisBuilder,
+    _: &str,
+) -> Result<cloakroom_redis::RedisBuilder, Error> {
+    Err(crate::options::not_built("redis-tls"))
+}
+
+#[cfg(not(feature = "redis"))]
+pub(crate) async fn redis(_: Address<'_>) -> Result<AnyStore, Error> {
+    Err(crate::options::not_built("redis"))
+}
+
+/// The URLs of a cluster's servers: several hosts, joined by commas, have user and
+/// password in common.
+fn seeds(scheme: &str, place: &str) -> Vec<String> {
+    let place = place.trim_start_matches('/');
+    let (user, hosts) = match place.rsplit_once('@') {
+        Some((user, hosts)) => (format!("{user}@"), hosts),
+        None => (String::new(), place),
+    };
+    let hosts = hosts.split(',');
+    hosts
+        .map(|host| format!("{scheme}://{user}{host}"))
+        .collect()
+}
+
+const POSTGRES: &str = "deaf=stale or deaf=bypass, table=NAME, schema=NAME, pool=10, timeout=5s, \
+                        migrate=false, notify=true, sslmode=, sslrootcert=, sslcert=, sslkey=, \
+                        application_name=";
+const MYSQL: &str = "table=NAME, pool=10, timeout=5s, migrate=false, ssl-mode=, ssl-ca=, ssl-cert=, \
+                     ssl-key=";
+const SQLITE: &str = "table=NAME, pool=10, timeout=5s, migrate=false";
+
+/// What one of the three takes.
+#[derive(Clone, Copy)]
+struct Dialect {
+    own: &'static str,
+    /// Options that are the driver's.
+    passed_on: &'static [&'static str],
+    notifies: bool,
+}
+
+const DIALECT_POSTGRES: Dialect = Dialect {
+    own: POSTGRES,
+    passed_on: &[
+        "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+        "application_name",
+    ],
+    notifies: true,
+};
+const DIALECT_MYSQL: Dialect = Dialect {
+    own: MYSQL,
+    passed_on: &["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key"],
+    notifies: false,
+};
+const DIALECT_SQLITE: Dialect = Dialect {
+    own: SQLITE,
+    passed_on: &[],
+    notifies: false,
+};
+
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+async fn sql(address: Address<'_>, dialect: Dialect) -> Result<AnyStore, Error> {
+    let Address { scheme, place, .. } = address;
+    let mut query = Query::parse(scheme, address.options, dialect.own)?;
+    let layers = match dialect.notifies {
+        true => Layers::take_followed(&mut query)?,
+        false => Layers::take(&mut query)?,
+    };
+    let mut builder = cloakroom_sql::SqlStore::builder();
+    if let Some(table) = query.text("table") {
+        builder = builder.table(table);
+    }
+    if dialect.notifies {
+        if let Some(schema) = query.text("schema") {
+            builder = builder.schema(schema);
+        }
+        // A cache here wants to hear of other nodes, and they of it.
+        let notifying = query.truth("notify")?.unwrap_or(layers.cache.is_some());
+        builder = builder.notifying(notifying);
+    }
+    if let Some(size) = query.count("pool")? {
+        builder = builder.pool_size(size);
+    }
+    if let Some(timeout) = query.duration("timeout")? {
+        builder = builder.acquire_timeout(timeout).statement_timeout(timeout);
+    }
+    let migrates = query.truth("migrate")?.unwrap_or(true);
+    let passed_on = query.rest(dialect.passed_on);
+    query.finish()?;
+    let store = builder
+        .connect(&format!("{scheme}:{place}{passed_on}"))
+        .await?;
+    if migrates {
+        store.migrate().await?;
+    }
+    crate::layers::over(store, &layers)
+}
+
+/// How a feature opens its database, or the word that it was not built.
+macro_rules! database {
+    ($feature:literal, $name:ident, $dialect:ident) => {
+        #[cfg(feature = $feature)]
+        pub(crate) async fn $name(address: Address<'_>) -> Result<AnyStore, Error> {
+            sql(address, $dialect).await
+        }
+
+        #[cfg(not(feature = $feature))]
+        pub(crate) async fn $name(_: Address<'_>) -> Result<AnyStore, Error> {
+            Err(crate::options::not_built($feature))
+        }
+    };
+}
+
+database!("postgres", postgres, DIALECT_POSTGRES);
+database!("mysql", mysql, DIALECT_MYSQL);
+database!("sqlite", sqlite, DIALECT_SQLITE);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_of_a_cluster_share_user_and_password() {
+        assert_eq!(seeds("redis", "//a:1"), ["redis://a:1"]);
+        assert_eq!(
+            seeds("rediss", "//ada:p,w@a:1,b:2"),
+            ["rediss://ada:p,w@a:1", "rediss://ada:p,w@b:2"]
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! What is put in front of a store on a server: a seal, a cache, both; directly,
+//! erased, and by URL.
+
+use std::time::Duration;
+
+use cloakroom::{AnyStore, Cached, Sealed, SessionStore, TokenStore};
+use cloakroom_testkit::{Profile, conformance};
+
+use crate::places;
+
+fn cached<S: SessionStore>(store: S) -> Cached<S> {
+    Cached::with_staleness_max(store, Duration::from_secs(5))
+}
+
+async fn asked<T: TokenStore>(stack: T) {
+    conformance(&stack, &Profile::SHARED).await;
+    conformance(&AnyStore::new(stack), &Profile::SHARED).await;
+}
+
+macro_rules! stacks {
+    ($($name:ident: |$store:ident| $stack:expr;)+) => {$(
+        #[tokio::test]
+        async fn $name() {
+            for (_place, $store) in places::sql_stores().await {
+                asked($stack).await;
+            }
+            for $store in places::redis_stores().await {
+                asked($stack).await;
+            }
+        }
+    )+};
+}
+
+stacks! {
+    sealed: |store| Sealed::new(store);
+    cached_: |store| cached(store);
+    sealed_and_cached: |store| Sealed::new(cached(store));
+}
+
+#[tokio::test]
+async fn each_url_conforms() {
+    for options in ["", "&cache=8MiB&stale=5s&sealed=true"] {
+        for place in places::all() {
+            let mut url = format!("{}{options}", place.url);
+            if !url.contains('?') {
+                url = url.replacen('&', "?", 1);
+            }
+            let store = cloakroom::open(&url).await;
+            let store = store.unwrap_or_else(|error| panic!("{}: {error}", place.name));
+            conformance(&store, &Profile::SHARED).await;
+        }
+    }
+}
