@@ -12,11 +12,13 @@ use axum::routing::{get, post};
 use cloakroom::axum::{Session, SessionError, SessionLayer, SubjectSessions};
 use cloakroom::cookie::{CookieStore, KeyRing};
 use cloakroom::{
-    AnyStore, CookiePolicy, Engine, EngineBuilder, ErrorKind, Expiry, KeyDigest, Label, OsEntropy,
-    Subject,
+    AnyStore, BoxFuture, Capabilities, CookiePolicy, Engine, EngineBuilder, Error, ErrorKind,
+    Expiry, KeyDigest, Label, Listed, OsEntropy, Record, Revision, Revoke, SessionStore, Slot,
+    Subject, Subjects, Timestamp, Touch,
 };
 use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore};
 use cloakroom_tests::{Browser, Site};
+use tokio::sync::Barrier;
 
 type Page = Result<String, SessionError>;
 
@@ -29,6 +31,11 @@ async fn log_in(session: Session, Path((user, device)): Path<(String, String)>) 
 async fn log_out(session: Session) -> Page {
     session.flush()?;
     Ok(String::new())
+}
+
+async fn log_out_then_others(session: Session, sessions: SubjectSessions) -> Page {
+    session.flush()?;
+    Ok(sessions.end_others().await?.to_string())
 }
 
 async fn whose(session: Session) -> Page {
@@ -106,6 +113,7 @@ fn router(engine: Engine) -> Router {
     Router::new()
         .route("/login/{user}/{device}", post(log_in))
         .route("/logout", post(log_out))
+        .route("/logout-then-others", post(log_out_then_others))
         .route("/whose", get(whose))
         .route("/list", get(list))
         .route("/ids", get(ids))
@@ -240,4 +248,150 @@ async fn a_store_without_lists_says_so() {
     browser.post("/login/ada/laptop").await;
     assert_eq!(browser.get("/list").await.status, 500);
     assert_eq!(browser.get("/whose").await.body, "ada");
+}
+
+/// A store whose lists wait for each other.
+struct Held {
+    store: MapStore,
+    lists: Barrier,
+}
+
+impl SessionStore for Held {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        self.store.load(digest).await
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.store.create(digest, record).await
+    }
+
+    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.store.update(digest, record).await
+    }
+
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        touch: Touch,
+    ) -> Result<(), Error> {
+        self.store.touch(digest, revision, touch).await
+    }
+
+    async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        self.store.rotate(old, new, record, mark_until).await
+    }
+
+    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        self.store.delete(digest).await
+    }
+
+    fn capabilities(&self) -> Capabilities<'_> {
+        self.store.capabilities().with_subjects(self)
+    }
+}
+
+impl Subjects for Held {
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        Box::pin(async {
+            self.lists.wait().await;
+            self.store.sessions_of(subject).await
+        })
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        subject: &'a Subject,
+        which: Revoke,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        self.store.revoke(subject, which)
+    }
+}
+
+fn one_each(lists: usize) -> Engine {
+    let store = Held {
+        store: MapStore::default(),
+        lists: Barrier::new(lists),
+    };
+    let builder = Engine::builder(AnyStore::new(Arc::new(store)));
+    let builder = builder.cookie(CookiePolicy::loopback_http());
+    builder.sessions_per_subject_max(1).build().unwrap()
+}
+
+#[tokio::test]
+async fn of_logins_at_the_same_time_beyond_the_limit_one_stands() {
+    let site = Site::serve(router(one_each(2))).await;
+    for _ in 0..20 {
+        let browsers = [site.browser(), site.browser()];
+        let [one, other] = &browsers;
+        tokio::join!(one.post("/login/ada/one"), other.post("/login/ada/other"));
+        let mut live = 0;
+        for browser in &browsers {
+            live += usize::from(body(browser, "/whose").await == "ada");
+        }
+        assert_eq!(live, 1);
+    }
+}
+
+#[tokio::test]
+async fn who_stops_waiting_for_the_limit_keeps_the_login() {
+    // A list that nobody else joins never ends.
+    let engine = one_each(2);
+    let exchange = engine.exchange();
+    let session = exchange.open(std::iter::empty()).await.unwrap();
+    session.insert("cart", 1).unwrap();
+    session.save().await.unwrap();
+    session.set_subject(Subject::new("ada").unwrap()).unwrap();
+    let saved = tokio::time::timeout(Duration::from_millis(50), session.save()).await;
+    assert!(saved.is_err(), "the list is not done");
+    let closing = exchange.close(200).await;
+    assert!(closing.failure.is_none(), "{:?}", closing.failure);
+    let set = closing.headers[0].value();
+    let cookie = set.split(';').next().unwrap();
+    let next = engine.exchange();
+    let session = next.open([cookie.as_bytes()].into_iter()).await.unwrap();
+    assert_eq!(session.subject(), Some(Subject::new("ada").unwrap()));
+    assert_eq!(session.get::<u64>("cart").unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn a_logout_that_ends_the_others_too_ends_them() {
+    let shop = Shop::open(|builder| builder).await;
+    let phone = shop.device("ada", "phone").await;
+    let laptop = shop.device("ada", "laptop").await;
+    assert_eq!(laptop.post("/logout-then-others").await.body, "1");
+    for browser in [&phone, &laptop] {
+        assert_eq!(body(browser, "/whose").await, "nobody");
+    }
+}
+
+#[tokio::test]
+async fn a_login_ends_sixteen_at_most_and_the_next_one_goes_on() {
+    let shop = Shop::open(|builder| builder).await;
+    for number in 0..40 {
+        shop.device("ada", &format!("device-{number}")).await;
+    }
+    let engine = Engine::builder(AnyStore::new(shop.store.clone()))
+        .cookie(CookiePolicy::loopback_http())
+        .clock(shop.clock.clone())
+        .sessions_per_subject_max(5)
+        .build();
+    let limited = Site::serve(router(engine.unwrap())).await;
+    let mut left = Vec::new();
+    for _ in 0..3 {
+        shop.clock.advance(Duration::from_secs(1));
+        let browser = limited.browser();
+        browser.post("/login/ada/new").await;
+        left.push(body(&browser, "/list").await.split(' ').count());
+    }
+    assert_eq!(left, [40 + 1 - 16, 40 + 2 - 32, 5]);
 }

@@ -179,10 +179,10 @@ impl EngineBuilder {
     }
 
     /// How many sessions one subject may have at once: a login beyond that ends,
-    /// right after it was written, those that went unused longest. It costs a
-    /// login one more call to the store. Where the store fails between the two,
-    /// the login stands, with an event, and the next one asks again. Default:
-    /// any number.
+    /// right after it was written, those of the earlier ones that went unused
+    /// longest, 16 of them at most. It costs a login one more call to the store, and
+    /// one for each that it ends. Where the store fails between, the login stands,
+    /// with an event, and the next one goes on. Default: any number.
     #[must_use]
     pub fn sessions_per_subject_max(mut self, sessions: usize) -> Self {
         self.shared.sessions_per_subject_max = Some(sessions);

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use crate::decide::{Arrival, Decision, Facts, decide};
 use crate::engine::Shared;
+use crate::sessions;
 use crate::write::{Failure, Outcome, Writer};
 use crate::{Cost, Engine, Held, ResponseHeader, Transport, cache_control, vary_on};
 
@@ -342,7 +343,7 @@ impl Inner {
     /// Writes what the session has recorded. `status` is that of the response,
     /// `None` for an early save.
     async fn commit(&self, opened: &Opened, status: Option<u16>) -> Result<(), Error> {
-        let _turn = self.saving.lock().await;
+        let turn = self.saving.lock().await;
         let mut draft = match status {
             Some(_) => opened.session.last_draft()?,
             None => opened.session.draft()?,
@@ -391,12 +392,13 @@ impl Inner {
             // A stored session always has its token.
             (_, None) | (Decision::Nothing, _) => Ok(Outcome::Unchanged),
         };
-        if let Ok(Outcome::Stored { token, record, .. }) = &written
-            && draft.is_login()
-        {
-            writer.keep_to_limit(token, record).await;
-        }
         self.outbox().cost.add(writer.cost);
+        let login = match &written {
+            Ok(Outcome::Stored { token, record, .. }) if draft.is_login() => {
+                engine.login(token, record)
+            }
+            _ => None,
+        };
         let (settled, result) = self.conclude(written, now, token.as_ref());
         // Who saves early wants to know; at the end nobody is left to tell.
         let result = match settled {
@@ -404,6 +406,13 @@ impl Inner {
             _ => result,
         };
         opened.session.settle(draft, settled)?;
+        drop(turn);
+        // What was written is told by now, so that whoever stops waiting loses this
+        // alone.
+        if let Some(login) = login {
+            let cost = sessions::keep_to_limit(engine, &login).await;
+            self.outbox().cost.add(cost);
+        }
         result
     }
 

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use cloakroom_core::{
-    Error, ErrorKind, KeyDigest, Label, Listed, Revoke, Session, Subject, Subjects, Timestamp,
-    TokenStore as _,
+    Error, ErrorKind, KeyDigest, Label, Listed, Record, Revoke, Session, SessionKey, Subject,
+    Subjects, Timestamp, Token, TokenStore as _,
 };
 
-use crate::Exchange;
 use crate::engine::Shared;
+use crate::{Cost, Exchange};
 
 /// A session, as its owner reads it in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub struct SessionInfo {
 pub struct SubjectSessions {
     exchange: Exchange,
     session: Session,
+    /// Who was logged in at first: a logout in this request ends the others too,
+    /// if it is asked to.
+    subject: Option<Subject>,
 }
 
 impl fmt::Debug for SubjectSessions {
@@ -59,7 +62,12 @@ impl SubjectSessions {
     /// [opened](Exchange::open).
     #[must_use]
     pub fn new(exchange: Exchange, session: Session) -> Self {
-        Self { exchange, session }
+        let subject = session.subject();
+        Self {
+            exchange,
+            session,
+            subject,
+        }
     }
 
     /// Whether the store keeps lists at all.
@@ -140,7 +148,7 @@ impl SubjectSessions {
 
     async fn revoke(&self, which: Revoke) -> Result<usize, Error> {
         let engine = self.exchange.shared();
-        let Some(subject) = self.session.subject() else {
+        let Some(subject) = self.session.subject().or_else(|| self.subject.clone()) else {
             return Ok(0);
         };
         let ended = subjects(engine)?.revoke(&subject, which).await?;
@@ -165,22 +173,55 @@ async fn live(engine: &Shared, subject: &Subject) -> Result<Vec<Listed>, Error> 
     Ok(listed)
 }
 
-/// After a login: where the subject has more sessions than `max`, ends those that
-/// went unused longest, and never the new one. Answers how many calls that took.
-pub(crate) async fn keep_to(
-    engine: &Shared,
+/// How many sessions one login ends at most, so that nobody waits for long; the
+/// next login goes on.
+const ENDED_PER_LOGIN_MAX: usize = 16;
+
+/// A session that has just been written, and whose it is.
+pub(crate) struct Login {
+    subject: Subject,
+    /// Logins of one subject in one order, the same for all who look: of two at
+    /// the same time the later may end the earlier, and never the other way.
+    place: (Timestamp, KeyDigest),
     max: usize,
-    subject: &Subject,
-    new: &KeyDigest,
-) -> Result<u32, Error> {
-    let mut others = live(engine, subject).await?;
-    others.retain(|listed| listed.digest != *new);
-    others.sort_by_key(|listed| (Reverse(listed.record.last_seen_at), listed.digest));
-    let mut calls = 1;
-    for excess in others.iter().skip(max - 1) {
-        let which = Revoke::One(excess.digest);
-        subjects(engine)?.revoke(subject, which).await?;
-        calls += 1;
+}
+
+impl Shared {
+    /// A login, where there is a limit to keep to.
+    pub(crate) fn login(&self, token: &Token, record: &Record) -> Option<Login> {
+        let key = SessionKey::parse(token.expose())?;
+        Some(Login {
+            subject: record.subject.clone()?,
+            place: (record.created_at, key.digest()),
+            max: self.sessions_per_subject_max?,
+        })
     }
-    Ok(calls)
+}
+
+/// Where the subject has more sessions than the limit, ends those that went unused
+/// longest among the earlier ones. The login stands, whatever becomes of this.
+pub(crate) async fn keep_to_limit(engine: &Shared, login: &Login) -> Cost {
+    let mut cost = Cost::default();
+    if let Err(error) = end_excess(engine, login, &mut cost).await {
+        tracing::error!(
+            session = %login.place.1.short(),
+            error = %error,
+            "sessions_per_subject_max could not be kept to"
+        );
+    }
+    cost
+}
+
+async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<(), Error> {
+    let mut listed = live(engine, &login.subject).await?;
+    cost.list();
+    let excess = listed.len().saturating_sub(login.max);
+    listed.retain(|listed| (listed.record.created_at, listed.digest) < login.place);
+    listed.sort_by_key(|listed| (listed.record.last_seen_at, listed.digest));
+    for listed in listed.iter().take(excess.min(ENDED_PER_LOGIN_MAX)) {
+        let which = Revoke::One(listed.digest);
+        cost.touch();
+        subjects(engine)?.revoke(&login.subject, which).await?;
+    }
+    Ok(())
 }

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::Cost;
 use crate::engine::Shared;
-use crate::sessions;
 
 /// How often the engine looks for the new key after a rotation whose answer was
 /// lost.
@@ -120,29 +119,6 @@ impl<'e> Writer<'e> {
     pub(crate) async fn delete(&mut self, token: &Token) -> Result<Outcome, Failure> {
         let _place = self.engine.queue.enter(token).await;
         self.remove(token).await.map(|()| Outcome::Deleted)
-    }
-
-    /// A login that was written stands, whatever becomes of this: it is asked
-    /// again at the next one.
-    pub(crate) async fn keep_to_limit(&mut self, token: &Token, record: &Record) {
-        let (Some(max), Some(subject), Some(key)) = (
-            self.engine.sessions_per_subject_max,
-            &record.subject,
-            SessionKey::parse(token.expose()),
-        ) else {
-            return;
-        };
-        match sessions::keep_to(self.engine, max, subject, &key.digest()).await {
-            Ok(calls) => {
-                self.cost.list();
-                (1..calls).for_each(|_| self.cost.touch());
-            }
-            Err(error) => tracing::error!(
-                session = %short(token),
-                error = %error,
-                "sessions_per_subject_max could not be kept to"
-            ),
-        }
     }
 
     async fn remove(&mut self, token: &Token) -> Result<(), Failure> {
