@@ -25,6 +25,10 @@ type Load = Pin<Box<dyn Future<Output = Loaded> + Send>>;
 /// measured), the digest, when it was true.
 const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES + size_of::<Entry>();
 
+/// moka counts no further than 1,000 years. It only collects what is too old;
+/// whether something is, [`Board::is_stale`] says.
+const TTL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 #[derive(Clone)]
 struct Entry {
     slot: Arc<Slot>,
@@ -83,7 +87,7 @@ impl Board {
             .weigher(|_: &KeyDigest, entry: &Entry| weight(&entry.slot))
             // The default policy drops every new session of a full cache.
             .eviction_policy(EvictionPolicy::lru())
-            .time_to_live(staleness_max.max(Duration::from_millis(1)))
+            .time_to_live(staleness_max.clamp(Duration::from_millis(1), TTL_MAX))
             .build();
         Self {
             entries,
@@ -103,6 +107,13 @@ impl Board {
             .fetch_max(now.as_millis(), Ordering::Relaxed);
     }
 
+    /// What is past its deadline may have been swept since, or touched on another
+    /// node: only the store can say.
+    fn may_answer(&self, entry: &Entry) -> bool {
+        let is_live = entry.slot.expires_at() > self.clock.now();
+        is_live && !self.is_stale(entry.as_of) && !self.may_be_swept(&entry.slot)
+    }
+
     fn may_be_swept(&self, slot: &Slot) -> bool {
         slot.expires_at().as_millis() <= self.swept_until_millis.load(Ordering::Relaxed)
     }
@@ -118,13 +129,17 @@ impl Board {
         now < as_of || now.saturating_since(as_of) >= self.staleness_max
     }
 
+    fn is_bypassed(&self) -> bool {
+        self.while_deaf == WhileDeaf::Bypass && self.is_deaf()
+    }
+
     /// What the cache can answer with.
     pub(crate) fn look(&self, digest: &KeyDigest) -> Option<Arc<Slot>> {
-        if self.while_deaf == WhileDeaf::Bypass && self.is_deaf() {
+        if self.is_bypassed() {
             return None;
         }
         match self.entries.get(digest) {
-            Some(entry) if !self.is_stale(entry.as_of) && !self.may_be_swept(&entry.slot) => {
+            Some(entry) if self.may_answer(&entry) => {
                 count(&self.counters.hits);
                 Some(entry.slot)
             }
@@ -153,6 +168,7 @@ impl Board {
     ) -> Shared<Load> {
         let mut moves = self.moves();
         if let Some(flight) = moves.flights.get(&digest)
+            && !self.is_bypassed()
             && !self.is_stale(flight.took_off)
             && let Some(shared) = flight.load.upgrade()
         {

@@ -1,6 +1,6 @@
 //! Hearing of what other nodes write.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::{
@@ -24,17 +24,26 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Follower(Mutex<Option<JoinHandle<()>>>);
 
 impl Follower {
-    fn replace(&self, task: Option<JoinHandle<()>>) {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = std::mem::replace(&mut *running, task) {
-            old.abort();
+    fn running(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the task that runs; it is over when it has been awaited.
+    fn take(&self) -> Option<JoinHandle<()>> {
+        let old = self.running().take();
+        old.inspect(JoinHandle::abort)
+    }
+
+    fn put(&self, task: JoinHandle<()>) {
+        if let Some(other) = self.running().replace(task) {
+            other.abort();
         }
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.replace(None);
+        self.take();
     }
 }
 
@@ -60,8 +69,13 @@ impl<S: SessionStore> Cached<S> {
             ));
         }
         let (inner, board) = (self.inner.clone(), self.board.clone());
+        // One at a time: what the old one says when it ends is not of the new one.
+        let old = self.follower.take();
         self.board.awaits_channel();
         let task = tokio::spawn(async move {
+            if let Some(old) = old {
+                let _ = old.await;
+            }
             let mut pause = PAUSE_MIN;
             loop {
                 let broken = match listen(&*inner, &board).await {
@@ -81,7 +95,7 @@ impl<S: SessionStore> Cached<S> {
                 pause = (pause * 2).min(PAUSE_MAX);
             }
         });
-        self.follower.replace(Some(task));
+        self.follower.put(task);
         Ok(())
     }
 }

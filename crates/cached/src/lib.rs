@@ -278,6 +278,9 @@ impl<S: SessionStore> SessionStore for Cached<S> {
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        // What it ends, where the session has moved, only the store can say: where
+        // this is cut short or fails, it may be any.
+        let unknown = ForgetAll(&self.board);
         let mut writes = vec![self.board.begin(*digest)];
         self.inner.delete(digest).await?;
         // The store follows rotation marks, and leaves them: follow it.
@@ -287,7 +290,6 @@ impl<S: SessionStore> SessionStore for Cached<S> {
                 Ok(Some(Slot::Rotated { to, .. })) => at = to,
                 // Deleted it is; but what the cache holds of it, nobody can say.
                 Err(error) => {
-                    self.board.forget_all();
                     return match error.kind() {
                         ErrorKind::Corrupt | ErrorKind::Unsupported => Ok(()),
                         _ => Err(error),
@@ -297,6 +299,7 @@ impl<S: SessionStore> SessionStore for Cached<S> {
             }
             writes.push(self.board.begin(at));
         }
+        unknown.settle();
         Ok(())
     }
 

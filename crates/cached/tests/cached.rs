@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_cached::{Cached, Stats};
-use cloakroom_core::{AnyStore, Data, ErrorKind, KeyDigest, Revision, SessionStore as _, Slot};
-use cloakroom_testkit::Call::{Create, Delete, Load, Rotate, Touch, Update};
+use cloakroom_core::{
+    AnyStore, Data, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
+    Touch,
+};
+use cloakroom_testkit::Call::{self, Create, Delete, Load, Rotate, Update};
 use cloakroom_testkit::{
     Fault, FaultyStore, ManualClock, MapStore, Profile, RecordingStore, conformance, key, races,
-    sample,
+    sample, touch_until,
 };
 
 const STALE: Duration = Duration::from_secs(5);
@@ -91,7 +94,7 @@ async fn each_write_goes_to_the_store_first_and_leaves_what_it_wrote() {
 
     store.touch(&new, revision, (&record).into()).await.unwrap();
     store.load(&new).await.unwrap();
-    assert_eq!(inner.take(), [Touch, Load]);
+    assert_eq!(inner.take(), [Call::Touch, Load]);
 
     // Under the old key: the cache follows the mark as the store does.
     store.delete(&digest).await.unwrap();
@@ -195,4 +198,111 @@ async fn loads_at_the_same_time_share_one_load_of_the_store() {
     let stats = store.stats();
     assert_eq!(stats.misses, 1);
     assert_eq!(stats.hits + stats.coalesced, 63);
+}
+
+/// A session that has moved, in the cache under its new digest.
+async fn moved() -> (Cached<Arc<FaultyStore<MapStore>>>, [KeyDigest; 2]) {
+    let store = cached(Arc::new(FaultyStore::new(MapStore::default())));
+    let [old, new] = [key().digest(), key().digest()];
+    let mut record = sample("here");
+    record.revision = store.create(&old, &record).await.unwrap();
+    let until = record.expires_at;
+    store.rotate(&old, &new, &record, until).await.unwrap();
+    assert!(store.load(&new).await.unwrap().is_some());
+    (store, [old, new])
+}
+
+#[tokio::test]
+async fn a_logout_whose_answer_is_lost_leaves_nothing_of_where_the_session_moved() {
+    let (store, [old, new]) = moved().await;
+    let next = store.inner().operations();
+    store.inner().fail_at(next, Fault::LoseAnswer);
+    store.delete(&old).await.unwrap_err();
+    assert_eq!(store.load(&new).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_logout_that_is_cut_short_leaves_nothing_of_where_the_session_moved() {
+    let (store, [old, new]) = moved().await;
+    // The delete is done; the look at where it led is not, ever.
+    let stuck = Cached::with_staleness_max(Stuck(store.inner().clone()), STALE);
+    assert!(stuck.load(&new).await.unwrap().is_some());
+    let cut = tokio::time::timeout(Duration::from_millis(20), stuck.delete(&old)).await;
+    assert!(cut.is_err());
+    assert_eq!(stuck.load(&new).await.unwrap(), None);
+}
+
+/// Never answers a load of a mark.
+struct Stuck(Arc<FaultyStore<MapStore>>);
+
+impl SessionStore for Stuck {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+        let loaded = self.0.load(digest).await?;
+        if matches!(loaded, Some(Slot::Rotated { .. })) {
+            std::future::pending::<()>().await;
+        }
+        Ok(loaded)
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.0.create(digest, record).await
+    }
+
+    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.0.update(digest, record).await
+    }
+
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        touch: Touch,
+    ) -> Result<(), Error> {
+        self.0.touch(digest, revision, touch).await
+    }
+
+    async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        self.0.rotate(old, new, record, mark_until).await
+    }
+
+    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+        self.0.delete(digest).await
+    }
+}
+
+#[tokio::test]
+async fn what_is_past_its_deadline_here_may_have_been_touched_elsewhere() {
+    let record = sample("here");
+    let clock = Arc::new(ManualClock::at(record.created_at));
+    let shared = Arc::new(MapStore::default());
+    let hour = Duration::from_secs(3_600);
+    let store = Cached::builder(shared.clone(), 2 * hour)
+        .clock(clock.clone())
+        .build();
+    let digest = key().digest();
+    let revision = store.create(&digest, &record).await.unwrap();
+    assert!(store.load(&digest).await.unwrap().is_some());
+    let later = record.expires_at.saturating_add(hour);
+    let touch = touch_until(later);
+    shared.touch(&digest, revision, touch).await.unwrap();
+    clock.advance(hour);
+    let found = store.load(&digest).await.unwrap().unwrap();
+    assert_eq!(found.expires_at(), later);
+}
+
+#[tokio::test]
+async fn any_bound_on_staleness_will_do() {
+    for bound in [Duration::ZERO, Duration::MAX] {
+        let store = Cached::with_staleness_max(MapStore::default(), bound);
+        let digest = key().digest();
+        store.create(&digest, &sample("here")).await.unwrap();
+        assert!(store.load(&digest).await.unwrap().is_some());
+        assert_eq!(store.stats().hits, u64::from(bound > Duration::ZERO));
+    }
 }

@@ -23,6 +23,8 @@ struct Shared {
     is_cut: Arc<AtomicBool>,
     /// Held by a test, it keeps the answer of an update back.
     answers: Arc<tokio::sync::Mutex<()>>,
+    /// Held by a test, it keeps the answer of a load back.
+    loads: Arc<tokio::sync::Mutex<()>>,
 }
 
 type Channel = Arc<Mutex<VecDeque<Result<Invalidation, Error>>>>;
@@ -56,7 +58,9 @@ impl Shared {
 
 impl SessionStore for Shared {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
-        self.store.load(digest).await
+        let loaded = self.store.load(digest).await;
+        let _turn = self.loads.lock().await;
+        loaded
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
@@ -228,6 +232,39 @@ async fn a_cache_may_ask_the_store_while_it_is_deaf() {
     shared.cut();
     until(&cached, |stats| stats.is_deaf).await;
     shared.delete(&digest).await.unwrap();
+    assert_eq!(cached.load(&digest).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_deaf_cache_that_asks_the_store_waits_for_nobody_elses_answer() {
+    let (shared, cached, digest, _) = following(WhileDeaf::Bypass).await;
+    let cached = Arc::new(cached);
+    shared.cut();
+    until(&cached, |stats| stats.is_deaf).await;
+    let held = shared.loads.clone().lock_owned().await;
+    let loads = cached.clone();
+    let early = tokio::spawn(async move { loads.load(&digest).await });
+    until(&cached, |stats| stats.misses == 1).await;
+    shared.delete(&digest).await.unwrap();
+    let loads = cached.clone();
+    let late = tokio::spawn(async move { loads.load(&digest).await });
+    until(&cached, |stats| stats.misses + stats.coalesced == 2).await;
+    drop(held);
+    assert_eq!(late.await.unwrap().unwrap(), None);
+    early.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_cache_that_follows_anew_hears() {
+    let (shared, cached, digest, _) = following(WhileDeaf::TrustStaleness).await;
+    for _ in 0..5 {
+        cached.follow().unwrap();
+        until(&cached, |stats| !stats.is_deaf).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(!cached.stats().is_deaf);
+    }
+    shared.delete(&digest).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(cached.load(&digest).await.unwrap(), None);
 }
 
