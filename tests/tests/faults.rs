@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::{
-    Engine, Error, KeyDigest, Record, Revision, Session, SessionStore, Slot, Subject, Timestamp,
-    Touch,
+    Engine, Error, ErrorKind, KeyDigest, Record, Revision, Session, SessionStore, Slot, Subject,
+    Timestamp, Touch,
 };
 use cloakroom_testkit::Fault::{self, LoseAnswer, Refuse};
 use cloakroom_testkit::MapStore;
-use cloakroom_tests::desk::{Answer, Desk};
+use cloakroom_tests::desk::{Answer, COOKIE, Desk};
 
 /// What a handler does to a stored session that holds `n = 1`.
 type Handler = fn(&Session);
@@ -324,4 +324,52 @@ async fn a_new_session_whose_create_was_lost_is_a_500_without_a_cookie() {
         assert_eq!((answer.status, answer.set_cookie), (500, None));
         assert_eq!(desk.token(), None);
     }
+}
+
+/// What one request of a visitor comes to, and how long it takes.
+async fn timed(
+    engine: &Engine,
+    cookie: &str,
+    handle: impl FnOnce(&Session),
+) -> (cloakroom::Closing, Duration) {
+    let exchange = engine.exchange();
+    let session = exchange.open([cookie.as_bytes()].into_iter()).await;
+    handle(&session.unwrap());
+    let start = tokio::time::Instant::now();
+    (exchange.close(200).await, start.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_holds_up_one_request_and_not_each_in_turn() {
+    let desk = Desk::default();
+    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
+    let cookie = format!("{COOKIE}={}", desk.token().unwrap());
+    let write = |n: u64| timed(&desk.engine, &cookie, move |s| s.insert("n", n).unwrap());
+    // The first one's load, and its write.
+    desk.store.fail_at(desk.store.operations() + 1, Fault::Hang);
+    let hanging = write(0);
+    let others = futures_util::future::join_all((1..6).map(write));
+    let hanging = tokio::time::timeout(Duration::from_secs(60), hanging);
+    let (hanging, others) = tokio::join!(hanging, others);
+    assert!(hanging.is_err(), "it waits for the store");
+    for (closing, took) in others {
+        let error = closing.failure.expect("it could not be written");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(took <= Duration::from_secs(11), "{took:?}");
+        assert!(closing.headers.is_empty(), "the cookie stays");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_look_for_a_rotated_session_does_not_wait_for_ever() {
+    let desk = Desk::default();
+    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
+    let cookie = format!("{COOKIE}={}", desk.token().unwrap());
+    // The load, the rotation, the look.
+    let next = desk.store.operations();
+    desk.store.fail_at(next + 1, Fault::LoseAnswer);
+    desk.store.fail_at(next + 2, Fault::Hang);
+    let (closing, took) = timed(&desk.engine, &cookie, |s| s.cycle_key().unwrap()).await;
+    assert_eq!(closing.failure.unwrap().kind(), ErrorKind::Unavailable);
+    assert!(took <= Duration::from_secs(3), "{took:?}");
 }

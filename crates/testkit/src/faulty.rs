@@ -9,7 +9,7 @@ use cloakroom_core::{
     SessionStore, Slot, Subject, Subjects, Sweep, Swept, Timestamp, Touch,
 };
 
-/// How an operation fails. Either way the caller sees
+/// How an operation fails. Of the first two the caller sees
 /// [`ErrorKind::Unavailable`], and cannot tell which it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -17,6 +17,8 @@ pub enum Fault {
     Refuse,
     /// The work is done, and its answer is lost.
     LoseAnswer,
+    /// Does nothing, and never answers.
+    Hang,
 }
 
 /// Fails at the operations it is told to, counted from 0, and works otherwise.
@@ -98,6 +100,7 @@ impl<S> FaultyStore<S> {
         match fault {
             None => work.await,
             Some(Fault::Refuse) => failed,
+            Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::LoseAnswer) => {
                 let _lost = work.await;
                 failed

@@ -6,7 +6,7 @@ use cloakroom_core::{
     Draft, Error, ErrorKind, Record, SessionKey, Slot, Timestamp, Token, TokenStore as _, Touch,
     Written,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::Cost;
 use crate::engine::Shared;
@@ -14,6 +14,14 @@ use crate::engine::Shared;
 /// How often the engine looks for the new key after a rotation whose answer was
 /// lost.
 const LOOKS_MAX: u32 = 3;
+
+/// How long they may take together, where `conflict_deadline` is not longer.
+const LOOK_MIN: Duration = Duration::from_secs(2);
+
+/// How long a write waits for those of its session that came before it, where
+/// `conflict_deadline` is not longer: a store that hangs must not hold up each of
+/// them in turn.
+const QUEUE_WAIT_MIN: Duration = Duration::from_secs(10);
 
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
@@ -117,7 +125,9 @@ impl<'e> Writer<'e> {
     }
 
     pub(crate) async fn delete(&mut self, token: &Token) -> Result<Outcome, Failure> {
-        let _place = self.engine.queue.enter(token).await;
+        // A logout needs no place: it only spares others a conflict.
+        let wait = self.engine.conflict_deadline;
+        let _place = timeout(wait, self.engine.queue.enter(token)).await;
         self.remove(token).await.map(|()| Outcome::Deleted)
     }
 
@@ -143,7 +153,15 @@ impl<'e> Writer<'e> {
         draft: &mut Draft,
         attempt: &Attempt<'_>,
     ) -> Result<Outcome, Failure> {
-        let _place = self.engine.queue.enter(token).await;
+        let wait = self.engine.conflict_deadline.max(QUEUE_WAIT_MIN);
+        let entered = timeout(wait, self.engine.queue.enter(token)).await;
+        let _place = entered.map_err(|_| {
+            Failure::NotWritten(Error::new(
+                ErrorKind::Unavailable,
+                "other requests of this session are being written for too long; this one \
+                 was not",
+            ))
+        })?;
         let deadline = Instant::now().checked_add(self.engine.conflict_deadline);
         let mut conflicts = 0;
         loop {
@@ -249,8 +267,12 @@ impl<'e> Writer<'e> {
     /// one that did happen must not leave the client with the old key: looks for
     /// the new one.
     pub(crate) async fn look_for(&mut self, token: &Token) -> Option<Record> {
+        let start = Instant::now();
         for look in 1..=LOOKS_MAX {
-            let found = self.engine.store.load_token(token).await;
+            let left = self.engine.conflict_deadline.max(LOOK_MIN);
+            let left = left.saturating_sub(start.elapsed());
+            let load = self.engine.store.load_token(token);
+            let found = timeout(left, load).await.ok()?;
             if let Ok(found) = &found {
                 self.cost.load(found);
             }
