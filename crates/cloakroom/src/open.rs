@@ -174,9 +174,13 @@ opens!(
     feature = "cookie",
     feature = "file",
     feature = "memory",
+    feature = "mysql",
+    feature = "postgres",
     feature = "redb",
+    feature = "redis",
     feature = "sealed",
-    feature = "sled"
+    feature = "sled",
+    feature = "sqlite"
 ))]
 mod tests {
     use super::*;
@@ -208,6 +212,128 @@ mod tests {
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 
+    /// What follows the store's name in the error of each.
+    #[tokio::test]
+    async fn a_wrong_url_is_answered_with_what_would_be_right() {
+        const COMMON: &str = "cache=64MiB with stale=5s, sealed=true";
+        let redis = "deaf=stale or deaf=bypass, prefix=TEXT, timeout=2s, tls_ca_file=PATH, \
+                     cluster=true";
+        for (url, expected) in [
+            (
+                "memory:?cache=64MiB",
+                "cache= needs stale=: how long may a logout elsewhere take to be heard here?",
+            ),
+            (
+                "memory:?stale=5s",
+                "stale= says how old a cache may be: add cache=",
+            ),
+            (
+                "memory:?cache=much&stale=5s",
+                "cache= is a number of bytes, KiB, MiB or GiB, such as 64MiB",
+            ),
+            (
+                "sled:x?cache=1MiB&stale=soon",
+                "stale= is a number of ms, s or min, such as 5s",
+            ),
+            ("redb:x?sealed=1", "sealed= is true or false"),
+            ("file:x?sealed", "an option is a name, = and a value"),
+            (
+                "memory:?sealed=true&sealed=true",
+                "an option stands there twice",
+            ),
+            ("memory:?prefix=a", "there is no such option"),
+            ("memory:?deaf=bypass", "there is no such option"),
+            ("redis://host?deaf=yes", "deaf= is stale or bypass"),
+            (
+                "redis://host?deaf=bypass",
+                "deaf= says what a cache does while it hears of no one: add cache=",
+            ),
+            (
+                "redis://host?timeout=2",
+                "timeout= is a number of ms, s or min, such as 5s",
+            ),
+            ("redis://host?cluster=3", "cluster= is true or false"),
+            ("rediss://host?table=a", "there is no such option"),
+            (
+                "postgres://host/db?pool=0",
+                "pool= is a whole number, such as 10",
+            ),
+            (
+                "postgres://host/db?pool=99999999999",
+                "pool= is a whole number, such as 10",
+            ),
+            (
+                "postgres://host/db?notify=maybe",
+                "notify= is true or false",
+            ),
+            (
+                "postgresql://host/db?sslpassword=hunter2",
+                "there is no such option",
+            ),
+            ("mysql://host/db?notify=true", "there is no such option"),
+            ("mariadb://host/db?schema=a", "there is no such option"),
+            ("sqlite:x?migrate=later", "migrate= is true or false"),
+            ("sqlite:x?prefix=a", "there is no such option"),
+        ] {
+            let error = open(url).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{url}");
+            let scheme = url.split(':').next().unwrap();
+            let begin = format!("misconfigured: {expected}; options of {scheme}: are {COMMON}");
+            let text = error.to_string();
+            assert!(text.starts_with(&begin), "{url}: {text}");
+            assert_eq!(text.ends_with(redis), scheme.starts_with("redis"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+
+    /// What the store itself refuses; nothing answers at the address.
+    #[tokio::test]
+    async fn a_server_that_cannot_be_reached_is_said_without_the_password() {
+        for (url, kind, part) in [
+            (
+                "redis://ada:hunter2@127.0.0.1:1",
+                ErrorKind::Unavailable,
+                "127.0.0.1:1",
+            ),
+            (
+                "redis://ada:hunter2@127.0.0.1:port",
+                ErrorKind::Misconfigured,
+                "no Redis URL",
+            ),
+            (
+                "redis://127.0.0.1:1?prefix=a{b",
+                ErrorKind::Misconfigured,
+                "the prefix has a character",
+            ),
+            (
+                "postgres://ada:hunter2@127.0.0.1:1/db?timeout=300ms",
+                ErrorKind::Unavailable,
+                "no connection",
+            ),
+            (
+                "postgres://ada:hunter2@[/db",
+                ErrorKind::Misconfigured,
+                "cannot be read",
+            ),
+            (
+                "mysql://ada:hunter2@127.0.0.1:1/db?timeout=300ms",
+                ErrorKind::Unavailable,
+                "no connection",
+            ),
+            (
+                "postgres://127.0.0.1:1/db?table=Users",
+                ErrorKind::Misconfigured,
+                "a-z, 0-9 and _",
+            ),
+        ] {
+            let error = open(url).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{url}: {error}");
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(part), "{url}: {text}");
+            assert!(!text.contains("hunter2"), "{url}: {text}");
+        }
+    }
+
     #[tokio::test]
     async fn each_url_opens_its_store() {
         let folder = tempfile::tempdir().unwrap();
@@ -220,6 +346,14 @@ mod tests {
             (format!("file:{}", at("file")), "FileStore"),
             (format!("sled:{}", at("a folder/sled")), "SledStore"),
             (format!("redb:{}", at("redb")), "RedbStore"),
+            (format!("sqlite:{}", at("a folder/sqlite")), "SqlStore"),
+            (
+                format!(
+                    "sqlite:{}?table=t&pool=2&timeout=1s&migrate=true",
+                    at("sqlite2")
+                ),
+                "SqlStore",
+            ),
             ("memory:?cache=1MiB&stale=5s".to_owned(), cached),
             (
                 "memory:?sealed=true".to_owned(),

@@ -243,7 +243,23 @@ async fn logging_in_as_somebody_else_takes_nothing_over() {
 
 #[tokio::test]
 async fn the_devices_page_ends_one_session_and_all_others() {
-    let site = Site::over(cloakroom_testkit::MapStore::default());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let mut urls = vec![
+        "memory:".to_owned(),
+        format!("sled:{}", path("sled")),
+        format!("redb:{}", path("redb")),
+    ];
+    urls.extend(cloakroom_servers::postgres().map(|server| server.url()));
+    urls.extend(cloakroom_servers::redis().map(|server| server.url()));
+    for url in urls {
+        let store = cloakroom::open(&url).await.unwrap();
+        devices_of(&Site::over(store)).await;
+    }
+}
+
+/// Three cookie jars.
+async fn devices_of(site: &Site) {
     let mut laptop = site.browser();
     laptop.enter("/register", "ada").await;
     let alone = laptop.get("/devices").await;
@@ -275,7 +291,7 @@ async fn the_devices_page_ends_one_session_and_all_others() {
 
 #[tokio::test]
 async fn nobody_ends_the_session_of_somebody_else() {
-    let site = Site::over(cloakroom_testkit::MapStore::default());
+    let site = Site::new().await;
     let mut ada = site.browser();
     ada.enter("/register", "ada").await;
     let page = ada.get("/devices").await;
