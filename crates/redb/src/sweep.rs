@@ -56,19 +56,25 @@ fn judge(
     deadline: Timestamp,
     digest: &KeyDigest,
 ) -> Result<Found, Failure> {
-    let stored = match tables.stored(digest) {
-        Ok(Some(stored)) if stored.indexed_at == deadline => stored,
-        Ok(stored) => {
-            tables.remove_dangling(deadline, digest, stored.as_ref())?;
+    let mut stored = match tables.stored(digest) {
+        Ok(Some(stored)) => stored,
+        Ok(None) => {
+            tables.remove_dangling(deadline, digest, None)?;
             return Ok(Found::Moved);
         }
         // Too short to be a record at all.
         Err(Failure::Refused(_)) => {
-            tables.remove(digest, deadline)?;
+            tables.remove_record(digest)?;
+            tables.remove_dangling(deadline, digest, None)?;
             return Ok(Found::Removed);
         }
         Err(broken) => return Err(broken),
     };
+    if !tables.is_entry_of(deadline, digest, &stored)? {
+        tables.remove_dangling(deadline, digest, Some(&stored))?;
+        return Ok(Found::Moved);
+    }
+    stored.indexed_at = deadline;
     match stored.head() {
         Ok(head) if head.expires_at > now => {
             tables.move_entry(digest, head.expires_at, &stored)?;
@@ -77,7 +83,7 @@ fn judge(
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Found::Unknown),
         // Due, or damaged beyond telling: the index says that it was due.
         Ok(_) | Err(_) => {
-            tables.remove(digest, deadline)?;
+            tables.remove(digest, &stored)?;
             Ok(Found::Removed)
         }
     }

@@ -68,19 +68,25 @@ fn judge(
     digest: &KeyDigest,
 ) -> Result<Found, Error> {
     trees.transact(|all| {
-        let stored = match all.stored(digest) {
-            Ok(Some(stored)) if stored.indexed_at == deadline => stored,
-            Ok(stored) => {
-                all.remove_dangling(deadline, digest, stored.as_ref())?;
+        let mut stored = match all.stored(digest) {
+            Ok(Some(stored)) => stored,
+            Ok(None) => {
+                all.remove_dangling(deadline, digest, None)?;
                 return Ok(Found::Moved);
             }
             // Too short to be a record at all.
             Err(sled::transaction::ConflictableTransactionError::Abort(_)) => {
-                all.remove(digest, deadline)?;
+                all.records.remove(digest.as_bytes())?;
+                all.remove_dangling(deadline, digest, None)?;
                 return Ok(Found::Removed);
             }
             Err(error) => return Err(error),
         };
+        if !all.is_entry_of(deadline, digest, &stored)? {
+            all.remove_dangling(deadline, digest, Some(&stored))?;
+            return Ok(Found::Moved);
+        }
+        stored.indexed_at = deadline;
         match stored.head() {
             Ok(head) if head.expires_at > now => {
                 all.move_entry(digest, head.expires_at, &stored)?;
@@ -89,7 +95,7 @@ fn judge(
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Found::Unknown),
             // Due, or damaged beyond telling: the index says that it was due.
             Ok(_) | Err(_) => {
-                all.remove(digest, deadline)?;
+                all.remove(digest, &stored)?;
                 Ok(Found::Removed)
             }
         }

@@ -32,7 +32,8 @@ pub(crate) struct Trees {
 
 /// What stands in `records` under a digest.
 pub(crate) struct Stored {
-    /// The deadline of its entry in the index.
+    /// The deadline of its entry in the index. It is under no CRC: where no entry
+    /// stands there, it is damaged, and the entry that a sweep comes to is the one.
     pub(crate) indexed_at: Timestamp,
     bytes: IVec,
 }
@@ -54,6 +55,13 @@ impl Stored {
 
     pub(crate) fn head(&self) -> Result<FrameHead, Error> {
         FrameHead::read(self.frame())
+    }
+
+    /// Whose record it is, as [`owner_of`] writes it; nobody's, where it cannot be
+    /// read.
+    fn owner(&self) -> Vec<u8> {
+        let found = FrameHead::read_with_subject(self.frame());
+        found.map_or_else(|_| Vec::new(), |(_, subject)| owner_of(subject))
     }
 
     /// The head of a record; a mark is nothing to write to.
@@ -138,11 +146,10 @@ impl All<'_> {
         owner: &[u8],
         replaced: Option<&Stored>,
     ) -> Step<()> {
-        let mut listed = IVec::default();
-        if let Some(replaced) = replaced {
-            let entry = index_key(replaced.indexed_at, digest);
-            listed = self.expiry.remove(&entry[..])?.unwrap_or_default();
-        }
+        let listed = match replaced {
+            Some(replaced) => self.take_entry(digest, replaced)?,
+            None => IVec::default(),
+        };
         if listed != owner {
             self.unlist(&listed, digest)?;
             if !owner.is_empty() {
@@ -163,8 +170,7 @@ impl All<'_> {
         deadline: Timestamp,
         stored: &Stored,
     ) -> Step<()> {
-        let entry = index_key(stored.indexed_at, digest);
-        let owner = self.expiry.remove(&entry[..])?.unwrap_or_default();
+        let owner = self.take_entry(digest, stored)?;
         self.expiry
             .insert(&index_key(deadline, digest)[..], owner)?;
         let bytes = stored_bytes(deadline, stored.frame());
@@ -172,12 +178,31 @@ impl All<'_> {
         Ok(())
     }
 
-    pub(crate) fn remove(&self, digest: &KeyDigest, indexed_at: Timestamp) -> Step<()> {
+    pub(crate) fn remove(&self, digest: &KeyDigest, stored: &Stored) -> Step<()> {
         self.records.remove(digest.as_bytes())?;
-        match self.expiry.remove(&index_key(indexed_at, digest)[..])? {
-            Some(owner) => self.unlist(&owner, digest),
-            None => Ok(()),
-        }
+        let owner = self.take_entry(digest, stored)?;
+        self.unlist(&owner, digest)
+    }
+
+    /// Removes the entry in `expiry` of what stands there, and answers whose record
+    /// it is. Where none is found, the frame says whose, and a sweep comes to the
+    /// entry.
+    fn take_entry(&self, digest: &KeyDigest, stored: &Stored) -> Step<IVec> {
+        let entry = index_key(stored.indexed_at, digest);
+        let taken = self.expiry.remove(&entry[..])?;
+        Ok(taken.unwrap_or_else(|| stored.owner().into()))
+    }
+
+    /// Whether an entry of `expiry` at this deadline is of what stands there: the one
+    /// that it says it has, or one that is found where there is no such.
+    pub(crate) fn is_entry_of(
+        &self,
+        deadline: Timestamp,
+        digest: &KeyDigest,
+        stored: &Stored,
+    ) -> Step<bool> {
+        let said = index_key(stored.indexed_at, digest);
+        Ok(stored.indexed_at == deadline || self.expiry.get(&said[..])?.is_none())
     }
 
     fn unlist(&self, owner: &[u8], digest: &KeyDigest) -> Step<()> {
@@ -229,7 +254,7 @@ impl All<'_> {
             return Ok(false);
         };
         match Stored::read(bytes) {
-            Ok(stored) => self.remove(digest, stored.indexed_at)?,
+            Ok(stored) => self.remove(digest, &stored)?,
             // Too short to say where it stands in the index: a sweep finds that
             // entry dangling.
             Err(_) => drop(self.records.remove(digest.as_bytes())?),
