@@ -14,7 +14,7 @@ use sled::transaction::{
 };
 use sled::{IVec, Tree};
 
-use crate::failed;
+use crate::{failed, sweep};
 
 // Layout: the names of the trees.
 const RECORDS: &str = "cloakroom/records/v1";
@@ -28,6 +28,7 @@ pub(crate) struct Trees {
     /// Held by whoever changes which digests a subject has, and by whoever walks
     /// over them: a walk is no part of a transaction in sled.
     listing: Mutex<()>,
+    sweep_cursor: sweep::Cursor,
 }
 
 /// What stands in `records` under a digest.
@@ -286,12 +287,19 @@ impl Trees {
             expiry: db.open_tree(EXPIRY)?,
             subjects: db.open_tree(SUBJECTS)?,
             listing: Mutex::new(()),
+            sweep_cursor: Mutex::default(),
         })
     }
 
     pub(crate) fn listing(&self) -> MutexGuard<'_, ()> {
         // It guards no data of its own that a panic could leave half-way.
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by a step of a sweep: steps take turns.
+    pub(crate) fn sweep_cursor(&self) -> MutexGuard<'_, Option<IVec>> {
+        let cursor = self.sweep_cursor.lock();
+        cursor.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Transactions take turns anyway: the lock costs them nothing.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cloakroom_core::{KeyDigest, Revision, SessionStore as _, Sweep as _, Timestamp};
+use cloakroom_core::{KeyDigest, Revision, SessionStore as _, Sweep as _, Swept, Timestamp};
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{key, sample, touch_until};
 use tempfile::TempDir;
@@ -90,4 +90,42 @@ async fn a_record_that_does_not_know_its_entry_is_swept_when_it_is_due() {
     let swept = open(&folder).sweep(later(30_000), 10).await.unwrap();
     assert_eq!(swept.removed, 1);
     assert_eq!(lengths(&folder), [0, 0, 0]);
+}
+
+/// The newer build that wrote them will remove them.
+#[tokio::test]
+async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for digest in filled(&folder, 40).await {
+        change(&folder, &digest, |stored| {
+            stored.truncate(8);
+            // Version 2, and its CRC-32.
+            stored.extend([0x02, 0xa1, 0x8e, 0x0c, 0x3c]);
+        });
+    }
+    let store = open(&folder);
+    let mut behind = sample("x");
+    behind.expires_at = later(5_000);
+    let swept = |removed, more| Swept { removed, more };
+    for is_there in [true, false, true] {
+        if is_there {
+            store.create(&key().digest(), &behind).await.unwrap();
+        }
+        // Four looks a step, so that none of them takes long.
+        let steps = if is_there { 10 } else { 9 };
+        for _ in 0..steps {
+            let step = store.sweep(later(7_200), 1).await.unwrap();
+            assert_eq!(step, swept(0, true));
+        }
+        let last = store.sweep(later(7_200), 1).await.unwrap();
+        assert_eq!(last, swept(usize::from(is_there), false));
+    }
+    // A step that was the last for a while keeps nothing from being found.
+    store.sweep(later(7_200), 1).await.unwrap();
+    behind.expires_at = later(10);
+    store.create(&key().digest(), &behind).await.unwrap();
+    let step = store.sweep(later(60), 1).await.unwrap();
+    assert_eq!(step, swept(1, false));
+    drop(store);
+    assert_eq!(lengths(&folder), [40, 40, 40]);
 }
