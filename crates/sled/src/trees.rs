@@ -266,6 +266,9 @@ impl All<'_> {
     /// Removes the session there and the entry, where both are the owner's, and
     /// says whether that was a session.
     pub(crate) fn end_of(&self, owner: &[u8], digest: &KeyDigest) -> Step<bool> {
+        if self.subjects.get(subject_key(owner, digest))?.is_none() {
+            return Ok(false);
+        }
         let is_theirs = match self.stored(digest) {
             Ok(None) => false,
             Ok(Some(stored)) => match FrameHead::read_with_subject(stored.frame()) {
@@ -304,14 +307,7 @@ impl Trees {
 
     /// Transactions take turns anyway: the lock costs them nothing.
     pub(crate) fn transact<T>(&self, work: impl Fn(All<'_>) -> Step<T>) -> Result<T, Error> {
-        self.transact_listing(&self.listing(), work)
-    }
-
-    pub(crate) fn transact_listing<T>(
-        &self,
-        _listing: &MutexGuard<'_, ()>,
-        work: impl Fn(All<'_>) -> Step<T>,
-    ) -> Result<T, Error> {
+        let _listing = self.listing();
         (&self.records, &self.expiry, &self.subjects)
             .transaction(|(records, expiry, subjects)| {
                 work(All {
