@@ -220,7 +220,7 @@ async fn scan_past_a_file_that_is_forbidden(path: &Path) {
     }
     digests.sort();
     let forbidden = place(path, &digests[7]);
-    fs::set_permissions(&forbidden, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&forbidden, fs::Permissions::from_mode(0o000)).unwrap();
     let (mut scanned, mut cursor) = (Vec::new(), None);
     loop {
         let page = store.scan(cursor.as_ref(), 3).await.unwrap();
