@@ -295,8 +295,9 @@ pub struct Scanned {
     /// Where it stands.
     pub digest: KeyDigest,
     /// The record or mark; [`Corrupt`](ErrorKind::Corrupt) or
-    /// [`Unsupported`](ErrorKind::Unsupported) where it cannot be read, and the
-    /// scan goes on.
+    /// [`Unsupported`](ErrorKind::Unsupported) where it cannot be read, and
+    /// [`Unavailable`](ErrorKind::Unavailable) where the store failed at this one
+    /// alone: it may hold a session all the same. The scan goes on.
     pub slot: Result<Slot, Error>,
 }
 

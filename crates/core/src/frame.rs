@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, corrupt};
-use crate::limits::{FRAME_BYTES_CEILING, ROTATION_HOPS_MAX};
+use crate::limits::{FRAME_BYTES_CEILING, ROTATION_HOPS_MAX, SUBJECT_BYTES_MAX};
 use crate::time::duration_millis;
 use crate::{
     Data, Error, ErrorKind, KeyDigest, Label, Record, Revision, Subject, Timestamp, Touch,
@@ -170,7 +170,7 @@ impl Slot {
                 Err(_) => Err(corrupt("a rotation mark does not say where to")),
             },
             FrameKind::Record => {
-                let body: Body<'_> = codec::decode_flat(body)?;
+                let body = Body::read(body)?;
                 Ok(Self::Record(Record {
                     revision: head.revision,
                     created_at: Timestamp::from_millis(body.created_at),
@@ -249,7 +249,7 @@ impl FrameHead {
         let (head, body) = Self::open(frame)?;
         let subject = match head.kind {
             FrameKind::Rotated => None,
-            FrameKind::Record => codec::decode_flat::<Body<'_>>(body)?.subject,
+            FrameKind::Record => Body::read(body)?.subject,
         };
         Ok((head, subject))
     }
@@ -352,6 +352,21 @@ struct Body<'a> {
     label: Option<&'a str>,
     #[serde(borrow)]
     data: Bytes<'a>,
+}
+
+impl<'a> Body<'a> {
+    /// No build writes a longer subject or label: a frame that holds one was
+    /// damaged or made by hand, whatever its CRC says.
+    fn read(bytes: &'a [u8]) -> Result<Self, Error> {
+        let body: Self = codec::decode_flat(bytes)?;
+        let texts = [body.subject, body.label].into_iter().flatten();
+        match texts.max_by_key(|text| text.len()) {
+            Some(text) if text.len() > SUBJECT_BYTES_MAX => {
+                Err(corrupt("a subject or label is over SUBJECT_BYTES_MAX"))
+            }
+            _ => Ok(body),
+        }
+    }
 }
 
 /// Borrowed bytes that serde takes as bytes rather than as a list of numbers.
@@ -471,6 +486,40 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         let error = Slot::decode(&[frame, vec![0]].concat()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
+
+    /// Stores build keys of a subject's text, and rely on its bound.
+    #[test]
+    fn an_intact_frame_with_a_subject_or_label_over_its_bound_is_corrupt() {
+        let frame = |subject: usize, label: usize| {
+            let texts = [subject, label].map(|bytes| "x".repeat(bytes));
+            let body = codec::encode(&Body {
+                created_at: 0,
+                absolute_deadline: None,
+                idle_override: None,
+                ends_with_browser: false,
+                subject: Some(&texts[0]),
+                label: Some(&texts[1]),
+                data: Bytes(&[]),
+            });
+            let head = FrameHead {
+                kind: FrameKind::Record,
+                revision: Revision::FIRST,
+                expires_at: Timestamp::MAX,
+                last_seen_at: Timestamp::EPOCH,
+            };
+            head.frame(&body.unwrap())
+        };
+        let longest = frame(SUBJECT_BYTES_MAX, SUBJECT_BYTES_MAX);
+        assert!(Slot::decode(&longest).is_ok());
+        assert!(FrameHead::read_with_subject(&longest).is_ok());
+        for (subject, label) in [(SUBJECT_BYTES_MAX + 1, 0), (70_000, 0), (0, 70_000)] {
+            let frame = frame(subject, label);
+            let read = FrameHead::read_with_subject(&frame).map(drop);
+            for refused in [read, Slot::decode(&frame).map(drop)] {
+                assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
+            }
+        }
     }
 
     /// Found by the fuzzer: no build writes such a number, so it is read as the

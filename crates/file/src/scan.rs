@@ -2,10 +2,13 @@
 
 use cloakroom_core::{Error, KeyDigest, ScanCursor, ScanPage, Scanned};
 
+use crate::NAME;
 use crate::files::Files;
 use crate::folder::{Entry, failed};
 
-/// One page: the folders from the cursor's on, each by name.
+/// One page: the folders from the cursor's on, each by name. A file that cannot be
+/// read is an item, so that the same cursor need not meet it again; a folder that
+/// cannot be listed fails the page, since nobody knows what is in it.
 pub(crate) fn page(
     files: &Files,
     from: Option<&ScanCursor>,
@@ -19,7 +22,7 @@ pub(crate) fn page(
     });
     let found = digests.filter_map(|digest| match digest {
         Ok(digest) if Some(digest) <= from => None,
-        Ok(digest) => read(files, digest).transpose(),
+        Ok(digest) => read(files, digest).map(Ok),
         Err(error) => Some(Err(error)),
     });
     ScanPage::fill(found, max)
@@ -40,10 +43,9 @@ fn digests(files: &Files, first: u8) -> Result<Vec<KeyDigest>, Error> {
 }
 
 /// `None` where it is gone since the folder was listed.
-fn read(files: &Files, digest: KeyDigest) -> Result<Option<Scanned>, Error> {
-    let Some(frame) = files.folder.read(&digest)? else {
-        return Ok(None);
-    };
-    let slot = Files::decode(&frame);
-    Ok(Some(Scanned { digest, slot }))
+fn read(files: &Files, digest: KeyDigest) -> Option<Scanned> {
+    let frame = files.folder.read(&digest).transpose()?;
+    let slot = frame.and_then(|frame| Files::decode(&frame));
+    let slot = slot.map_err(|error| error.in_store(NAME));
+    Some(Scanned { digest, slot })
 }

@@ -209,6 +209,72 @@ async fn a_sweep_goes_on_where_the_last_step_stopped() {
     assert_eq!(files_below(&folder.path().join("v1"), "").len(), 64);
 }
 
+#[cfg(unix)]
+async fn scan_past_a_file_that_is_forbidden(path: &Path) {
+    use cloakroom_core::{Error, Scan as _};
+    use std::os::unix::fs::PermissionsExt as _;
+    let store = FileStore::open(path).unwrap();
+    let mut digests = Vec::new();
+    for _ in 0..20 {
+        digests.push(create(&store).await);
+    }
+    digests.sort();
+    let forbidden = place(path, &digests[7]);
+    fs::set_permissions(&forbidden, fs::Permissions::from_mode(0o000)).unwrap();
+    let (mut scanned, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = store.scan(cursor.as_ref(), 3).await.unwrap();
+        scanned.extend(page.items);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    for (item, digest) in scanned.iter().zip(&digests) {
+        assert_eq!(item.digest, *digest);
+        let failed = item.slot.as_ref().err().map(Error::kind);
+        let expected = (*digest == digests[7]).then_some(ErrorKind::Unavailable);
+        assert_eq!(failed, expected);
+    }
+    assert_eq!(scanned.len(), digests.len());
+    // What is in a folder that is not there is nobody's guess.
+    let fan = forbidden.parent().unwrap();
+    fs::rename(fan, path.join("away")).unwrap();
+    let error = store.scan(None, 30).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+/// Root reads every file: then this is asked again as nobody.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_scan_goes_on_past_a_file_that_cannot_be_read() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    use std::os::unix::process::CommandExt as _;
+    const NOBODY: u32 = 65_534;
+    const FOLDER: &str = "CLOAKROOM_TEST_AS_NOBODY";
+    if let Some(path) = std::env::var_os(FOLDER) {
+        scan_past_a_file_that_is_forbidden(Path::new(&path)).await;
+        println!("scanned as nobody");
+        return;
+    }
+    let around = folder();
+    let path = around.path().join("sessions");
+    if chown(around.path(), Some(NOBODY), None).is_err() {
+        return scan_past_a_file_that_is_forbidden(&path).await;
+    }
+    // Where nobody gets at it.
+    let program = around.path().join("test");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut child = std::process::Command::new(program);
+    child.args(["--exact", "a_scan_goes_on_past_a_file_that_cannot_be_read"]);
+    child.arg("--nocapture").env(FOLDER, &path).uid(NOBODY);
+    let output = child.current_dir("/").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("scanned as nobody"), "{text}");
+}
+
 /// A file system of a given size, for as long as this lives.
 #[cfg(target_os = "linux")]
 struct Disk(tempfile::TempDir);

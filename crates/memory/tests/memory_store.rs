@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, Clock as _, Data, KeyDigest, Revoke, SessionStore as _, Slot, Subject, Subjects as _,
-    Sweep as _, Timestamp,
+    AnyStore, Clock as _, Data, ErrorKind, KeyDigest, Revoke, SessionStore as _, Slot, Subject,
+    Subjects as _, Sweep as _, Timestamp,
 };
 use cloakroom_memory::MemoryStore;
 use cloakroom_testkit::{ManualClock, Profile, conformance, key, races, races_of_subjects, sample};
@@ -122,6 +126,54 @@ async fn crossing_rotations_do_not_deadlock() {
 #[test]
 fn logins_that_race_a_revocation_are_ended_or_listed() {
     races_of_subjects(&MemoryStore::default(), 200);
+}
+
+/// The store answers without waiting.
+fn ready<T>(answer: impl Future<Output = T>) -> T {
+    match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// Its marks are gone at once: nothing leads from where it was to where it is.
+#[test]
+fn a_session_that_moves_without_a_mark_is_ended_all_the_same() {
+    let store = MemoryStore::default();
+    for _ in 0..500 {
+        let (mut at, mut record) = (key().digest(), sample("moving"));
+        let whose = record.subject.clone().unwrap();
+        record.revision = ready(store.create(&at, &record)).unwrap();
+        let is_revoked = AtomicBool::new(false);
+        let began = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let mover = scope.spawn(|| {
+                began.wait();
+                loop {
+                    let was_revoked = is_revoked.load(Ordering::SeqCst);
+                    let new = key().digest();
+                    let moved = ready(store.rotate(&at, &new, &record, Timestamp::EPOCH));
+                    match moved {
+                        Ok(revision) => record.revision = revision,
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::Gone);
+                            return;
+                        }
+                    }
+                    assert!(!was_revoked, "a session stands that was revoked");
+                    at = new;
+                }
+            });
+            began.wait();
+            // It may say that it was too slow, and then be asked again.
+            while let Err(error) = ready(store.revoke(&whose, Revoke::All)) {
+                assert_eq!(error.kind(), ErrorKind::Unavailable);
+            }
+            is_revoked.store(true, Ordering::SeqCst);
+            mover.join().unwrap();
+        });
+        assert!(ready(store.sessions_of(&whose)).unwrap().is_empty());
+    }
 }
 
 fn listed(store: &MemoryStore) -> usize {

@@ -72,7 +72,7 @@ use cloakroom_core::{
 };
 use redb::Database;
 
-use crate::tables::Failure;
+use crate::tables::{Failure, Tables};
 use crate::writer::Writer;
 
 const NAME: &str = "redb";
@@ -101,6 +101,7 @@ struct Inner {
     writer: Writer,
     db: Arc<Database>,
     path: PathBuf,
+    sweep_cursor: Arc<sweep::Cursor>,
 }
 
 impl fmt::Debug for RedbStore {
@@ -156,7 +157,12 @@ impl RedbStore {
             unavailable("cannot start the thread that writes").with_source(source)
         })?;
         Ok(Self {
-            inner: Arc::new(Inner { writer, db, path }),
+            inner: Arc::new(Inner {
+                writer,
+                db,
+                path,
+                sweep_cursor: Arc::default(),
+            }),
         })
     }
 
@@ -358,8 +364,9 @@ impl SessionStore for RedbStore {
 
 impl Sweep for RedbStore {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
-        let step = self.inner.writer.write(move |t| sweep::step(t, now, max));
-        Box::pin(step)
+        let cursor = self.inner.sweep_cursor.clone();
+        let step = move |t: &mut Tables<'_>| sweep::step(t, &cursor, now, max);
+        Box::pin(self.inner.writer.write(step))
     }
 }
 

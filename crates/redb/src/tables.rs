@@ -61,7 +61,9 @@ impl From<redb::Error> for Failure {
 
 /// What stands in `records` under a digest.
 pub(crate) struct Stored {
-    /// The deadline of its entry in the index.
+    /// The deadline of its entry in the index. It is under no CRC of ours: where no
+    /// entry stands there, it is damaged, and the entry that a sweep comes to is the
+    /// one.
     pub(crate) indexed_at: Timestamp,
     bytes: Vec<u8>,
 }
@@ -81,6 +83,12 @@ impl Stored {
 
     pub(crate) fn frame(&self) -> &[u8] {
         &self.bytes[INDEXED_AT_BYTES..]
+    }
+
+    /// Whose record it is; nobody's, where it cannot be read.
+    fn owner(&self) -> Option<&str> {
+        let found = FrameHead::read_with_subject(self.frame());
+        found.map_or(None, |(_, subject)| subject)
     }
 
     pub(crate) fn head(&self) -> Result<FrameHead, Error> {
@@ -202,18 +210,42 @@ impl<'t> Tables<'t> {
     ) -> Result<(), StorageError> {
         self.put(digest, deadline, stored.frame())?;
         let owner = self.unlist(stored.indexed_at, digest)?;
+        let owner = owner.unwrap_or_else(|| stored.owner().map(str::to_owned));
         self.list(deadline, digest, owner.as_deref())
     }
 
+    /// Removes what stands there, with its entries. Where the one in `expiry` is not
+    /// found, the frame says whose record it is, and a sweep comes to the entry.
     pub(crate) fn remove(
         &mut self,
         digest: &KeyDigest,
-        indexed_at: Timestamp,
+        stored: &Stored,
     ) -> Result<(), StorageError> {
+        self.remove_record(digest)?;
+        let owner = self.unlist(stored.indexed_at, digest)?;
+        match &owner {
+            Some(owner) => self.unlist_owner(digest, owner.as_deref()),
+            None => self.unlist_owner(digest, stored.owner()),
+        }
+    }
+
+    /// Removes what stands there, and leaves its entries.
+    pub(crate) fn remove_record(&mut self, digest: &KeyDigest) -> Result<(), StorageError> {
         self.changed = true;
         self.records.remove(digest.as_bytes())?;
-        let owner = self.unlist(indexed_at, digest)?;
-        self.unlist_owner(digest, owner.as_deref())
+        Ok(())
+    }
+
+    /// Whether an entry of `expiry` at this deadline is of what stands there: the one
+    /// that it says it has, or one that is found where there is no such.
+    pub(crate) fn is_entry_of(
+        &self,
+        deadline: Timestamp,
+        digest: &KeyDigest,
+        stored: &Stored,
+    ) -> Result<bool, StorageError> {
+        let said = (stored.indexed_at.as_millis(), digest.as_bytes());
+        Ok(stored.indexed_at == deadline || self.expiry.get(said)?.is_none())
     }
 
     fn list(
@@ -227,15 +259,16 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Removes an entry of `expiry`, and answers whose record it spoke of.
+    /// Removes an entry of `expiry`, and answers whose record it spoke of, if there
+    /// was one.
     fn unlist(
         &mut self,
         deadline: Timestamp,
         digest: &KeyDigest,
-    ) -> Result<Option<String>, StorageError> {
+    ) -> Result<Option<Option<String>>, StorageError> {
         let entry = (deadline.as_millis(), digest.as_bytes());
         let removed = self.expiry.remove(entry)?;
-        Ok(removed.and_then(|owner| owner.value().map(str::to_owned)))
+        Ok(removed.map(|owner| owner.value().map(str::to_owned)))
     }
 
     fn list_owner(&mut self, digest: &KeyDigest, owner: Option<&str>) -> Result<(), StorageError> {
@@ -265,7 +298,7 @@ impl<'t> Tables<'t> {
         stored: Option<&Stored>,
     ) -> Result<(), StorageError> {
         self.changed = true;
-        let owner = self.unlist(deadline, digest)?;
+        let owner = self.unlist(deadline, digest)?.flatten();
         let is_listed = stored.is_some_and(|stored| {
             let found = FrameHead::read_with_subject(stored.frame());
             // One that cannot be read may be anybody's.
@@ -411,13 +444,10 @@ impl<'t> Tables<'t> {
     fn end(&mut self, digest: &KeyDigest) -> Result<bool, Failure> {
         match self.stored(digest) {
             Ok(None) => return Ok(false),
-            Ok(Some(stored)) => self.remove(digest, stored.indexed_at)?,
+            Ok(Some(stored)) => self.remove(digest, &stored)?,
             // Too short to say where it stands in the index: a sweep finds that
             // entry dangling.
-            Err(Failure::Refused(_)) => {
-                self.changed = true;
-                self.records.remove(digest.as_bytes())?;
-            }
+            Err(Failure::Refused(_)) => self.remove_record(digest)?,
             Err(broken) => return Err(broken),
         }
         Ok(true)

@@ -22,8 +22,9 @@
 //! short of that on Linux. What is too large for sled's log goes to files of its
 //! own, which are synced too. Writers that wait at the same time share one sync;
 //! where one fails, nothing is acknowledged until the store is opened anew.
-//! A `touch` may lag behind by a second. `rotate` is one transaction, and so is
-//! `revoke`, of however many sessions.
+//! A `touch` may lag behind by a second. `rotate` is one transaction; a `revoke` of
+//! many sessions is several, so that others get their turn between two of them, and
+//! a crash before it is answered may leave some of the sessions.
 //!
 //! A process may be killed at any moment, also while it opens the store: the
 //! next opening finds all that was acknowledged.
@@ -51,6 +52,10 @@
 //! then the write is answered. A `touch` syncs nothing; sled writes it within a
 //! second, and the next durable write syncs it.
 //!
+//! What grows with what is stored (lists, revocations, scans, the steps of a sweep)
+//! is done on a thread of its own, one after the other. All else is done where it is
+//! called, and takes some microseconds.
+//!
 //! What a process that was killed while it opened has left half written, and
 //! sled takes for damage (a snapshot of the log, the settings of a database not
 //! yet begun), is cleared away in the next opening.
@@ -62,6 +67,7 @@ mod leftovers;
 mod sweep;
 mod sync;
 mod trees;
+mod walker;
 mod walks;
 
 use std::fmt;
@@ -79,6 +85,7 @@ use cloakroom_core::{
 
 use crate::sync::{Disk, Syncer};
 use crate::trees::Trees;
+use crate::walker::Walker;
 
 const NAME: &str = "sled";
 
@@ -96,7 +103,8 @@ pub struct SledStore {
 }
 
 struct Inner {
-    trees: Trees,
+    trees: Arc<Trees>,
+    walker: Walker,
     syncer: Syncer,
     path: PathBuf,
 }
@@ -151,6 +159,10 @@ impl SledStore {
                 return Err(unavailable(message));
             }
         };
+        let trees = Arc::new(trees);
+        let walker = Walker::start(trees.clone()).map_err(|source| {
+            unavailable("cannot start the thread that walks").with_source(source)
+        })?;
         let syncer = Disk::new(db, &path).and_then(Syncer::start);
         let syncer = syncer.map_err(|source| {
             let message = format!("cannot sync {}: {source}", path.display());
@@ -159,6 +171,7 @@ impl SledStore {
         Ok(Self {
             inner: Arc::new(Inner {
                 trees,
+                walker,
                 syncer,
                 path,
             }),
@@ -170,7 +183,7 @@ impl SledStore {
     /// wait where sled is flushing its log.
     fn run<T>(&self, work: impl FnOnce(&Trees) -> Result<T, Error>) -> Result<T, Error> {
         catch_unwind(AssertUnwindSafe(|| work(&self.inner.trees)))
-            .unwrap_or_else(|_| Err(unavailable("the database failed on damaged pages")))
+            .unwrap_or_else(|_| Err(damaged_pages()))
             .map_err(|error| error.in_store(NAME))
     }
 
@@ -179,6 +192,28 @@ impl SledStore {
         self.inner.syncer.sync().await?;
         Ok(done)
     }
+
+    /// Runs a piece of work that grows with what is stored, on the thread for that.
+    async fn walk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.inner.walker.run(work).await;
+        done.map_err(|error| error.in_store(NAME))
+    }
+
+    async fn durable_walk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.walk(work).await?;
+        self.inner.syncer.sync().await?;
+        Ok(done)
+    }
+}
+
+fn damaged_pages() -> Error {
+    unavailable("the database failed on damaged pages")
 }
 
 fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -274,7 +309,7 @@ impl SessionStore for SledStore {
 
 impl Sweep for SledStore {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
-        Box::pin(async move { self.durable(|trees| sweep::step(trees, now, max)).await })
+        Box::pin(self.durable_walk(move |trees| sweep::step(trees, now, max)))
     }
 }
 
@@ -283,16 +318,18 @@ impl Subjects for SledStore {
         &'a self,
         subject: &'a Subject,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        Box::pin(async move { self.run(|trees| trees.sessions_of(subject)) })
+        let subject = subject.clone();
+        Box::pin(self.walk(move |trees| trees.sessions_of(&subject)))
     }
 
-    /// One transaction: all of them are ended, or none.
+    /// Some at a time: where it fails, some of them may be ended.
     fn revoke<'a>(
         &'a self,
         subject: &'a Subject,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        Box::pin(async move { self.durable(|trees| trees.revoke(subject, which)).await })
+        let subject = subject.clone();
+        Box::pin(self.durable_walk(move |trees| trees.revoke(&subject, which)))
     }
 }
 
@@ -302,7 +339,8 @@ impl Scan for SledStore {
         from: Option<&'a ScanCursor>,
         max: usize,
     ) -> BoxFuture<'a, Result<ScanPage, Error>> {
-        Box::pin(async move { self.run(|trees| trees.scan(from, max)) })
+        let from = from.cloned();
+        Box::pin(self.walk(move |trees| trees.scan(from.as_ref(), max)))
     }
 }
 

@@ -1,12 +1,17 @@
 //! Removing what is due, in index order.
 
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Mutex;
+
 use cloakroom_core::{Error, ErrorKind, KeyDigest, Swept, Timestamp};
+
+use sled::IVec;
 
 use crate::failed;
 use crate::trees::{Trees, index_key};
 
 /// Entries looked at in one step for each that may be removed: those that
-/// dangle, or whose record has moved on, cost a look too.
+/// dangle, or whose record has moved on or is left, cost a look too.
 const LOOKS_PER_REMOVAL: usize = 4;
 
 enum Found {
@@ -18,18 +23,28 @@ enum Found {
     Unknown,
 }
 
+/// Where the next step begins: at the first entry, or behind those of a newer
+/// version, which the steps before it have left.
+pub(crate) type Cursor = Mutex<Option<IVec>>;
+
 pub(crate) fn step(trees: &Trees, now: Timestamp, max: usize) -> Result<Swept, Error> {
     let mut swept = Swept::default();
     let mut looks = max.saturating_mul(LOOKS_PER_REMOVAL);
     let mut unknown = 0_usize;
     let end = index_key(now, &KeyDigest::from_bytes([0xff; KeyDigest::BYTES]));
-    for entry in trees.expiry.range(..=&end[..]) {
+    let mut cursor = trees.sweep_cursor();
+    // One that a later `now` has left is of no use for this.
+    let mut left = cursor.take().filter(|left| left[..] < end[..]);
+    let from = left.clone().map_or(Unbounded, Excluded);
+    for entry in trees.expiry.range((from, Included(IVec::from(&end[..])))) {
         if swept.removed == max || looks == 0 {
-            // Every look that counts has removed or moved an entry: whoever
-            // calls again while there is more comes to an end.
+            // Every look has removed or moved an entry, or is behind the cursor:
+            // whoever calls again while there is more comes to an end.
             swept.more = max > 0;
+            *cursor = left;
             break;
         }
+        looks -= 1;
         let (key, _) = entry.map_err(failed)?;
         let Some((deadline, digest)) = parse(&key) else {
             trees.expiry.remove(&key).map_err(failed)?;
@@ -40,10 +55,9 @@ pub(crate) fn step(trees: &Trees, now: Timestamp, max: usize) -> Result<Swept, E
             Found::Moved => {}
             Found::Unknown => {
                 unknown += 1;
-                continue;
+                left = Some(key);
             }
         }
-        looks -= 1;
     }
     if unknown > 0 {
         tracing::warn!(
@@ -68,19 +82,25 @@ fn judge(
     digest: &KeyDigest,
 ) -> Result<Found, Error> {
     trees.transact(|all| {
-        let stored = match all.stored(digest) {
-            Ok(Some(stored)) if stored.indexed_at == deadline => stored,
-            Ok(stored) => {
-                all.remove_dangling(deadline, digest, stored.as_ref())?;
+        let mut stored = match all.stored(digest) {
+            Ok(Some(stored)) => stored,
+            Ok(None) => {
+                all.remove_dangling(deadline, digest, None)?;
                 return Ok(Found::Moved);
             }
             // Too short to be a record at all.
             Err(sled::transaction::ConflictableTransactionError::Abort(_)) => {
-                all.remove(digest, deadline)?;
+                all.records.remove(digest.as_bytes())?;
+                all.remove_dangling(deadline, digest, None)?;
                 return Ok(Found::Removed);
             }
             Err(error) => return Err(error),
         };
+        if !all.is_entry_of(deadline, digest, &stored)? {
+            all.remove_dangling(deadline, digest, Some(&stored))?;
+            return Ok(Found::Moved);
+        }
+        stored.indexed_at = deadline;
         match stored.head() {
             Ok(head) if head.expires_at > now => {
                 all.move_entry(digest, head.expires_at, &stored)?;
@@ -89,7 +109,7 @@ fn judge(
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Found::Unknown),
             // Due, or damaged beyond telling: the index says that it was due.
             Ok(_) | Err(_) => {
-                all.remove(digest, deadline)?;
+                all.remove(digest, &stored)?;
                 Ok(Found::Removed)
             }
         }

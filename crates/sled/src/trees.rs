@@ -14,7 +14,7 @@ use sled::transaction::{
 };
 use sled::{IVec, Tree};
 
-use crate::failed;
+use crate::{failed, sweep};
 
 // Layout: the names of the trees.
 const RECORDS: &str = "cloakroom/records/v1";
@@ -28,11 +28,13 @@ pub(crate) struct Trees {
     /// Held by whoever changes which digests a subject has, and by whoever walks
     /// over them: a walk is no part of a transaction in sled.
     listing: Mutex<()>,
+    sweep_cursor: sweep::Cursor,
 }
 
 /// What stands in `records` under a digest.
 pub(crate) struct Stored {
-    /// The deadline of its entry in the index.
+    /// The deadline of its entry in the index. It is under no CRC: where no entry
+    /// stands there, it is damaged, and the entry that a sweep comes to is the one.
     pub(crate) indexed_at: Timestamp,
     bytes: IVec,
 }
@@ -54,6 +56,13 @@ impl Stored {
 
     pub(crate) fn head(&self) -> Result<FrameHead, Error> {
         FrameHead::read(self.frame())
+    }
+
+    /// Whose record it is, as [`owner_of`] writes it; nobody's, where it cannot be
+    /// read.
+    fn owner(&self) -> Vec<u8> {
+        let found = FrameHead::read_with_subject(self.frame());
+        found.map_or_else(|_| Vec::new(), |(_, subject)| owner_of(subject))
     }
 
     /// The head of a record; a mark is nothing to write to.
@@ -138,11 +147,10 @@ impl All<'_> {
         owner: &[u8],
         replaced: Option<&Stored>,
     ) -> Step<()> {
-        let mut listed = IVec::default();
-        if let Some(replaced) = replaced {
-            let entry = index_key(replaced.indexed_at, digest);
-            listed = self.expiry.remove(&entry[..])?.unwrap_or_default();
-        }
+        let listed = match replaced {
+            Some(replaced) => self.take_entry(digest, replaced)?,
+            None => IVec::default(),
+        };
         if listed != owner {
             self.unlist(&listed, digest)?;
             if !owner.is_empty() {
@@ -163,8 +171,7 @@ impl All<'_> {
         deadline: Timestamp,
         stored: &Stored,
     ) -> Step<()> {
-        let entry = index_key(stored.indexed_at, digest);
-        let owner = self.expiry.remove(&entry[..])?.unwrap_or_default();
+        let owner = self.take_entry(digest, stored)?;
         self.expiry
             .insert(&index_key(deadline, digest)[..], owner)?;
         let bytes = stored_bytes(deadline, stored.frame());
@@ -172,12 +179,31 @@ impl All<'_> {
         Ok(())
     }
 
-    pub(crate) fn remove(&self, digest: &KeyDigest, indexed_at: Timestamp) -> Step<()> {
+    pub(crate) fn remove(&self, digest: &KeyDigest, stored: &Stored) -> Step<()> {
         self.records.remove(digest.as_bytes())?;
-        match self.expiry.remove(&index_key(indexed_at, digest)[..])? {
-            Some(owner) => self.unlist(&owner, digest),
-            None => Ok(()),
-        }
+        let owner = self.take_entry(digest, stored)?;
+        self.unlist(&owner, digest)
+    }
+
+    /// Removes the entry in `expiry` of what stands there, and answers whose record
+    /// it is. Where none is found, the frame says whose, and a sweep comes to the
+    /// entry.
+    fn take_entry(&self, digest: &KeyDigest, stored: &Stored) -> Step<IVec> {
+        let entry = index_key(stored.indexed_at, digest);
+        let taken = self.expiry.remove(&entry[..])?;
+        Ok(taken.unwrap_or_else(|| stored.owner().into()))
+    }
+
+    /// Whether an entry of `expiry` at this deadline is of what stands there: the one
+    /// that it says it has, or one that is found where there is no such.
+    pub(crate) fn is_entry_of(
+        &self,
+        deadline: Timestamp,
+        digest: &KeyDigest,
+        stored: &Stored,
+    ) -> Step<bool> {
+        let said = index_key(stored.indexed_at, digest);
+        Ok(stored.indexed_at == deadline || self.expiry.get(&said[..])?.is_none())
     }
 
     fn unlist(&self, owner: &[u8], digest: &KeyDigest) -> Step<()> {
@@ -229,7 +255,7 @@ impl All<'_> {
             return Ok(false);
         };
         match Stored::read(bytes) {
-            Ok(stored) => self.remove(digest, stored.indexed_at)?,
+            Ok(stored) => self.remove(digest, &stored)?,
             // Too short to say where it stands in the index: a sweep finds that
             // entry dangling.
             Err(_) => drop(self.records.remove(digest.as_bytes())?),
@@ -240,6 +266,9 @@ impl All<'_> {
     /// Removes the session there and the entry, where both are the owner's, and
     /// says whether that was a session.
     pub(crate) fn end_of(&self, owner: &[u8], digest: &KeyDigest) -> Step<bool> {
+        if self.subjects.get(subject_key(owner, digest))?.is_none() {
+            return Ok(false);
+        }
         let is_theirs = match self.stored(digest) {
             Ok(None) => false,
             Ok(Some(stored)) => match FrameHead::read_with_subject(stored.frame()) {
@@ -261,6 +290,7 @@ impl Trees {
             expiry: db.open_tree(EXPIRY)?,
             subjects: db.open_tree(SUBJECTS)?,
             listing: Mutex::new(()),
+            sweep_cursor: Mutex::default(),
         })
     }
 
@@ -269,16 +299,15 @@ impl Trees {
         self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Transactions take turns anyway: the lock costs them nothing.
-    pub(crate) fn transact<T>(&self, work: impl Fn(All<'_>) -> Step<T>) -> Result<T, Error> {
-        self.transact_listing(&self.listing(), work)
+    /// Held by a step of a sweep: steps take turns.
+    pub(crate) fn sweep_cursor(&self) -> MutexGuard<'_, Option<IVec>> {
+        let cursor = self.sweep_cursor.lock();
+        cursor.unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn transact_listing<T>(
-        &self,
-        _listing: &MutexGuard<'_, ()>,
-        work: impl Fn(All<'_>) -> Step<T>,
-    ) -> Result<T, Error> {
+    /// Transactions take turns anyway: the lock costs them nothing.
+    pub(crate) fn transact<T>(&self, work: impl Fn(All<'_>) -> Step<T>) -> Result<T, Error> {
+        let _listing = self.listing();
         (&self.records, &self.expiry, &self.subjects)
             .transaction(|(records, expiry, subjects)| {
                 work(All {

@@ -1,17 +1,37 @@
 //! What walks over keys: lists, revocations and scans.
+//!
+//! A walk is no part of a transaction in sled. So the digests of a subject are read
+//! alone, while nobody changes them, and what stands there is looked at after that;
+//! then they are read again, until nothing is among them that was not looked at. A
+//! session that has moved in between is found that way, whether or not its marks
+//! still lead there.
 
-use std::sync::MutexGuard;
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::Duration;
 
 use cloakroom_core::{
     Data, Error, ErrorKind, KeyDigest, Listed, Revoke, ScanCursor, ScanPage, Scanned, Slot, Subject,
 };
 
-use crate::failed;
 use crate::trees::{Stored, Trees, owner_of};
+use crate::{failed, unavailable};
+
+/// Sessions that a revocation ends in one transaction. Nobody else reads or writes
+/// meanwhile: a millisecond.
+const PIECE_MAX: usize = 32;
+
+/// How long a revocation rests between two of them. Locks here go to who asks
+/// first, and those who wait are not awake yet.
+const REST: Duration = Duration::from_micros(200);
+
+/// How often the digests of a subject are read.
+const PASSES_MAX: usize = 64;
 
 impl Trees {
-    /// The digests of a subject, as they are while nobody else changes them.
-    fn digests(&self, _: &MutexGuard<'_, ()>, owner: &[u8]) -> Result<Vec<KeyDigest>, Error> {
+    /// The digests of a subject, as they are at one instant.
+    fn digests(&self, owner: &[u8]) -> Result<BTreeSet<KeyDigest>, Error> {
+        let _listing = self.listing();
         let keys = self.subjects.scan_prefix(owner).keys();
         let digests = keys.map(|key| {
             let key = key.map_err(failed)?;
@@ -21,33 +41,74 @@ impl Trees {
     }
 
     pub(crate) fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
-        let listing = self.listing();
-        let digests = self.digests(&listing, &owner_of(Some(subject.as_str())))?;
-        let mut sessions = Vec::with_capacity(digests.len());
-        for digest in digests {
-            match self.load(&digest) {
-                Ok(Some(Slot::Record(mut record))) if record.subject.as_ref() == Some(subject) => {
-                    record.data = Data::empty();
-                    sessions.push(Listed { digest, record });
-                }
-                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                // A dangling entry, or a record that cannot be read.
-                _ => {}
+        let owner = owner_of(Some(subject.as_str()));
+        let mut seen = BTreeMap::new();
+        for _ in 0..PASSES_MAX {
+            let listed = self.digests(&owner)?;
+            let fresh: Vec<_> = listed.iter().filter(|at| !seen.contains_key(*at)).collect();
+            if fresh.is_empty() {
+                // One that has moved on is left out where it was.
+                seen.retain(|digest, _| listed.contains(digest));
+                return Ok(seen.into_values().flatten().collect());
+            }
+            for digest in fresh {
+                seen.insert(*digest, self.listed(subject, digest)?);
             }
         }
-        Ok(sessions)
+        Err(too_fast())
+    }
+
+    /// `None` for a dangling entry, or a record that cannot be read.
+    fn listed(&self, subject: &Subject, digest: &KeyDigest) -> Result<Option<Listed>, Error> {
+        match self.load(digest) {
+            Ok(Some(Slot::Record(mut record))) if record.subject.as_ref() == Some(subject) => {
+                record.data = Data::empty();
+                let digest = *digest;
+                Ok(Some(Listed { digest, record }))
+            }
+            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+            _ => Ok(None),
+        }
     }
 
     pub(crate) fn revoke(&self, subject: &Subject, which: Revoke) -> Result<Vec<KeyDigest>, Error> {
-        let listing = self.listing();
         let owner = owner_of(Some(subject.as_str()));
-        let digests = self.digests(&listing, &owner)?;
-        self.transact_listing(&listing, |all| {
+        if let Revoke::One(meant) = which {
+            return self.transact(|all| {
+                let at = all.follow(&meant)?;
+                Ok(Vec::from_iter(all.end_of(&owner, &at)?.then_some(at)))
+            });
+        }
+        let (mut ended, mut asked) = (Vec::new(), BTreeSet::new());
+        for _ in 0..PASSES_MAX {
+            let listed = self.digests(&owner)?;
+            if listed.is_subset(&asked) {
+                return Ok(ended);
+            }
+            for (number, piece) in Vec::from_iter(&listed).chunks(PIECE_MAX).enumerate() {
+                if number > 0 {
+                    thread::sleep(REST);
+                }
+                ended.extend(self.end_piece(&owner, which, piece)?);
+            }
+            asked = listed;
+        }
+        Err(too_fast())
+    }
+
+    /// Ends those of them that are meant, in one step, and answers which they were.
+    fn end_piece(
+        &self,
+        owner: &[u8],
+        which: Revoke,
+        piece: &[&KeyDigest],
+    ) -> Result<Vec<KeyDigest>, Error> {
+        self.transact(|all| {
             let which = which.followed(|digest| all.follow(digest))?;
             let mut ended = Vec::new();
-            for digest in digests.iter().filter(|digest| which.means(digest)) {
-                if all.end_of(&owner, digest)? {
-                    ended.push(*digest);
+            for digest in piece.iter().filter(|digest| which.means(digest)) {
+                if all.end_of(owner, digest)? {
+                    ended.push(**digest);
                 }
             }
             Ok(ended)
@@ -69,6 +130,10 @@ impl Trees {
         });
         ScanPage::fill(found.filter_map(Result::transpose), max)
     }
+}
+
+fn too_fast() -> Error {
+    unavailable("the sessions of this subject change faster than they can be read")
 }
 
 /// `None` for a key that is none of ours.

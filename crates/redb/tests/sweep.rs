@@ -1,0 +1,151 @@
+//! Sweeps over what is not as a store of this build would have left it.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cloakroom_core::{KeyDigest, Revision, SessionStore as _, Sweep as _, Swept, Timestamp};
+use cloakroom_redb::RedbStore;
+use cloakroom_testkit::{key, sample, touch_until};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition,
+};
+use tempfile::TempDir;
+
+fn later(seconds: u64) -> Timestamp {
+    sample("")
+        .created_at
+        .saturating_add(Duration::from_secs(seconds))
+}
+
+fn file(folder: &TempDir) -> PathBuf {
+    folder.path().join("sessions.redb")
+}
+
+fn open(folder: &TempDir) -> RedbStore {
+    RedbStore::open(file(folder)).unwrap()
+}
+
+type Records = TableDefinition<'static, &'static [u8; 32], &'static [u8]>;
+type Expiry = TableDefinition<'static, (u64, &'static [u8; 32]), Option<&'static str>>;
+type Subjects = TableDefinition<'static, (&'static str, &'static [u8; 32]), ()>;
+
+const RECORDS: Records = TableDefinition::new("cloakroom/records/v1");
+const EXPIRY: Expiry = TableDefinition::new("cloakroom/expiry/v1");
+const SUBJECTS: Subjects = TableDefinition::new("cloakroom/subjects/v1");
+
+/// Of the tables: records, expiry, subjects.
+fn lengths(folder: &TempDir) -> [u64; 3] {
+    let db = Database::open(file(folder)).unwrap();
+    let transaction = db.begin_read().unwrap();
+    [
+        transaction.open_table(RECORDS).unwrap().len().unwrap(),
+        transaction.open_table(EXPIRY).unwrap().len().unwrap(),
+        transaction.open_table(SUBJECTS).unwrap().len().unwrap(),
+    ]
+}
+
+/// Changes what stands under a digest.
+fn change(folder: &TempDir, digest: &KeyDigest, change: impl FnOnce(&mut Vec<u8>)) {
+    let db = Database::open(file(folder)).unwrap();
+    let transaction = db.begin_write().unwrap();
+    {
+        let mut records = transaction.open_table(RECORDS).unwrap();
+        let stored = records.get(digest.as_bytes()).unwrap();
+        let mut stored = stored.unwrap().value().to_vec();
+        change(&mut stored);
+        records.insert(digest.as_bytes(), &stored[..]).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+async fn filled(folder: &TempDir, sessions: usize) -> Vec<KeyDigest> {
+    let store = open(folder);
+    let mut digests = Vec::new();
+    for _ in 0..sessions {
+        let digest = key().digest();
+        store.create(&digest, &sample("x")).await.unwrap();
+        digests.push(digest);
+    }
+    digests
+}
+
+/// The 8 bytes before the frame say where a record stands in the index, under no
+/// CRC. What is done with such a record leaves no entry of it, and a sweep finds it
+/// where the index has it.
+#[tokio::test]
+async fn a_record_that_does_not_know_its_entry_is_swept_when_it_is_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let digests = filled(&folder, 5).await;
+    for (digest, at) in digests.iter().zip([1, 2, 4, 6, 7]) {
+        change(&folder, digest, |stored| stored[at] ^= 1);
+    }
+    {
+        let store = open(&folder);
+        let mut record = sample("x").at_revision(Revision::FIRST);
+        let touch = touch_until(later(20_000));
+        store
+            .touch(&digests[0], record.revision, touch)
+            .await
+            .unwrap();
+        store.delete(&digests[1]).await.unwrap();
+        record.subject = None;
+        store.update(&digests[2], &record).await.unwrap();
+        let until = later(60);
+        store
+            .rotate(&digests[3], &key().digest(), &record, until)
+            .await
+            .unwrap();
+    }
+    // Those of the first and the last.
+    assert_eq!(lengths(&folder)[2], 2);
+    {
+        let store = open(&folder);
+        while store.sweep(later(7_200), 10).await.unwrap().more {}
+        assert!(store.load(&digests[0]).await.unwrap().is_some());
+    }
+    assert_eq!(lengths(&folder), [1, 1, 1]);
+    let swept = open(&folder).sweep(later(30_000), 10).await.unwrap();
+    assert_eq!(swept.removed, 1);
+    assert_eq!(lengths(&folder), [0, 0, 0]);
+}
+
+/// The newer build that wrote them will remove them.
+#[tokio::test]
+async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for digest in filled(&folder, 40).await {
+        change(&folder, &digest, |stored| {
+            stored.truncate(8);
+            // Version 2, and its CRC-32.
+            stored.extend([0x02, 0xa1, 0x8e, 0x0c, 0x3c]);
+        });
+    }
+    let store = open(&folder);
+    let mut behind = sample("x");
+    behind.expires_at = later(5_000);
+    let swept = |removed, more| Swept { removed, more };
+    for is_there in [true, false, true] {
+        if is_there {
+            store.create(&key().digest(), &behind).await.unwrap();
+        }
+        // Four looks a step, so that none of them takes long.
+        let steps = if is_there { 10 } else { 9 };
+        for _ in 0..steps {
+            let step = store.sweep(later(7_200), 1).await.unwrap();
+            assert_eq!(step, swept(0, true));
+        }
+        let last = store.sweep(later(7_200), 1).await.unwrap();
+        assert_eq!(last, swept(usize::from(is_there), false));
+    }
+    // A step that was the last for a while keeps nothing from being found.
+    store.sweep(later(7_200), 1).await.unwrap();
+    behind.expires_at = later(10);
+    store.create(&key().digest(), &behind).await.unwrap();
+    let step = store.sweep(later(60), 1).await.unwrap();
+    assert_eq!(step, swept(1, false));
+    drop(store);
+    assert_eq!(lengths(&folder), [40, 40, 40]);
+}

@@ -1,0 +1,135 @@
+//! What grows with what is stored keeps neither its caller's thread nor other
+//! callers waiting.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
+
+use cloakroom_core::{
+    ErrorKind, KeyDigest, Listed, Revision, Revoke, Scan as _, SessionStore as _, Subjects as _,
+    Sweep as _, Timestamp,
+};
+use cloakroom_sled::SledStore;
+use cloakroom_testkit::{key, sample};
+
+const SESSIONS: usize = 3_000;
+
+/// As many sessions of one subject, in the order of digests.
+async fn filled(store: &SledStore) -> Vec<KeyDigest> {
+    let creates = (0..SESSIONS).map(|_| {
+        let (store, digest) = (store.clone(), key().digest());
+        tokio::spawn(async move {
+            store.create(&digest, &sample("x")).await.unwrap();
+            digest
+        })
+    });
+    let mut digests = Vec::new();
+    for create in Vec::from_iter(creates) {
+        digests.push(create.await.unwrap());
+    }
+    digests.sort();
+    digests
+}
+
+fn is_answered_at_once<T>(answer: impl Future<Output = T>) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    pin!(answer).poll(&mut context).is_ready()
+}
+
+/// Of the first and the last of them, the first alone was seen to have ended.
+async fn is_seen_half_done(store: &SledStore, digests: &[KeyDigest]) -> bool {
+    loop {
+        let first = store.load(&digests[0]).await.unwrap();
+        let last = store.load(&digests[SESSIONS - 1]).await.unwrap();
+        match (first, last) {
+            (None, Some(_)) => return true,
+            (_, None) => return false,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_scans_sweeps_and_revocations_are_not_done_on_the_callers_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SledStore::open(folder.path()).unwrap();
+    let digests = filled(&store).await;
+    let whose = sample("x").subject.unwrap();
+    assert!(!is_answered_at_once(store.sessions_of(&whose)));
+    assert!(!is_answered_at_once(store.scan(None, 1_000)));
+    assert!(!is_answered_at_once(store.sweep(Timestamp::EPOCH, 1_000)));
+    // Those were begun, and are done before this is: one thread does them all.
+    let listed = store.sessions_of(&whose).await.unwrap();
+    let mut listed: Vec<_> = listed.iter().map(|Listed { digest, .. }| *digest).collect();
+    listed.sort();
+    assert_eq!(listed, digests);
+    assert!(!is_answered_at_once(store.revoke(&whose, Revoke::All)));
+    let standing = store.load(&digests[SESSIONS - 1]).await.unwrap();
+    assert!(standing.is_some(), "it was done in the first poll");
+}
+
+#[tokio::test]
+async fn others_read_and_write_while_many_sessions_are_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SledStore::open(folder.path()).unwrap();
+    let digests = filled(&store).await;
+    let whose = sample("x").subject.unwrap();
+    let revocation = {
+        let (store, whose) = (store.clone(), whose.clone());
+        tokio::spawn(async move { store.revoke(&whose, Revoke::AllBut(key().digest())).await })
+    };
+    tokio::task::yield_now().await;
+    assert!(is_seen_half_done(&store, &digests).await);
+    let (late, mut record) = (key().digest(), sample("y"));
+    record.subject = None;
+    store.create(&late, &record).await.unwrap();
+    let mut ended = revocation.await.unwrap().unwrap();
+    ended.sort();
+    assert_eq!(ended, digests);
+    assert!(store.sessions_of(&whose).await.unwrap().is_empty());
+    assert!(store.load(&late).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_moves_on_while_many_are_ended_is_listed_and_ended_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SledStore::open(folder.path()).unwrap();
+    let whose = sample("x").subject.unwrap();
+    filled(&store).await;
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let mut at = key().digest();
+    let mut record = sample("x").at_revision(Revision::FIRST);
+    store.create(&at, &record).await.unwrap();
+    let mover = {
+        let (store, is_revoked) = (store.clone(), is_revoked.clone());
+        tokio::spawn(async move {
+            let mut moves = 0;
+            loop {
+                let was_revoked = is_revoked.load(Ordering::SeqCst);
+                let new = key().digest();
+                let moved = store.rotate(&at, &new, &record, Timestamp::EPOCH).await;
+                match moved {
+                    Ok(revision) => record.revision = revision,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Gone);
+                        return moves;
+                    }
+                }
+                assert!(!was_revoked, "a session stands that was revoked");
+                (at, moves) = (new, moves + 1);
+            }
+        })
+    };
+    for _ in 0..10 {
+        let listed = store.sessions_of(&whose).await.unwrap();
+        assert_eq!(listed.len(), SESSIONS + 1);
+    }
+    let ended = store.revoke(&whose, Revoke::All).await.unwrap();
+    is_revoked.store(true, Ordering::SeqCst);
+    assert_eq!(ended.len(), SESSIONS + 1);
+    assert!(mover.await.unwrap() > 10);
+}
