@@ -3,6 +3,7 @@
 local subject, which = ARGV[3], ARGV[4]
 local meant = which ~= 'all' and follow(ARGV[5])
 local ended = {}
+redis.call('ZREM', KEYS[1], '') -- what is ended is taken out after
 for _, digest in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if which == 'all' or (which == 'one') == (digest == meant) then
     local h = head(session(digest))
