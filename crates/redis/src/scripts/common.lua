@@ -19,10 +19,13 @@ local function tell(digest, revision)
   redis.call('PUBLISH', prefix .. 'changes', digest .. ' ' .. revision)
 end
 
--- The head of what stands at a key, in parts; nil where nothing does.
+-- The head of what stands at a key, in parts; nil where nothing does. A link that
+-- is damaged is nobody's: an answer is text.
 local function head(key)
   local h = redis.call('GETRANGE', key, 0, HEAD - 1)
   if h == '' then return nil end
+  local link = h:sub(70, 133)
+  local linked = #link == 64 and not link:find('[^0-9a-f%-]')
   return {
     whole = #h == HEAD and h:sub(1, 2) == 'cr' and h:sub(HEAD) == '\n',
     known = h:sub(3, 4) == '1 ',
@@ -30,7 +33,8 @@ local function head(key)
     revision = h:sub(7, 26),
     expires_at = h:sub(28, 47),
     last_seen_at = h:sub(49, 68),
-    link = h:sub(70, 133),
+    linked = linked,
+    link = linked and link or NOBODY,
   }
 end
 
