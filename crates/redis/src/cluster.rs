@@ -11,7 +11,7 @@ use std::time::Duration;
 use redis::{Client, Cmd, ConnectionAddr, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::link::{Again, Fault, Link};
+use crate::link::{Again, Fault, Link, is_of_a_replica};
 
 const SLOTS: u16 = 16_384;
 
@@ -208,7 +208,8 @@ impl Cluster {
                         asked = no.redirect_node().and_then(|(at, _)| self.link(at));
                     }
                     Some("ASK") => asked = no.redirect_node().and_then(|(at, _)| self.link(at)),
-                    Some("TRYAGAIN" | "CLUSTERDOWN" | "READONLY") => self.wait().await,
+                    Some("TRYAGAIN" | "CLUSTERDOWN") => self.wait().await,
+                    _ if is_of_a_replica(no) => self.wait().await,
                     _ => return Err(fault),
                 },
                 Fault::NotSent(Some(_)) => self.wait().await,
