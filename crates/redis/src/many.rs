@@ -16,6 +16,9 @@ use crate::value::{self, Found, NOBODY, digits, keep_until, link_of, ttl};
 use crate::wire::{Caller, strange};
 use crate::{NAME, one};
 
+/// What `PTTL` says of a key that is not there.
+const GONE: i64 = -2;
+
 /// Reads what stands there; what is moving there stands there once the mark at
 /// its old key does.
 pub(crate) async fn load(to: &Caller, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
@@ -104,8 +107,12 @@ async fn look_at_old(to: &Caller, entry: Option<Entry>) {
         let Ok(left) = to.read(&key, redis::cmd("PTTL").arg(&key)).await else {
             return;
         };
-        let left: i64 = redis::from_redis_value(left).unwrap_or(-1);
-        seen.push((digest, u64::try_from(left).ok()));
+        match redis::from_redis_value::<i64>(left) {
+            Ok(GONE) => seen.push((digest, None)),
+            // Without a TTL it stands for as long as it likes, and so does its entry.
+            Ok(left) => seen.extend(u64::try_from(left).map(|left| (digest, Some(left)))),
+            Err(_) => return,
+        }
     }
     tidy(to, &entry.subject, &seen).await;
 }

@@ -267,6 +267,23 @@ async fn a_damaged_session_is_not_listed_and_can_be_revoked() {
     }
 }
 
+/// Somebody has taken its TTL away.
+#[tokio::test]
+async fn an_old_entry_of_a_session_without_a_ttl_stays() {
+    for setup in common::both().await {
+        let subject = &somebody();
+        let store = &setup.store;
+        let (kept, _) = create(store, &record_of(subject)).await;
+        let name = format!("{}s:{}", setup.prefix, kept.to_hex());
+        assert_eq!(setup.ask(&["PERSIST", &name]), "1");
+        let index = index(&setup, subject);
+        setup.ask(&["ZADD", &index, "1", &kept.to_hex()]);
+        create(store, &record_of(subject)).await;
+        assert_eq!(entries(&setup, subject), 2);
+        assert!(digests(store, subject).await.contains(&kept));
+    }
+}
+
 /// A node of an older build lists a session that a newer one has written: its
 /// entry is old, the session is not.
 #[tokio::test]
