@@ -19,6 +19,11 @@ use crate::{NAME, one};
 /// What `PTTL` says of a key that is not there.
 const GONE: i64 = -2;
 
+const LIST_MAY_END: &str = "the session is written, but its subject's list may end before it does";
+
+const NOT_ARRIVED: &str =
+    "the session has moved, but is not written as arrived: the next one to load it must do that";
+
 /// Reads what stands there; what is moving there stands there once the mark at
 /// its old key does.
 pub(crate) async fn load(to: &Caller, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
@@ -63,6 +68,15 @@ async fn settle(to: &Caller, digest: &KeyDigest, revision: Revision) -> Result<(
         // Gone: it was ended as soon as it had arrived.
         "OK" | "GONE" => Ok(()),
         word => Err(refused(word)),
+    }
+}
+
+/// An error after the step that counts: the write was made, so that none may say
+/// that it was not.
+fn unfinished(source: Error, what: &'static str) -> Error {
+    match source.kind() {
+        ErrorKind::Unavailable => source,
+        _ => error(ErrorKind::Unavailable, what).with_source(source),
     }
 }
 
@@ -157,7 +171,8 @@ pub(crate) async fn update(
         enlist(to, &subject, digest, touch).await?;
         words = one::send_update(to, digest, record, true).await?;
     } else if outcome(&words)? == "OK" && words.get(2).is_some_and(|moved| moved == "1") {
-        enlist(to, &subject, digest, touch).await?;
+        let kept = enlist(to, &subject, digest, touch).await;
+        kept.map_err(|source| unfinished(source, LIST_MAY_END))?;
     }
     match outcome(&words)? {
         // An entry under a subject it had stays: to take it out could race a
@@ -179,7 +194,8 @@ pub(crate) async fn touch(
         enlist(to, &link, digest, touch).await?;
         words = one::send_touch(to, digest, revision, touch, true).await?;
     } else if outcome(&words)? == "OK" && words.get(2).is_some_and(|moved| moved == "1") {
-        enlist(to, &link, digest, touch).await?;
+        let kept = enlist(to, &link, digest, touch).await;
+        kept.map_err(|source| unfinished(source, LIST_MAY_END))?;
     }
     match outcome(&words)? {
         "OK" => Ok(()),
@@ -234,6 +250,7 @@ pub(crate) async fn rotate(
                 look_at_old(to, entry).await;
             };
             let (settled, ()) = join(settle(to, new, next), tidy).await;
+            let settled = settled.map_err(|source| unfinished(source, NOT_ARRIVED));
             settled.map(|()| next)
         }
         word => {

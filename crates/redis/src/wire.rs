@@ -115,7 +115,13 @@ impl Caller {
     }
 
     fn told(&self, fault: Fault, again: Again) -> Error {
-        told(fault, again, &self.at(), self.timeout)
+        match (&self.wire, &fault) {
+            (Wire::Many(_), Fault::Refused(no)) if no.code() == Some("MOVED") => error(
+                ErrorKind::Unavailable,
+                format!("{} does not agree on who has a slot (MOVED)", self.at()),
+            ),
+            _ => told(fault, again, &self.at(), self.timeout),
+        }
     }
 
     /// Asks about a key; what breaks is tried once more.

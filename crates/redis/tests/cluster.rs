@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    ErrorKind, Import as _, KeyDigest, Record, Scan as _, SessionStore as _, Slot,
+    Error, ErrorKind, Import as _, KeyDigest, Record, Scan as _, SessionStore as _, Slot,
 };
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::{Redis, RedisCluster};
@@ -131,6 +131,76 @@ async fn what_is_moving_opens_once_the_mark_stands_and_not_before() {
         assert_eq!(stored(store, &to).await.as_ref(), Some(&record));
         record.revision = store.update(&to, &record).await.unwrap();
         assert_eq!(stored(store, &to).await, Some(record));
+    }
+}
+
+/// The rights of a user at every node, with their URLs.
+fn user(cluster: &RedisCluster, rule: &str) -> Vec<String> {
+    let rules = ["on", ">pw", "~cloakroom:*", "&*", "+@all", rule];
+    let set = [&["ACL", "SETUSER", "app", "reset"], &rules[..]].concat();
+    let url = |node: &Redis| {
+        assert_eq!(node.command(&set).unwrap(), "OK");
+        format!("redis://app:pw@127.0.0.1:{}", node.port())
+    };
+    cluster.nodes().iter().map(url).collect()
+}
+
+/// Who is told "not written" keeps the cookie that has just stopped to open.
+#[tokio::test]
+async fn what_fails_after_the_step_that_counts_is_not_said_to_be_unwritten() {
+    let Some(cluster) = RedisCluster::start() else {
+        return;
+    };
+    let store = RedisStore::cluster(user(&cluster, "+get"));
+    let store = store.connect().await.unwrap();
+    let is_unknown = |error: Error| {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("lacks a right"), "{source}");
+    };
+    let (old, mut record) = create(&store).await;
+    let (new, until) = (key().digest(), record.expires_at);
+    user(&cluster, "-zadd");
+    let later = record.expires_at.saturating_add(Duration::from_secs(60));
+    record.expires_at = later;
+    is_unknown(store.update(&old, &record).await.unwrap_err());
+    record.revision = record.revision.next();
+    assert_eq!(stored(&store, &old).await.as_ref(), Some(&record));
+    record.expires_at = later.saturating_add(Duration::from_secs(60));
+    let touch = cloakroom_core::Touch::from(&record);
+    is_unknown(store.touch(&old, record.revision, touch).await.unwrap_err());
+    assert_eq!(stored(&store, &old).await.as_ref(), Some(&record));
+    // A step before the one that counts may say so.
+    let early = store.rotate(&old, &new, &record, until).await.unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::Misconfigured);
+    // The last step of a rotation alone reads the value whole.
+    user(&cluster, "-get");
+    is_unknown(store.rotate(&old, &new, &record, until).await.unwrap_err());
+    user(&cluster, "+get");
+    assert_eq!(stored(&store, &old).await, None);
+    let moved = record.at_revision(record.revision.next());
+    assert_eq!(stored(&store, &new).await, Some(moved));
+}
+
+#[tokio::test]
+async fn nodes_that_send_a_call_round_in_circles_are_unavailable() {
+    let Some(cluster) = RedisCluster::start() else {
+        return;
+    };
+    let store = RedisStore::cluster(cluster.urls()).connect().await.unwrap();
+    let (digest, record) = create(&store).await;
+    let name = format!("cloakroom:s:{}", digest.to_hex());
+    let (from, to, slot) = holder(&cluster, &name);
+    let to_id = to.command(&["CLUSTER", "MYID"]).unwrap();
+    from.command(&["DEL", &name]).unwrap();
+    let set = ["CLUSTER", "SETSLOT", &slot, "NODE", &to_id];
+    assert_eq!(from.command(&set).unwrap(), "OK");
+    for error in [
+        store.load(&digest).await.unwrap_err(),
+        store.update(&digest, &record).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("MOVED"), "{error}");
     }
 }
 
