@@ -2,15 +2,17 @@
 //! is of several is ordered so that a crash between two steps does no harm. The
 //! crate's first page says how.
 
+use std::collections::BTreeSet;
+
 use cloakroom_core::{
     Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, Slot, Timestamp,
     Touch,
 };
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 
 use crate::answer::{outcome, refused};
 use crate::script;
-use crate::subjects::{entries, tidy};
+use crate::subjects::{AT_ONCE, entries, tidy};
 use crate::trouble::error;
 use crate::value::{self, Found, NOBODY, digits, keep_until, link_of, ttl};
 use crate::wire::{Caller, strange};
@@ -320,37 +322,60 @@ pub(crate) async fn revoke(
         Revoke::One(meant) => vec![meant],
         Revoke::All | Revoke::AllBut(_) => listed.clone(),
     };
-    let mut ended = Vec::new();
-    for first in begin {
-        let mut at = first;
-        // Whether the mark that led here says that what is moving has arrived.
-        let mut by_mark = false;
-        for _ in 0..=ROTATION_HOPS_MAX {
-            if !by_mark && is_moving(to, &at).await? {
-                // On its way: the old key, listed too, is where it is ended.
-                break;
-            }
-            // Asked after it was seen here: a session that was spared at its old
-            // key is not ended at its new one.
-            if let Revoke::AllBut(kept) = which
-                && is_where(to, kept, &at).await?
-            {
-                break;
-            }
-            match end(to, &at, subject, listed.contains(&at)).await? {
-                Ended::Yes { .. } => {
-                    ended.push(at);
-                    unlist(to, subject, &at).await;
-                    break;
-                }
-                Ended::No => break,
-                Ended::Moved(next) => (at, by_mark) = (next, true),
+    let listed: BTreeSet<KeyDigest> = listed.into_iter().collect();
+    let (mut ended, mut failed) = (Vec::new(), None);
+    for some in begin.chunks(AT_ONCE) {
+        let each = some.iter();
+        let each = each.map(|first| revoke_from(to, subject, which, *first, &listed));
+        for done in join_all(each).await {
+            match done {
+                Ok(at) => ended.extend(at),
+                // One that fails spares no other.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     ended.sort();
     ended.dedup();
     Ok(ended)
+}
+
+/// Ends the session that stands at an entry or where its marks lead, and says where.
+async fn revoke_from(
+    to: &Caller,
+    subject: &str,
+    which: Revoke,
+    first: KeyDigest,
+    listed: &BTreeSet<KeyDigest>,
+) -> Result<Option<KeyDigest>, Error> {
+    let mut at = first;
+    // Whether the mark that led here says that what is moving has arrived.
+    let mut by_mark = false;
+    for _ in 0..=ROTATION_HOPS_MAX {
+        if !by_mark && is_moving(to, &at).await? {
+            // On its way: the old key, listed too, is where it is ended.
+            return Ok(None);
+        }
+        // Asked after it was seen here: a session that was spared at its old key is
+        // not ended at its new one.
+        if let Revoke::AllBut(kept) = which
+            && is_where(to, kept, &at).await?
+        {
+            return Ok(None);
+        }
+        match end(to, &at, subject, listed.contains(&at)).await? {
+            Ended::Yes { .. } => {
+                unlist(to, subject, &at).await;
+                return Ok(Some(at));
+            }
+            Ended::No => return Ok(None),
+            Ended::Moved(next) => (at, by_mark) = (next, true),
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a session is on its way here, and has not arrived.

@@ -13,8 +13,8 @@ use crate::value::subject_hex;
 use crate::wire::{Caller, strange};
 use crate::{RedisStore, many, one, script};
 
-/// Records that are asked for at once.
-const AT_ONCE: usize = 64;
+/// Sessions of a list that are asked for, or ended, at once.
+pub(crate) const AT_ONCE: usize = 64;
 
 /// The digests in an index.
 pub(crate) async fn entries(caller: &Caller, subject: &str) -> Result<Vec<KeyDigest>, Error> {

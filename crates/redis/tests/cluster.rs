@@ -7,11 +7,13 @@ mod common;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    Error, ErrorKind, Import as _, KeyDigest, Record, Scan as _, SessionStore as _, Slot,
+    Error, ErrorKind, Import as _, KeyDigest, Record, Revoke, Scan as _, SessionStore as _, Slot,
+    Subject, Subjects as _,
 };
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::{Redis, RedisCluster};
 use cloakroom_testkit::{key, sample};
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 async fn create(store: &RedisStore) -> (KeyDigest, Record) {
@@ -201,6 +203,40 @@ async fn nodes_that_send_a_call_round_in_circles_are_unavailable() {
     ] {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.to_string().contains("MOVED"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_mark_that_cannot_be_read_spares_no_session_from_a_revocation() {
+    let Some(setup) = common::both().await.into_iter().find(|s| s.servers() > 1) else {
+        return;
+    };
+    let store = &setup.store;
+    let subject = Subject::new(key().digest().to_hex()).unwrap();
+    let mut record = sample("text");
+    record.subject = Some(subject.clone());
+    let mut digests = [(); 4].map(|()| key().digest());
+    digests.sort();
+    for digest in &digests {
+        store.create(digest, &record).await.unwrap();
+    }
+    let new = key().digest();
+    let old = record.at_revision(cloakroom_core::Revision::FIRST);
+    store
+        .rotate(&digests[0], &new, &old, record.expires_at)
+        .await
+        .unwrap();
+    let hash: [u8; 32] = Sha256::digest(subject.as_str().as_bytes()).into();
+    let index = KeyDigest::from_bytes(hash).to_hex();
+    let index = format!("{}u:{index}", setup.prefix);
+    setup.ask(&["ZADD", &index, "1", &digests[0].to_hex()]);
+    let mark = format!("{}s:{}", setup.prefix, digests[0].to_hex());
+    setup.ask(&["SETRANGE", &mark, "2", "2"]);
+    let error = store.revoke(&subject, Revoke::All).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    digests[0] = new;
+    for digest in &digests {
+        assert_eq!(stored(store, digest).await, None);
     }
 }
 
