@@ -46,6 +46,15 @@ pub(crate) struct Link {
     client: Client,
     current: Mutex<Option<Live>>,
     opening: tokio::sync::Mutex<()>,
+    health: Mutex<Health>,
+}
+
+/// What calls have learnt of a server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Health {
+    /// The last call got no answer.
+    pub(crate) is_silent: bool,
+    pub(crate) answered: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -69,6 +78,19 @@ impl Link {
             client,
             current: Mutex::new(None),
             opening: tokio::sync::Mutex::new(()),
+            health: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, answers: bool) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.is_silent = !answers;
+        if answers {
+            health.answered = Some(Instant::now());
         }
     }
 
@@ -83,6 +105,12 @@ impl Link {
 
     /// Sends one command.
     pub(crate) async fn call(&self, call: &Cmd, again: Again, by: Instant) -> Result<Value, Fault> {
+        let answer = self.send(call, again, by).await;
+        self.note(matches!(answer, Ok(_) | Err(Fault::Refused(_))));
+        answer
+    }
+
+    async fn send(&self, call: &Cmd, again: Again, by: Instant) -> Result<Value, Fault> {
         let mut last = again == Again::Never;
         loop {
             let mut live = self.ready(by).await?;

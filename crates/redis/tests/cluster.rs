@@ -341,6 +341,71 @@ async fn a_node_that_ends_takes_its_own_slots_alone_and_is_found_again() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_node_delays_no_call_to_the_others() {
+    let Some(cluster) = RedisCluster::start() else {
+        return;
+    };
+    for node in cluster.nodes() {
+        let set = ["CONFIG", "SET", "cluster-require-full-coverage", "no"];
+        node.command(&set).unwrap();
+    }
+    let limit = Duration::from_millis(800);
+    let store = RedisStore::cluster(cluster.urls()).timeout(limit);
+    let store = store.connect().await.unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..24 {
+        kept.push(create(&store).await.0);
+    }
+    // The one that would be asked first for the map, were they asked in their order.
+    let silent = cluster
+        .nodes()
+        .iter()
+        .min_by_key(|node| node.url())
+        .unwrap();
+    silent.pause();
+    let is_theirs = |digest: &KeyDigest| {
+        let name = format!("cloakroom:s:{}", digest.to_hex());
+        let other = cluster
+            .nodes()
+            .iter()
+            .find(|node| node.url() != silent.url());
+        let asked = other.unwrap().command(&["CLUSTER", "KEYSLOT", &name]);
+        let slot: u32 = asked.unwrap().parse().unwrap();
+        let place = cluster.nodes().iter().position(|n| n.url() == silent.url());
+        let place = u32::try_from(place.unwrap()).unwrap();
+        (16_384 * place / 3..16_384 * (place + 1) / 3).contains(&slot)
+    };
+    let (dead, well): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_theirs);
+    assert!(!dead.is_empty() && !well.is_empty());
+    let until = Instant::now() + Duration::from_secs(5);
+    let calls = dead.into_iter().map(|digest| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            while Instant::now() < until {
+                let error = store.load(&digest).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            }
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    let mut longest = Duration::ZERO;
+    while Instant::now() < until {
+        for digest in &well {
+            let begun = Instant::now();
+            assert!(store.load(digest).await.unwrap().is_some());
+            longest = longest.max(begun.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    println!("the longest call to a node that is well took {longest:?}");
+    assert!(longest < limit / 4, "{longest:?}");
+    silent.resume();
+}
+
 /// So many round trips at the nodes: the first page of the crate says these.
 #[tokio::test]
 async fn the_round_trips_are_those_that_the_first_page_says() {
