@@ -76,9 +76,13 @@
 //! Writes are announced on the channel `cloakroom:changes`, by the same script: a
 //! digest and a revision. A listener has a connection of its own and asks every
 //! second whether that still lives: a silent one is noticed within that second and
-//! the time-out, 3 s by default, a closed one at once. One that leaves 65,536
-//! messages waiting is given up ([`BACKLOG_MAX`]). Channels do not know databases:
-//! two stores of one prefix in two databases hear each other, which harms none.
+//! the time-out, 3 s by default, a closed one at once. So is within the second a
+//! server that was made a replica, where the user may ask for its ROLE. A primary
+//! that is cut off from those who replaced it does not know, and is believed until
+//! it does: till then a near cache has its bound on staleness. A listener that
+//! leaves 65,536 messages waiting is given up ([`BACKLOG_MAX`]). Channels do not
+//! know databases: two stores of one prefix in two databases hear each other, which
+//! harms none.
 //!
 //! # In a cluster
 //!
