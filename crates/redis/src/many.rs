@@ -355,7 +355,7 @@ async fn revoke_from(
     // Whether the mark that led here says that what is moving has arrived.
     let mut by_mark = false;
     for _ in 0..=ROTATION_HOPS_MAX {
-        if !by_mark && is_moving(to, &at).await? {
+        if !by_mark && !has_arrived(to, &at).await? {
             // On its way: the old key, listed too, is where it is ended.
             return Ok(None);
         }
@@ -378,13 +378,15 @@ async fn revoke_from(
     Ok(None)
 }
 
-/// Whether a session is on its way here, and has not arrived.
-async fn is_moving(to: &Caller, digest: &KeyDigest) -> Result<bool, Error> {
+/// Whether something stands here, and is not on its way. Where nothing does, the
+/// first step of a rotation may have listed what comes: it could arrive between the
+/// look at whether it is spared and the end of it.
+async fn has_arrived(to: &Caller, digest: &KeyDigest) -> Result<bool, Error> {
     match find(to, digest).await {
-        Ok(Some(Found::Moving { .. })) => Ok(load(to, digest).await?.is_none()),
-        Ok(_) => Ok(false),
+        Ok(Some(Found::Moving { .. })) => Ok(load(to, digest).await?.is_some()),
+        Ok(found) => Ok(found.is_some()),
         // One that cannot be read is ended like the others.
-        Err(error) if error.kind() != ErrorKind::Unavailable => Ok(false),
+        Err(error) if error.kind() != ErrorKind::Unavailable => Ok(true),
         Err(error) => Err(error),
     }
 }
