@@ -107,6 +107,10 @@
 //! moment exactly one of the two keys opens the session, whatever is cut; who comes
 //! to the new key before it is written as arrived looks at the old one, and writes
 //! that. Where a crash left it unfinished, that must happen while the mark stands.
+//! What fails after the step that counts is `Unavailable`, whatever the reason.
+//!
+//! A call waits for no other node than the one that has its slot. A revocation ends
+//! 64 sessions at once; one that cannot be ended spares no other, and is the error.
 //!
 //! A listener hears every primary, and fails where one of them goes or another
 //! comes, since what was told meanwhile may be lost. A scan may miss what the
