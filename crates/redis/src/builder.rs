@@ -1,6 +1,7 @@
 //! How a store is opened.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind};
@@ -104,7 +105,8 @@ impl RedisBuilder {
             self.urls.iter().map(|url| self.client(url)).collect();
         let mut clients = clients?;
         if self.is_cluster && !clients.is_empty() {
-            return Ok(Wire::Many(Cluster::new(clients)));
+            let cluster = Cluster::new(clients, self.timeout);
+            return Ok(Wire::Many(Arc::new(cluster)));
         }
         match clients.pop() {
             Some(client) => Ok(Wire::One(Box::new(Link::new(client)))),

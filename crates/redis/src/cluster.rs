@@ -4,14 +4,16 @@
 //! connection broke. A write must not be: so the map of slots is kept here, and a
 //! command is sent again only where a server has refused it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::{Client, Cmd, ConnectionAddr, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::link::{Again, Fault, Link};
+use crate::link::{Again, Fault, Link, is_of_a_replica};
 
 const SLOTS: u16 = 16_384;
 
@@ -25,8 +27,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Cluster {
     /// The servers that the application named.
     seeds: Vec<Arc<Link>>,
-    map: RwLock<Map>,
+    map: RwLock<Arc<Map>>,
     reading: tokio::sync::Mutex<()>,
+    /// Whether a task reads the map.
+    is_renewed: AtomicBool,
+    timeout: Duration,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -37,6 +42,14 @@ struct Map {
     /// First slot, last slot, primary.
     ranges: Vec<(u16, u16, String)>,
     is_old: bool,
+}
+
+impl Map {
+    fn owner(&self, slot: u16) -> Option<&str> {
+        let mut ranges = self.ranges.iter();
+        let range = ranges.find(|(first, last, _)| (*first..=*last).contains(&slot));
+        range.map(|(_, _, at)| at.as_str())
+    }
 }
 
 /// The slot of a key: CRC-16 (XMODEM), of all of it, since no key of this store
@@ -51,7 +64,7 @@ pub(crate) fn slot(key: &[u8]) -> u16 {
 }
 
 impl Cluster {
-    pub(crate) fn new(clients: Vec<Client>) -> Self {
+    pub(crate) fn new(clients: Vec<Client>, timeout: Duration) -> Self {
         let links = clients
             .into_iter()
             .map(|client| Arc::new(Link::new(client)));
@@ -59,6 +72,8 @@ impl Cluster {
             seeds: links.collect(),
             map: RwLock::default(),
             reading: tokio::sync::Mutex::new(()),
+            is_renewed: AtomicBool::new(false),
+            timeout,
         }
     }
 
@@ -66,7 +81,7 @@ impl Cluster {
         &self.seeds
     }
 
-    fn map(&self) -> Map {
+    fn map(&self) -> Arc<Map> {
         self.map
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -74,7 +89,8 @@ impl Cluster {
     }
 
     fn change(&self, change: impl FnOnce(&mut Map)) {
-        change(&mut self.map.write().unwrap_or_else(PoisonError::into_inner));
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut map));
     }
 
     /// The primaries, as they are known.
@@ -82,7 +98,8 @@ impl Cluster {
         if self.map().edition == 0 {
             self.read_map(by).await?;
         }
-        let mut servers: Vec<String> = self.map().ranges.into_iter().map(|(_, _, at)| at).collect();
+        let map = self.map();
+        let mut servers: Vec<String> = map.ranges.iter().map(|(_, _, at)| at.clone()).collect();
         servers.sort();
         servers.dedup();
         Ok(servers)
@@ -122,7 +139,7 @@ impl Cluster {
         Client::open(info.clone().set_addr(addr)).ok()
     }
 
-    /// Reads the map from whichever server answers.
+    /// Reads the map from whichever server answers: first the one that did last.
     pub(crate) async fn read_map(&self, by: Instant) -> Result<(), Fault> {
         let before = self.map().edition;
         let Ok(_reading) = timeout_at(by, self.reading.lock()).await else {
@@ -131,10 +148,15 @@ impl Cluster {
         if self.map().edition != before {
             return Ok(()); // somebody else has, while this call waited
         }
-        let known: Vec<Arc<Link>> = self.map().links.into_values().collect();
+        let map = self.map();
+        let mut known: Vec<&Arc<Link>> = map.links.values().chain(&self.seeds).collect();
+        known.sort_by_cached_key(|link| {
+            let health = link.health();
+            (health.is_silent, Reverse(health.answered))
+        });
         let mut fault = Fault::NotSent(None);
         let call = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
-        for link in known.iter().chain(&self.seeds) {
+        for link in known {
             // One that does not answer leaves time for the others.
             let share = Instant::now() + by.saturating_duration_since(Instant::now()) / 2;
             match link.call(&call, Again::Read, share).await {
@@ -158,23 +180,47 @@ impl Cluster {
         Err(fault)
     }
 
-    async fn owner(&self, slot: u16, by: Instant) -> Result<Arc<Link>, Fault> {
+    /// The connection to the server of a slot. An old map will do, and what it is
+    /// wrong about the servers tell; only where its server was silent, or there is
+    /// none, does the call wait for another.
+    async fn owner(self: &Arc<Self>, slot: u16, by: Instant) -> Result<Arc<Link>, Fault> {
         let map = self.map();
-        if map.is_old || map.edition == 0 {
-            self.read_map(by).await?;
+        let known = map.owner(slot).and_then(|at| self.link(at));
+        if let Some(link) = known.as_ref().filter(|link| !link.health().is_silent) {
+            if map.is_old {
+                self.renew();
+            }
+            return Ok(link.clone());
         }
-        let map = self.map();
-        let range = map
-            .ranges
-            .iter()
-            .find(|(first, last, _)| (*first..=*last).contains(&slot));
-        let link = range.and_then(|(_, _, at)| self.link(at));
-        link.ok_or(Fault::NotSent(None))
+        let read = self.read_map(by).await;
+        let found = self.map().owner(slot).and_then(|at| self.link(at));
+        match (found.or(known), read) {
+            (Some(link), _) => Ok(link),
+            (None, Err(fault)) => Err(fault),
+            (None, Ok(())) => Err(Fault::NotSent(None)),
+        }
+    }
+
+    /// Reads the map anew while calls go on by the old one.
+    fn renew(self: &Arc<Self>) {
+        if self.is_renewed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let cluster = self.clone();
+        tokio::spawn(async move {
+            let read = cluster.read_map(Instant::now() + cluster.timeout).await;
+            if let Err(fault) = read {
+                tracing::debug!(?fault, "no server tells which has which slots");
+            }
+            // As often is enough, whatever the calls meet.
+            sleep(PAUSE).await;
+            cluster.is_renewed.store(false, Ordering::Release);
+        });
     }
 
     /// Sends a call to the server that has the slot of a key.
     pub(crate) async fn call(
-        &self,
+        self: &Arc<Self>,
         key: &str,
         call: &Cmd,
         again: Again,
@@ -208,7 +254,8 @@ impl Cluster {
                         asked = no.redirect_node().and_then(|(at, _)| self.link(at));
                     }
                     Some("ASK") => asked = no.redirect_node().and_then(|(at, _)| self.link(at)),
-                    Some("TRYAGAIN" | "CLUSTERDOWN" | "READONLY") => self.wait().await,
+                    Some("TRYAGAIN" | "CLUSTERDOWN") => self.wait().await,
+                    _ if is_of_a_replica(no) => self.wait().await,
                     _ => return Err(fault),
                 },
                 Fault::NotSent(Some(_)) => self.wait().await,

@@ -76,9 +76,13 @@
 //! Writes are announced on the channel `cloakroom:changes`, by the same script: a
 //! digest and a revision. A listener has a connection of its own and asks every
 //! second whether that still lives: a silent one is noticed within that second and
-//! the time-out, 3 s by default, a closed one at once. One that leaves 65,536
-//! messages waiting is given up ([`BACKLOG_MAX`]). Channels do not know databases:
-//! two stores of one prefix in two databases hear each other, which harms none.
+//! the time-out, 3 s by default, a closed one at once. So is within the second a
+//! server that was made a replica, where the user may ask for its ROLE. A primary
+//! that is cut off from those who replaced it does not know, and is believed until
+//! it does: till then a near cache has its bound on staleness. A listener that
+//! leaves 65,536 messages waiting is given up ([`BACKLOG_MAX`]). Channels do not
+//! know databases: two stores of one prefix in two databases hear each other, which
+//! harms none.
 //!
 //! # In a cluster
 //!
@@ -103,6 +107,10 @@
 //! moment exactly one of the two keys opens the session, whatever is cut; who comes
 //! to the new key before it is written as arrived looks at the old one, and writes
 //! that. Where a crash left it unfinished, that must happen while the mark stands.
+//! What fails after the step that counts is `Unavailable`, whatever the reason.
+//!
+//! A call waits for no other node than the one that has its slot. A revocation ends
+//! 64 sessions at once; one that cannot be ended spares no other, and is the error.
 //!
 //! A listener hears every primary, and fails where one of them goes or another
 //! comes, since what was told meanwhile may be lost. A scan may miss what the

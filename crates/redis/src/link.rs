@@ -46,6 +46,15 @@ pub(crate) struct Link {
     client: Client,
     current: Mutex<Option<Live>>,
     opening: tokio::sync::Mutex<()>,
+    health: Mutex<Health>,
+}
+
+/// What calls have learnt of a server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Health {
+    /// The last call got no answer.
+    pub(crate) is_silent: bool,
+    pub(crate) answered: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -69,6 +78,19 @@ impl Link {
             client,
             current: Mutex::new(None),
             opening: tokio::sync::Mutex::new(()),
+            health: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, answers: bool) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.is_silent = !answers;
+        if answers {
+            health.answered = Some(Instant::now());
         }
     }
 
@@ -83,6 +105,12 @@ impl Link {
 
     /// Sends one command.
     pub(crate) async fn call(&self, call: &Cmd, again: Again, by: Instant) -> Result<Value, Fault> {
+        let answer = self.send(call, again, by).await;
+        self.note(matches!(answer, Ok(_) | Err(Fault::Refused(_))));
+        answer
+    }
+
+    async fn send(&self, call: &Cmd, again: Again, by: Instant) -> Result<Value, Fault> {
         let mut last = again == Again::Never;
         loop {
             let mut live = self.ready(by).await?;
@@ -122,7 +150,7 @@ impl Link {
             }
             Some(Err(error)) if from_server(&error) => {
                 // Behind the same name there may be another primary by now.
-                if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
+                if is_of_a_replica(&error) {
                     self.discard(live);
                 }
                 Err(Fault::Refused(error))
@@ -211,6 +239,13 @@ impl Live {
     }
 }
 
+/// Whether it takes no writes. Before Redis 7 the error of a script has the word
+/// within its text.
+pub(crate) fn is_of_a_replica(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error.to_string().contains("READONLY")
+}
+
 /// Whether the server has said this, and so has done nothing.
 pub(crate) fn from_server(error: &RedisError) -> bool {
     matches!(
@@ -221,4 +256,21 @@ pub(crate) fn from_server(error: &RedisError) -> bool {
             | ErrorKind::RESP3NotSupported
             | ErrorKind::InvalidClientConfig
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_is_known_by_its_word_wherever_that_stands() {
+        let said = |kind, text: &str| RedisError::from((kind, "refused", text.to_owned()));
+        let old = "Error running script (call to f_7d1e): @user_script:42: @user_script: 42: \
+                   -READONLY You can't write against a read only replica.";
+        let error = ErrorKind::Server(ServerErrorKind::ResponseError);
+        assert!(is_of_a_replica(&said(error, old)));
+        let new = ErrorKind::Server(ServerErrorKind::ReadOnly);
+        assert!(is_of_a_replica(&said(new, "You can't write")));
+        assert!(!is_of_a_replica(&said(error, "unknown command")));
+    }
 }

@@ -1,19 +1,22 @@
 //! Invalidations through Redis pub/sub.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use cloakroom_core::{
     BoxFuture, Error, ErrorKind, Invalidation, Invalidations, KeyDigest, Listener, Revision,
 };
-use futures_util::StreamExt as _;
-use redis::Client;
-use redis::aio::{PubSubSink, PubSubStream};
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind as ErrorKindOf, Msg, PushInfo, PushKind, RedisError,
+    ServerErrorKind, Value,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::RedisStore;
-use crate::link::{Again, Fault};
+use crate::link::{Again, Fault, from_server};
 use crate::trouble::{error, told};
 use crate::wire::Caller;
 
@@ -33,14 +36,21 @@ impl Invalidations for RedisStore {
             let servers = self.caller.clients().await?;
             let names: Vec<String> = servers.iter().map(|(_, at)| at.clone()).collect();
             for (client, at) in servers {
-                let (sink, stream) = subscribe(&self.caller, &client, &at).await?;
-                let (to, end, limit) = (to.clone(), end.clone(), self.caller.timeout);
+                let ear = Ear {
+                    to: to.clone(),
+                    end: end.clone(),
+                    broken: format!("the channel from {at} broke, and messages may be lost"),
+                };
+                let mut channel = subscribe(&self.caller, &client, &at, ear.clone()).await?;
+                let limit = self.caller.timeout;
                 tasks.spawn(async move {
-                    hear(sink, stream, to, limit).await;
-                    let text = format!("the channel from {at} broke, and messages may be lost");
-                    end.send_replace(Some(error(ErrorKind::Unavailable, text)));
+                    while let Ok(Ok(true)) = timeout(limit, channel.beat()).await {
+                        sleep(HEARTBEAT).await;
+                    }
+                    ear.end();
                 });
             }
+            drop(to);
             if !self.caller.is_one() {
                 let caller = self.caller.clone();
                 tasks.spawn(async move {
@@ -59,59 +69,110 @@ impl Invalidations for RedisStore {
     }
 }
 
-async fn subscribe(
-    caller: &Caller,
-    client: &Client,
-    at: &str,
-) -> Result<(PubSubSink, PubSubStream), Error> {
+/// Where the messages of one server go.
+#[derive(Clone)]
+struct Ear {
+    to: mpsc::Sender<Invalidation>,
+    end: watch::Sender<Option<Error>>,
+    broken: String,
+}
+
+impl Ear {
+    /// Passes on what one server tells, until it ends, or nobody listens, or not
+    /// fast enough, or a message is one that nobody here wrote: others may be missing.
+    fn hear(&self, push: PushInfo) {
+        let is_message = push.kind == PushKind::Message;
+        let is_end = push.kind == PushKind::Disconnection;
+        let told = Msg::from_push_info(push).and_then(|message| read(message.get_payload_bytes()));
+        let is_lost = told.is_none_or(|told| self.to.try_send(told).is_err());
+        if is_end || is_message && is_lost {
+            self.end();
+        }
+    }
+
+    fn end(&self) {
+        self.end.send_if_modified(|end| {
+            let is_first = end.is_none();
+            if is_first {
+                *end = Some(error(ErrorKind::Unavailable, self.broken.clone()));
+            }
+            is_first
+        });
+    }
+}
+
+/// A connection that is subscribed. It is no more than that to redis-rs's own, which
+/// can be asked nothing but a PING.
+struct Channel {
+    connection: MultiplexedConnection,
+    /// Where the user may not know, a replica is heard like a primary.
+    asks_role: bool,
+}
+
+impl Channel {
+    /// Whether the server answers, and is a primary as far as it knows.
+    async fn beat(&mut self) -> Result<bool, RedisError> {
+        if self.asks_role {
+            match self.ask("ROLE").await {
+                Ok(Value::Array(role)) => {
+                    let name: Option<String> = role.into_iter().next().and_then(text);
+                    return Ok(name.as_deref() != Some("slave"));
+                }
+                Ok(_) => {}
+                Err(error) if from_server(&error) => {
+                    let lacks = ErrorKindOf::Server(ServerErrorKind::NoPerm);
+                    self.asks_role = error.kind() != lacks;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match self.ask("PING").await {
+            Err(error) if !from_server(&error) => Err(error),
+            _ => Ok(true),
+        }
+    }
+
+    async fn ask(&mut self, what: &str) -> Result<Value, RedisError> {
+        let answer = self.connection.send_packed_command(&redis::cmd(what)).await;
+        answer.and_then(Value::extract_error)
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    redis::from_redis_value(value).ok()
+}
+
+async fn subscribe(caller: &Caller, client: &Client, at: &str, ear: Ear) -> Result<Channel, Error> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_push_sender(move |push: PushInfo| {
+            ear.hear(push);
+            Ok::<(), Infallible>(())
+        });
     let opened = timeout(caller.timeout, async {
-        let (mut sink, stream) = client.get_async_pubsub().await?.split();
-        sink.subscribe(caller.channel()).await?;
-        Ok((sink, stream))
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        connection.subscribe(caller.channel()).await?;
+        let mut channel = Channel {
+            connection,
+            asks_role: true,
+        };
+        let is_primary = channel.beat().await?;
+        Ok(is_primary.then_some(channel))
     });
     let fault = match opened.await {
-        Ok(Ok(channel)) => return Ok(channel),
-        Ok(Err(source)) if crate::link::from_server(&source) => Fault::Refused(source),
+        Ok(Ok(Some(channel))) => return Ok(channel),
+        Ok(Ok(None)) => {
+            let text = format!("{at} is a replica: what it tells may be late or lost");
+            return Err(error(ErrorKind::Unavailable, text));
+        }
+        Ok(Err(source)) if from_server(&source) => Fault::Refused(source),
         Ok(Err(source)) => Fault::NotSent(Some(source)),
         Err(_) => Fault::NotSent(None),
     };
     Err(told(fault, Again::Read, at, caller.timeout))
-}
-
-/// Passes on what one server tells, until that is silent, or nobody listens, or
-/// not fast enough.
-async fn hear(
-    mut sink: PubSubSink,
-    mut stream: PubSubStream,
-    to: mpsc::Sender<Invalidation>,
-    limit: Duration,
-) {
-    let beat = async {
-        let mut beats = interval(HEARTBEAT);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            beats.tick().await;
-            match timeout(limit, sink.ping::<redis::Value>()).await {
-                Ok(Ok(_)) => {}
-                _ => return,
-            }
-        }
-    };
-    let pass_on = async {
-        while let Some(message) = stream.next().await {
-            // A message that nobody here wrote: another may be missing.
-            let Some(told) = read(message.get_payload_bytes()) else {
-                return;
-            };
-            if to.try_send(told).is_err() {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        () = beat => {}
-        () = pass_on => {}
-    }
 }
 
 /// Until a cluster has other servers: one that has joined is not listened to.

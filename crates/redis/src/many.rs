@@ -2,19 +2,29 @@
 //! is of several is ordered so that a crash between two steps does no harm. The
 //! crate's first page says how.
 
+use std::collections::BTreeSet;
+
 use cloakroom_core::{
     Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, Slot, Timestamp,
     Touch,
 };
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 
 use crate::answer::{outcome, refused};
 use crate::script;
-use crate::subjects::{entries, tidy};
+use crate::subjects::{AT_ONCE, entries, tidy};
 use crate::trouble::error;
 use crate::value::{self, Found, NOBODY, digits, keep_until, link_of, ttl};
 use crate::wire::{Caller, strange};
 use crate::{NAME, one};
+
+/// What `PTTL` says of a key that is not there.
+const GONE: i64 = -2;
+
+const LIST_MAY_END: &str = "the session is written, but its subject's list may end before it does";
+
+const NOT_ARRIVED: &str =
+    "the session has moved, but is not written as arrived: the next one to load it must do that";
 
 /// Reads what stands there; what is moving there stands there once the mark at
 /// its old key does.
@@ -63,6 +73,15 @@ async fn settle(to: &Caller, digest: &KeyDigest, revision: Revision) -> Result<(
     }
 }
 
+/// An error after the step that counts: the write was made, so that none may say
+/// that it was not.
+fn unfinished(source: Error, what: &'static str) -> Error {
+    match source.kind() {
+        ErrorKind::Unavailable => source,
+        _ => error(ErrorKind::Unavailable, what).with_source(source),
+    }
+}
+
 /// An entry of an index that is being written, and what was found beside it.
 struct Entry {
     subject: String,
@@ -104,8 +123,12 @@ async fn look_at_old(to: &Caller, entry: Option<Entry>) {
         let Ok(left) = to.read(&key, redis::cmd("PTTL").arg(&key)).await else {
             return;
         };
-        let left: i64 = redis::from_redis_value(left).unwrap_or(-1);
-        seen.push((digest, u64::try_from(left).ok()));
+        match redis::from_redis_value::<i64>(left) {
+            Ok(GONE) => seen.push((digest, None)),
+            // Without a TTL it stands for as long as it likes, and so does its entry.
+            Ok(left) => seen.extend(u64::try_from(left).map(|left| (digest, Some(left)))),
+            Err(_) => return,
+        }
     }
     tidy(to, &entry.subject, &seen).await;
 }
@@ -150,7 +173,8 @@ pub(crate) async fn update(
         enlist(to, &subject, digest, touch).await?;
         words = one::send_update(to, digest, record, true).await?;
     } else if outcome(&words)? == "OK" && words.get(2).is_some_and(|moved| moved == "1") {
-        enlist(to, &subject, digest, touch).await?;
+        let kept = enlist(to, &subject, digest, touch).await;
+        kept.map_err(|source| unfinished(source, LIST_MAY_END))?;
     }
     match outcome(&words)? {
         // An entry under a subject it had stays: to take it out could race a
@@ -172,7 +196,8 @@ pub(crate) async fn touch(
         enlist(to, &link, digest, touch).await?;
         words = one::send_touch(to, digest, revision, touch, true).await?;
     } else if outcome(&words)? == "OK" && words.get(2).is_some_and(|moved| moved == "1") {
-        enlist(to, &link, digest, touch).await?;
+        let kept = enlist(to, &link, digest, touch).await;
+        kept.map_err(|source| unfinished(source, LIST_MAY_END))?;
     }
     match outcome(&words)? {
         "OK" => Ok(()),
@@ -227,6 +252,7 @@ pub(crate) async fn rotate(
                 look_at_old(to, entry).await;
             };
             let (settled, ()) = join(settle(to, new, next), tidy).await;
+            let settled = settled.map_err(|source| unfinished(source, NOT_ARRIVED));
             settled.map(|()| next)
         }
         word => {
@@ -296,46 +322,71 @@ pub(crate) async fn revoke(
         Revoke::One(meant) => vec![meant],
         Revoke::All | Revoke::AllBut(_) => listed.clone(),
     };
-    let mut ended = Vec::new();
-    for first in begin {
-        let mut at = first;
-        // Whether the mark that led here says that what is moving has arrived.
-        let mut by_mark = false;
-        for _ in 0..=ROTATION_HOPS_MAX {
-            if !by_mark && is_moving(to, &at).await? {
-                // On its way: the old key, listed too, is where it is ended.
-                break;
-            }
-            // Asked after it was seen here: a session that was spared at its old
-            // key is not ended at its new one.
-            if let Revoke::AllBut(kept) = which
-                && is_where(to, kept, &at).await?
-            {
-                break;
-            }
-            match end(to, &at, subject, listed.contains(&at)).await? {
-                Ended::Yes { .. } => {
-                    ended.push(at);
-                    unlist(to, subject, &at).await;
-                    break;
-                }
-                Ended::No => break,
-                Ended::Moved(next) => (at, by_mark) = (next, true),
+    let listed: BTreeSet<KeyDigest> = listed.into_iter().collect();
+    let (mut ended, mut failed) = (Vec::new(), None);
+    for some in begin.chunks(AT_ONCE) {
+        let each = some.iter();
+        let each = each.map(|first| revoke_from(to, subject, which, *first, &listed));
+        for done in join_all(each).await {
+            match done {
+                Ok(at) => ended.extend(at),
+                // One that fails spares no other.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     ended.sort();
     ended.dedup();
     Ok(ended)
 }
 
-/// Whether a session is on its way here, and has not arrived.
-async fn is_moving(to: &Caller, digest: &KeyDigest) -> Result<bool, Error> {
+/// Ends the session that stands at an entry or where its marks lead, and says where.
+async fn revoke_from(
+    to: &Caller,
+    subject: &str,
+    which: Revoke,
+    first: KeyDigest,
+    listed: &BTreeSet<KeyDigest>,
+) -> Result<Option<KeyDigest>, Error> {
+    let mut at = first;
+    // Whether the mark that led here says that what is moving has arrived.
+    let mut by_mark = false;
+    for _ in 0..=ROTATION_HOPS_MAX {
+        if !by_mark && !has_arrived(to, &at).await? {
+            // On its way: the old key, listed too, is where it is ended.
+            return Ok(None);
+        }
+        // Asked after it was seen here: a session that was spared at its old key is
+        // not ended at its new one.
+        if let Revoke::AllBut(kept) = which
+            && is_where(to, kept, &at).await?
+        {
+            return Ok(None);
+        }
+        match end(to, &at, subject, listed.contains(&at)).await? {
+            Ended::Yes { .. } => {
+                unlist(to, subject, &at).await;
+                return Ok(Some(at));
+            }
+            Ended::No => return Ok(None),
+            Ended::Moved(next) => (at, by_mark) = (next, true),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether something stands here, and is not on its way. Where nothing does, the
+/// first step of a rotation may have listed what comes: it could arrive between the
+/// look at whether it is spared and the end of it.
+async fn has_arrived(to: &Caller, digest: &KeyDigest) -> Result<bool, Error> {
     match find(to, digest).await {
-        Ok(Some(Found::Moving { .. })) => Ok(load(to, digest).await?.is_none()),
-        Ok(_) => Ok(false),
+        Ok(Some(Found::Moving { .. })) => Ok(load(to, digest).await?.is_some()),
+        Ok(found) => Ok(found.is_some()),
         // One that cannot be read is ended like the others.
-        Err(error) if error.kind() != ErrorKind::Unavailable => Ok(false),
+        Err(error) if error.kind() != ErrorKind::Unavailable => Ok(true),
         Err(error) => Err(error),
     }
 }

@@ -1,7 +1,8 @@
 //! Walking over all sessions, and taking over another store's.
 
 use cloakroom_core::{
-    BoxFuture, Error, ErrorKind, Import, KeyDigest, Scan, ScanCursor, ScanPage, Scanned, Slot,
+    BoxFuture, Error, ErrorKind, Import, KeyDigest, SCAN_PAGE_BYTES_MAX, Scan, ScanCursor,
+    ScanPage, Scanned, Slot,
 };
 use redis::Value;
 
@@ -10,8 +11,15 @@ use crate::value::{self, Found};
 use crate::wire::strange;
 use crate::{NAME, RedisStore, many};
 
-/// Keys a server is asked to look at in one step.
-const STEP_MAX: usize = 1_000;
+/// Keys a server is asked to look at for one page.
+const PAGE_KEYS_MAX: usize = 1_000;
+
+/// Keys of the first step of a page; each step of little is followed by one of twice
+/// as many.
+const STEP_KEYS_MIN: usize = 4;
+
+/// Keys of the longest step, with the time-out of a call for what stands there.
+const STEP_KEYS_MAX: usize = 64;
 
 /// Where a scan stands: a server of this store, and that server's own cursor.
 struct Place {
@@ -57,8 +65,26 @@ impl Scan for RedisStore {
                 let text = "the cluster has other servers by now; begin the scan again";
                 return Err(error(ErrorKind::Mismatch, text));
             };
-            let (cursor, digests) = self.keys(&place, max).await?;
-            let items = self.values(&digests).await?;
+            let max = max.clamp(1, PAGE_KEYS_MAX);
+            let mut cursor = place.cursor;
+            let (mut items, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
+            let mut step = STEP_KEYS_MIN;
+            while looked_at < max && bytes < SCAN_PAGE_BYTES_MAX {
+                let count = step.min(max - looked_at);
+                let (after, digests) = self.keys(&place.server, cursor, count).await?;
+                let found = self.values(&digests).await?;
+                let size: usize = found.iter().map(memory_bytes).sum();
+                if size < SCAN_PAGE_BYTES_MAX / 4 {
+                    step = (2 * step).min(STEP_KEYS_MAX);
+                }
+                bytes += size;
+                looked_at += count;
+                items.extend(found);
+                cursor = after;
+                if cursor == 0 {
+                    break;
+                }
+            }
             let next = match (cursor, servers.get(index + 1)) {
                 (0, None) => None,
                 (0, Some(server)) => Some(Place {
@@ -75,17 +101,26 @@ impl Scan for RedisStore {
     }
 }
 
+fn memory_bytes(item: &Scanned) -> usize {
+    item.slot.as_ref().map_or(0, Slot::memory_bytes)
+}
+
 impl RedisStore {
     /// One step over the keys of a server.
-    async fn keys(&self, place: &Place, max: usize) -> Result<(u64, Vec<KeyDigest>), Error> {
+    async fn keys(
+        &self,
+        server: &str,
+        cursor: u64,
+        count: usize,
+    ) -> Result<(u64, Vec<KeyDigest>), Error> {
         let prefix = format!("{}s:", self.caller.prefix);
         let mut call = redis::cmd("SCAN");
-        call.arg(place.cursor)
+        call.arg(cursor)
             .arg("MATCH")
             .arg(format!("{prefix}*"))
             .arg("COUNT")
-            .arg(max.clamp(1, STEP_MAX));
-        let answer = self.caller.read_at(&place.server, &call).await?;
+            .arg(count);
+        let answer = self.caller.read_at(server, &call).await?;
         let (cursor, keys): (u64, Vec<Vec<u8>>) =
             redis::from_redis_value(answer).map_err(|_| strange())?;
         let digests = keys.iter().filter_map(|key| {

@@ -13,8 +13,8 @@ use crate::value::subject_hex;
 use crate::wire::{Caller, strange};
 use crate::{RedisStore, many, one, script};
 
-/// Records that are asked for at once.
-const AT_ONCE: usize = 64;
+/// Sessions of a list that are asked for, or ended, at once.
+pub(crate) const AT_ONCE: usize = 64;
 
 /// The digests in an index.
 pub(crate) async fn entries(caller: &Caller, subject: &str) -> Result<Vec<KeyDigest>, Error> {
@@ -49,22 +49,33 @@ pub(crate) async fn tidy(caller: &Caller, subject: &str, seen: &[(KeyDigest, Opt
     }
 }
 
+/// What an entry of an index leads to.
+enum Standing {
+    Nothing,
+    /// Something that cannot be read: it is listed nowhere, and keeps its entry,
+    /// since a revocation ends it on the word of that.
+    Unreadable,
+    Session(KeyDigest, Box<Record>),
+}
+
 impl RedisStore {
     /// The session that stands at a digest now, or where it has moved.
-    async fn standing(&self, digest: KeyDigest) -> Result<Option<(KeyDigest, Record)>, Error> {
+    async fn standing(&self, digest: KeyDigest) -> Result<Standing, Error> {
         use cloakroom_core::SessionStore as _;
         let mut at = digest;
         for _ in 0..=ROTATION_HOPS_MAX {
             match self.load(&at).await {
-                Ok(Some(Slot::Record(record))) => return Ok(Some((at, record))),
+                Ok(Some(Slot::Record(record))) => {
+                    return Ok(Standing::Session(at, Box::new(record)));
+                }
                 Ok(Some(Slot::Rotated { to, .. })) => at = to,
-                Ok(None) => return Ok(None),
-                // One that cannot be read is not listed, and hides no other.
-                Err(error) if is_about_one(&error) => return Ok(None),
+                Ok(None) => return Ok(Standing::Nothing),
+                // One that cannot be read hides no other.
+                Err(error) if is_about_one(&error) => return Ok(Standing::Unreadable),
                 Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        Ok(Standing::Unreadable)
     }
 }
 
@@ -87,15 +98,18 @@ impl Subjects for RedisStore {
             for some in entries.chunks(AT_ONCE) {
                 let found = join_all(some.iter().map(|digest| self.standing(*digest))).await;
                 for (entry, found) in some.iter().zip(found) {
-                    let found =
-                        found?.filter(|(_, record)| record.subject.as_ref() == Some(subject));
-                    let Some((digest, mut record)) = found else {
-                        dangling.push((*entry, None));
-                        continue;
-                    };
-                    if seen.insert(digest) {
-                        record.data = Data::empty();
-                        listed.push(Listed { digest, record });
+                    match found? {
+                        Standing::Session(digest, mut record)
+                            if record.subject.as_ref() == Some(subject) =>
+                        {
+                            if seen.insert(digest) {
+                                record.data = Data::empty();
+                                let record = *record;
+                                listed.push(Listed { digest, record });
+                            }
+                        }
+                        Standing::Session(..) | Standing::Nothing => dangling.push((*entry, None)),
+                        Standing::Unreadable => {}
                     }
                 }
             }

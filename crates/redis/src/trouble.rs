@@ -49,7 +49,9 @@ fn speaks_of_certificates(source: &RedisError) -> bool {
 /// What the user of this store must be allowed.
 const RIGHTS: &str = "the user lacks a right on the keys or the channel of the prefix, or to a \
                       command: GET, MGET, SCAN, ZRANGE, ZREM, PTTL, PING, SUBSCRIBE, EVAL, \
-                      EVALSHA and what the scripts call";
+                      EVALSHA; of the scripts EXISTS, GETRANGE, SETRANGE, SET, DEL, PEXPIREAT, \
+                      TIME, ZADD, ZRANGEBYSCORE, ZSCORE, PUBLISH; in a cluster CLUSTER, ASKING; \
+                      SELECT where the URL names a database";
 
 /// What a refusal says: its word, its kind, what it means. A script's error has
 /// the word inside, so it is looked for in all of the text.

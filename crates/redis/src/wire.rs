@@ -1,5 +1,6 @@
 //! To the server that has a key: the one there is, or one of a cluster.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind, KeyDigest};
@@ -16,7 +17,7 @@ use crate::trouble::{error, told};
 #[derive(Debug)]
 pub(crate) enum Wire {
     One(Box<Link>),
-    Many(Cluster),
+    Many(Arc<Cluster>),
 }
 
 /// The calls of one store, each with its limit of time.
@@ -115,7 +116,13 @@ impl Caller {
     }
 
     fn told(&self, fault: Fault, again: Again) -> Error {
-        told(fault, again, &self.at(), self.timeout)
+        match (&self.wire, &fault) {
+            (Wire::Many(_), Fault::Refused(no)) if no.code() == Some("MOVED") => error(
+                ErrorKind::Unavailable,
+                format!("{} does not agree on who has a slot (MOVED)", self.at()),
+            ),
+            _ => told(fault, again, &self.at(), self.timeout),
+        }
     }
 
     /// Asks about a key; what breaks is tried once more.

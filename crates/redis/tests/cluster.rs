@@ -7,11 +7,13 @@ mod common;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    ErrorKind, Import as _, KeyDigest, Record, Scan as _, SessionStore as _, Slot,
+    Error, ErrorKind, Import as _, KeyDigest, Record, Revoke, Scan as _, SessionStore as _, Slot,
+    Subject, Subjects as _,
 };
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::{Redis, RedisCluster};
 use cloakroom_testkit::{key, sample};
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 async fn create(store: &RedisStore) -> (KeyDigest, Record) {
@@ -134,6 +136,110 @@ async fn what_is_moving_opens_once_the_mark_stands_and_not_before() {
     }
 }
 
+/// The rights of a user at every node, with their URLs.
+fn user(cluster: &RedisCluster, rule: &str) -> Vec<String> {
+    let rules = ["on", ">pw", "~cloakroom:*", "&*", "+@all", rule];
+    let set = [&["ACL", "SETUSER", "app", "reset"], &rules[..]].concat();
+    let url = |node: &Redis| {
+        assert_eq!(node.command(&set).unwrap(), "OK");
+        format!("redis://app:pw@127.0.0.1:{}", node.port())
+    };
+    cluster.nodes().iter().map(url).collect()
+}
+
+/// Who is told "not written" keeps the cookie that has just stopped to open.
+#[tokio::test]
+async fn what_fails_after_the_step_that_counts_is_not_said_to_be_unwritten() {
+    let Some(cluster) = RedisCluster::start() else {
+        return;
+    };
+    let store = RedisStore::cluster(user(&cluster, "+get"));
+    let store = store.connect().await.unwrap();
+    let is_unknown = |error: Error| {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("lacks a right"), "{source}");
+    };
+    let (old, mut record) = create(&store).await;
+    let (new, until) = (key().digest(), record.expires_at);
+    user(&cluster, "-zadd");
+    let later = record.expires_at.saturating_add(Duration::from_secs(60));
+    record.expires_at = later;
+    is_unknown(store.update(&old, &record).await.unwrap_err());
+    record.revision = record.revision.next();
+    assert_eq!(stored(&store, &old).await.as_ref(), Some(&record));
+    record.expires_at = later.saturating_add(Duration::from_secs(60));
+    let touch = cloakroom_core::Touch::from(&record);
+    is_unknown(store.touch(&old, record.revision, touch).await.unwrap_err());
+    assert_eq!(stored(&store, &old).await.as_ref(), Some(&record));
+    // A step before the one that counts may say so.
+    let early = store.rotate(&old, &new, &record, until).await.unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::Misconfigured);
+    // The last step of a rotation alone reads the value whole.
+    user(&cluster, "-get");
+    is_unknown(store.rotate(&old, &new, &record, until).await.unwrap_err());
+    user(&cluster, "+get");
+    assert_eq!(stored(&store, &old).await, None);
+    let moved = record.at_revision(record.revision.next());
+    assert_eq!(stored(&store, &new).await, Some(moved));
+}
+
+#[tokio::test]
+async fn nodes_that_send_a_call_round_in_circles_are_unavailable() {
+    let Some(cluster) = RedisCluster::start() else {
+        return;
+    };
+    let store = RedisStore::cluster(cluster.urls()).connect().await.unwrap();
+    let (digest, record) = create(&store).await;
+    let name = format!("cloakroom:s:{}", digest.to_hex());
+    let (from, to, slot) = holder(&cluster, &name);
+    let to_id = to.command(&["CLUSTER", "MYID"]).unwrap();
+    from.command(&["DEL", &name]).unwrap();
+    let set = ["CLUSTER", "SETSLOT", &slot, "NODE", &to_id];
+    assert_eq!(from.command(&set).unwrap(), "OK");
+    for error in [
+        store.load(&digest).await.unwrap_err(),
+        store.update(&digest, &record).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("MOVED"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_mark_that_cannot_be_read_spares_no_session_from_a_revocation() {
+    let Some(setup) = common::both().await.into_iter().find(|s| s.servers() > 1) else {
+        return;
+    };
+    let store = &setup.store;
+    let subject = Subject::new(key().digest().to_hex()).unwrap();
+    let mut record = sample("text");
+    record.subject = Some(subject.clone());
+    let mut digests = [(); 4].map(|()| key().digest());
+    digests.sort();
+    for digest in &digests {
+        store.create(digest, &record).await.unwrap();
+    }
+    let new = key().digest();
+    let old = record.at_revision(cloakroom_core::Revision::FIRST);
+    store
+        .rotate(&digests[0], &new, &old, record.expires_at)
+        .await
+        .unwrap();
+    let hash: [u8; 32] = Sha256::digest(subject.as_str().as_bytes()).into();
+    let index = KeyDigest::from_bytes(hash).to_hex();
+    let index = format!("{}u:{index}", setup.prefix);
+    setup.ask(&["ZADD", &index, "1", &digests[0].to_hex()]);
+    let mark = format!("{}s:{}", setup.prefix, digests[0].to_hex());
+    setup.ask(&["SETRANGE", &mark, "2", "2"]);
+    let error = store.revoke(&subject, Revoke::All).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    digests[0] = new;
+    for digest in &digests {
+        assert_eq!(stored(store, digest).await, None);
+    }
+}
+
 /// The node that has the slot of a key, and another.
 fn holder<'c>(cluster: &'c RedisCluster, key: &str) -> (&'c Redis, &'c Redis, String) {
     let slot = cluster.nodes()[0]
@@ -233,6 +339,71 @@ async fn a_node_that_ends_takes_its_own_slots_alone_and_is_found_again() {
         assert_eq!(stored(&store, digest).await.as_ref(), Some(record));
         store.update(digest, record).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_node_delays_no_call_to_the_others() {
+    let Some(cluster) = RedisCluster::start() else {
+        return;
+    };
+    for node in cluster.nodes() {
+        let set = ["CONFIG", "SET", "cluster-require-full-coverage", "no"];
+        node.command(&set).unwrap();
+    }
+    let limit = Duration::from_millis(800);
+    let store = RedisStore::cluster(cluster.urls()).timeout(limit);
+    let store = store.connect().await.unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..24 {
+        kept.push(create(&store).await.0);
+    }
+    // The one that would be asked first for the map, were they asked in their order.
+    let silent = cluster
+        .nodes()
+        .iter()
+        .min_by_key(|node| node.url())
+        .unwrap();
+    silent.pause();
+    let is_theirs = |digest: &KeyDigest| {
+        let name = format!("cloakroom:s:{}", digest.to_hex());
+        let other = cluster
+            .nodes()
+            .iter()
+            .find(|node| node.url() != silent.url());
+        let asked = other.unwrap().command(&["CLUSTER", "KEYSLOT", &name]);
+        let slot: u32 = asked.unwrap().parse().unwrap();
+        let place = cluster.nodes().iter().position(|n| n.url() == silent.url());
+        let place = u32::try_from(place.unwrap()).unwrap();
+        (16_384 * place / 3..16_384 * (place + 1) / 3).contains(&slot)
+    };
+    let (dead, well): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_theirs);
+    assert!(!dead.is_empty() && !well.is_empty());
+    let until = Instant::now() + Duration::from_secs(5);
+    let calls = dead.into_iter().map(|digest| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            while Instant::now() < until {
+                let error = store.load(&digest).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            }
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    let mut longest = Duration::ZERO;
+    while Instant::now() < until {
+        for digest in &well {
+            let begun = Instant::now();
+            assert!(store.load(digest).await.unwrap().is_some());
+            longest = longest.max(begun.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    println!("the longest call to a node that is well took {longest:?}");
+    assert!(longest < limit / 4, "{longest:?}");
+    silent.resume();
 }
 
 /// So many round trips at the nodes: the first page of the crate says these.

@@ -123,6 +123,32 @@ async fn a_channel_that_falls_silent_is_noticed_within_a_heartbeat_and_the_time_
     assert!(begun.elapsed() < HEARTBEAT + limit + Duration::from_millis(500));
 }
 
+/// The writes of the others go to whoever replaced it.
+#[tokio::test]
+async fn a_server_that_becomes_a_replica_is_listened_to_no_longer() {
+    let (Some(server), Some(other)) = (Redis::start(), Redis::start()) else {
+        return;
+    };
+    let rules = "ACL SETUSER app on >pw ~* &* +@all -role";
+    let rules: Vec<&str> = rules.split(' ').collect();
+    server.command(&rules).unwrap();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let unasked = format!("redis://app:pw@127.0.0.1:{}", server.port());
+    let unasked = RedisStore::connect(&unasked).await.unwrap();
+    let mut listener = store.listen().await.unwrap();
+    let mut deaf = unasked.listen().await.unwrap();
+    let port = other.port().to_string();
+    server.command(&["REPLICAOF", "127.0.0.1", &port]).unwrap();
+    let patience = HEARTBEAT + Duration::from_millis(500);
+    let error = timeout(patience, listener.next()).await.unwrap();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+    let error = store.listen().await.map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("is a replica"), "{error}");
+    // Who may not ask is no worse off than before.
+    assert!(timeout(patience, deaf.next()).await.is_err());
+    unasked.listen().await.unwrap();
+}
+
 #[tokio::test]
 async fn stores_of_other_prefixes_hear_nothing() {
     let Some(server) = cloakroom_servers::redis() else {

@@ -267,6 +267,52 @@ async fn a_damaged_session_is_not_listed_and_can_be_revoked() {
     }
 }
 
+/// Somebody has taken its TTL away.
+#[tokio::test]
+async fn an_old_entry_of_a_session_without_a_ttl_stays() {
+    for setup in common::both().await {
+        let subject = &somebody();
+        let store = &setup.store;
+        let (kept, _) = create(store, &record_of(subject)).await;
+        let name = format!("{}s:{}", setup.prefix, kept.to_hex());
+        assert_eq!(setup.ask(&["PERSIST", &name]), "1");
+        let index = index(&setup, subject);
+        setup.ask(&["ZADD", &index, "1", &kept.to_hex()]);
+        create(store, &record_of(subject)).await;
+        assert_eq!(entries(&setup, subject), 2);
+        assert!(digests(store, subject).await.contains(&kept));
+    }
+}
+
+/// A node of an older build lists a session that a newer one has written: its
+/// entry is old, the session is not.
+#[tokio::test]
+async fn a_list_keeps_the_old_entry_of_a_live_session_that_it_cannot_read() {
+    for setup in common::both().await {
+        let subject = &somebody();
+        let store = &setup.store;
+        let (digest, record) = create(store, &short(subject, 700)).await;
+        let later = SystemClock.now().saturating_add(Duration::from_secs(600));
+        let touch = Touch {
+            last_seen_at: later,
+            expires_at: later,
+        };
+        store.touch(&digest, record.revision, touch).await.unwrap();
+        sleep(Duration::from_millis(2_100)).await;
+        if setup.servers() > 1 {
+            // There a touch writes the entry anew.
+            setup.ask(&["ZADD", &index(&setup, subject), "1", &digest.to_hex()]);
+        }
+        let name = format!("{}s:{}", setup.prefix, digest.to_hex());
+        setup.ask(&["SETRANGE", &name, "2", "2"]);
+        assert_eq!(digests(store, subject).await, []);
+        assert_eq!(entries(&setup, subject), 1);
+        let ended = store.revoke(subject, Revoke::All).await.unwrap();
+        assert_eq!(ended, [digest]);
+        assert_eq!(setup.ask(&["EXISTS", &name]), "0");
+    }
+}
+
 /// What the store is told to end is nobody else's business.
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_of_others_go_on_while_one_is_revoked() {

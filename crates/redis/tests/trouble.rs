@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    Error, ErrorKind, Invalidations as _, Record, Revision, SessionStore as _, Touch,
+    Error, ErrorKind, Invalidations as _, Record, Revision, Revoke, SessionStore as _,
+    Subjects as _, Touch,
 };
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
@@ -330,6 +331,35 @@ async fn a_record_of_a_newer_build_takes_no_write_of_this_one() {
         assert_eq!(kind(result), ErrorKind::Unsupported);
     }
     assert!(store.load(&new).await.unwrap().is_none());
+}
+
+/// The head of a record has a byte that is no text, where it names its subject.
+#[tokio::test]
+async fn a_write_over_damage_in_the_link_is_done_and_answered() {
+    for setup in common::both().await {
+        let store = &setup.store;
+        let (digest, mut record) = create(store).await;
+        let name = format!("{}s:{}", setup.prefix, digest.to_hex());
+        let damage = || {
+            let script = "redis.call('SETRANGE', KEYS[1], 80, string.char(255)) return 'OK'";
+            assert_eq!(setup.ask(&["EVAL", script, "1", &name]), "OK");
+        };
+        damage();
+        let touch = touch_until(record.expires_at.saturating_add(Duration::from_secs(60)));
+        store.touch(&digest, record.revision, touch).await.unwrap();
+        assert_eq!(kind(store.load(&digest).await), ErrorKind::Corrupt);
+        record.revision = store.update(&digest, &record).await.unwrap();
+        let found = store.load(&digest).await.unwrap().unwrap();
+        assert_eq!(found.into_record().as_ref(), Some(&record));
+        damage();
+        let subject = record.subject.as_ref().unwrap();
+        let ended = store.revoke(subject, Revoke::All).await.unwrap();
+        assert!(ended.contains(&digest), "the list says whose it is");
+        store.create(&digest, &record).await.unwrap();
+        damage();
+        store.delete(&digest).await.unwrap();
+        assert!(store.load(&digest).await.unwrap().is_none());
+    }
 }
 
 /// A right that is missing is told before anything is written.

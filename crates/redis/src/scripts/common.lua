@@ -2,13 +2,16 @@
 -- '1' where every key lies on this server and '0' in a cluster, where a script
 -- touches the keys it is given and no other.
 --
--- A script that publishes or writes an index does so before it writes a record:
--- those are what a server refuses by itself (rights, another type), and a script
--- must fail before its first write or not at all.
+-- A server refuses any call of a script by itself (rights, another type), and what
+-- it refuses must not be done. So the record is written last, by one command with
+-- its TTL; an entry that its record does not follow is harmless. What still has to
+-- come after the record is asked for before it, by a call that changes nothing.
 local prefix, alone = ARGV[1], ARGV[2] == '1'
 local LAST = '18446744073709551615'
 local HEAD, NOBODY = 134, string.rep('-', 64)
 local HOPS_MAX = 32
+local TIME = redis.call('TIME')
+local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 
 local function session(digest) return prefix .. 's:' .. digest end
 local function index(subject) return prefix .. 'u:' .. subject end
@@ -16,10 +19,13 @@ local function tell(digest, revision)
   redis.call('PUBLISH', prefix .. 'changes', digest .. ' ' .. revision)
 end
 
--- The head of what stands at a key, in parts; nil where nothing does.
+-- The head of what stands at a key, in parts; nil where nothing does. A link that
+-- is damaged is nobody's: an answer is text.
 local function head(key)
   local h = redis.call('GETRANGE', key, 0, HEAD - 1)
   if h == '' then return nil end
+  local link = h:sub(70, 133)
+  local linked = #link == 64 and not link:find('[^0-9a-f%-]')
   return {
     whole = #h == HEAD and h:sub(1, 2) == 'cr' and h:sub(HEAD) == '\n',
     known = h:sub(3, 4) == '1 ',
@@ -27,7 +33,8 @@ local function head(key)
     revision = h:sub(7, 26),
     expires_at = h:sub(28, 47),
     last_seen_at = h:sub(49, 68),
-    link = h:sub(70, 133),
+    linked = linked,
+    link = linked and link or NOBODY,
   }
 end
 
@@ -43,17 +50,24 @@ end
 -- Keeps an index until an instant at least.
 local function keep(key, at)
   local left = redis.call('PTTL', key)
-  if left >= 0 then
-    local time = redis.call('TIME')
-    if time[1] * 1000 + time[2] / 1000 + left >= tonumber(at) then return end
-  end
+  if left >= 0 and NOW + left >= tonumber(at) then return end
   redis.call('PEXPIREAT', key, at)
 end
 
 -- Entries whose record was to be gone by now, as it was last known here.
 local function due(key, max)
-  local now = redis.call('TIME')[1] * 1000
-  return redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, max)
+  return redis.call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, max)
+end
+
+-- Adds an entry, and gives a few old ones. What may refuse it is asked before: an
+-- index that was begun and got no TTL would stay for ever.
+local function enter(key, digest, at, keep_until)
+  local old = due(key, 4)
+  redis.call('ZADD', key, 'XX', at, digest)
+  keep(key, keep_until)
+  redis.call('ZADD', key, at, digest)
+  keep(key, keep_until)
+  return old
 end
 
 -- Lists a session under its subject, and looks at a few old entries: each that
@@ -62,16 +76,26 @@ end
 local function list(subject, digest, at, keep_until)
   if subject == NOBODY or not alone then return end
   local key = index(subject)
-  redis.call('ZADD', key, at, digest)
-  for _, other in ipairs(due(key, 4)) do
+  for _, other in ipairs(enter(key, digest, at, keep_until)) do
     local left = other == digest and -1 or redis.call('PTTL', session(other))
     if left >= 0 then
-      redis.call('ZADD', key, redis.call('TIME')[1] * 1000 + left, other)
+      redis.call('ZADD', key, NOW + left, other)
     elseif left == -2 then
       redis.call('ZREM', key, other)
     end
   end
-  keep(key, keep_until)
+end
+
+-- Fails where there is no room: a server that is full says so at the first write of
+-- a script or not at all, and only to a command that may need some.
+local function may_put(key)
+  redis.call('SETRANGE', key, 0, '')
+end
+
+-- Fails where an entry may not be taken out once its record is gone.
+local function may_unlist(subject)
+  if subject == NOBODY or not alone then return end
+  redis.call('ZREM', index(subject), '')
 end
 
 local function unlist(subject, digest)
@@ -79,9 +103,10 @@ local function unlist(subject, digest)
   redis.call('ZREM', index(subject), digest)
 end
 
+-- Redis 6.0 has no PXAT.
 local function put(key, value, at)
-  redis.call('SET', key, value)
-  redis.call('PEXPIREAT', key, at)
+  local left = math.max(tonumber(at) - NOW, 1)
+  redis.call('SET', key, value, 'PX', string.format('%.0f', left))
 end
 
 -- Where the session of a digest stands now: marks are followed.

@@ -9,7 +9,7 @@ if h.whole and h.kind == 'm' then
   return { 'MARK', h.link }
 end
 if subject ~= '' then
-  local reads = h.whole and h.known
+  local reads = h.whole and h.known and h.linked
   if reads and h.link ~= subject then return { 'NONE' } end
   if not reads and not listed then return { 'NONE' } end
 end

@@ -7,10 +7,12 @@ local refused = refusal(h)
 if refused then return { refused } end
 if h.revision ~= based_on then return { 'CONFLICT' } end
 if redis.call('EXISTS', KEYS[2]) == 1 then return { 'EXISTS' } end
+may_put(KEYS[2])
 tell(old, LAST)
 tell(new, next_revision)
+may_unlist(h.link)
 list(subject, new, at, keep_until)
-unlist(h.link, old)
 put(KEYS[2], value, at)
 put(KEYS[1], ARGV[11], ARGV[12])
+unlist(h.link, old)
 return { 'OK' }

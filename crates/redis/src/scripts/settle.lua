@@ -3,9 +3,8 @@
 local h = head(KEYS[1])
 if not h then return { 'GONE' } end
 if not (h.whole and h.known) or h.kind ~= 'p' then return { 'OK' } end
-local left = redis.call('PTTL', KEYS[1])
 local value = redis.call('GET', KEYS[1])
 tell(ARGV[3], ARGV[4])
-redis.call('SET', KEYS[1], value:sub(1, 4) .. 'r' .. value:sub(6, HEAD) .. value:sub(HEAD + 65))
-if left >= 0 then redis.call('PEXPIRE', KEYS[1], left) end
+local arrived = value:sub(1, 4) .. 'r' .. value:sub(6, HEAD) .. value:sub(HEAD + 65)
+redis.call('SET', KEYS[1], arrived, 'KEEPTTL')
 return { 'OK' }

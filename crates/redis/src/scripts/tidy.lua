@@ -1,13 +1,12 @@
 -- KEYS: the index. ARGV: digests, each with the milliseconds its session has
 -- left, or -1 where there is none. Of those that are due, the ones without a
 -- session go: one that is not due may be of a record about to be written.
-local now = redis.call('TIME')[1] * 1000
 for at = 3, #ARGV, 2 do
   local digest, left = ARGV[at], tonumber(ARGV[at + 1])
   local score = redis.call('ZSCORE', KEYS[1], digest)
-  if score and tonumber(score) <= now then
+  if score and tonumber(score) <= NOW then
     if left >= 0 then
-      redis.call('ZADD', KEYS[1], now + left, digest)
+      redis.call('ZADD', KEYS[1], NOW + left, digest)
     else
       redis.call('ZREM', KEYS[1], digest)
     end

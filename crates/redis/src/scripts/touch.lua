@@ -6,6 +6,7 @@ local h = head(KEYS[1])
 local refused = refusal(h)
 if refused then return { refused } end
 if h.revision ~= revision then return { 'OK', NOBODY, '0' } end
+may_put(KEYS[1])
 -- Digits of equal length are in the order of their numbers.
 local moves = expires_at > h.expires_at
 if moves then
@@ -13,8 +14,10 @@ if moves then
     return { 'INDEX', h.link }
   end
   if alone and h.link ~= NOBODY then keep(index(h.link), keep_until) end
+  -- First, since a TTL that is too long is harmless; and never so short that
+  -- nothing stands there to be patched.
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.max(tonumber(at), NOW + 1000)))
   redis.call('SETRANGE', KEYS[1], 27, expires_at)
-  redis.call('PEXPIREAT', KEYS[1], at)
 end
 if last_seen_at > h.last_seen_at then
   redis.call('SETRANGE', KEYS[1], 48, last_seen_at)

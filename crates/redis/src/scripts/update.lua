@@ -10,8 +10,10 @@ if not alone and ARGV[11] == '0' and subject ~= NOBODY
   and (h.link ~= subject or beyond(h, expires_at)) then
   return { 'INDEX' }
 end
+may_put(KEYS[1])
 tell(digest, next_revision)
+if h.link ~= subject then may_unlist(h.link) end
 list(subject, digest, at, keep_until)
-if h.link ~= subject then unlist(h.link, digest) end
 put(KEYS[1], value, at)
+if h.link ~= subject then unlist(h.link, digest) end
 return { 'OK', h.link, expires_at > h.expires_at and '1' or '0' }

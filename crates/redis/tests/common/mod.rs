@@ -66,6 +66,10 @@ pub(crate) async fn both() -> Vec<Setup> {
 }
 
 impl Setup {
+    pub(crate) fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
     /// What the server that has the key says.
     pub(crate) fn ask(&self, parts: &[&str]) -> String {
         self.try_ask(parts).expect("one has it")
