@@ -1,0 +1,79 @@
+//! Databases, and networks before them, that do what they should not.
+
+#![cfg(all(feature = "mysql", feature = "postgres"))]
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use std::time::Duration;
+
+use cloakroom_core::{ErrorKind, SessionStore as _};
+
+use cloakroom_sql::{SqlStore, SqlStoreBuilder};
+use cloakroom_testkit::{key, sample};
+use sqlx::mysql::MySqlPoolOptions;
+use tokio::time::timeout;
+
+use common::{kind, later, table};
+
+async fn open_with(url: &str, builder: SqlStoreBuilder) -> SqlStore {
+    let store = builder.connect(url).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+/// A trigger, as a policy of row-level security would, keeps each write away without
+/// a word.
+#[tokio::test]
+async fn a_write_that_meets_nothing_again_and_again_is_a_conflict() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    let store = open_with(&server.url(), SqlStore::builder().table(&*table)).await;
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = store.create(&digest, &record).await.unwrap();
+    server
+        .query(&format!(
+            "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+             CREATE TRIGGER nothing BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION nothing()"
+        ))
+        .unwrap();
+    let bound = Duration::from_secs(5);
+    let updated = timeout(bound, store.update(&digest, &record)).await;
+    assert_eq!(kind(updated.unwrap()), ErrorKind::Conflict);
+    let new = key().digest();
+    let rotated = timeout(bound, store.rotate(&digest, &new, &record, later(60))).await;
+    assert_eq!(kind(rotated.unwrap()), ErrorKind::Conflict);
+    assert!(store.load(&new).await.unwrap().is_none());
+}
+
+/// A snapshot that stands still shows what a replica would that lags behind.
+#[tokio::test]
+async fn a_write_whose_look_lags_behind_is_a_conflict() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let table = table();
+    let ahead = open_with(&server.url(), SqlStore::builder().table(&*table)).await;
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = ahead.create(&digest, &record).await.unwrap();
+    let behind = MySqlPoolOptions::new()
+        .max_connections(1)
+        .after_connect(|conn, _| {
+            Box::pin(async move {
+                let frozen = "SET autocommit=0";
+                sqlx::query(frozen).execute(conn).await.map(|_| ())
+            })
+        });
+    let behind = behind.connect(&server.url()).await.unwrap();
+    let behind = SqlStore::builder().table(&*table).from_mysql_pool(behind);
+    let behind = behind.unwrap();
+    behind.load(&digest).await.unwrap().unwrap();
+    ahead.update(&digest, &record).await.unwrap();
+    let bound = Duration::from_secs(5);
+    let updated = timeout(bound, behind.update(&digest, &record)).await;
+    assert_eq!(kind(updated.unwrap()), ErrorKind::Conflict);
+}
