@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloakroom_core::{ErrorKind, SessionStore as _};
 
@@ -14,6 +14,7 @@ use cloakroom_testkit::{key, sample};
 use sqlx::mysql::MySqlPoolOptions;
 use tokio::time::timeout;
 
+use common::proxy::Proxy;
 use common::{kind, later, table};
 
 async fn open_with(url: &str, builder: SqlStoreBuilder) -> SqlStore {
@@ -76,4 +77,39 @@ async fn a_write_whose_look_lags_behind_is_a_conflict() {
     let bound = Duration::from_secs(5);
     let updated = timeout(bound, behind.update(&digest, &record)).await;
     assert_eq!(kind(updated.unwrap()), ErrorKind::Conflict);
+}
+
+/// On one thread, what goes back to the pool has not been asked yet whether it lives
+/// when the answer is here.
+async fn finds_its_only_place_again(url: &str, port: u16) {
+    let proxy = Proxy::start(port);
+    let bound = Duration::from_millis(500);
+    let builder = SqlStore::builder()
+        .table(table())
+        .pool_size(1)
+        .acquire_timeout(bound)
+        .statement_timeout(bound);
+    let store = open_with(&proxy.url(url, port), builder).await;
+    let digest = key().digest();
+    for _ in 0..2 {
+        store.load(&digest).await.unwrap();
+        proxy.go_dark();
+        let begun = Instant::now();
+        while store.load(&digest).await.is_err() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "the place is lost"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_dies_behind_an_answer_costs_no_place_in_the_pool() {
+    if let Some(server) = cloakroom_servers::postgres() {
+        finds_its_only_place_again(&server.url(), server.port()).await;
+    }
+    if let Some(server) = cloakroom_servers::mariadb() {
+        finds_its_only_place_again(&server.url(), server.port()).await;
+    }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each binary uses a part of it.
 
+pub(crate) mod proxy;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
