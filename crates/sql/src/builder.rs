@@ -11,7 +11,7 @@ use crate::SqlStore;
 use crate::backend::Backend;
 use crate::dialect::Dialect;
 use crate::failure::Failure;
-use crate::pool::{Health, Link, Waits};
+use crate::pool::{Bounds, Health, Link, Waits};
 use crate::store::Store;
 use crate::table::Table;
 use crate::texts::Texts;
@@ -88,8 +88,9 @@ impl SqlStoreBuilder {
         self
     }
 
-    /// How long the answer to a statement is waited for. Default 5 s. In SQLite it
-    /// bounds the wait for the lock as well.
+    /// How long the answer to a statement is waited for. Default 5 s. The database
+    /// gives it up itself after four fifths of that; in SQLite that bounds the wait
+    /// for the lock. A pool that is handed in has its own.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.waits.statement = timeout;
@@ -168,6 +169,12 @@ impl SqlStoreBuilder {
                     Ok(true)
                 })
             });
+        let pool = match DB::bounds(self.waits.within()) {
+            None => pool,
+            Some(bounds) => {
+                pool.after_connect(move |conn, _| Box::pin(DB::script(conn, bounds.set.clone())))
+            }
+        };
         let pool = pool.connect_with(options).await;
         pool.map_err(|source| Failure::new::<DB>(source, self.waits.acquire).into())
     }
@@ -175,6 +182,7 @@ impl SqlStoreBuilder {
     fn store<DB: Dialect>(
         self,
         pool: Pool<DB>,
+        bounds: Option<Bounds>,
         health: Health,
         channel: Option<Arc<dyn Invalidations>>,
     ) -> SqlStore
@@ -187,6 +195,7 @@ impl SqlStoreBuilder {
         let link = Link {
             pool,
             waits: self.waits,
+            bounds,
             health,
             writers: DB::WORDS.one_writer.then(|| tokio::sync::Semaphore::new(1)),
         };

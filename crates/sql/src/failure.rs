@@ -18,6 +18,8 @@ pub(crate) enum Cause {
     Broken,
     /// Somebody else has kept the lock for too long: nothing has happened.
     Busy,
+    /// The database has given the statement up: it is undone, and would be again.
+    GivenUp,
     /// The database refuses one so large: nothing has happened.
     TooLarge,
     /// The table is not there, or is not what `migrate` makes.
@@ -71,6 +73,10 @@ impl Failure {
             Cause::Busy => (
                 ErrorKind::Unavailable,
                 format!("somebody else keeps the database locked: {source}"),
+            ),
+            Cause::GivenUp => (
+                ErrorKind::Unavailable,
+                format!("the database gave the statement up, and has undone it: {source}"),
             ),
             Cause::TooLarge => (
                 ErrorKind::TooLarge,

@@ -62,6 +62,9 @@ impl<DB: Dialect> Store<DB> {
         }
         let make = async |conn: &mut DB::Connection| -> Result<(), sqlx::Error> {
             let mut tx = conn.begin_with(SqlStr::from_static(DB::BEGIN)).await?;
+            if let Some(bounds) = &self.link.bounds {
+                DB::script(&mut tx, bounds.lift.clone()).await?;
+            }
             if let Some(take) = &lock.take {
                 DB::rows(&mut tx, &Text::new(take, true), &[]).await?;
             }
@@ -75,6 +78,9 @@ impl<DB: Dialect> Store<DB> {
             let made = make(conn).await;
             if let Some(give) = &lock.give {
                 DB::rows(conn, &Text::new(give, true), &[]).await?;
+            }
+            if let Some(bounds) = &self.link.bounds {
+                DB::script(conn, bounds.set.clone()).await?;
             }
             made
         });

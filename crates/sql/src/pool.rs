@@ -39,10 +39,31 @@ pub(crate) struct Waits {
     pub(crate) statement: Duration,
 }
 
+impl Waits {
+    /// How long the database itself may take over a statement: it gives up, and
+    /// undoes it, before who asked has stopped waiting.
+    pub(crate) fn within(&self) -> Duration {
+        self.statement / 5 * 4
+    }
+}
+
+/// What a connection of a pool of this crate is told of how long statements may take.
+/// A statement that nobody waits for any more would go on in the database otherwise,
+/// and might do what its caller was told had failed.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    /// Sent over each connection, before anything else.
+    pub(crate) set: SqlStr,
+    /// Lifts them, within a transaction that makes tables.
+    pub(crate) lift: SqlStr,
+}
+
 /// A pool, and how its connections are used.
 pub(crate) struct Link<DB: Dialect> {
     pub(crate) pool: Pool<DB>,
     pub(crate) waits: Waits,
+    /// None in a pool that was handed in.
+    pub(crate) bounds: Option<Bounds>,
     pub(crate) health: Health,
     /// Who may write, where the database lets one at a time: in this process they
     /// queue rather than poll for the lock.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::{ErrorKind, SessionStore as _};
 
+use cloakroom_servers::{Mariadb, Postgres};
 use cloakroom_sql::{SqlStore, SqlStoreBuilder};
 use cloakroom_testkit::{key, sample};
 use sqlx::mysql::MySqlPoolOptions;
@@ -112,4 +113,119 @@ async fn a_network_that_dies_behind_an_answer_costs_no_place_in_the_pool() {
     if let Some(server) = cloakroom_servers::mariadb() {
         finds_its_only_place_again(&server.url(), server.port()).await;
     }
+}
+
+/// What the server is told does not cut short who makes the tables, and holds again
+/// after it.
+fn brief(table: &str) -> SqlStoreBuilder {
+    let builder = SqlStore::builder().table(table).pool_size(1);
+    builder.statement_timeout(Duration::from_secs(1))
+}
+
+#[tokio::test]
+async fn postgres_goes_on_with_nothing_that_was_given_up() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(hashtext('cloakroom given_up'))";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let store = brief("given_up").connect(&server.url()).await.unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        held.rollback().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(store.migrate(), release);
+    migrated.unwrap();
+
+    let (old, new) = (key().digest(), key().digest());
+    let mut record = sample("x");
+    record.revision = store.create(&old, &record).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    let lock = "LOCK TABLE given_up IN SHARE MODE";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let rotated = store.rotate(&old, &new, &record, later(60)).await;
+    assert_eq!(kind(rotated), ErrorKind::Unavailable);
+    for _ in 0..3 {
+        let created = store.create(&key().digest(), &record).await;
+        assert_eq!(kind(created), ErrorKind::Unavailable);
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    assert_eq!(server.query(waiting).unwrap()[0][0], "0");
+    held.rollback().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let all = "SELECT count(*) FROM given_up";
+    assert_eq!(server.query(all).unwrap()[0][0], "1");
+    let found = store.load(&old).await.unwrap().unwrap();
+    assert_eq!(found.into_record().unwrap().revision, record.revision);
+}
+
+#[tokio::test]
+async fn mariadb_goes_on_with_nothing_that_was_given_up() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    let pool = sqlx::MySqlPool::connect(&server.url()).await.unwrap();
+    let mut held = pool.acquire().await.unwrap();
+    let lock = "SELECT get_lock('cloakroom given_up', 0)";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let store = brief("given_up").connect(&server.url()).await.unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        held.close().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(store.migrate(), release);
+    migrated.unwrap();
+
+    let (old, new) = (key().digest(), key().digest());
+    let mut record = sample("x");
+    record.revision = store.create(&old, &record).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    let lock = "SELECT 1 FROM given_up FOR UPDATE";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let rotated = store.rotate(&old, &new, &record, later(60)).await;
+    assert_eq!(kind(rotated), ErrorKind::Unavailable);
+    for _ in 0..3 {
+        let updated = store.update(&old, &record).await;
+        assert_eq!(kind(updated), ErrorKind::Unavailable);
+    }
+    let waiting = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'UPDATE%'";
+    assert_eq!(server.query(waiting).unwrap()[0][0], "0");
+    held.rollback().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(store.load(&new).await.unwrap().is_none());
+    let found = store.load(&old).await.unwrap().unwrap();
+    assert_eq!(found.into_record().unwrap().revision, record.revision);
+}
+
+#[tokio::test]
+async fn a_lock_that_another_keeps_is_waited_for_as_long_as_a_pool_of_ones_own_says() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let table = table();
+    let pool = MySqlPoolOptions::new().after_connect(|conn, _| {
+        Box::pin(async move {
+            let set = "SET innodb_lock_wait_timeout = 1";
+            sqlx::query(set).execute(conn).await.map(|_| ())
+        })
+    });
+    let pool = pool.connect(&server.url()).await.unwrap();
+    let store = SqlStore::builder()
+        .table(&*table)
+        .from_mysql_pool(pool.clone());
+    let store = store.unwrap();
+    store.migrate().await.unwrap();
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = store.create(&digest, &record).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    let lock = sqlx::AssertSqlSafe(format!("SELECT 1 FROM {table} FOR UPDATE"));
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let error = store.update(&digest, &record).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("locked"), "{error}");
+    held.rollback().await.unwrap();
+    store.update(&digest, &record).await.unwrap();
 }

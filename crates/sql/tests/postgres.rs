@@ -295,7 +295,7 @@ async fn a_statement_that_takes_too_long_is_unavailable_and_gives_its_place_back
     };
     let builder = SqlStore::builder()
         .pool_size(1)
-        .statement_timeout(Duration::from_millis(300));
+        .statement_timeout(Duration::from_secs(1));
     let store = open_with(&server, builder).await;
     let digest = key().digest();
     let mut record = sample("x");
@@ -308,7 +308,10 @@ async fn a_statement_that_takes_too_long_is_unavailable_and_gives_its_place_back
         .unwrap();
     let error = store.update(&digest, &record).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("300ms"), "{error}");
+    assert!(
+        error.to_string().contains("gave the statement up"),
+        "{error}"
+    );
     assert!(store.load(&digest).await.unwrap().is_some());
     held.rollback().await.unwrap();
 }

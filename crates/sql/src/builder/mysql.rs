@@ -3,6 +3,7 @@ use sqlx::MySql;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 
 use super::unread;
+use crate::dialect::Dialect as _;
 use crate::pool::Health;
 use crate::{SqlStore, SqlStoreBuilder};
 
@@ -12,7 +13,8 @@ impl SqlStoreBuilder {
         let options: MySqlConnectOptions = url.parse().map_err(unread)?;
         let health = Health::default();
         let pool = self.pool::<MySql>(options, &health).await?;
-        Ok(self.store(pool, health, None))
+        let bounds = MySql::bounds(self.waits.within());
+        Ok(self.store(pool, bounds, health, None))
     }
 
     /// Over a MySQL or MariaDB pool of one's own, whose settings count: with sqlx's
@@ -24,6 +26,6 @@ impl SqlStoreBuilder {
     /// table that is no name, and where a schema or notifying is asked for.
     pub fn from_mysql_pool(self, pool: MySqlPool) -> Result<SqlStore, Error> {
         self.checked::<MySql>()?;
-        Ok(self.store(pool, Health::default(), None))
+        Ok(self.store(pool, None, Health::default(), None))
     }
 }

@@ -40,12 +40,12 @@ impl SqlStoreBuilder {
             let message = format!("cannot use the file {}: {source}", path.display());
             unavailable::<Sqlite>(message).with_source(source)
         })?;
-        let options = options(path, self.waits.statement);
+        let options = options(path, self.waits.within());
         let health = Health::default();
         let until = tokio::time::Instant::now() + self.waits.acquire;
         loop {
             match self.pool::<Sqlite>(options.clone(), &health).await {
-                Ok(pool) => return Ok(self.store(pool, health, None)),
+                Ok(pool) => return Ok(self.store(pool, None, health, None)),
                 // SQLite does not wait for the lock where processes that all find a
                 // new file turn it to WAL at once.
                 Err(error) if is_locked(&error) && tokio::time::Instant::now() < until => {
@@ -65,7 +65,7 @@ impl SqlStoreBuilder {
     /// table that is no name, and where a schema or notifying is asked for.
     pub fn from_sqlite_pool(self, pool: SqlitePool) -> Result<SqlStore, Error> {
         self.checked::<Sqlite>()?;
-        Ok(self.store(pool, Health::default(), None))
+        Ok(self.store(pool, None, Health::default(), None))
     }
 }
 
@@ -77,14 +77,14 @@ fn is_locked(error: &Error) -> bool {
         })
 }
 
-fn options(path: &Path, statement: Duration) -> SqliteConnectOptions {
+fn options(path: &Path, within: Duration) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         // Durable before it is answered.
         .synchronous(SqliteSynchronous::Full)
         // Before the statement as a whole is given up.
-        .busy_timeout(statement * 4 / 5)
+        .busy_timeout(within)
 }
 
 /// Makes an empty file for SQLite to fill, and puts its name on the disk.

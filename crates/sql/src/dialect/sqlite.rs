@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::time::Duration;
 
 use sqlx::Sqlite;
 use sqlx::error::DatabaseError;
@@ -6,6 +7,7 @@ use sqlx::error::DatabaseError;
 use super::{Arg, Dialect, Text};
 use crate::failure::Cause;
 use crate::migrate::Lock;
+use crate::pool::Bounds;
 use crate::table::Table;
 use crate::texts::Words;
 
@@ -48,6 +50,11 @@ impl Dialect for Sqlite {
             take: None,
             give: None,
         }
+    }
+
+    // The busy timeout is set as it is opened, and a drop ends what is underway.
+    fn bounds(_: Duration) -> Option<Bounds> {
+        None
     }
 
     fn cause(error: &dyn DatabaseError) -> Cause {
