@@ -196,6 +196,22 @@ async fn a_dropped_future_mixes_no_answers_up() {
     common::answers_what_was_asked_after_a_drop_at_first(open).await;
 }
 
+#[tokio::test]
+async fn what_was_answered_is_committed_also_where_the_server_does_not_by_itself() {
+    let Some(server) = Mariadb::start_with(&["--autocommit=0"]) else {
+        return;
+    };
+    let builder = SqlStore::builder().pool_size(1);
+    let one = open_with(&server, builder.clone()).await;
+    let other = open_with(&server, builder).await;
+    let (digest, mut record) = (key().digest(), sample("x"));
+    assert!(other.load(&digest).await.unwrap().is_none());
+    record.revision = one.create(&digest, &record).await.unwrap();
+    assert!(other.load(&digest).await.unwrap().is_some());
+    one.delete(&digest).await.unwrap();
+    assert!(other.load(&digest).await.unwrap().is_none());
+}
+
 /// Kills all connections but the one that asks.
 fn kill_all(server: &Mariadb) -> usize {
     let others = "SELECT id FROM information_schema.processlist \

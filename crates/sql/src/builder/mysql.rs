@@ -19,7 +19,9 @@ impl SqlStoreBuilder {
 
     /// Over a MySQL or MariaDB pool of one's own, whose settings count: with sqlx's
     /// `test_before_acquire`, its default, each use costs a round trip more, and
-    /// without it a write may meet a connection that is dead.
+    /// without it a write may meet a connection that is dead. It must commit by
+    /// itself: where the server's `autocommit` is 0, its `after_connect` sets it to 1,
+    /// or nothing that is answered is kept.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) for a

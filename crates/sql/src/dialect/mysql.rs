@@ -50,12 +50,13 @@ impl Dialect for MySql {
     }
 
     // Row and table locks are waited for in whole seconds. MariaDB, which alone reads
-    // the comment, bounds the whole statement.
+    // the comment, bounds the whole statement. Where the server begins sessions
+    // without autocommit, nothing that was answered would be committed.
     fn bounds(within: Duration) -> Option<Bounds> {
         let secs = within.as_secs().max(1);
         let whole = within.as_secs_f64().max(0.001);
         let set = format!(
-            "SET innodb_lock_wait_timeout = {secs}, lock_wait_timeout = {secs} \
+            "SET autocommit = 1, innodb_lock_wait_timeout = {secs}, lock_wait_timeout = {secs} \
              /*M!100101 , max_statement_time = {whole:.3} */"
         );
         Some(Bounds {
