@@ -46,6 +46,18 @@ async fn conforms_over_a_pool_of_ones_own() {
 }
 
 #[tokio::test]
+async fn a_table_may_have_any_name_that_is_one() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    common::serves_in_a_table_of_any_name(async |name| {
+        let builder = SqlStore::builder().table(name);
+        builder.connect(&server.url()).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let Some(server) = cloakroom_servers::mariadb() else {
         return;

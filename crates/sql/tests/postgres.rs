@@ -56,6 +56,20 @@ async fn conforms_in_a_schema_of_its_own_over_a_pool_of_ones_own() {
 }
 
 #[tokio::test]
+async fn a_table_may_have_any_name_that_is_one() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    for notifying in [false, true] {
+        common::serves_in_a_table_of_any_name(async |name| {
+            let builder = SqlStore::builder().table(name).notifying(notifying);
+            builder.connect(&server.url()).await.unwrap()
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let Some(server) = cloakroom_servers::postgres() else {
         return;

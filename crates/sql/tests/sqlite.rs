@@ -43,6 +43,16 @@ async fn conforms() {
 }
 
 #[tokio::test]
+async fn a_table_may_have_any_name_that_is_one() {
+    let folder = folder();
+    common::serves_in_a_table_of_any_name(async |name| {
+        let builder = SqlStore::builder().table(name);
+        builder.open_sqlite(file(&folder)).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let folder = folder();
     common::keeps_what_it_acknowledged(async || open(&folder).await).await;

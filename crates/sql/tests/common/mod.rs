@@ -39,6 +39,39 @@ pub(crate) async fn keeps_what_it_acknowledged(open: impl AsyncFn() -> SqlStore)
     survives_reopening(&Profile::SHARED, || open()).await;
 }
 
+/// Names that a statement might use for something else: of its parts, its columns and
+/// its aliases, and words of SQL.
+pub(crate) async fn serves_in_a_table_of_any_name(open: impl AsyncFn(&str) -> SqlStore) {
+    let mut failed = Vec::new();
+    for name in [
+        "hops", "hop", "h", "t", "marked", "made", "written", "digest", "moved_to", "subject",
+        "select",
+    ] {
+        let store = open(name).await;
+        store.migrate().await.unwrap();
+        let serves = async || -> Result<(), Error> {
+            let subjects = store.capabilities().subjects.unwrap();
+            let (old, new) = (key().digest(), key().digest());
+            let mut record = sample("x");
+            record.revision = store.create(&old, &record).await?;
+            record.revision = store.update(&old, &record).await?;
+            store.rotate(&old, &new, &record, later(60)).await?;
+            store.delete(&old).await?;
+            assert!(store.load(&new).await?.is_none(), "{name}");
+            store.create(&new, &record).await?;
+            let subject = record.subject.clone().unwrap();
+            let spared = key().digest();
+            let ended = subjects.revoke(&subject, Revoke::AllBut(spared)).await?;
+            assert_eq!(ended, [new], "{name}");
+            Ok(())
+        };
+        if let Err(error) = serves().await {
+            failed.push(format!("{name}: {error}"));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
 /// The store as threads without a runtime can use it.
 pub(crate) struct Anywhere(SqlStore, Handle);
 
