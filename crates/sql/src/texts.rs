@@ -64,6 +64,9 @@ pub(crate) struct Texts {
     /// Removes those, and answers their digests.
     pub(crate) revoke: Text,
     pub(crate) sweep: Text,
+    /// Digest and bytes of data of what stands behind $1, $2 rows of it.
+    pub(crate) ahead: Text,
+    /// What stands behind $1 and up to $2, $3 rows of it.
     pub(crate) scan: Text,
 }
 
@@ -192,8 +195,13 @@ impl Texts {
                 channel,
             )),
             sweep: text(&(words.sweep)(&t)),
+            ahead: text(&format!(
+                "SELECT digest, length(data){widened} FROM {t} WHERE digest > $1 \
+                 ORDER BY digest LIMIT $2"
+            )),
             scan: text(&format!(
-                "SELECT {header}, data FROM {t} WHERE digest > $1 ORDER BY digest LIMIT $2"
+                "SELECT {header}, data FROM {t} WHERE digest > $1 AND digest <= $2 \
+                 ORDER BY digest LIMIT $3"
             )),
         }
     }

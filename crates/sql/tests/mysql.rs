@@ -58,6 +58,14 @@ async fn a_table_may_have_any_name_that_is_one() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_scan_is_bounded_in_bytes() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    common::scans_large_records_in_small_pages(&open(server).await).await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let Some(server) = cloakroom_servers::mariadb() else {
         return;

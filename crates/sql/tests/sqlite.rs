@@ -53,6 +53,12 @@ async fn a_table_may_have_any_name_that_is_one() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_scan_is_bounded_in_bytes() {
+    let folder = folder();
+    common::scans_large_records_in_small_pages(&open(&folder).await).await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let folder = folder();
     common::keeps_what_it_acknowledged(async || open(&folder).await).await;

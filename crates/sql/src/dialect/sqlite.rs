@@ -115,6 +115,7 @@ mod tests {
             (&texts.end, key),
             (&texts.chase, key),
             (&texts.follow, key),
+            (&texts.ahead, key),
             (&texts.scan, key),
         ] {
             let sql = format!("EXPLAIN QUERY PLAN {}", text.sql.as_str());

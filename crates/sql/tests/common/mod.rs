@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, Error, ErrorKind, KeyDigest, Record, Revision, Revoke, SessionStore, Slot, Subject,
-    Timestamp, Touch,
+    AnyStore, Error, ErrorKind, KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX,
+    SessionStore, Slot, Subject, Timestamp, Touch,
 };
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{
@@ -37,6 +37,37 @@ pub(crate) async fn conforms(store: &SqlStore) {
 
 pub(crate) async fn keeps_what_it_acknowledged(open: impl AsyncFn() -> SqlStore) {
     survives_reopening(&Profile::SHARED, || open()).await;
+}
+
+/// Records of a MiB each, and how many of them a page holds.
+pub(crate) async fn scans_large_records_in_small_pages(store: &SqlStore) {
+    let mut all = Vec::new();
+    let mut record = sample("large");
+    record.data = cloakroom_core::Data::from_bytes(vec![7; 1024 * 1024]);
+    for _ in 0..10 {
+        let digest = key().digest();
+        store.create(&digest, &record).await.unwrap();
+        all.push(digest);
+    }
+    all.sort_unstable_by_key(|digest| *digest.as_bytes());
+    let scan = store.capabilities().scan.unwrap();
+    let (mut found, mut pages, mut from) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = scan.scan(from.as_ref(), 1_000).await.unwrap();
+        pages.push(page.items.len());
+        for item in page.items {
+            let slot = item.slot.unwrap().into_record().unwrap();
+            assert_eq!(slot.data.as_bytes().len(), 1024 * 1024);
+            found.push(item.digest);
+        }
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(SCAN_PAGE_BYTES_MAX, 4 * 1024 * 1024);
+    assert_eq!(pages, [4, 4, 2]);
+    assert_eq!(found, all);
 }
 
 /// Names that a statement might use for something else: of its parts, its columns and
