@@ -25,6 +25,9 @@ pub const ACQUIRE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// How long the answer to a statement is waited for by default.
 pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
+/// What a timeout is at most: a longer one is this.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A connection that was unused for so long is asked by default whether it lives.
 pub const TRUSTED_IDLE_DEFAULT: Duration = Duration::from_secs(1);
 
@@ -81,19 +84,19 @@ impl SqlStoreBuilder {
     }
 
     /// How long a free connection, or a new one, is waited for. Default 5 s. A pool
-    /// that is handed in has its own.
+    /// that is handed in has its own. At most [`TIMEOUT_MAX`].
     #[must_use]
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.waits.acquire = timeout;
+        self.waits.acquire = timeout.min(TIMEOUT_MAX);
         self
     }
 
     /// How long the answer to a statement is waited for. Default 5 s. The database
     /// gives it up itself after four fifths of that; in SQLite that bounds the wait
-    /// for the lock. A pool that is handed in has its own.
+    /// for the lock. A pool that is handed in has its own. At most [`TIMEOUT_MAX`].
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
-        self.waits.statement = timeout;
+        self.waits.statement = timeout.min(TIMEOUT_MAX);
         self
     }
 

@@ -125,7 +125,7 @@ use cloakroom_core::{
 use crate::backend::Backend;
 pub use crate::builder::{
     ACQUIRE_TIMEOUT_DEFAULT, POOL_SIZE_DEFAULT, STATEMENT_TIMEOUT_DEFAULT, SqlStoreBuilder,
-    TRUSTED_IDLE_DEFAULT,
+    TIMEOUT_MAX, TRUSTED_IDLE_DEFAULT,
 };
 pub use crate::table::{NAME_BYTES_MAX, TABLE_DEFAULT};
 

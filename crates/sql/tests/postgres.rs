@@ -78,6 +78,17 @@ async fn a_page_of_a_scan_is_bounded_in_bytes() {
 }
 
 #[tokio::test]
+async fn a_timeout_may_be_as_long_as_there_is() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    common::serves_who_waits_for_ever(async |builder| {
+        builder.connect(&server.url()).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let Some(server) = cloakroom_servers::postgres() else {
         return;

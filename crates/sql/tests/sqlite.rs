@@ -59,6 +59,15 @@ async fn a_page_of_a_scan_is_bounded_in_bytes() {
 }
 
 #[tokio::test]
+async fn a_timeout_may_be_as_long_as_there_is() {
+    let folder = folder();
+    common::serves_who_waits_for_ever(async |builder| {
+        builder.open_sqlite(file(&folder)).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let folder = folder();
     common::keeps_what_it_acknowledged(async || open(&folder).await).await;

@@ -39,6 +39,19 @@ pub(crate) async fn keeps_what_it_acknowledged(open: impl AsyncFn() -> SqlStore)
     survives_reopening(&Profile::SHARED, || open()).await;
 }
 
+/// The longest timeouts that there are, which nobody can add to a time of day.
+pub(crate) async fn serves_who_waits_for_ever(
+    open: impl AsyncFn(cloakroom_sql::SqlStoreBuilder) -> SqlStore,
+) {
+    for timeout in [Duration::MAX, Duration::MAX / 4, cloakroom_sql::TIMEOUT_MAX] {
+        let builder = SqlStore::builder().table(table());
+        let builder = builder.acquire_timeout(timeout).statement_timeout(timeout);
+        let store = open(builder.trusted_idle(timeout)).await;
+        store.migrate().await.unwrap();
+        store.create(&key().digest(), &sample("x")).await.unwrap();
+    }
+}
+
 /// Records of a MiB each, and how many of them a page holds.
 pub(crate) async fn scans_large_records_in_small_pages(store: &SqlStore) {
     let mut all = Vec::new();
