@@ -119,7 +119,7 @@ impl SqlStoreBuilder {
 
     /// Opens the database that a URL names: `postgres:`, `postgresql:`, `mysql:`,
     /// `mariadb:` as sqlx reads them, `sqlite:` with a path, which is taken as it
-    /// stands.
+    /// stands. A parameter that sqlx does not read is refused.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] for a URL, a name or an address that cannot
@@ -215,6 +215,33 @@ impl SqlStoreBuilder {
 
 fn misconfigured(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Misconfigured, message)
+}
+
+/// Refuses a URL with a parameter that sqlx does not read: it would write such a one,
+/// value and all, into the log, or pass over a word that was misspelt. Neither names
+/// nor values are quoted: what stands there may be a part of a password.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn check_parameters(url: &str, names: &[&str]) -> Result<(), Error> {
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let is_known = |pair: &str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        // `options[search_path]` and its like in PostgreSQL; who makes URLs by program
+        // has the brackets escaped.
+        let name = name.replace("%5B", "[").replace("%5D", "]");
+        let name = name.as_str();
+        let family = name.split_once('[').filter(|_| name.ends_with(']'));
+        pair.is_empty()
+            || names.contains(&name)
+            || family.is_some_and(|(name, _)| names.contains(&format!("{name}[]").as_str()))
+    };
+    if query.split('&').all(is_known) {
+        return Ok(());
+    }
+    Err(misconfigured(format!(
+        "the URL of the database has a parameter that is none of {}",
+        names.join(", ")
+    )))
 }
 
 /// What sqlx says of a URL may quote it, and it may hold a password.

@@ -202,6 +202,29 @@ async fn what_is_set_up_wrongly_is_told_without_the_password() {
     }
 }
 
+/// sqlx would log them, value and all, or pass over them.
+#[tokio::test]
+async fn a_parameter_that_nobody_reads_is_refused_and_not_quoted() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    for parameters in [
+        "?sslpassword=hunter2",
+        "?sslmode=disable&sslpassword=hunter2",
+        "?hunter2",
+        "?%73slpassword=hunter2",
+        "?sslpassword[x]=hunter2",
+    ] {
+        let url = format!("{}{parameters}", server.url());
+        let error = SqlStore::connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let url = format!("{}?ssl-mode=preferred&charset=utf8mb4", server.url());
+    SqlStore::connect(&url).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_record_that_the_server_takes_no_packet_of_is_an_error_and_harms_no_other() {
     let Some(server) = Mariadb::start_with(&["--max-allowed-packet=1M"]) else {

@@ -244,6 +244,32 @@ async fn what_is_set_up_wrongly_is_told_without_the_password() {
     assert_eq!(kind(store.await), ErrorKind::Misconfigured);
 }
 
+/// sqlx would log them, value and all, or pass over them.
+#[tokio::test]
+async fn a_parameter_that_nobody_reads_is_refused_and_not_quoted() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    for parameters in [
+        "?sslpassword=hunter2",
+        "?sslmode=disable&sslpassword=hunter2",
+        "?hunter2",
+        "?%73slpassword=hunter2",
+        "?sslpassword[x]=hunter2",
+    ] {
+        let url = format!("{}{parameters}", server.url());
+        let error = SqlStore::connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let url = format!(
+        "{}?sslmode=prefer&application_name=x&options[search_path]=public&options%5BTimeZone%5D=UTC&",
+        server.url()
+    );
+    SqlStore::connect(&url).await.unwrap();
+}
+
 /// All connections but the one that asks.
 fn terminate_all(server: &Postgres) -> usize {
     let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \

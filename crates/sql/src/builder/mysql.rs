@@ -2,14 +2,33 @@ use cloakroom_core::Error;
 use sqlx::MySql;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 
-use super::unread;
+use super::{check_parameters, unread};
 use crate::dialect::Dialect as _;
 use crate::pool::Health;
 use crate::{SqlStore, SqlStoreBuilder};
 
+/// What sqlx reads of a URL.
+const PARAMETERS: [&str; 14] = [
+    "sslmode",
+    "ssl-mode",
+    "sslca",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "charset",
+    "collation",
+    "statement-cache-capacity",
+    "socket",
+    "timezone",
+    "time-zone",
+];
+
 impl SqlStoreBuilder {
     pub(super) async fn connect_mysql(self, url: &str) -> Result<SqlStore, Error> {
         self.checked::<MySql>()?;
+        check_parameters(url, &PARAMETERS)?;
         let options: MySqlConnectOptions = url.parse().map_err(unread)?;
         let health = Health::default();
         let pool = self.pool::<MySql>(options, &health).await?;

@@ -4,15 +4,39 @@ use cloakroom_core::{Error, Invalidations};
 use sqlx::Postgres;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
-use super::unread;
+use super::{check_parameters, unread};
 use crate::dialect::Dialect as _;
 use crate::notify::Channel;
 use crate::pool::{Bounds, Health};
 use crate::{SqlStore, SqlStoreBuilder};
 
+/// What sqlx reads of a URL.
+const PARAMETERS: [&str; 19] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "options[]",
+];
+
 impl SqlStoreBuilder {
     pub(super) async fn connect_postgres(self, url: &str) -> Result<SqlStore, Error> {
         self.checked::<Postgres>()?;
+        check_parameters(url, &PARAMETERS)?;
         let options: PgConnectOptions = url.parse().map_err(unread)?;
         let health = Health::default();
         let pool = self.pool::<Postgres>(options, &health).await?;
