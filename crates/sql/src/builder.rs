@@ -155,7 +155,7 @@ impl SqlStoreBuilder {
         &self,
         options: <DB::Connection as sqlx::Connection>::Options,
         health: &Health,
-    ) -> Result<Pool<DB>, Error> {
+    ) -> Result<Pool<DB>, Failure> {
         let (health, trusted, patience) = (health.clone(), self.trusted_idle, self.waits.acquire);
         let pool = PoolOptions::<DB>::new()
             .max_connections(self.pool_size)
@@ -179,7 +179,7 @@ impl SqlStoreBuilder {
             }
         };
         let pool = pool.connect_with(options).await;
-        pool.map_err(|source| Failure::new::<DB>(source, self.waits.acquire).into())
+        pool.map_err(|source| Failure::new::<DB>(source, self.waits.acquire))
     }
 
     fn store<DB: Dialect>(

@@ -8,6 +8,7 @@ use cloakroom_core::{
 };
 
 use crate::dialect::{Arg, Dialect};
+use crate::failure::with_source;
 
 /// The version of a row that this build writes.
 pub(crate) const FORMAT: i64 = 1;
@@ -132,7 +133,7 @@ pub(crate) fn int<DB: Dialect>(row: &DB::Row, at: usize) -> Result<i64, Error> {
 }
 
 fn unreadable(source: sqlx::Error) -> Error {
-    corrupt("a column is of another type").with_source(source)
+    with_source(corrupt("a column is of another type"), source)
 }
 
 /// What stands in a row: `digest, format, moved_to, revision, created_at,

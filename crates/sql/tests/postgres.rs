@@ -270,6 +270,27 @@ async fn a_parameter_that_nobody_reads_is_refused_and_not_quoted() {
     SqlStore::connect(&url).await.unwrap();
 }
 
+/// PostgreSQL quotes the row that it refuses, in the detail of its error.
+#[tokio::test]
+async fn an_error_holds_nothing_of_the_session() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    let store = open_with(server, SqlStore::builder().table(&*table)).await;
+    let check = format!("ALTER TABLE {table} ADD CONSTRAINT none CHECK (length(data) = 0)");
+    server.query(&check).unwrap();
+    let mut record = sample("x");
+    record.data = cloakroom_core::Data::from_bytes(b"hunter2".to_vec());
+    let error = store.create(&key().digest(), &record).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap();
+    let text = format!("{error} {error:?} {source} {source:?}");
+    assert!(text.contains("23514"), "{text}");
+    for secret in ["hunter2", "68756e74657232", "Failing row"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
 /// All connections but the one that asks.
 fn terminate_all(server: &Postgres) -> usize {
     let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \

@@ -8,7 +8,7 @@ use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 
 use super::misconfigured;
-use crate::failure::unavailable;
+use crate::failure::{Cause, unavailable};
 use crate::pool::Health;
 use crate::{SqlStore, SqlStoreBuilder};
 
@@ -48,10 +48,12 @@ impl SqlStoreBuilder {
                 Ok(pool) => return Ok(self.store(pool, None, health, None)),
                 // SQLite does not wait for the lock where processes that all find a
                 // new file turn it to WAL at once.
-                Err(error) if is_locked(&error) && tokio::time::Instant::now() < until => {
+                Err(failure)
+                    if failure.cause == Cause::Busy && tokio::time::Instant::now() < until =>
+                {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                Err(error) => return Err(error),
+                Err(failure) => return Err(failure.into()),
             }
         }
     }
@@ -67,14 +69,6 @@ impl SqlStoreBuilder {
         self.checked::<Sqlite>()?;
         Ok(self.store(pool, None, Health::default(), None))
     }
-}
-
-fn is_locked(error: &Error) -> bool {
-    std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<sqlx::Error>())
-        .is_some_and(|source| {
-            crate::failure::cause::<Sqlite>(source) == crate::failure::Cause::Busy
-        })
 }
 
 fn options(path: &Path, within: Duration) -> SqliteConnectOptions {
