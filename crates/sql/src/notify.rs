@@ -23,8 +23,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// keeps them.
 const BACKLOG: usize = 1_024;
 
-/// The channel of one table.
-#[derive(Debug)]
+/// The channel of one table. Not `Debug`: the options would print their password.
 pub(crate) struct Channel {
     pub(crate) name: String,
     pub(crate) options: PgConnectOptions,
