@@ -1,8 +1,8 @@
 //! What is about many sessions: sweeping, listing and ending by subject, scanning.
 
 use cloakroom_core::{
-    Error, KeyDigest, Listed, Revoke, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX, ScanCursor,
-    ScanPage, Scanned, Slot, Subject, Swept, Timestamp,
+    Error, ErrorKind, KeyDigest, Listed, Revoke, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX,
+    ScanCursor, ScanPage, Scanned, Slot, Subject, Swept, Timestamp,
 };
 
 use crate::dialect::{Arg, Dialect};
@@ -28,12 +28,14 @@ impl<DB: Dialect> Store<DB> {
     pub(crate) async fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
         let args = [Arg::Bytes(subject.as_str().as_bytes())];
         let rows = self.link.read(&self.texts.sessions, &args).await?;
-        let listed = rows.iter().filter_map(|row| {
-            let record = row::slot::<DB>(row, false).ok()?.into_record()?;
-            let digest = row::digest::<DB>(row, 0).ok()?;
-            Some(Listed { digest, record })
-        });
-        Ok(listed.collect())
+        let mut listed = Vec::new();
+        for row in &rows {
+            let digest = row::digest::<DB>(row, 0)?;
+            if let Ok(Slot::Record(record)) = slot::<DB>(row, false)? {
+                listed.push(Listed { digest, record });
+            }
+        }
+        Ok(listed)
     }
 
     pub(crate) async fn revoke(
@@ -111,8 +113,7 @@ impl<DB: Dialect> Store<DB> {
         let found = self.link.read(&self.texts.scan, &args).await?;
         let items = found.iter().map(|row| {
             let digest = row::digest::<DB>(row, 0)?;
-            let slot: Result<Slot, Error> = row::slot::<DB>(row, true);
-            let slot = slot.map_err(|error| error.in_store(DB::STORE));
+            let slot = slot::<DB>(row, true)?;
             Ok(Scanned { digest, slot })
         });
         let items = items.collect::<Result<Vec<_>, Error>>()?;
@@ -123,6 +124,16 @@ impl<DB: Dialect> Store<DB> {
         };
         let next = (!is_last || reached != end).then(|| ScanCursor::after(&reached));
         Ok(ScanPage { items, next })
+    }
+}
+
+/// What stands in one row of many. A row that cannot be read is passed over; a table
+/// that is another one cannot be.
+fn slot<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Result<Slot, Error>, Error> {
+    let slot = row::slot::<DB>(row, with_data).map_err(|error| error.in_store(DB::STORE));
+    match slot {
+        Err(error) if error.kind() == ErrorKind::Misconfigured => Err(error),
+        slot => Ok(slot),
     }
 }
 

@@ -182,7 +182,7 @@ impl<DB: Dialect> Store<DB> {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let subject = DB::bytes(row, 1).map_err(|source| self.link.failed(source))?;
+        let subject = row::bytes::<DB>(row, 1).map_err(|error| error.in_store(DB::STORE))?;
         Ok(Some((row::digest::<DB>(row, 0)?, subject)))
     }
 

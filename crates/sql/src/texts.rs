@@ -27,6 +27,8 @@ pub(crate) struct Words {
     pub(crate) returns: bool,
     /// Whether there are schemas, and channels to notify.
     pub(crate) has_schemas: bool,
+    /// Whether what stands in a column is of its type, in every row.
+    pub(crate) typed: bool,
     /// Whether only one may write at a time.
     pub(crate) one_writer: bool,
     /// Whether a connection is of use after a statement was dropped half way. In

@@ -152,6 +152,23 @@ async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
 }
 
 #[tokio::test]
+async fn a_table_of_other_types_is_set_up_wrongly_and_no_session_is_corrupt() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let (table, digest) = (table(), key().digest());
+    let builder = SqlStore::builder().table(&*table);
+    let store = open_with(server, builder.clone()).await;
+    store.create(&digest, &sample("x")).await.unwrap();
+    server
+        .query(&format!(
+            "ALTER TABLE {table} MODIFY last_seen_at VARCHAR(30)"
+        ))
+        .unwrap();
+    common::tells_a_wrong_table(&open_with(server, builder).await, &digest).await;
+}
+
+#[tokio::test]
 async fn the_published_sql_makes_what_the_store_uses() {
     let Some(server) = Mariadb::start() else {
         return;

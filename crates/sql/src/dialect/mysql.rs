@@ -28,6 +28,7 @@ impl Dialect for MySql {
         rotates_at_once: false,
         returns: false,
         has_schemas: false,
+        typed: true,
         one_writer: false,
         drains: false,
         sweep: |t| format!("DELETE FROM {t} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"),

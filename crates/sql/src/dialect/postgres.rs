@@ -27,6 +27,7 @@ impl Dialect for Postgres {
         rotates_at_once: true,
         returns: true,
         has_schemas: true,
+        typed: true,
         one_writer: false,
         drains: true,
         // What somebody else is writing to is passed over rather than waited for.

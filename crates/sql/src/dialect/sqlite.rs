@@ -28,6 +28,7 @@ impl Dialect for Sqlite {
         rotates_at_once: false,
         returns: true,
         has_schemas: false,
+        typed: false,
         one_writer: true,
         drains: true,
         sweep: |t| {

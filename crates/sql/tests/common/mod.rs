@@ -39,6 +39,18 @@ pub(crate) async fn keeps_what_it_acknowledged(open: impl AsyncFn() -> SqlStore)
     survives_reopening(&Profile::SHARED, || open()).await;
 }
 
+/// In a table of which one column is of another type: no session is taken for a
+/// damaged one.
+pub(crate) async fn tells_a_wrong_table(store: &SqlStore, digest: &KeyDigest) {
+    assert_eq!(kind(store.load(digest).await), ErrorKind::Misconfigured);
+    let subjects = store.capabilities().subjects.unwrap();
+    let subject = Subject::new("user-42").unwrap();
+    let listed = subjects.sessions_of(&subject).await;
+    assert_eq!(kind(listed), ErrorKind::Misconfigured);
+    let scan = store.capabilities().scan.unwrap();
+    assert_eq!(kind(scan.scan(None, 10).await), ErrorKind::Misconfigured);
+}
+
 /// The longest timeouts that there are, which nobody can add to a time of day.
 pub(crate) async fn serves_who_waits_for_ever(
     open: impl AsyncFn(cloakroom_sql::SqlStoreBuilder) -> SqlStore,
