@@ -139,6 +139,32 @@ async fn eight_that_migrate_at_once_all_succeed() {
 }
 
 #[tokio::test]
+async fn who_cannot_get_the_lock_makes_no_table() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let table = table();
+    let pool = sqlx::mysql::MySqlPoolOptions::new().after_connect(|conn, _| {
+        Box::pin(async move {
+            let set = "SET max_statement_time = 0.5";
+            sqlx::query(set).execute(conn).await.map(|_| ())
+        })
+    });
+    let pool = pool.connect(&server.url()).await.unwrap();
+    let mut held = pool.acquire().await.unwrap();
+    let lock = format!("SELECT get_lock('cloakroom {table}', 0)");
+    let lock = sqlx::query(sqlx::AssertSqlSafe(lock));
+    lock.execute(&mut *held).await.unwrap();
+    let store = SqlStore::builder().table(&*table).from_mysql_pool(pool);
+    let store = store.unwrap();
+    assert_eq!(kind(store.migrate().await), ErrorKind::Unavailable);
+    let made = format!("SHOW TABLES LIKE '{table}'");
+    assert!(server.query(&made).unwrap().is_empty());
+    held.close().await.unwrap();
+    store.migrate().await.unwrap();
+}
+
+#[tokio::test]
 async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
     let Some(server) = cloakroom_servers::mariadb() else {
         return;

@@ -44,8 +44,9 @@ impl Dialect for MySql {
                  WHERE table_schema = DATABASE() AND table_name = '{name}_schema'"
             ),
             // Making a table ends the transaction, so this lock is the session's. A
-            // connection that is lost gives it back.
-            take: Some(format!("SELECT get_lock('cloakroom {name}', 60)")),
+            // connection that is lost gives it back. NULL where it was killed; a little
+            // before nobody waits for it any more.
+            take: Some(format!("SELECT get_lock('cloakroom {name}', 55)")),
             give: Some(format!("SELECT release_lock('cloakroom {name}')")),
         }
     }

@@ -48,7 +48,7 @@ impl Dialect for Postgres {
             // Kept to the end of the transaction, which makes the tables too: where
             // two make one at once, CREATE … IF NOT EXISTS fails for one of them.
             take: Some(format!(
-                "SELECT pg_advisory_xact_lock(hashtext('cloakroom {}'))",
+                "SELECT count(pg_advisory_xact_lock(hashtext('cloakroom {}')))",
                 table.path()
             )),
             give: None,
