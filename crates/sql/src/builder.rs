@@ -11,7 +11,7 @@ use crate::SqlStore;
 use crate::backend::Backend;
 use crate::dialect::Dialect;
 use crate::failure::Failure;
-use crate::pool::{Health, Link, Waits};
+use crate::pool::{Bounds, Health, Link, Waits};
 use crate::store::Store;
 use crate::table::Table;
 use crate::texts::Texts;
@@ -24,6 +24,9 @@ pub const ACQUIRE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How long the answer to a statement is waited for by default.
 pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// What a timeout is at most: a longer one is this.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A connection that was unused for so long is asked by default whether it lives.
 pub const TRUSTED_IDLE_DEFAULT: Duration = Duration::from_secs(1);
@@ -81,18 +84,19 @@ impl SqlStoreBuilder {
     }
 
     /// How long a free connection, or a new one, is waited for. Default 5 s. A pool
-    /// that is handed in has its own.
+    /// that is handed in has its own. At most [`TIMEOUT_MAX`].
     #[must_use]
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.waits.acquire = timeout;
+        self.waits.acquire = timeout.min(TIMEOUT_MAX);
         self
     }
 
-    /// How long the answer to a statement is waited for. Default 5 s. In SQLite it
-    /// bounds the wait for the lock as well.
+    /// How long the answer to a statement is waited for. Default 5 s. The database
+    /// gives it up itself after four fifths of that; in SQLite that bounds the wait
+    /// for the lock. A pool that is handed in has its own. At most [`TIMEOUT_MAX`].
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
-        self.waits.statement = timeout;
+        self.waits.statement = timeout.min(TIMEOUT_MAX);
         self
     }
 
@@ -115,7 +119,7 @@ impl SqlStoreBuilder {
 
     /// Opens the database that a URL names: `postgres:`, `postgresql:`, `mysql:`,
     /// `mariadb:` as sqlx reads them, `sqlite:` with a path, which is taken as it
-    /// stands.
+    /// stands. A parameter that sqlx does not read is refused.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] for a URL, a name or an address that cannot
@@ -151,7 +155,7 @@ impl SqlStoreBuilder {
         &self,
         options: <DB::Connection as sqlx::Connection>::Options,
         health: &Health,
-    ) -> Result<Pool<DB>, Error> {
+    ) -> Result<Pool<DB>, Failure> {
         let (health, trusted, patience) = (health.clone(), self.trusted_idle, self.waits.acquire);
         let pool = PoolOptions::<DB>::new()
             .max_connections(self.pool_size)
@@ -168,13 +172,20 @@ impl SqlStoreBuilder {
                     Ok(true)
                 })
             });
+        let pool = match DB::bounds(self.waits.within()) {
+            None => pool,
+            Some(bounds) => {
+                pool.after_connect(move |conn, _| Box::pin(DB::script(conn, bounds.set.clone())))
+            }
+        };
         let pool = pool.connect_with(options).await;
-        pool.map_err(|source| Failure::new::<DB>(source, self.waits.acquire).into())
+        pool.map_err(|source| Failure::new::<DB>(source, self.waits.acquire))
     }
 
     fn store<DB: Dialect>(
         self,
         pool: Pool<DB>,
+        bounds: Option<Bounds>,
         health: Health,
         channel: Option<Arc<dyn Invalidations>>,
     ) -> SqlStore
@@ -187,6 +198,7 @@ impl SqlStoreBuilder {
         let link = Link {
             pool,
             waits: self.waits,
+            bounds,
             health,
             writers: DB::WORDS.one_writer.then(|| tokio::sync::Semaphore::new(1)),
         };
@@ -203,6 +215,33 @@ impl SqlStoreBuilder {
 
 fn misconfigured(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Misconfigured, message)
+}
+
+/// Refuses a URL with a parameter that sqlx does not read: it would write such a one,
+/// value and all, into the log, or pass over a word that was misspelt. Neither names
+/// nor values are quoted: what stands there may be a part of a password.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn check_parameters(url: &str, names: &[&str]) -> Result<(), Error> {
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let is_known = |pair: &str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        // `options[search_path]` and its like in PostgreSQL; who makes URLs by program
+        // has the brackets escaped.
+        let name = name.replace("%5B", "[").replace("%5D", "]");
+        let name = name.as_str();
+        let family = name.split_once('[').filter(|_| name.ends_with(']'));
+        pair.is_empty()
+            || names.contains(&name)
+            || family.is_some_and(|(name, _)| names.contains(&format!("{name}[]").as_str()))
+    };
+    if query.split('&').all(is_known) {
+        return Ok(());
+    }
+    Err(misconfigured(format!(
+        "the URL of the database has a parameter that is none of {}",
+        names.join(", ")
+    )))
 }
 
 /// What sqlx says of a URL may quote it, and it may hold a password.

@@ -1,12 +1,14 @@
 //! What is different from one database to the next, as far as sqlx goes.
 
 use std::future::Future;
+use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::{Database, SqlStr};
 
 use crate::failure::Cause;
 use crate::migrate::Lock;
+use crate::pool::Bounds;
 use crate::table::Table;
 use crate::texts::Words;
 
@@ -46,6 +48,9 @@ pub(crate) trait Dialect: Database {
 
     /// How its tables are made by one at a time.
     fn lock(table: &Table) -> Lock;
+
+    /// How the database is told to take no longer than this over a statement.
+    fn bounds(within: Duration) -> Option<Bounds>;
 
     /// How many rows a statement has written.
     fn written<'c>(

@@ -1,5 +1,6 @@
 //! What went wrong, and whether a statement may be sent again.
 
+use std::fmt;
 use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind};
@@ -18,6 +19,8 @@ pub(crate) enum Cause {
     Broken,
     /// Somebody else has kept the lock for too long: nothing has happened.
     Busy,
+    /// The database has given the statement up: it is undone, and would be again.
+    GivenUp,
     /// The database refuses one so large: nothing has happened.
     TooLarge,
     /// The table is not there, or is not what `migrate` makes.
@@ -72,6 +75,10 @@ impl Failure {
                 ErrorKind::Unavailable,
                 format!("somebody else keeps the database locked: {source}"),
             ),
+            Cause::GivenUp => (
+                ErrorKind::Unavailable,
+                format!("the database gave the statement up, and has undone it: {source}"),
+            ),
             Cause::TooLarge => (
                 ErrorKind::TooLarge,
                 format!("the database takes none so large: {source}"),
@@ -95,7 +102,7 @@ impl Failure {
         let error = match cause {
             // What two writers meet every day; the source says no more.
             Cause::Taken => Error::from(kind),
-            _ => Error::new(kind, message).with_source(source),
+            _ => with_source(Error::new(kind, message), source),
         };
         Self {
             cause,
@@ -108,6 +115,35 @@ impl Failure {
             cause: Cause::NoAnswer,
             error: unavailable::<DB>(format!("no answer within {patience:?}")),
         }
+    }
+}
+
+/// What a database says of an error, and nothing else that it tells with it: in its
+/// detail PostgreSQL quotes the row, which is what a session holds.
+#[derive(Debug)]
+struct Told {
+    code: Option<String>,
+    message: String,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.code {
+            Some(code) => write!(f, "{} ({code})", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl std::error::Error for Told {}
+
+pub(crate) fn with_source(error: Error, source: sqlx::Error) -> Error {
+    match source {
+        sqlx::Error::Database(source) => error.with_source(Told {
+            code: source.code().map(|code| code.into_owned()),
+            message: source.message().to_owned(),
+        }),
+        source => error.with_source(source),
     }
 }
 

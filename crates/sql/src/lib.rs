@@ -46,7 +46,20 @@
 //! serialization failure, is sent again: the database has rolled it back. When it
 //! comes back a connection is asked behind the answer, which nobody waits for.
 //!
-//! Waits are bounded: 5 s for a connection, 5 s for a statement, by default.
+//! Waits are bounded: 5 s for a connection, 5 s for a statement, by default. The
+//! database is told to give a statement up itself after four fifths of that, so that
+//! nothing which was answered as failed goes on there and happens later:
+//! `statement_timeout` in PostgreSQL, `max_statement_time` in MariaDB, and in both
+//! MariaDB and MySQL `innodb_lock_wait_timeout` and `lock_wait_timeout`, which count
+//! whole seconds, from one on. What it has given up is undone, and
+//! [`Unavailable`](cloakroom_core::ErrorKind::Unavailable); it is not sent again.
+//! [`migrate`](SqlStore::migrate) has 60 s.
+//!
+//! A pool that is handed in is used as it is. It should set those itself, in its
+//! `after_connect`, below the store's
+//! [`statement_timeout`](SqlStoreBuilder::statement_timeout). So should who connects
+//! through a pooler that lends connections by the transaction, for the role: what one
+//! client sets there may hold for another.
 //!
 //! # How it is kept
 //!
@@ -112,7 +125,7 @@ use cloakroom_core::{
 use crate::backend::Backend;
 pub use crate::builder::{
     ACQUIRE_TIMEOUT_DEFAULT, POOL_SIZE_DEFAULT, STATEMENT_TIMEOUT_DEFAULT, SqlStoreBuilder,
-    TRUSTED_IDLE_DEFAULT,
+    TIMEOUT_MAX, TRUSTED_IDLE_DEFAULT,
 };
 pub use crate::table::{NAME_BYTES_MAX, TABLE_DEFAULT};
 

@@ -1,17 +1,14 @@
 //! What is about many sessions: sweeping, listing and ending by subject, scanning.
 
 use cloakroom_core::{
-    Error, KeyDigest, Listed, Revoke, ScanCursor, ScanPage, Scanned, Slot, Subject, Swept,
-    Timestamp,
+    Error, ErrorKind, KeyDigest, Listed, Revoke, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX,
+    ScanCursor, ScanPage, Scanned, Slot, Subject, Swept, Timestamp,
 };
 
 use crate::dialect::{Arg, Dialect};
 use crate::failure::unavailable;
 use crate::row::{self, millis};
 use crate::store::Store;
-
-/// Rows of the largest page of a scan.
-const PAGE_ROWS_MAX: usize = 1_000;
 
 /// How often a revocation looks again whether one has slipped through.
 const REVOKE_PASSES: usize = 16;
@@ -31,12 +28,14 @@ impl<DB: Dialect> Store<DB> {
     pub(crate) async fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
         let args = [Arg::Bytes(subject.as_str().as_bytes())];
         let rows = self.link.read(&self.texts.sessions, &args).await?;
-        let listed = rows.iter().filter_map(|row| {
-            let record = row::slot::<DB>(row, false).ok()?.into_record()?;
-            let digest = row::digest::<DB>(row, 0).ok()?;
-            Some(Listed { digest, record })
-        });
-        Ok(listed.collect())
+        let mut listed = Vec::new();
+        for row in &rows {
+            let digest = row::digest::<DB>(row, 0)?;
+            if let Ok(Slot::Record(record)) = slot::<DB>(row, false)? {
+                listed.push(Listed { digest, record });
+            }
+        }
+        Ok(listed)
     }
 
     pub(crate) async fn revoke(
@@ -90,22 +89,54 @@ impl<DB: Dialect> Store<DB> {
         max: usize,
     ) -> Result<ScanPage, Error> {
         let from = from.map(ScanCursor::digest).transpose()?;
-        let max = max.clamp(1, PAGE_ROWS_MAX);
-        let args = [
-            // No bytes are before all others.
-            Arg::Bytes(from.as_ref().map_or(&[][..], |digest| digest.as_bytes())),
-            Arg::Int(i64::try_from(max).expect("at most PAGE_ROWS_MAX")),
-        ];
-        let rows = self.link.read(&self.texts.scan, &args).await?;
-        let items = rows.iter().map(|row| {
+        // No bytes are before all others.
+        let from = Arg::Bytes(from.as_ref().map_or(&[][..], |digest| digest.as_bytes()));
+        let max = max.clamp(1, SCAN_PAGE_ITEMS_MAX);
+        // Without their data first: of large records fewer are in a page, so that none
+        // is too long for its time.
+        let args = [from, rows(max)];
+        let ahead = self.link.read(&self.texts.ahead, &args).await?;
+        let (mut end, mut count, mut bytes) = (None, 0, 0);
+        for row in &ahead {
+            end = Some(row::digest::<DB>(row, 0)?);
+            count += 1;
+            bytes += usize::try_from(row::int::<DB>(row, 1)?).unwrap_or(0);
+            if bytes >= SCAN_PAGE_BYTES_MAX {
+                break;
+            }
+        }
+        let Some(end) = end else {
+            return Ok(ScanPage::default());
+        };
+        let is_last = count == ahead.len() && count < max;
+        let args = [from, Arg::Bytes(end.as_bytes()), rows(count)];
+        let found = self.link.read(&self.texts.scan, &args).await?;
+        let items = found.iter().map(|row| {
             let digest = row::digest::<DB>(row, 0)?;
-            let slot: Result<Slot, Error> = row::slot::<DB>(row, true);
-            let slot = slot.map_err(|error| error.in_store(DB::STORE));
+            let slot = slot::<DB>(row, true)?;
             Ok(Scanned { digest, slot })
         });
         let items = items.collect::<Result<Vec<_>, Error>>()?;
-        let last = items.last().filter(|_| items.len() == max);
-        let next = last.map(|last| ScanCursor::after(&last.digest));
+        // What has come in between may have pushed others out of the page.
+        let reached = match items.last() {
+            Some(last) if items.len() == count => last.digest,
+            _ => end,
+        };
+        let next = (!is_last || reached != end).then(|| ScanCursor::after(&reached));
         Ok(ScanPage { items, next })
     }
+}
+
+/// What stands in one row of many. A row that cannot be read is passed over; a table
+/// that is another one cannot be.
+fn slot<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Result<Slot, Error>, Error> {
+    let slot = row::slot::<DB>(row, with_data).map_err(|error| error.in_store(DB::STORE));
+    match slot {
+        Err(error) if error.kind() == ErrorKind::Misconfigured => Err(error),
+        slot => Ok(slot),
+    }
+}
+
+fn rows(count: usize) -> Arg<'static> {
+    Arg::Int(i64::try_from(count).expect("at most SCAN_PAGE_ITEMS_MAX"))
 }

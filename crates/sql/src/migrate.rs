@@ -6,6 +6,7 @@ use cloakroom_core::{Error, ErrorKind};
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _, SqlStr};
 
 use crate::dialect::{Dialect, Text};
+use crate::failure::unavailable;
 use crate::store::Store;
 
 /// How long it may take to make the tables, others who do it included.
@@ -15,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Lock {
     /// One row, whose first column is 1 where the table of versions is there.
     pub(crate) has_schema: String,
-    /// Waits for the lock, in a transaction or over it.
+    /// Waits for the lock, in a transaction or over it. One row, whose first column is
+    /// 1 where it was taken.
     pub(crate) take: Option<String>,
     pub(crate) give: Option<String>,
 }
@@ -60,24 +62,39 @@ impl<DB: Dialect> Store<DB> {
         if found == known {
             return Ok(());
         }
-        let make = async |conn: &mut DB::Connection| -> Result<(), sqlx::Error> {
+        let make = async |conn: &mut DB::Connection| -> Result<bool, sqlx::Error> {
             let mut tx = conn.begin_with(SqlStr::from_static(DB::BEGIN)).await?;
+            if let Some(bounds) = &self.link.bounds {
+                DB::script(&mut tx, bounds.lift.clone()).await?;
+            }
             if let Some(take) = &lock.take {
-                DB::rows(&mut tx, &Text::new(take, true), &[]).await?;
+                let rows = DB::rows(&mut tx, &Text::new(take, true), &[]).await?;
+                let taken = rows.first().map(|row| DB::int(row, 0)).transpose()?;
+                if taken.flatten() != Some(1) {
+                    return tx.rollback().await.map(|()| false);
+                }
             }
             let found = usize::try_from(present(&mut tx).await?).unwrap_or(0);
             for published in DB::MIGRATIONS.iter().skip(found) {
                 DB::script(&mut tx, text(&self.table.fill(published, quote))).await?;
             }
-            tx.commit().await
+            tx.commit().await.map(|()| true)
         };
         let made = self.link.once_within(PATIENCE, async |conn| {
             let made = make(conn).await;
             if let Some(give) = &lock.give {
                 DB::rows(conn, &Text::new(give, true), &[]).await?;
             }
+            if let Some(bounds) = &self.link.bounds {
+                DB::script(conn, bounds.set.clone()).await?;
+            }
             made
         });
-        made.await.map_err(Error::from)
+        if made.await? {
+            return Ok(());
+        }
+        Err(unavailable::<DB>(
+            "somebody else has been making the tables all the while",
+        ))
     }
 }

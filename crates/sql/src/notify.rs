@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::failure::{Failure, unavailable};
+use crate::failure::{Failure, unavailable, with_source};
 use crate::row;
 
 /// After so long without a word the server is asked for one.
@@ -23,8 +23,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// keeps them.
 const BACKLOG: usize = 1_024;
 
-/// The channel of one table.
-#[derive(Debug)]
+/// The channel of one table. Not `Debug`: the options would print their password.
 pub(crate) struct Channel {
     pub(crate) name: String,
     pub(crate) options: PgConnectOptions,
@@ -96,7 +95,7 @@ async fn hear_all(mut inner: PgListener, told: mpsc::Sender<Result<Invalidation,
 }
 
 async fn hear(inner: &mut PgListener) -> Result<Invalidation, Error> {
-    let broke = |source| unavailable::<Postgres>("the channel broke").with_source(source);
+    let broke = |source| with_source(unavailable::<Postgres>("the channel broke"), source);
     loop {
         if let Ok(heard) = timeout(QUIET, inner.try_recv()).await {
             let notification = heard.map_err(broke)?;

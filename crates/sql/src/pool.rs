@@ -39,21 +39,54 @@ pub(crate) struct Waits {
     pub(crate) statement: Duration,
 }
 
+impl Waits {
+    /// How long the database itself may take over a statement: it gives up, and
+    /// undoes it, before who asked has stopped waiting.
+    pub(crate) fn within(&self) -> Duration {
+        self.statement / 5 * 4
+    }
+}
+
+/// What a connection of a pool of this crate is told of how long statements may take.
+/// A statement that nobody waits for any more would go on in the database otherwise,
+/// and might do what its caller was told had failed.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    /// Sent over each connection, before anything else.
+    pub(crate) set: SqlStr,
+    /// Lifts them, within a transaction that makes tables.
+    pub(crate) lift: SqlStr,
+}
+
 /// A pool, and how its connections are used.
 pub(crate) struct Link<DB: Dialect> {
     pub(crate) pool: Pool<DB>,
     pub(crate) waits: Waits,
+    /// None in a pool that was handed in.
+    pub(crate) bounds: Option<Bounds>,
     pub(crate) health: Health,
     /// Who may write, where the database lets one at a time: in this process they
     /// queue rather than poll for the lock.
     pub(crate) writers: Option<Semaphore>,
 }
 
+/// In what state a connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In the middle of a statement.
+    Underway,
+    /// Whatever was asked has been answered.
+    Settled,
+    /// Of no more use.
+    Broken,
+}
+
 /// A connection that goes back to the pool only when it is known to be whole.
 struct Lease<DB: Dialect> {
     conn: Option<PoolConnection<DB>>,
-    waits: Waits,
-    is_settled: bool,
+    patience: Duration,
+    health: Health,
+    state: State,
 }
 
 impl<DB: Dialect> Lease<DB> {
@@ -62,35 +95,35 @@ impl<DB: Dialect> Lease<DB> {
     }
 
     fn settle<T>(&mut self, result: &Result<T, sqlx::Error>) {
-        self.is_settled = true;
         let broken = |error| failure::cause::<DB>(error) == Cause::Broken;
-        if result.as_ref().err().is_some_and(broken) {
-            self.conn().close_on_drop();
-        }
-    }
-
-    fn discard(&mut self) {
-        self.is_settled = true;
-        self.conn().close_on_drop();
+        self.state = match result.as_ref().err().is_some_and(broken) {
+            true => State::Broken,
+            false => State::Settled,
+        };
     }
 }
 
 impl<DB: Dialect> Drop for Lease<DB> {
-    /// Dropped in the middle of a statement, the connection is drained first, for a
-    /// bounded time: a server that does not answer must not keep its place.
+    /// sqlx asks a connection whether it lives before it is in the pool again, and
+    /// waits for that as long as it takes. Here the time is bounded: where the network
+    /// dies behind an answer, or a statement was dropped half way and the server does
+    /// not come to its end, the place in the pool is not lost.
     fn drop(&mut self) {
         let Some(mut conn) = self.conn.take() else {
             return;
         };
-        let runtime = tokio::runtime::Handle::try_current();
-        match runtime {
-            _ if self.is_settled => {}
-            Ok(runtime) if DB::WORDS.drains => {
-                let patience = self.waits.statement;
+        let is_whole = match self.state {
+            State::Underway => DB::WORDS.drains,
+            State::Settled => true,
+            State::Broken => false,
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if is_whole => {
+                let (patience, health) = (self.patience, self.health.clone());
+                let returned = conn.return_to_pool();
                 runtime.spawn(async move {
-                    let drained = timeout(patience, conn.ping()).await;
-                    if !matches!(drained, Ok(Ok(()))) {
-                        conn.close_on_drop();
+                    if timeout(patience, returned).await.is_err() {
+                        health.broke();
                     }
                 });
             }
@@ -112,8 +145,9 @@ impl<DB: Dialect> Link<DB> {
         let conn = self.pool.acquire().await;
         Ok(Lease {
             conn: Some(conn.map_err(|source| self.failed(source))?),
-            waits: self.waits,
-            is_settled: false,
+            patience: self.waits.statement,
+            health: self.health.clone(),
+            state: State::Underway,
         })
     }
 
@@ -143,7 +177,7 @@ impl<DB: Dialect> Link<DB> {
         let mut lease = self.lease().await?;
         let result = timeout(patience, work(lease.conn())).await;
         let Ok(result) = result else {
-            lease.discard();
+            lease.state = State::Broken;
             self.health.broke();
             return Err(Failure::no_answer::<DB>(patience));
         };

@@ -8,6 +8,7 @@ use cloakroom_core::{
 };
 
 use crate::dialect::{Arg, Dialect};
+use crate::failure::with_source;
 
 /// The version of a row that this build writes.
 pub(crate) const FORMAT: i64 = 1;
@@ -119,20 +120,34 @@ pub(crate) fn maybe_digest<DB: Dialect>(
     row: &DB::Row,
     at: usize,
 ) -> Result<Option<KeyDigest>, Error> {
-    let bytes = DB::bytes(row, at).map_err(unreadable)?;
-    let digest = bytes.map(|bytes| bytes.try_into().map(KeyDigest::from_bytes));
+    let digest = bytes::<DB>(row, at)?;
+    let digest = digest.map(|bytes| bytes.try_into().map(KeyDigest::from_bytes));
     digest
         .transpose()
         .map_err(|_| corrupt("a digest is not of 32 bytes"))
 }
 
 pub(crate) fn int<DB: Dialect>(row: &DB::Row, at: usize) -> Result<i64, Error> {
-    let number = DB::int(row, at).map_err(unreadable)?;
+    let number = DB::int(row, at).map_err(unreadable::<DB>)?;
     number.ok_or_else(|| corrupt("a number is missing"))
 }
 
-fn unreadable(source: sqlx::Error) -> Error {
-    corrupt("a column is of another type").with_source(source)
+/// Where types are the table's, this is not the table that `migrate` makes: no row of
+/// it says anything of a session. Where they are each row's own, this row is damaged.
+fn unreadable<DB: Dialect>(source: sqlx::Error) -> Error {
+    let error = match DB::WORDS.typed {
+        true => Error::new(
+            ErrorKind::Misconfigured,
+            "a column of the table is of another type than migrate() makes it",
+        ),
+        false => corrupt("a column is of another type"),
+    };
+    with_source(error, source)
+}
+
+/// The bytes in a column, or NULL.
+pub(crate) fn bytes<DB: Dialect>(row: &DB::Row, at: usize) -> Result<Option<Vec<u8>>, Error> {
+    DB::bytes(row, at).map_err(unreadable::<DB>)
 }
 
 /// What stands in a row: `digest, format, moved_to, revision, created_at,
@@ -146,13 +161,13 @@ pub(crate) fn slot<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Slot, 
         number.map(Timestamp::from_millis)
     };
     let maybe = |at| {
-        let number = DB::int(row, at).map_err(unreadable)?;
+        let number = DB::int(row, at).map_err(unreadable::<DB>)?;
         let number = number.map(u64::try_from).transpose();
         number.map_err(|_| corrupt("a time below zero"))
     };
     let text = |at| {
-        let bytes = DB::bytes(row, at).map_err(unreadable)?;
-        let text = bytes.map(String::from_utf8).transpose();
+        let text = bytes::<DB>(row, at)?;
+        let text = text.map(String::from_utf8).transpose();
         text.map_err(|_| corrupt("a text is not UTF-8"))
     };
     let too_long = |_| corrupt("a text is too long");
@@ -171,7 +186,7 @@ pub(crate) fn slot<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Slot, 
     record.subject = text(10)?.map(Subject::new).transpose().map_err(too_long)?;
     record.label = text(11)?.map(Label::new).transpose().map_err(too_long)?;
     if with_data {
-        let data = DB::bytes(row, 12).map_err(unreadable)?;
+        let data = bytes::<DB>(row, 12)?;
         record.data = Data::from_bytes(data.ok_or_else(|| corrupt("the data is missing"))?);
     }
     Ok(Slot::Record(record))

@@ -12,6 +12,12 @@ use crate::row::{self, millis, number};
 use crate::table::Table;
 use crate::texts::Texts;
 
+/// How often a compare-and-swap is made where it meets no row and a look then finds
+/// the record as it was asked for. What is looked at may lag behind what is written
+/// to, or a trigger or a policy may keep every write away: without a bound neither
+/// would ever end. Who called waits, loads and tries again.
+const SWAP_TRIES: u32 = 3;
+
 /// A table in one database.
 pub(crate) struct Store<DB: Dialect> {
     pub(crate) link: Link<DB>,
@@ -57,12 +63,13 @@ impl<DB: Dialect> Store<DB> {
             Arg::Int(number(record.revision)),
         ];
         args.extend(row::changing(record, next));
-        loop {
+        for _ in 0..SWAP_TRIES {
             if self.link.write(&self.texts.update, &args).await? > 0 {
                 return Ok(next);
             }
             self.refused(digest, record.revision).await?;
         }
+        Err(conflict::<DB>())
     }
 
     pub(crate) async fn touch(
@@ -111,7 +118,7 @@ impl<DB: Dialect> Store<DB> {
         if DB::WORDS.rotates_at_once {
             mark.extend(row::changing(record, next));
         }
-        loop {
+        for _ in 0..SWAP_TRIES {
             let texts = &self.texts;
             let has_moved = if DB::WORDS.rotates_at_once {
                 self.link.write(&texts.rotate, &mark).await? > 0
@@ -124,6 +131,7 @@ impl<DB: Dialect> Store<DB> {
             }
             self.refused(old, record.revision).await?;
         }
+        Err(conflict::<DB>())
     }
 
     pub(crate) async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
@@ -174,7 +182,7 @@ impl<DB: Dialect> Store<DB> {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let subject = DB::bytes(row, 1).map_err(|source| self.link.failed(source))?;
+        let subject = row::bytes::<DB>(row, 1).map_err(|error| error.in_store(DB::STORE))?;
         Ok(Some((row::digest::<DB>(row, 0)?, subject)))
     }
 
@@ -185,7 +193,7 @@ impl<DB: Dialect> Store<DB> {
         match self.look(digest).await? {
             Found::Nothing | Found::Mark => Err(gone::<DB>()),
             Found::Record(found) if found == asked => Ok(()),
-            Found::Record(_) => Err(Error::from(ErrorKind::Conflict).in_store(DB::STORE)),
+            Found::Record(_) => Err(conflict::<DB>()),
         }
     }
 
@@ -218,6 +226,10 @@ impl<DB: Dialect> Store<DB> {
             Err(failure) => Err(failure.into()),
         }
     }
+}
+
+fn conflict<DB: Dialect>() -> Error {
+    Error::from(ErrorKind::Conflict).in_store(DB::STORE)
 }
 
 fn gone<DB: Dialect>() -> Error {

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use crate::dialect::Text;
 use crate::row::FORMAT;
-use crate::table::Table;
+use crate::table::{NAME_BYTES_MAX, Table};
 
 /// What the databases write differently.
 pub(crate) struct Words {
@@ -27,6 +27,8 @@ pub(crate) struct Words {
     pub(crate) returns: bool,
     /// Whether there are schemas, and channels to notify.
     pub(crate) has_schemas: bool,
+    /// Whether what stands in a column is of its type, in every row.
+    pub(crate) typed: bool,
     /// Whether only one may write at a time.
     pub(crate) one_writer: bool,
     /// Whether a connection is of use after a statement was dropped half way. In
@@ -64,6 +66,9 @@ pub(crate) struct Texts {
     /// Removes those, and answers their digests.
     pub(crate) revoke: Text,
     pub(crate) sweep: Text,
+    /// Digest and bytes of data of what stands behind $1, $2 rows of it.
+    pub(crate) ahead: Text,
+    /// What stands behind $1 and up to $2, $3 rows of it.
     pub(crate) scan: Text,
 }
 
@@ -80,6 +85,21 @@ const CHANGING: [&str; 10] = [
     "label",
     "data",
 ];
+
+// What a statement calls its own parts. No table can be called so: the names are longer
+// than one may be.
+const HOPS: &str = "the_hops_of_a_session_from_mark_to_mark";
+const MARKED: &str = "the_record_that_became_a_rotation_mark";
+const MADE: &str = "the_record_that_was_made_in_its_place";
+const WRITTEN: &str = "the_rows_that_were_written_or_removed";
+const _: () = {
+    let all = [HOPS, MARKED, MADE, WRITTEN];
+    let mut at = 0;
+    while at < all.len() {
+        assert!(all[at].len() > NAME_BYTES_MAX);
+        at += 1;
+    }
+};
 
 impl Texts {
     /// The statements of a dialect; where there is a channel, what writes tells it.
@@ -119,18 +139,18 @@ impl Texts {
         );
         let made = format!(
             "INSERT INTO {t} (digest, format, moved_to, {all}) SELECT $3, {FORMAT}, NULL::bytea, \
-             {} FROM marked",
+             {} FROM {MARKED}",
             values(5, 14)
         );
         let hops = |from: &str| {
             format!(
-                "WITH RECURSIVE hops (digest, moved_to, subject, hop) AS (\
+                "WITH RECURSIVE {HOPS} (digest, moved_to, subject, hop) AS (\
                  SELECT digest, moved_to, subject, 0 FROM {t} WHERE digest = {from} UNION ALL \
-                 SELECT t.digest, t.moved_to, t.subject, hop + 1 FROM hops \
-                 JOIN {t} t ON t.digest = hops.moved_to WHERE hop < {ROTATION_HOPS_MAX})"
+                 SELECT t.digest, t.moved_to, t.subject, hop + 1 FROM {HOPS} h \
+                 JOIN {t} t ON t.digest = h.moved_to WHERE hop < {ROTATION_HOPS_MAX})"
             )
         };
-        let meant = "subject = $1 AND digest NOT IN (SELECT digest FROM hops)";
+        let meant = format!("subject = $1 AND digest NOT IN (SELECT digest FROM {HOPS})");
         let spared = hops("$2");
         let ended = "moved_to IS NULL AND ($2 IS NULL OR subject = $2)";
         Self {
@@ -149,10 +169,10 @@ impl Texts {
                 "SELECT format{widened}, moved_to, revision FROM {t} WHERE digest = $1"
             )),
             rotate: text(&match channel {
-                None => format!("WITH marked AS ({mark} RETURNING 1) {made}"),
+                None => format!("WITH {MARKED} AS ({mark} RETURNING 1) {made}"),
                 Some(channel) => format!(
-                    "WITH marked AS ({mark} RETURNING 1), made AS ({made} RETURNING 1) \
-                     SELECT pg_notify('{channel}', encode($1, 'hex') || ' {ENDED}') FROM made"
+                    "WITH {MARKED} AS ({mark} RETURNING 1), {MADE} AS ({made} RETURNING 1) \
+                     SELECT pg_notify('{channel}', encode($1, 'hex') || ' {ENDED}') FROM {MADE}"
                 ),
             }),
             mark: text(&mark),
@@ -160,13 +180,13 @@ impl Texts {
             chase: text(&told(
                 &hops("$1"),
                 &format!(
-                    "DELETE FROM {t} WHERE digest = (SELECT digest FROM hops \
+                    "DELETE FROM {t} WHERE digest = (SELECT digest FROM {HOPS} \
                      WHERE moved_to IS NULL) AND {ended}"
                 ),
                 channel,
             )),
             follow: text(&format!(
-                "{} SELECT digest, subject FROM hops WHERE moved_to IS NULL",
+                "{} SELECT digest, subject FROM {HOPS} WHERE moved_to IS NULL",
                 hops("$1")
             )),
             sessions: text(&format!("SELECT {header} FROM {t} WHERE subject = $1")),
@@ -177,8 +197,13 @@ impl Texts {
                 channel,
             )),
             sweep: text(&(words.sweep)(&t)),
+            ahead: text(&format!(
+                "SELECT digest, length(data){widened} FROM {t} WHERE digest > $1 \
+                 ORDER BY digest LIMIT $2"
+            )),
             scan: text(&format!(
-                "SELECT {header}, data FROM {t} WHERE digest > $1 ORDER BY digest LIMIT $2"
+                "SELECT {header}, data FROM {t} WHERE digest > $1 AND digest <= $2 \
+                 ORDER BY digest LIMIT $3"
             )),
         }
     }
@@ -202,8 +227,8 @@ fn told(with: &str, sql: &str, channel: Option<&str>) -> String {
         false => "' || revision || '".to_owned(),
     };
     format!(
-        "{with} written AS ({sql} RETURNING digest, revision) SELECT digest, \
-         pg_notify('{channel}', encode(digest, 'hex') || ' {revision}') FROM written"
+        "{with} {WRITTEN} AS ({sql} RETURNING digest, revision) SELECT digest, \
+         pg_notify('{channel}', encode(digest, 'hex') || ' {revision}') FROM {WRITTEN}"
     )
 }
 

@@ -46,6 +46,37 @@ async fn conforms_over_a_pool_of_ones_own() {
 }
 
 #[tokio::test]
+async fn a_table_may_have_any_name_that_is_one() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    common::serves_in_a_table_of_any_name(async |name| {
+        let builder = SqlStore::builder().table(name);
+        builder.connect(&server.url()).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_of_a_scan_is_bounded_in_bytes() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    common::scans_large_records_in_small_pages(&open(server).await).await;
+}
+
+#[tokio::test]
+async fn a_timeout_may_be_as_long_as_there_is() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    common::serves_who_waits_for_ever(async |builder| {
+        builder.connect(&server.url()).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let Some(server) = cloakroom_servers::mariadb() else {
         return;
@@ -108,6 +139,32 @@ async fn eight_that_migrate_at_once_all_succeed() {
 }
 
 #[tokio::test]
+async fn who_cannot_get_the_lock_makes_no_table() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let table = table();
+    let pool = sqlx::mysql::MySqlPoolOptions::new().after_connect(|conn, _| {
+        Box::pin(async move {
+            let set = "SET max_statement_time = 0.5";
+            sqlx::query(set).execute(conn).await.map(|_| ())
+        })
+    });
+    let pool = pool.connect(&server.url()).await.unwrap();
+    let mut held = pool.acquire().await.unwrap();
+    let lock = format!("SELECT get_lock('cloakroom {table}', 0)");
+    let lock = sqlx::query(sqlx::AssertSqlSafe(lock));
+    lock.execute(&mut *held).await.unwrap();
+    let store = SqlStore::builder().table(&*table).from_mysql_pool(pool);
+    let store = store.unwrap();
+    assert_eq!(kind(store.migrate().await), ErrorKind::Unavailable);
+    let made = format!("SHOW TABLES LIKE '{table}'");
+    assert!(server.query(&made).unwrap().is_empty());
+    held.close().await.unwrap();
+    store.migrate().await.unwrap();
+}
+
+#[tokio::test]
 async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
     let Some(server) = cloakroom_servers::mariadb() else {
         return;
@@ -118,6 +175,23 @@ async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
         server.query(&sql).unwrap();
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_table_of_other_types_is_set_up_wrongly_and_no_session_is_corrupt() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let (table, digest) = (table(), key().digest());
+    let builder = SqlStore::builder().table(&*table);
+    let store = open_with(server, builder.clone()).await;
+    store.create(&digest, &sample("x")).await.unwrap();
+    server
+        .query(&format!(
+            "ALTER TABLE {table} MODIFY last_seen_at VARCHAR(30)"
+        ))
+        .unwrap();
+    common::tells_a_wrong_table(&open_with(server, builder).await, &digest).await;
 }
 
 #[tokio::test]
@@ -171,6 +245,29 @@ async fn what_is_set_up_wrongly_is_told_without_the_password() {
     }
 }
 
+/// sqlx would log them, value and all, or pass over them.
+#[tokio::test]
+async fn a_parameter_that_nobody_reads_is_refused_and_not_quoted() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    for parameters in [
+        "?sslpassword=hunter2",
+        "?sslmode=disable&sslpassword=hunter2",
+        "?hunter2",
+        "?%73slpassword=hunter2",
+        "?sslpassword[x]=hunter2",
+    ] {
+        let url = format!("{}{parameters}", server.url());
+        let error = SqlStore::connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let url = format!("{}?ssl-mode=preferred&charset=utf8mb4", server.url());
+    SqlStore::connect(&url).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_record_that_the_server_takes_no_packet_of_is_an_error_and_harms_no_other() {
     let Some(server) = Mariadb::start_with(&["--max-allowed-packet=1M"]) else {
@@ -194,6 +291,22 @@ async fn a_dropped_future_mixes_no_answers_up() {
     let open = async || open_with(server, builder.clone()).await;
     common::answers_what_was_asked_after_a_drop(&open().await).await;
     common::answers_what_was_asked_after_a_drop_at_first(open).await;
+}
+
+#[tokio::test]
+async fn what_was_answered_is_committed_also_where_the_server_does_not_by_itself() {
+    let Some(server) = Mariadb::start_with(&["--autocommit=0"]) else {
+        return;
+    };
+    let builder = SqlStore::builder().pool_size(1);
+    let one = open_with(&server, builder.clone()).await;
+    let other = open_with(&server, builder).await;
+    let (digest, mut record) = (key().digest(), sample("x"));
+    assert!(other.load(&digest).await.unwrap().is_none());
+    record.revision = one.create(&digest, &record).await.unwrap();
+    assert!(other.load(&digest).await.unwrap().is_some());
+    one.delete(&digest).await.unwrap();
+    assert!(other.load(&digest).await.unwrap().is_none());
 }
 
 /// Kills all connections but the one that asks.

@@ -43,6 +43,31 @@ async fn conforms() {
 }
 
 #[tokio::test]
+async fn a_table_may_have_any_name_that_is_one() {
+    let folder = folder();
+    common::serves_in_a_table_of_any_name(async |name| {
+        let builder = SqlStore::builder().table(name);
+        builder.open_sqlite(file(&folder)).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_of_a_scan_is_bounded_in_bytes() {
+    let folder = folder();
+    common::scans_large_records_in_small_pages(&open(&folder).await).await;
+}
+
+#[tokio::test]
+async fn a_timeout_may_be_as_long_as_there_is() {
+    let folder = folder();
+    common::serves_who_waits_for_ever(async |builder| {
+        builder.open_sqlite(file(&folder)).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_reopening() {
     let folder = folder();
     common::keeps_what_it_acknowledged(async || open(&folder).await).await;

@@ -4,18 +4,44 @@ use cloakroom_core::{Error, Invalidations};
 use sqlx::Postgres;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
-use super::unread;
+use super::{check_parameters, unread};
+use crate::dialect::Dialect as _;
 use crate::notify::Channel;
-use crate::pool::Health;
+use crate::pool::{Bounds, Health};
 use crate::{SqlStore, SqlStoreBuilder};
+
+/// What sqlx reads of a URL.
+const PARAMETERS: [&str; 19] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "options[]",
+];
 
 impl SqlStoreBuilder {
     pub(super) async fn connect_postgres(self, url: &str) -> Result<SqlStore, Error> {
         self.checked::<Postgres>()?;
+        check_parameters(url, &PARAMETERS)?;
         let options: PgConnectOptions = url.parse().map_err(unread)?;
         let health = Health::default();
         let pool = self.pool::<Postgres>(options, &health).await?;
-        Ok(self.over_postgres(pool, health))
+        let bounds = Postgres::bounds(self.waits.within());
+        Ok(self.over_postgres(pool, bounds, health))
     }
 
     /// Over a PostgreSQL pool of one's own, whose settings count: with sqlx's
@@ -27,10 +53,10 @@ impl SqlStoreBuilder {
     /// table or a schema that is no name.
     pub fn from_pg_pool(self, pool: PgPool) -> Result<SqlStore, Error> {
         self.checked::<Postgres>()?;
-        Ok(self.over_postgres(pool, Health::default()))
+        Ok(self.over_postgres(pool, None, Health::default()))
     }
 
-    fn over_postgres(self, pool: PgPool, health: Health) -> SqlStore {
+    fn over_postgres(self, pool: PgPool, bounds: Option<Bounds>, health: Health) -> SqlStore {
         let channel = self.notifying.then(|| {
             let channel: Arc<dyn Invalidations> = Arc::new(Channel {
                 name: self.table.path().into_owned(),
@@ -39,6 +65,6 @@ impl SqlStoreBuilder {
             });
             channel
         });
-        self.store(pool, health, channel)
+        self.store(pool, bounds, health, channel)
     }
 }

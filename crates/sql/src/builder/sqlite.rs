@@ -8,7 +8,7 @@ use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 
 use super::misconfigured;
-use crate::failure::unavailable;
+use crate::failure::{Cause, unavailable};
 use crate::pool::Health;
 use crate::{SqlStore, SqlStoreBuilder};
 
@@ -40,18 +40,20 @@ impl SqlStoreBuilder {
             let message = format!("cannot use the file {}: {source}", path.display());
             unavailable::<Sqlite>(message).with_source(source)
         })?;
-        let options = options(path, self.waits.statement);
+        let options = options(path, self.waits.within());
         let health = Health::default();
         let until = tokio::time::Instant::now() + self.waits.acquire;
         loop {
             match self.pool::<Sqlite>(options.clone(), &health).await {
-                Ok(pool) => return Ok(self.store(pool, health, None)),
+                Ok(pool) => return Ok(self.store(pool, None, health, None)),
                 // SQLite does not wait for the lock where processes that all find a
                 // new file turn it to WAL at once.
-                Err(error) if is_locked(&error) && tokio::time::Instant::now() < until => {
+                Err(failure)
+                    if failure.cause == Cause::Busy && tokio::time::Instant::now() < until =>
+                {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                Err(error) => return Err(error),
+                Err(failure) => return Err(failure.into()),
             }
         }
     }
@@ -65,26 +67,18 @@ impl SqlStoreBuilder {
     /// table that is no name, and where a schema or notifying is asked for.
     pub fn from_sqlite_pool(self, pool: SqlitePool) -> Result<SqlStore, Error> {
         self.checked::<Sqlite>()?;
-        Ok(self.store(pool, Health::default(), None))
+        Ok(self.store(pool, None, Health::default(), None))
     }
 }
 
-fn is_locked(error: &Error) -> bool {
-    std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<sqlx::Error>())
-        .is_some_and(|source| {
-            crate::failure::cause::<Sqlite>(source) == crate::failure::Cause::Busy
-        })
-}
-
-fn options(path: &Path, statement: Duration) -> SqliteConnectOptions {
+fn options(path: &Path, within: Duration) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         // Durable before it is answered.
         .synchronous(SqliteSynchronous::Full)
         // Before the statement as a whole is given up.
-        .busy_timeout(statement * 4 / 5)
+        .busy_timeout(within)
 }
 
 /// Makes an empty file for SQLite to fill, and puts its name on the disk.

@@ -1,11 +1,13 @@
 use std::future::Future;
+use std::time::Duration;
 
-use sqlx::Postgres;
 use sqlx::error::DatabaseError;
+use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr as _, SqlStr};
 
 use super::{Arg, Dialect, Text};
 use crate::failure::Cause;
 use crate::migrate::Lock;
+use crate::pool::Bounds;
 use crate::table::Table;
 use crate::texts::Words;
 
@@ -25,6 +27,7 @@ impl Dialect for Postgres {
         rotates_at_once: true,
         returns: true,
         has_schemas: true,
+        typed: true,
         one_writer: false,
         drains: true,
         // What somebody else is writing to is passed over rather than waited for.
@@ -45,11 +48,21 @@ impl Dialect for Postgres {
             // Kept to the end of the transaction, which makes the tables too: where
             // two make one at once, CREATE … IF NOT EXISTS fails for one of them.
             take: Some(format!(
-                "SELECT pg_advisory_xact_lock(hashtext('cloakroom {}'))",
+                "SELECT count(pg_advisory_xact_lock(hashtext('cloakroom {}')))",
                 table.path()
             )),
             give: None,
         }
+    }
+
+    // Not among the options of the start, which poolers refuse.
+    fn bounds(within: Duration) -> Option<Bounds> {
+        // Zero would be no bound.
+        let millis = within.as_millis().max(1);
+        Some(Bounds {
+            set: AssertSqlSafe(format!("SET statement_timeout = {millis}")).into_sql_str(),
+            lift: SqlStr::from_static("SET LOCAL statement_timeout = 0"),
+        })
     }
 
     fn cause(error: &dyn DatabaseError) -> Cause {
@@ -59,6 +72,10 @@ impl Dialect for Postgres {
             "40001" | "40P01" => Cause::Undone,
             // Shut down, crashed, not up yet; turned into a read-only replica.
             "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Cause::Broken,
+            // What `lock_timeout` ends.
+            "55P03" => Cause::Busy,
+            // What `statement_timeout` ends, or somebody by hand.
+            "57014" => Cause::GivenUp,
             "42P01" | "42703" => Cause::NoTable,
             "3D000" | "3F000" => Cause::Setup,
             code if code.starts_with("08") => Cause::Broken,

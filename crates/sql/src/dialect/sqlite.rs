@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::time::Duration;
 
 use sqlx::Sqlite;
 use sqlx::error::DatabaseError;
@@ -6,6 +7,7 @@ use sqlx::error::DatabaseError;
 use super::{Arg, Dialect, Text};
 use crate::failure::Cause;
 use crate::migrate::Lock;
+use crate::pool::Bounds;
 use crate::table::Table;
 use crate::texts::Words;
 
@@ -26,6 +28,7 @@ impl Dialect for Sqlite {
         rotates_at_once: false,
         returns: true,
         has_schemas: false,
+        typed: false,
         one_writer: true,
         drains: true,
         sweep: |t| {
@@ -48,6 +51,11 @@ impl Dialect for Sqlite {
             take: None,
             give: None,
         }
+    }
+
+    // The busy timeout is set as it is opened, and a drop ends what is underway.
+    fn bounds(_: Duration) -> Option<Bounds> {
+        None
     }
 
     fn cause(error: &dyn DatabaseError) -> Cause {
@@ -108,6 +116,7 @@ mod tests {
             (&texts.end, key),
             (&texts.chase, key),
             (&texts.follow, key),
+            (&texts.ahead, key),
             (&texts.scan, key),
         ] {
             let sql = format!("EXPLAIN QUERY PLAN {}", text.sql.as_str());

@@ -2,12 +2,14 @@
 
 #![allow(dead_code)] // Each binary uses a part of it.
 
+pub(crate) mod proxy;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, Error, ErrorKind, KeyDigest, Record, Revision, Revoke, SessionStore, Slot, Subject,
-    Timestamp, Touch,
+    AnyStore, Error, ErrorKind, KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX,
+    SessionStore, Slot, Subject, Timestamp, Touch,
 };
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{
@@ -35,6 +37,95 @@ pub(crate) async fn conforms(store: &SqlStore) {
 
 pub(crate) async fn keeps_what_it_acknowledged(open: impl AsyncFn() -> SqlStore) {
     survives_reopening(&Profile::SHARED, || open()).await;
+}
+
+/// In a table of which one column is of another type: no session is taken for a
+/// damaged one.
+pub(crate) async fn tells_a_wrong_table(store: &SqlStore, digest: &KeyDigest) {
+    assert_eq!(kind(store.load(digest).await), ErrorKind::Misconfigured);
+    let subjects = store.capabilities().subjects.unwrap();
+    let subject = Subject::new("user-42").unwrap();
+    let listed = subjects.sessions_of(&subject).await;
+    assert_eq!(kind(listed), ErrorKind::Misconfigured);
+    let scan = store.capabilities().scan.unwrap();
+    assert_eq!(kind(scan.scan(None, 10).await), ErrorKind::Misconfigured);
+}
+
+/// The longest timeouts that there are, which nobody can add to a time of day.
+pub(crate) async fn serves_who_waits_for_ever(
+    open: impl AsyncFn(cloakroom_sql::SqlStoreBuilder) -> SqlStore,
+) {
+    for timeout in [Duration::MAX, Duration::MAX / 4, cloakroom_sql::TIMEOUT_MAX] {
+        let builder = SqlStore::builder().table(table());
+        let builder = builder.acquire_timeout(timeout).statement_timeout(timeout);
+        let store = open(builder.trusted_idle(timeout)).await;
+        store.migrate().await.unwrap();
+        store.create(&key().digest(), &sample("x")).await.unwrap();
+    }
+}
+
+/// Records of a MiB each, and how many of them a page holds.
+pub(crate) async fn scans_large_records_in_small_pages(store: &SqlStore) {
+    let mut all = Vec::new();
+    let mut record = sample("large");
+    record.data = cloakroom_core::Data::from_bytes(vec![7; 1024 * 1024]);
+    for _ in 0..10 {
+        let digest = key().digest();
+        store.create(&digest, &record).await.unwrap();
+        all.push(digest);
+    }
+    all.sort_unstable_by_key(|digest| *digest.as_bytes());
+    let scan = store.capabilities().scan.unwrap();
+    let (mut found, mut pages, mut from) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = scan.scan(from.as_ref(), 1_000).await.unwrap();
+        pages.push(page.items.len());
+        for item in page.items {
+            let slot = item.slot.unwrap().into_record().unwrap();
+            assert_eq!(slot.data.as_bytes().len(), 1024 * 1024);
+            found.push(item.digest);
+        }
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(SCAN_PAGE_BYTES_MAX, 4 * 1024 * 1024);
+    assert_eq!(pages, [4, 4, 2]);
+    assert_eq!(found, all);
+}
+
+/// Names that a statement might use for something else: of its parts, its columns and
+/// its aliases, and words of SQL.
+pub(crate) async fn serves_in_a_table_of_any_name(open: impl AsyncFn(&str) -> SqlStore) {
+    let mut failed = Vec::new();
+    for name in [
+        "hops", "hop", "h", "t", "marked", "made", "written", "digest", "moved_to", "subject",
+        "select",
+    ] {
+        let store = open(name).await;
+        store.migrate().await.unwrap();
+        let serves = async || -> Result<(), Error> {
+            let subjects = store.capabilities().subjects.unwrap();
+            let (old, new) = (key().digest(), key().digest());
+            let mut record = sample("x");
+            record.revision = store.create(&old, &record).await?;
+            record.revision = store.update(&old, &record).await?;
+            store.rotate(&old, &new, &record, later(60)).await?;
+            store.delete(&old).await?;
+            assert!(store.load(&new).await?.is_none(), "{name}");
+            store.create(&new, &record).await?;
+            let subject = record.subject.clone().unwrap();
+            let spared = key().digest();
+            let ended = subjects.revoke(&subject, Revoke::AllBut(spared)).await?;
+            assert_eq!(ended, [new], "{name}");
+            Ok(())
+        };
+        if let Err(error) = serves().await {
+            failed.push(format!("{name}: {error}"));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 /// The store as threads without a runtime can use it.

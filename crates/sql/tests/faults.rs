@@ -1,0 +1,231 @@
+//! Databases, and networks before them, that do what they should not.
+
+#![cfg(all(feature = "mysql", feature = "postgres"))]
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use cloakroom_core::{ErrorKind, SessionStore as _};
+
+use cloakroom_servers::{Mariadb, Postgres};
+use cloakroom_sql::{SqlStore, SqlStoreBuilder};
+use cloakroom_testkit::{key, sample};
+use sqlx::mysql::MySqlPoolOptions;
+use tokio::time::timeout;
+
+use common::proxy::Proxy;
+use common::{kind, later, table};
+
+async fn open_with(url: &str, builder: SqlStoreBuilder) -> SqlStore {
+    let store = builder.connect(url).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+/// A trigger, as a policy of row-level security would, keeps each write away without
+/// a word.
+#[tokio::test]
+async fn a_write_that_meets_nothing_again_and_again_is_a_conflict() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    let store = open_with(&server.url(), SqlStore::builder().table(&*table)).await;
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = store.create(&digest, &record).await.unwrap();
+    server
+        .query(&format!(
+            "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+             CREATE TRIGGER nothing BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION nothing()"
+        ))
+        .unwrap();
+    let bound = Duration::from_secs(5);
+    let updated = timeout(bound, store.update(&digest, &record)).await;
+    assert_eq!(kind(updated.unwrap()), ErrorKind::Conflict);
+    let new = key().digest();
+    let rotated = timeout(bound, store.rotate(&digest, &new, &record, later(60))).await;
+    assert_eq!(kind(rotated.unwrap()), ErrorKind::Conflict);
+    assert!(store.load(&new).await.unwrap().is_none());
+}
+
+/// A snapshot that stands still shows what a replica would that lags behind.
+#[tokio::test]
+async fn a_write_whose_look_lags_behind_is_a_conflict() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let table = table();
+    let ahead = open_with(&server.url(), SqlStore::builder().table(&*table)).await;
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = ahead.create(&digest, &record).await.unwrap();
+    let behind = MySqlPoolOptions::new()
+        .max_connections(1)
+        .after_connect(|conn, _| {
+            Box::pin(async move {
+                let frozen = "SET autocommit=0";
+                sqlx::query(frozen).execute(conn).await.map(|_| ())
+            })
+        });
+    let behind = behind.connect(&server.url()).await.unwrap();
+    let behind = SqlStore::builder().table(&*table).from_mysql_pool(behind);
+    let behind = behind.unwrap();
+    behind.load(&digest).await.unwrap().unwrap();
+    ahead.update(&digest, &record).await.unwrap();
+    let bound = Duration::from_secs(5);
+    let updated = timeout(bound, behind.update(&digest, &record)).await;
+    assert_eq!(kind(updated.unwrap()), ErrorKind::Conflict);
+}
+
+/// On one thread, what goes back to the pool has not been asked yet whether it lives
+/// when the answer is here.
+async fn finds_its_only_place_again(url: &str, port: u16) {
+    let proxy = Proxy::start(port);
+    let bound = Duration::from_millis(500);
+    let builder = SqlStore::builder()
+        .table(table())
+        .pool_size(1)
+        .acquire_timeout(bound)
+        .statement_timeout(bound);
+    let store = open_with(&proxy.url(url, port), builder).await;
+    let digest = key().digest();
+    for _ in 0..2 {
+        store.load(&digest).await.unwrap();
+        proxy.go_dark();
+        let begun = Instant::now();
+        while store.load(&digest).await.is_err() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "the place is lost"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_dies_behind_an_answer_costs_no_place_in_the_pool() {
+    if let Some(server) = cloakroom_servers::postgres() {
+        finds_its_only_place_again(&server.url(), server.port()).await;
+    }
+    if let Some(server) = cloakroom_servers::mariadb() {
+        finds_its_only_place_again(&server.url(), server.port()).await;
+    }
+}
+
+/// What the server is told does not cut short who makes the tables, and holds again
+/// after it.
+fn brief(table: &str) -> SqlStoreBuilder {
+    let builder = SqlStore::builder().table(table).pool_size(1);
+    builder.statement_timeout(Duration::from_secs(1))
+}
+
+#[tokio::test]
+async fn postgres_goes_on_with_nothing_that_was_given_up() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(hashtext('cloakroom given_up'))";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let store = brief("given_up").connect(&server.url()).await.unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        held.rollback().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(store.migrate(), release);
+    migrated.unwrap();
+
+    let (old, new) = (key().digest(), key().digest());
+    let mut record = sample("x");
+    record.revision = store.create(&old, &record).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    let lock = "LOCK TABLE given_up IN SHARE MODE";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let rotated = store.rotate(&old, &new, &record, later(60)).await;
+    assert_eq!(kind(rotated), ErrorKind::Unavailable);
+    for _ in 0..3 {
+        let created = store.create(&key().digest(), &record).await;
+        assert_eq!(kind(created), ErrorKind::Unavailable);
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    assert_eq!(server.query(waiting).unwrap()[0][0], "0");
+    held.rollback().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let all = "SELECT count(*) FROM given_up";
+    assert_eq!(server.query(all).unwrap()[0][0], "1");
+    let found = store.load(&old).await.unwrap().unwrap();
+    assert_eq!(found.into_record().unwrap().revision, record.revision);
+}
+
+#[tokio::test]
+async fn mariadb_goes_on_with_nothing_that_was_given_up() {
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    let pool = sqlx::MySqlPool::connect(&server.url()).await.unwrap();
+    let mut held = pool.acquire().await.unwrap();
+    let lock = "SELECT get_lock('cloakroom given_up', 0)";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let store = brief("given_up").connect(&server.url()).await.unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        held.close().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(store.migrate(), release);
+    migrated.unwrap();
+
+    let (old, new) = (key().digest(), key().digest());
+    let mut record = sample("x");
+    record.revision = store.create(&old, &record).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    let lock = "SELECT 1 FROM given_up FOR UPDATE";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let rotated = store.rotate(&old, &new, &record, later(60)).await;
+    assert_eq!(kind(rotated), ErrorKind::Unavailable);
+    for _ in 0..3 {
+        let updated = store.update(&old, &record).await;
+        assert_eq!(kind(updated), ErrorKind::Unavailable);
+    }
+    let waiting = "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'UPDATE%'";
+    assert_eq!(server.query(waiting).unwrap()[0][0], "0");
+    held.rollback().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(store.load(&new).await.unwrap().is_none());
+    let found = store.load(&old).await.unwrap().unwrap();
+    assert_eq!(found.into_record().unwrap().revision, record.revision);
+}
+
+#[tokio::test]
+async fn a_lock_that_another_keeps_is_waited_for_as_long_as_a_pool_of_ones_own_says() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let table = table();
+    let pool = MySqlPoolOptions::new().after_connect(|conn, _| {
+        Box::pin(async move {
+            let set = "SET innodb_lock_wait_timeout = 1";
+            sqlx::query(set).execute(conn).await.map(|_| ())
+        })
+    });
+    let pool = pool.connect(&server.url()).await.unwrap();
+    let store = SqlStore::builder()
+        .table(&*table)
+        .from_mysql_pool(pool.clone());
+    let store = store.unwrap();
+    store.migrate().await.unwrap();
+    let digest = key().digest();
+    let mut record = sample("x");
+    record.revision = store.create(&digest, &record).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    let lock = sqlx::AssertSqlSafe(format!("SELECT 1 FROM {table} FOR UPDATE"));
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let error = store.update(&digest, &record).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("locked"), "{error}");
+    held.rollback().await.unwrap();
+    store.update(&digest, &record).await.unwrap();
+}
