@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloakroom_core::{Clock, Error, Invalidation, KeyDigest, Record, Revision, Slot, Timestamp};
+use cloakroom_core::{
+    Clock, Error, Invalidation, KeyDigest, Record, Revision, Slot, Timestamp, Touch,
+};
 use futures_util::FutureExt as _;
 use futures_util::future::{Shared, WeakShared};
 use moka::policy::EvictionPolicy;
@@ -187,8 +189,8 @@ impl Board {
                 number,
             };
             let loaded = load.await;
-            if let Ok(Some(slot)) = &loaded {
-                flight.fill(slot, took_off);
+            if let Ok(found) = &loaded {
+                flight.land(found.as_ref(), took_off);
             }
             loaded
         });
@@ -252,15 +254,32 @@ impl Board {
         if let Some(writes) = moves.writes.get_mut(digest) {
             writes.announced = writes.announced.max(Some(*revision));
         }
+        let touched = Touch {
+            last_seen_at: Timestamp::EPOCH,
+            expires_at: Timestamp::EPOCH,
+        };
+        if self.drop_older(digest, (*revision, touched)) {
+            count(&self.counters.invalidated);
+        }
+    }
+
+    /// Drops what is older than this: at an older revision, or at the same one
+    /// before a touch.
+    fn drop_older(&self, digest: &KeyDigest, (revision, touched): State) -> bool {
         let is_older = |entry: Entry| match &*entry.slot {
-            Slot::Record(record) => record.revision < *revision,
+            Slot::Record(record) if record.revision == revision => {
+                let touch = Touch::from(record);
+                touch.later(touched) != touch
+            }
+            Slot::Record(record) => record.revision < revision,
             // Nothing comes after a mark.
             Slot::Rotated { .. } => false,
         };
-        if self.entries.get(digest).is_some_and(is_older) {
-            count(&self.counters.invalidated);
+        let is_older = self.entries.get(digest).is_some_and(is_older);
+        if is_older {
             self.entries.invalidate(digest);
         }
+        is_older
     }
 
     /// Nothing that is here, or on its way here, is known to be true any more.
@@ -288,13 +307,22 @@ impl Landing<'_> {
         listed.is_some_and(|flight| flight.number == self.number)
     }
 
-    fn fill(&self, slot: &Slot, as_of: Timestamp) {
-        let moves = self.board.moves();
-        if self.is_listed(&moves) {
-            let slot = Arc::new(slot.clone());
-            self.board
-                .entries
-                .insert(self.digest, Entry { slot, as_of });
+    /// Fills the cache where no write has overtaken this flight. Where one has, it
+    /// may still have read more than the flight that is listed now: whoever comes
+    /// after its answer must not be told less.
+    fn land(&self, found: Option<&Slot>, as_of: Timestamp) {
+        let mut moves = self.board.moves();
+        match found {
+            Some(slot) if self.is_listed(&moves) => {
+                let slot = Arc::new(slot.clone());
+                self.board
+                    .entries
+                    .insert(self.digest, Entry { slot, as_of });
+            }
+            _ => {
+                moves.flights.remove(&self.digest);
+                self.board.drop_older(&self.digest, state_of(found));
+            }
         }
     }
 }
@@ -349,6 +377,21 @@ impl Drop for Write {
             }
             None => self.board.entries.invalidate(&self.digest),
         }
+    }
+}
+
+/// What tells an older state of a session from a newer one.
+type State = (Revision, Touch);
+
+/// A mark, and nothing at all, come after every record.
+fn state_of(found: Option<&Slot>) -> State {
+    let end = Touch {
+        last_seen_at: Timestamp::MAX,
+        expires_at: Timestamp::MAX,
+    };
+    match found {
+        Some(Slot::Record(record)) => (record.revision, record.into()),
+        _ => (Revision::LAST, end),
     }
 }
 

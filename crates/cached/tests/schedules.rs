@@ -11,7 +11,7 @@ use cloakroom_core::{
     BoxFuture, Capabilities, Error, Invalidation, Invalidations, KeyDigest, Listener, Record,
     Revision, Revoke, SessionStore, Slot, Subject, Subjects, Timestamp, Touch,
 };
-use cloakroom_testkit::{MapStore, key, sample};
+use cloakroom_testkit::{MapStore, Trial, key, sample};
 use shuttle::future::{block_on, spawn, yield_now};
 
 /// A store that lets others run before it does its work and before it answers.
@@ -309,6 +309,45 @@ fn after_any_schedule_the_cache_says_what_the_store_says() {
                 }
                 let truth = store.inner().load(&digest).await.unwrap();
                 assert_eq!(store.load(&digest).await.unwrap(), truth);
+            });
+        },
+        SCHEDULES,
+    );
+}
+
+/// Also of writes that are not answered yet: what one load has seen, the next one
+/// sees.
+#[test]
+fn whatever_clients_do_some_order_explains_their_answers() {
+    check_trials(|| Cached::with_staleness_max(Slow::default(), Duration::from_secs(3_600)));
+}
+
+#[test]
+fn whatever_clients_do_on_caches_in_a_row_some_order_explains_their_answers() {
+    check_trials(|| {
+        let inner = Cached::with_staleness_max(Slow::default(), Duration::from_secs(3_600));
+        Cached::with_staleness_max(inner, Duration::from_secs(3_600))
+    });
+}
+
+fn check_trials<S: SessionStore>(store: fn() -> S) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static SEED: AtomicU64 = AtomicU64::new(0);
+    shuttle::check_random(
+        move || {
+            block_on(async move {
+                let store = Arc::new(store());
+                let trial = Arc::new(Trial::new(SEED.fetch_add(1, Ordering::Relaxed)));
+                let clients: Vec<_> = (0..5)
+                    .map(|_| {
+                        let (store, trial) = (store.clone(), trial.clone());
+                        spawn(async move { trial.client(&*store, 6).await })
+                    })
+                    .collect();
+                for client in clients {
+                    client.await.unwrap();
+                }
+                trial.check();
             });
         },
         SCHEDULES,
