@@ -87,7 +87,7 @@ fn make_file(path: &Path) -> io::Result<()> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    make_folder(folder)?;
+    make_way(folder)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     match private(&mut options).open(path) {
@@ -95,6 +95,21 @@ fn make_file(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Makes a folder, and those on the way to it, with their names on the disk.
+fn make_way(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let around = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return make_folder(path),
+    };
+    make_way(around)?;
+    make_folder(path)?;
+    sync_folder(around)
 }
 
 #[cfg(unix)]
