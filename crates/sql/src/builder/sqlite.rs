@@ -72,6 +72,12 @@ impl SqlStoreBuilder {
 }
 
 fn options(path: &Path, within: Duration) -> SqliteConnectOptions {
+    // SQLite takes what begins with `file:` for a URL, and `:memory:` for no file; sqlx
+    // leaves both to it.
+    let path = match path.is_relative() {
+        true => &Path::new(".").join(path),
+        false => path,
+    };
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
@@ -153,6 +159,17 @@ mod tests {
     use sqlx::{ConnectOptions as _, Row as _};
 
     use super::*;
+
+    #[test]
+    fn no_path_means_something_else_to_sqlite() {
+        for path in ["file:x", ":memory:", "x", "x/file:x"] {
+            let options = options(Path::new(path), Duration::from_secs(5));
+            let there = Path::new(".").join(path);
+            assert_eq!(options.get_filename(), there);
+        }
+        let options = options(Path::new("/x"), Duration::from_secs(5));
+        assert_eq!(options.get_filename(), Path::new("/x"));
+    }
 
     #[tokio::test]
     async fn a_connection_writes_ahead_and_syncs_before_it_answers() {
