@@ -283,17 +283,6 @@ async fn a_record_that_the_server_takes_no_packet_of_is_an_error_and_harms_no_ot
 }
 
 #[tokio::test]
-async fn a_dropped_future_mixes_no_answers_up() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    let builder = SqlStore::builder().table(table()).pool_size(1);
-    let open = async || open_with(server, builder.clone()).await;
-    common::answers_what_was_asked_after_a_drop(&open().await).await;
-    common::answers_what_was_asked_after_a_drop_at_first(open).await;
-}
-
-#[tokio::test]
 async fn what_was_answered_is_committed_also_where_the_server_does_not_by_itself() {
     let Some(server) = Mariadb::start_with(&["--autocommit=0"]) else {
         return;

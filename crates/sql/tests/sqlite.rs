@@ -187,6 +187,20 @@ async fn what_is_no_file_is_refused() {
     assert_eq!(kind(store.await), ErrorKind::Misconfigured);
 }
 
+/// SQLite would take both for something else than a file of that name.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_path_is_taken_as_it_stands() {
+    let builder = tempfile::Builder::new().prefix("file:").tempdir_in(".");
+    let folder = builder.unwrap();
+    let name = PathBuf::from(folder.path().file_name().unwrap());
+    let path = name.join("a%20b?mode=memory");
+    let store = SqlStore::builder().open_sqlite(&path).await.unwrap();
+    store.migrate().await.unwrap();
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    assert!(bytes > 0, "it is what was made");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn what_is_made_is_for_its_owner_alone() {

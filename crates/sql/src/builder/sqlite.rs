@@ -72,6 +72,12 @@ impl SqlStoreBuilder {
 }
 
 fn options(path: &Path, within: Duration) -> SqliteConnectOptions {
+    // SQLite takes what begins with `file:` for a URL, and `:memory:` for no file; sqlx
+    // leaves both to it.
+    let path = match path.is_relative() {
+        true => &Path::new(".").join(path),
+        false => path,
+    };
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
@@ -87,7 +93,7 @@ fn make_file(path: &Path) -> io::Result<()> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    make_folder(folder)?;
+    make_way(folder)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     match private(&mut options).open(path) {
@@ -95,6 +101,21 @@ fn make_file(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Makes a folder, and those on the way to it, with their names on the disk.
+fn make_way(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let around = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return make_folder(path),
+    };
+    make_way(around)?;
+    make_folder(path)?;
+    sync_folder(around)
 }
 
 #[cfg(unix)]
@@ -138,6 +159,17 @@ mod tests {
     use sqlx::{ConnectOptions as _, Row as _};
 
     use super::*;
+
+    #[test]
+    fn no_path_means_something_else_to_sqlite() {
+        for path in ["file:x", ":memory:", "x", "x/file:x"] {
+            let options = options(Path::new(path), Duration::from_secs(5));
+            let there = Path::new(".").join(path);
+            assert_eq!(options.get_filename(), there);
+        }
+        let options = options(Path::new("/x"), Duration::from_secs(5));
+        assert_eq!(options.get_filename(), Path::new("/x"));
+    }
 
     #[tokio::test]
     async fn a_connection_writes_ahead_and_syncs_before_it_answers() {
