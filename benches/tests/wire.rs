@@ -25,6 +25,6 @@ fn a_session_of_417_bytes_of_json_takes_these_bytes() {
     assert_eq!(encrypted, (760, 703));
     assert_eq!(signed, (782, 725));
     // The jars carry the text alone; ours, beside it, whose state it is, its
-    // revision and its deadlines.
-    assert!(encrypted.1 < private_jar.1 + 80 && signed.1 < signed_jar.1);
+    // revision and its deadlines. They escape a random number of characters.
+    assert!(encrypted.1 < private_jar.1 + 150 && signed.1 < signed_jar.1 + 50);
 }
