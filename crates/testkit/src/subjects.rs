@@ -1,4 +1,4 @@
-//! The clauses of [`Subjects`](cloakroom_core::Subjects), one function each.
+//! The clauses of [`Subjects`], one function each.
 //!
 //! Each asks a store that offers the capability, about subjects of its own.
 //!
