@@ -19,8 +19,9 @@
 //! # What is promised
 //!
 //! - **Within this process** a load never answers with less than the last write
-//!   that was answered before it began: a session that was logged out here stays
-//!   dead here, whatever loads were under way.
+//!   that was answered before it began, nor with less than an earlier load: a
+//!   session that was logged out here stays dead here, whatever loads were under
+//!   way.
 //! - **Across processes** it answers with what was true `staleness_max` ago at
 //!   the latest. There is no default for that: it is yours to say how long a
 //!   logout elsewhere may take to be heard here. (A write based on something
@@ -38,7 +39,9 @@
 //! board, so a slow read cannot plant back what was just deleted. No timer is
 //! needed for that. A write puts what it wrote into the cache if no other write
 //! to the digest overlapped it, since nobody knows which of them the store took
-//! last; otherwise it leaves nothing there.
+//! last; otherwise it leaves nothing there. A load that a write has overtaken drops
+//! what is older than what it read. What is past its deadline is asked of the store,
+//! which may have been told of a use on another node.
 //!
 //! # Other nodes
 //!

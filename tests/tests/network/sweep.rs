@@ -1,6 +1,6 @@
 //! A sweep lets others work: requests are answered almost as fast while a tenth of
 //! all sessions goes. `CLOAKROOM_SWEEP_SESSIONS` says how many there are; the
-//! promise is about 1,000,000.
+//! bound of twice the time is asked of 1,000,000.
 
 use std::time::Duration;
 
