@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -537,14 +538,21 @@ impl<S: SessionStore> Pair<'_, S> {
     }
 }
 
-fn compare<S: SessionStore>(store: &S, base: Timestamp) {
+fn compare<S: SessionStore>(store: S, base: Timestamp) {
+    let store = Arc::new(store);
+    compare_each(|| store.clone(), base);
+}
+
+/// With the store that each case is given.
+fn compare_each<S: SessionStore>(store: impl Fn() -> Arc<S>, base: Timestamp) {
     let runtime = runtime();
     let ops = prop::collection::vec(store_op(), 1..12);
     TestRunner::new(config())
         .run(&ops, |ops| {
             let whose = key().digest();
+            let store = store();
             let pair = Pair {
-                store,
+                store: &*store,
                 model: MapStore::default(),
                 base,
                 digests: (0..4).map(|_| key().digest()).collect(),
@@ -571,21 +579,21 @@ fn compare<S: SessionStore>(store: &S, base: Timestamp) {
 fn the_memory_store_does_what_the_model_does() {
     let clock = Arc::new(ManualClock::default());
     let store = MemoryStore::builder().clock(clock.clone()).build();
-    compare(&store, clock.now());
+    compare(store, clock.now());
 }
 
 #[test]
 fn the_sled_store_does_what_the_model_does() {
     let folder = tempfile::tempdir().unwrap();
     let store = SledStore::open(folder.path()).unwrap();
-    compare(&store, ManualClock::default().now());
+    compare(store, ManualClock::default().now());
 }
 
 #[test]
 fn the_redb_store_does_what_the_model_does() {
     let folder = tempfile::tempdir().unwrap();
     let store = RedbStore::open(folder.path().join("sessions")).unwrap();
-    compare(&store, ManualClock::default().now());
+    compare(store, ManualClock::default().now());
 }
 
 #[test]
@@ -593,17 +601,30 @@ fn the_file_store_does_what_the_model_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions");
     let store = FileStore::open_with(path, Durability::Lazy).unwrap();
-    compare(&store, ManualClock::default().now());
+    compare(store, ManualClock::default().now());
 }
 
 #[test]
 fn a_cached_store_does_what_the_model_does() {
-    // On the clock of the deadlines, or it would answer with nothing; after the
-    // first late sweep it asks the store all the same.
-    let clock = ManualClock::default();
-    let base = clock.now();
-    let store = Cached::builder(MapStore::default(), Duration::from_secs(3_600))
-        .clock(Arc::new(clock))
-        .build();
-    compare(&store, base);
+    // On the clock of the deadlines, and a new one for each case: from a cache whose
+    // store was swept late nothing is answered that was due by then.
+    let clock = Arc::new(ManualClock::default());
+    let hits = Cell::new(0);
+    let last: RefCell<Arc<Cached<MapStore>>> = RefCell::new(Arc::new(cached(&clock)));
+    compare_each(
+        || {
+            let next = Arc::new(cached(&clock));
+            let last = last.replace(next.clone());
+            hits.set(hits.get() + last.stats().hits);
+            next
+        },
+        clock.now(),
+    );
+    assert!(hits.get() > 0, "the cache has answered");
+}
+
+fn cached(clock: &Arc<ManualClock>) -> Cached<MapStore> {
+    Cached::builder(MapStore::default(), Duration::from_secs(3_600))
+        .clock(clock.clone())
+        .build()
 }
