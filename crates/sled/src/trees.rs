@@ -31,6 +31,9 @@ pub(crate) struct Trees {
     sweep_cursor: sweep::Cursor,
 }
 
+/// While it is held, nobody changes which digests a subject has.
+pub(crate) struct Listing<'t>(#[expect(dead_code, reason = "a lock")] MutexGuard<'t, ()>);
+
 /// What stands in `records` under a digest.
 pub(crate) struct Stored {
     /// The deadline of its entry in the index. It is under no CRC: where no entry
@@ -294,9 +297,9 @@ impl Trees {
         })
     }
 
-    pub(crate) fn listing(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn listing(&self) -> Listing<'_> {
         // It guards no data of its own that a panic could leave half-way.
-        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+        Listing(self.listing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Held by a step of a sweep: steps take turns.
@@ -307,7 +310,16 @@ impl Trees {
 
     /// Transactions take turns anyway: the lock costs them nothing.
     pub(crate) fn transact<T>(&self, work: impl Fn(All<'_>) -> Step<T>) -> Result<T, Error> {
-        let _listing = self.listing();
+        self.transact_in(&self.listing(), work)
+    }
+
+    /// As [`transact`](Self::transact), for who has walked and keeps others out until
+    /// this is done.
+    pub(crate) fn transact_in<T>(
+        &self,
+        _: &Listing<'_>,
+        work: impl Fn(All<'_>) -> Step<T>,
+    ) -> Result<T, Error> {
         (&self.records, &self.expiry, &self.subjects)
             .transaction(|(records, expiry, subjects)| {
                 work(All {

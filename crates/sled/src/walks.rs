@@ -2,9 +2,9 @@
 //!
 //! A walk is no part of a transaction in sled. So the digests of a subject are read
 //! alone, while nobody changes them, and what stands there is looked at after that;
-//! then they are read again, until nothing is among them that was not looked at. A
-//! session that has moved in between is found that way, whether or not its marks
-//! still lead there.
+//! then they are read again, until those that were not looked at are few enough to
+//! keep others waiting. A session that has moved in between is found that way, however
+//! fast it moves, and whether or not its marks still lead there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -14,8 +14,8 @@ use cloakroom_core::{
     Data, Error, ErrorKind, KeyDigest, Listed, Revoke, ScanCursor, ScanPage, Scanned, Slot, Subject,
 };
 
-use crate::trees::{Stored, Trees, owner_of};
-use crate::{failed, unavailable};
+use crate::failed;
+use crate::trees::{Listing, Stored, Trees, owner_of};
 
 /// Sessions that a revocation ends in one transaction. Nobody else reads or writes
 /// meanwhile: a millisecond.
@@ -25,13 +25,13 @@ const PIECE_MAX: usize = 32;
 /// first, and those who wait are not awake yet.
 const REST: Duration = Duration::from_micros(200);
 
-/// How often the digests of a subject are read.
-const PASSES_MAX: usize = 64;
+/// How often the digests of a subject are read without keeping others out of what
+/// comes after: each time but the first, more of them than a piece were new.
+const PASSES_MAX: usize = 8;
 
 impl Trees {
-    /// The digests of a subject, as they are at one instant.
-    fn digests(&self, owner: &[u8]) -> Result<BTreeSet<KeyDigest>, Error> {
-        let _listing = self.listing();
+    /// The digests of a subject, while nobody changes which they are.
+    fn digests(&self, _: &Listing<'_>, owner: &[u8]) -> Result<BTreeSet<KeyDigest>, Error> {
         let keys = self.subjects.scan_prefix(owner).keys();
         let digests = keys.map(|key| {
             let key = key.map_err(failed)?;
@@ -43,19 +43,22 @@ impl Trees {
     pub(crate) fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
         let owner = owner_of(Some(subject.as_str()));
         let mut seen = BTreeMap::new();
-        for _ in 0..PASSES_MAX {
-            let listed = self.digests(&owner)?;
+        for pass in 1.. {
+            let listing = self.listing();
+            let listed = self.digests(&listing, &owner)?;
             let fresh: Vec<_> = listed.iter().filter(|at| !seen.contains_key(*at)).collect();
-            if fresh.is_empty() {
-                // One that has moved on is left out where it was.
-                seen.retain(|digest, _| listed.contains(digest));
-                return Ok(seen.into_values().flatten().collect());
-            }
+            let is_last = fresh.len() <= PIECE_MAX || pass == PASSES_MAX;
+            let _held = is_last.then_some(listing);
             for digest in fresh {
                 seen.insert(*digest, self.listed(subject, digest)?);
             }
+            if is_last {
+                // One that has moved on is left out where it was.
+                seen.retain(|digest, _| listed.contains(digest));
+                break;
+            }
         }
-        Err(too_fast())
+        Ok(seen.into_values().flatten().collect())
     }
 
     /// `None` for a dangling entry, or a record that cannot be read.
@@ -80,30 +83,33 @@ impl Trees {
             });
         }
         let (mut ended, mut asked) = (Vec::new(), BTreeSet::new());
-        for _ in 0..PASSES_MAX {
-            let listed = self.digests(&owner)?;
-            if listed.is_subset(&asked) {
-                return Ok(ended);
+        for pass in 1.. {
+            let listing = self.listing();
+            let listed = self.digests(&listing, &owner)?;
+            let fresh: Vec<_> = listed.difference(&asked).collect();
+            if fresh.len() <= PIECE_MAX || pass == PASSES_MAX {
+                ended.extend(self.end_piece(&listing, &owner, which, &fresh)?);
+                break;
             }
-            for (number, piece) in Vec::from_iter(&listed).chunks(PIECE_MAX).enumerate() {
-                if number > 0 {
-                    thread::sleep(REST);
-                }
-                ended.extend(self.end_piece(&owner, which, piece)?);
+            drop(listing);
+            for piece in fresh.chunks(PIECE_MAX) {
+                ended.extend(self.end_piece(&self.listing(), &owner, which, piece)?);
+                thread::sleep(REST);
             }
             asked = listed;
         }
-        Err(too_fast())
+        Ok(ended)
     }
 
     /// Ends those of them that are meant, in one step, and answers which they were.
     fn end_piece(
         &self,
+        listing: &Listing<'_>,
         owner: &[u8],
         which: Revoke,
         piece: &[&KeyDigest],
     ) -> Result<Vec<KeyDigest>, Error> {
-        self.transact(|all| {
+        self.transact_in(listing, |all| {
             let which = which.followed(|digest| all.follow(digest))?;
             let mut ended = Vec::new();
             for digest in piece.iter().filter(|digest| which.means(digest)) {
@@ -130,10 +136,6 @@ impl Trees {
         });
         ScanPage::fill(found.filter_map(Result::transpose), max)
     }
-}
-
-fn too_fast() -> Error {
-    unavailable("the sessions of this subject change faster than they can be read")
 }
 
 /// `None` for a key that is none of ours.

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use cloakroom_core::{
@@ -76,14 +76,24 @@ async fn lists_scans_sweeps_and_revocations_are_not_done_on_the_callers_thread()
 async fn others_read_and_write_while_many_sessions_are_ended() {
     let folder = tempfile::tempdir().unwrap();
     let store = SledStore::open(folder.path()).unwrap();
-    let digests = filled(&store).await;
     let whose = sample("x").subject.unwrap();
-    let revocation = {
-        let (store, whose) = (store.clone(), whose.clone());
-        tokio::spawn(async move { store.revoke(&whose, Revoke::AllBut(key().digest())).await })
+    let mut attempts = 0;
+    let (digests, revocation) = loop {
+        let digests = filled(&store).await;
+        let revocation = {
+            let (store, whose) = (store.clone(), whose.clone());
+            let which = Revoke::AllBut(key().digest());
+            tokio::spawn(async move { store.revoke(&whose, which).await })
+        };
+        tokio::task::yield_now().await;
+        if is_seen_half_done(&store, &digests).await {
+            break (digests, revocation);
+        }
+        // This thread may have stood still all the while.
+        attempts += 1;
+        assert!(attempts < 5, "nobody reads meanwhile");
+        revocation.await.unwrap().unwrap();
     };
-    tokio::task::yield_now().await;
-    assert!(is_seen_half_done(&store, &digests).await);
     let (late, mut record) = (key().digest(), sample("y"));
     record.subject = None;
     store.create(&late, &record).await.unwrap();
@@ -101,13 +111,14 @@ async fn a_session_that_moves_on_while_many_are_ended_is_listed_and_ended_too() 
     let whose = sample("x").subject.unwrap();
     filled(&store).await;
     let is_revoked = Arc::new(AtomicBool::new(false));
+    let moves = Arc::new(AtomicUsize::new(0));
     let mut at = key().digest();
     let mut record = sample("x").at_revision(Revision::FIRST);
     store.create(&at, &record).await.unwrap();
     let mover = {
         let (store, is_revoked) = (store.clone(), is_revoked.clone());
+        let moves = moves.clone();
         tokio::spawn(async move {
-            let mut moves = 0;
             loop {
                 let was_revoked = is_revoked.load(Ordering::SeqCst);
                 let new = key().digest();
@@ -116,20 +127,23 @@ async fn a_session_that_moves_on_while_many_are_ended_is_listed_and_ended_too() 
                     Ok(revision) => record.revision = revision,
                     Err(error) => {
                         assert_eq!(error.kind(), ErrorKind::Gone);
-                        return moves;
+                        return;
                     }
                 }
                 assert!(!was_revoked, "a session stands that was revoked");
-                (at, moves) = (new, moves + 1);
+                at = new;
+                moves.fetch_add(1, Ordering::SeqCst);
             }
         })
     };
-    for _ in 0..10 {
+    let mut lists = 0;
+    while lists < 10 || moves.load(Ordering::SeqCst) <= 10 {
+        lists += 1;
         let listed = store.sessions_of(&whose).await.unwrap();
         assert_eq!(listed.len(), SESSIONS + 1);
     }
     let ended = store.revoke(&whose, Revoke::All).await.unwrap();
     is_revoked.store(true, Ordering::SeqCst);
     assert_eq!(ended.len(), SESSIONS + 1);
-    assert!(mover.await.unwrap() > 10);
+    mover.await.unwrap();
 }
