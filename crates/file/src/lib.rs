@@ -86,9 +86,10 @@
 //! a session of nobody's costs nothing. With [`Durability::Lazy`] the file system
 //! decides in which order a crash of the machine leaves them.
 //!
-//! A list reads one folder of 256 and the sessions it names. `revoke` ends them one
-//! by one, each under its lock, follows those that move meanwhile, and looks again
-//! until it finds no other.
+//! A list holds every lock while it reads one folder of 256 and the sessions it names,
+//! some 10 µs each: a session that moves is neither missed nor listed twice. `revoke`
+//! reads that folder in the same way, ends the sessions one by one, each under its
+//! lock, follows those that move meanwhile, and looks again until it finds no other.
 //!
 //! **Sweep.** A pass goes through the folders, one after the other, and reads
 //! the 26 bytes of each file's head; what is due is judged again, whole, under

@@ -79,6 +79,11 @@ impl Locks {
         Ok((first, second))
     }
 
+    /// Waits for all locks, in that order too: nobody writes until they are dropped.
+    pub(crate) fn hold_all(&self) -> Result<Vec<Held<'_>>, Error> {
+        (0..STRIPES).map(|stripe| self.stripe(stripe)).collect()
+    }
+
     fn stripe(&self, stripe: u8) -> Result<Held<'_>, Error> {
         // A panic while it was held left the files whole: they always are.
         let file = self.stripes[usize::from(stripe)]

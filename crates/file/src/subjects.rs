@@ -11,17 +11,13 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use cloakroom_core::{
-    Data, Error, ErrorKind, KeyDigest, Listed, ROTATION_HOPS_MAX, Revoke, Slot, Subject,
-};
+use cloakroom_core::{Data, Error, ErrorKind, KeyDigest, Listed, Revoke, Slot, Subject};
 
 use crate::access::private;
 use crate::files::{Files, owner_of};
 use crate::folder::{self, Folder, failed, found};
+use crate::locks::Held;
 use crate::unavailable;
-
-/// Readings of a folder of which two in a row must agree.
-const LOOKS_MAX: usize = 64;
 
 /// How often a revocation looks for sessions that have moved out of its way.
 const PASSES_MAX: usize = 32;
@@ -89,10 +85,6 @@ impl Entry {
     }
 }
 
-fn too_fast() -> Error {
-    unavailable("the sessions of this subject change faster than they can be read")
-}
-
 /// The name that a subject has on the disk; it looks like a digest.
 fn name_of(subject: &Subject) -> KeyDigest {
     KeyDigest::from_bytes(subject.name_bytes())
@@ -139,50 +131,33 @@ impl Files {
         Ok(!frame.is_some_and(|frame| entry.is_of(&frame)))
     }
 
-    /// The digests in a subject's entries. A folder is not read in one step, and a
-    /// session that moves meanwhile could be missed in both places: it is read until
-    /// two readings agree.
-    fn entries(&self, subject: &Subject) -> Result<BTreeSet<KeyDigest>, Error> {
+    /// The digests in a subject's entries. A folder is not read in one step: of a
+    /// session that moves meanwhile, both entries may be missed. So every lock is
+    /// held, under which no record takes a name and no entry is removed.
+    fn entries(&self, subject: &Subject, _: &[Held<'_>]) -> Result<BTreeSet<KeyDigest>, Error> {
         let name = name_of(subject);
-        let look = || -> Result<BTreeSet<KeyDigest>, Error> {
-            let listed = self.folder.list_subjects(name.as_bytes()[0]);
-            let listed = listed.map_err(|source| failed("cannot list a folder", source))?;
-            let theirs = listed.iter().filter_map(|entry| match entry {
-                folder::Entry::Listed(entry) if entry.subject == name => Some(entry.digest),
-                _ => None,
-            });
-            Ok(theirs.collect())
-        };
-        let mut seen = look()?;
-        for _ in 0..LOOKS_MAX {
-            let again = look()?;
-            if again == seen {
-                return Ok(seen);
-            }
-            seen = again;
-        }
-        Err(too_fast())
+        let listed = self.folder.list_subjects(name.as_bytes()[0]);
+        let listed = listed.map_err(|source| failed("cannot list a folder", source))?;
+        let theirs = listed.iter().filter_map(|entry| match entry {
+            folder::Entry::Listed(entry) if entry.subject == name => Some(entry.digest),
+            _ => None,
+        });
+        Ok(theirs.collect())
     }
 
+    /// As they stand at one instant, so that one that moves is neither missed nor
+    /// listed twice.
     pub(crate) fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
+        let held = self.locks.hold_all()?;
         let mut listed = Vec::new();
-        let mut seen = BTreeSet::new();
-        for entry in self.entries(subject)? {
-            // One that has moved since is listed where it is.
-            let mut at = entry;
-            for _ in 0..ROTATION_HOPS_MAX {
-                match self.load(&at) {
-                    Ok(Some(Slot::Rotated { to, .. })) => at = to,
-                    Ok(Some(Slot::Record(mut record)))
-                        if record.subject.as_ref() == Some(subject) && seen.insert(at) =>
-                    {
-                        record.data = Data::empty();
-                        listed.push(Listed { digest: at, record });
-                        break;
-                    }
-                    Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                    _ => break,
+        for digest in self.entries(subject, &held)? {
+            match self.load(&digest) {
+                Ok(Some(Slot::Record(mut record))) if record.subject.as_ref() == Some(subject) => {
+                    record.data = Data::empty();
+                    listed.push(Listed { digest, record });
                 }
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                _ => {}
             }
         }
         Ok(listed)
@@ -226,18 +201,21 @@ impl Files {
         if let Revoke::One(meant) = which {
             return end(&meant);
         }
-        let mut before = None;
+        let mut asked = BTreeSet::new();
         for _ in 0..PASSES_MAX {
-            let entries = self.entries(subject)?;
+            let mut fresh = self.entries(subject, &self.locks.hold_all()?)?;
             // What was ended keeps its entry for now: another one is of a session
             // that has moved, or of one that has just begun.
-            if before.as_ref() == Some(&entries) {
+            fresh.retain(|digest| !asked.contains(digest));
+            if fresh.is_empty() {
                 return Ok(());
             }
-            entries.iter().try_for_each(&mut end)?;
-            before = Some(entries);
+            fresh.iter().try_for_each(&mut end)?;
+            asked.append(&mut fresh);
         }
-        Err(too_fast())
+        Err(unavailable(
+            "the sessions of this subject change faster than they can be ended",
+        ))
     }
 
     /// Where a session is that stood there once.

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cloakroom_core::{
-    KeyDigest, Record, Revoke, Scan as _, SessionStore as _, Slot, Subject, Subjects as _,
-    Sweep as _, Timestamp,
+    ErrorKind, KeyDigest, Record, Revision, Revoke, Scan as _, SessionStore as _, Slot, Subject,
+    Subjects as _, Sweep as _, Timestamp,
 };
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_testkit::{key, races_of_subjects, sample};
@@ -138,7 +138,7 @@ async fn a_crash_while_a_session_changes_hands_gives_it_to_no_two() {
     assert_eq!(store.revoke(&other, Revoke::All).await.unwrap(), []);
     // Written, and the first one's entry not yet removed.
     let mut record = record_of(&other);
-    record.revision = cloakroom_core::Revision::FIRST;
+    record.revision = Revision::FIRST;
     store.update(&digest, &record).await.unwrap();
     let left = entry(folder.path(), &one, &digest);
     fs::write(&left, "").unwrap();
@@ -230,6 +230,50 @@ fn a_sweep_between_an_entry_and_its_record_hides_no_session() {
     assert_eq!(runtime().block_on(list(&store, &whose)), begun);
 }
 
+/// Nothing is synced, so that no reading of the folder is faster than the session.
+#[test]
+fn a_session_that_never_rests_is_listed_each_time_and_ended() {
+    const RESTING: usize = 20;
+    let folder = folder();
+    let store = FileStore::open_with(folder.path(), Durability::Lazy).unwrap();
+    let whose = subject("a");
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
+    let mut at = runtime().block_on(begin(&store, &whose));
+    let mover = {
+        let (store, mut record) = (store.clone(), record_of(&whose));
+        record.revision = Revision::FIRST;
+        std::thread::spawn(move || {
+            runtime().block_on(async {
+                loop {
+                    let new = key().digest();
+                    let moved = store.rotate(&at, &new, &record, record.expires_at).await;
+                    match moved {
+                        Ok(revision) => record.revision = revision,
+                        Err(error) => return error.kind(),
+                    }
+                    at = new;
+                }
+            })
+        })
+    };
+    runtime().block_on(async {
+        for _ in 0..RESTING {
+            begin(&store, &whose).await;
+        }
+        for _ in 0..200 {
+            assert_eq!(list(&store, &whose).await.len(), RESTING + 1);
+        }
+        let ended = store.revoke(&whose, Revoke::All).await.unwrap();
+        assert_eq!(ended.len(), RESTING + 1);
+        assert_eq!(list(&store, &whose).await, []);
+    });
+    assert_eq!(mover.join().unwrap(), ErrorKind::Gone);
+}
+
 const FOLDER: &str = "CLOAKROOM_FILE_SUBJECTS_FOLDER";
 
 /// One of two processes; without the folder, nothing.
@@ -243,7 +287,7 @@ async fn one_of_two_processes_with_one_user() {
     let mut ended = 0;
     for step in 0..64 {
         let old = begin(&store, &whose).await;
-        let record = record_of(&whose).at_revision(cloakroom_core::Revision::FIRST);
+        let record = record_of(&whose).at_revision(Revision::FIRST);
         let new = key().digest();
         // The other process may have ended it.
         let _ = store.rotate(&old, &new, &record, record.expires_at).await;
