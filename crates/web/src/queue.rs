@@ -5,12 +5,24 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cloakroom_core::Token;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::time::timeout;
 
-type Places = Mutex<HashMap<u64, Arc<AsyncMutex<()>>>>;
+/// Those who wait for one session.
+#[derive(Clone, Debug, Default)]
+struct Line {
+    turn: Arc<AsyncMutex<()>>,
+    /// Turns that were given back.
+    over: Arc<AtomicU64>,
+}
+
+type Places = Mutex<HashMap<u64, Line>>;
 
 /// Queues by the hash of the token: two tokens that share one wait for each
 /// other now and then, which is harmless.
@@ -25,12 +37,15 @@ pub(crate) struct Place<'q> {
     queue: &'q Queue,
     hash: u64,
     turn: Option<OwnedMutexGuard<()>>,
+    over: Arc<AtomicU64>,
 }
 
 impl Queue {
-    pub(crate) async fn enter(&self, token: &Token) -> Place<'_> {
+    /// Waits for as long as somebody's turn is over within this time each; `None`
+    /// where the queue stands still for longer.
+    pub(crate) async fn enter(&self, token: &Token, still_max: Duration) -> Option<Place<'_>> {
         let hash = self.hasher.hash_one(token.expose());
-        let lock = {
+        let Line { turn, over } = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
             places.entry(hash).or_default().clone()
         };
@@ -39,9 +54,20 @@ impl Queue {
             queue: self,
             hash,
             turn: None,
+            over: over.clone(),
         };
-        place.turn = Some(lock.lock_owned().await);
-        place
+        let mut turn = pin!(turn.lock_owned());
+        loop {
+            let before = over.load(Ordering::Relaxed);
+            match timeout(still_max, &mut turn).await {
+                Ok(turn) => {
+                    place.turn = Some(turn);
+                    return Some(place);
+                }
+                Err(_) if over.load(Ordering::Relaxed) == before => return None,
+                Err(_) => {}
+            }
+        }
     }
 
     #[cfg(test)]
@@ -52,7 +78,9 @@ impl Queue {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.turn = None;
+        if self.turn.take().is_some() {
+            self.over.fetch_add(1, Ordering::Relaxed);
+        }
         let mut places = self
             .queue
             .places
@@ -61,7 +89,7 @@ impl Drop for Place<'_> {
         // Who waits holds a clone, taken under this very lock.
         if places
             .get(&self.hash)
-            .is_some_and(|lock| Arc::strong_count(lock) == 1)
+            .is_some_and(|line| Arc::strong_count(&line.turn) == 1)
         {
             places.remove(&self.hash);
         }
@@ -78,14 +106,35 @@ mod tests {
     async fn one_at_a_time_for_a_token_and_nothing_left_behind() {
         let queue = Queue::default();
         let (a, b) = (Token::new("a"), Token::new("b"));
-        let first = queue.enter(&a).await;
-        let other = queue.enter(&b).await;
         let wait = Duration::from_millis(10);
-        assert!(tokio::time::timeout(wait, queue.enter(&a)).await.is_err());
+        let first = queue.enter(&a, wait).await.unwrap();
+        let other = queue.enter(&b, wait).await.unwrap();
+        assert!(queue.enter(&a, wait).await.is_none());
         assert_eq!(queue.len(), 2);
         drop(first);
-        let next = tokio::time::timeout(wait, queue.enter(&a)).await.unwrap();
+        let next = queue.enter(&a, wait).await.unwrap();
         drop((next, other));
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_moves_is_waited_in_for_however_long() {
+        const WAITERS: u32 = 20;
+        let queue = Arc::new(Queue::default());
+        let wait = Duration::from_secs(10);
+        let begun = tokio::time::Instant::now();
+        let slow = |_| {
+            let queue = queue.clone();
+            tokio::spawn(async move {
+                let place = queue.enter(&Token::new("a"), wait).await;
+                tokio::time::sleep(Duration::from_secs(9)).await;
+                place.is_some()
+            })
+        };
+        for waiter in Vec::from_iter((0..WAITERS).map(slow)) {
+            assert!(waiter.await.unwrap());
+        }
+        assert_eq!(begun.elapsed(), WAITERS * Duration::from_secs(9));
         assert_eq!(queue.len(), 0);
     }
 
@@ -93,8 +142,9 @@ mod tests {
     async fn a_waiter_that_gives_up_last_cleans_up() {
         let queue = Queue::default();
         let token = Token::new("a");
-        let first = queue.enter(&token).await;
-        let mut waiter = Box::pin(queue.enter(&token));
+        let wait = Duration::from_secs(10);
+        let first = queue.enter(&token, wait).await.unwrap();
+        let mut waiter = Box::pin(queue.enter(&token, wait));
         tokio::select! {
             biased;
             _ = &mut waiter => unreachable!("the place is taken"),

@@ -18,9 +18,9 @@ const LOOKS_MAX: u32 = 3;
 /// How long they may take together, where `conflict_deadline` is not longer.
 const LOOK_MIN: Duration = Duration::from_secs(2);
 
-/// How long a write waits for those of its session that came before it, where
-/// `conflict_deadline` is not longer: a store that hangs must not hold up each of
-/// them in turn.
+/// How long a write waits while none of its session that came before it comes to its
+/// end, where `conflict_deadline` is not longer: a store that hangs must not hold up
+/// each of them in turn.
 const QUEUE_WAIT_MIN: Duration = Duration::from_secs(10);
 
 /// The longest pause between two attempts.
@@ -127,7 +127,7 @@ impl<'e> Writer<'e> {
     pub(crate) async fn delete(&mut self, token: &Token) -> Result<Outcome, Failure> {
         // A logout needs no place: it only spares others a conflict.
         let wait = self.engine.conflict_deadline;
-        let _place = timeout(wait, self.engine.queue.enter(token)).await;
+        let _place = self.engine.queue.enter(token, wait).await;
         self.remove(token).await.map(|()| Outcome::Deleted)
     }
 
@@ -154,8 +154,7 @@ impl<'e> Writer<'e> {
         attempt: &Attempt<'_>,
     ) -> Result<Outcome, Failure> {
         let wait = self.engine.conflict_deadline.max(QUEUE_WAIT_MIN);
-        let entered = timeout(wait, self.engine.queue.enter(token)).await;
-        let _place = entered.map_err(|_| {
+        let _place = self.engine.queue.enter(token, wait).await.ok_or_else(|| {
             Failure::NotWritten(Error::new(
                 ErrorKind::Unavailable,
                 "other requests of this session are being written for too long; this one \
