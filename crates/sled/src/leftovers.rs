@@ -10,22 +10,32 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// Removes them, where no other process has the database open.
-pub(crate) fn clear(folder: &Path) -> io::Result<()> {
+/// Whether nothing of it is left.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Cleared {
+    Yes,
+    /// Somebody has the database open.
+    Locked,
+}
+
+/// Removes them, where nobody has the database open.
+pub(crate) fn clear(folder: &Path) -> io::Result<Cleared> {
     let settings = folder.join("conf");
     let mut options = File::options();
     let db = match options.read(true).write(true).open(folder.join("db")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return remove(&settings),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return remove(&settings).map(|()| Cleared::Yes);
+        }
         opened => opened?,
     };
     // sled's own lock: a snapshot in the making belongs to whoever holds it.
     if fs4::FileExt::try_lock(&db).is_err() {
-        return Ok(());
+        return Ok(Cleared::Locked);
     }
     let cleared = clear_locked(folder, &settings, db.metadata()?.len());
     // Not by closing the file alone: a process just forked off has it open, too.
     fs4::FileExt::unlock(&db)?;
-    cleared
+    cleared.map(|()| Cleared::Yes)
 }
 
 fn clear_locked(folder: &Path, settings: &Path, db_bytes: u64) -> io::Result<()> {

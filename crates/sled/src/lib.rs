@@ -83,6 +83,7 @@ use cloakroom_core::{
     Touch,
 };
 
+use crate::leftovers::Cleared;
 use crate::sync::{Disk, Syncer};
 use crate::trees::Trees;
 use crate::walker::Walker;
@@ -92,8 +93,10 @@ const NAME: &str = "sled";
 /// Bytes of sled's page cache by default: 64 MiB.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
-/// How long an opening waits for a database that is being closed.
-const LOCK_WAIT_MILLIS_MAX: u64 = 500;
+/// How long an opening waits for a database that is being closed. It is looked at
+/// several times, however slow this machine is.
+const LOCK_WAIT_SECS_MAX: u64 = 2;
+const LOCK_LOOKS_MIN: u32 = 20;
 
 /// A store in a folder of its own. Cheap to clone; the database is closed when
 /// the last clone is dropped.
@@ -125,7 +128,7 @@ impl SledStore {
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] where another process (or another store of this
-    /// one) holds it for 500 ms on end, [`ErrorKind::Unavailable`] where the folder cannot be
+    /// one) holds it for 2 s on end, [`ErrorKind::Unavailable`] where the folder cannot be
     /// used or the database is damaged; both name the folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, CACHE_BYTES_DEFAULT)
@@ -224,15 +227,21 @@ fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 /// for a moment after the last handle is gone; on a busy machine, milliseconds.
 fn open_unlocked(config: &sled::Config, path: &Path) -> sled::Result<sled::Db> {
     let begun = Instant::now();
-    let wait_max = Duration::from_millis(LOCK_WAIT_MILLIS_MAX);
+    let wait_max = Duration::from_secs(LOCK_WAIT_SECS_MAX);
+    let mut looks = 0;
     loop {
-        leftovers::clear(path)?;
-        match config.open() {
-            Err(error) if is_locked(&error) && begun.elapsed() < wait_max => {
-                thread::sleep(Duration::from_millis(5));
+        looks += 1;
+        let may_wait = looks < LOCK_LOOKS_MIN || begun.elapsed() < wait_max;
+        // Where it is locked, sled is asked at the end alone: it must not open, the
+        // moment that it is free, what has not been cleared.
+        let cleared = leftovers::clear(path)? == Cleared::Yes;
+        if cleared || !may_wait {
+            match config.open() {
+                Err(error) if is_locked(&error) && may_wait => {}
+                opened => return opened,
             }
-            opened => return opened,
         }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

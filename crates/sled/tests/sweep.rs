@@ -19,9 +19,22 @@ fn open(folder: &TempDir) -> SledStore {
     SledStore::open(folder.path()).unwrap()
 }
 
+/// sled's threads keep the lock for a moment after a database was closed.
+fn open_sled(folder: &TempDir) -> sled::Db {
+    let mut attempts = 0;
+    loop {
+        match sled::open(folder.path()) {
+            Ok(db) => return db,
+            Err(error) => assert!(attempts < 1_000, "{error}"),
+        }
+        attempts += 1;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Opens the trees beside the store: records, expiry, subjects.
 fn with_trees<T>(folder: &TempDir, work: impl FnOnce([sled::Tree; 3]) -> T) -> T {
-    let db = sled::open(folder.path()).unwrap();
+    let db = open_sled(folder);
     work(
         ["records", "expiry", "subjects"]
             .map(|name| db.open_tree(format!("cloakroom/{name}/v1")).unwrap()),
