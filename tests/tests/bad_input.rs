@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
 
 use cloakroom::{
     Data, Engine, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, SessionStore,
@@ -348,7 +350,15 @@ impl SmallDisk {
         command
             .args(["-o", &format!("remount,{option}")])
             .arg(self.folder.path());
-        assert!(command.status().unwrap().success());
+        // Whoever has just closed a file here may have it open for a moment yet.
+        let attempts = (0..100).any(|_| {
+            let done = command.status().unwrap().success();
+            if !done {
+                sleep(Duration::from_millis(100));
+            }
+            done
+        });
+        assert!(attempts, "not remounted {option}");
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -263,8 +263,10 @@ async fn a_cache_that_follows_anew_hears() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(!cached.stats().is_deaf);
     }
+    cached.load(&digest).await.unwrap();
+    let heard = cached.stats().invalidated;
     shared.delete(&digest).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    until(&cached, |stats| stats.invalidated > heard).await;
     assert_eq!(cached.load(&digest).await.unwrap(), None);
 }
 

@@ -117,7 +117,10 @@ fn sigterm_and_ctrl_c_end_it_cleanly_and_release_the_store() {
         // A connection that is open and idle must not hold it up.
         let _idle = TcpStream::connect(demo.addr).unwrap();
         let pid = demo.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill {signal} {pid}")])
+            .status()
+            .unwrap();
         assert!(sent.success());
         let status = demo.child.wait().unwrap();
         assert_eq!(status.code(), Some(0), "{signal}");

@@ -349,7 +349,7 @@ mod tests {
             (format!("sqlite:{}", at("a folder/sqlite")), "SqlStore"),
             (
                 format!(
-                    "sqlite:{}?table=t&pool=2&timeout=1s&migrate=true",
+                    "sqlite:{}?table=t&pool=2&timeout=60s&migrate=true",
                     at("sqlite2")
                 ),
                 "SqlStore",

@@ -250,8 +250,9 @@ async fn the_devices_page_ends_one_session_and_all_others() {
         format!("sled:{}", path("sled")),
         format!("redb:{}", path("redb")),
     ];
-    urls.extend(cloakroom_servers::postgres().map(|server| server.url()));
-    urls.extend(cloakroom_servers::redis().map(|server| server.url()));
+    let patient = |url: String| format!("{url}?timeout=60s");
+    urls.extend(cloakroom_servers::postgres().map(|server| patient(server.url())));
+    urls.extend(cloakroom_servers::redis().map(|server| patient(server.url())));
     for url in urls {
         let store = cloakroom::open(&url).await.unwrap();
         devices_of(&Site::over(store)).await;

@@ -52,6 +52,9 @@ impl Postgres {
                 command.extend(words(&["-c", "listen_addresses=127.0.0.1"]));
                 command.extend(words(&["-c", "unix_socket_directories="]));
                 command.extend(words(&["-c", "shared_buffers=16MB"]));
+                // In its folder, and gone with it: what a killed server leaves
+                // elsewhere nobody clears away.
+                command.extend(words(&["-c", "dynamic_shared_memory_type=mmap"]));
                 command.extend(args.iter().cloned());
                 command
             }),
