@@ -174,9 +174,10 @@ impl SqlStoreBuilder {
             });
         let pool = match DB::bounds(self.waits.within()) {
             None => pool,
-            Some(bounds) => {
-                pool.after_connect(move |conn, _| Box::pin(DB::script(conn, bounds.set.clone())))
-            }
+            Some(bounds) => pool.after_connect(move |conn, _| {
+                let set = DB::script(conn, bounds.set.clone());
+                Box::pin(async move { set.await.map(drop) })
+            }),
         };
         let pool = pool.connect_with(options).await;
         pool.map_err(|source| Failure::new::<DB>(source, self.waits.acquire))

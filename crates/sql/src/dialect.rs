@@ -59,11 +59,12 @@ pub(crate) trait Dialect: Database {
         args: &[Arg<'_>],
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send + 'c;
 
-    /// Runs statements that take and answer nothing.
+    /// Runs statements that take no values, and says how many rows they have written
+    /// together.
     fn script(
         conn: &mut Self::Connection,
         sql: SqlStr,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send + '_;
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send + '_;
 
     fn int(row: &Self::Row, at: usize) -> Result<Option<i64>, sqlx::Error>;
     fn bytes(row: &Self::Row, at: usize) -> Result<Option<Vec<u8>>, sqlx::Error>;
@@ -97,8 +98,8 @@ macro_rules! speaks {
         fn script(
             conn: &mut Self::Connection,
             sql: sqlx::SqlStr,
-        ) -> impl Future<Output = Result<(), sqlx::Error>> + Send + '_ {
-            async move { sqlx::raw_sql(sql).execute(conn).await.map(|_| ()) }
+        ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send + '_ {
+            async move { Ok(sqlx::raw_sql(sql).execute(conn).await?.rows_affected()) }
         }
 
         fn int(row: &Self::Row, at: usize) -> Result<Option<i64>, sqlx::Error> {

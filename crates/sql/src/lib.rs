@@ -26,8 +26,9 @@
 //!
 //! Each write that succeeds is one statement, and only one that meets no row looks
 //! again. A rotation is one statement in PostgreSQL; in MySQL, which has none that
-//! writes two rows differently, a transaction of four round trips; in SQLite that too,
-//! but within this process. `Revoke::All` asks once more whether a rotation was under
+//! writes two rows differently, a transaction in two round trips (the values go into
+//! variables of the connection, then one text that takes them from there is sent); in
+//! SQLite four statements, but within this process. `Revoke::All` asks once more whether a rotation was under
 //! way; in MySQL it costs a statement for each session.
 //!
 //! A future that is dropped leaves its statement done or undone. Where that was in

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::dialect::{Arg, Dialect, Text};
 use crate::failure::{self, Cause, Failure};
+use crate::texts::Script;
 
 /// How often a statement that the database has rolled back is made again.
 const UNDONE_TRIES: u32 = 5;
@@ -234,6 +235,28 @@ impl<DB: Dialect> Link<DB> {
                 .once(async |conn| DB::written(conn, text, args).await)
                 .await
             {
+                Err(failure) if failure.cause == Cause::Undone && tries < UNDONE_TRIES => {
+                    tries += 1
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// How many rows a script writes, in two trips; as [`returning`](Self::returning).
+    pub(crate) async fn scripted(&self, script: &Script, args: &[Arg<'_>]) -> Result<u64, Failure> {
+        let _turn = self.turn().await?;
+        let mut tries = 1;
+        loop {
+            let done = self.once(async |conn| {
+                DB::written(conn, &script.values, args).await?;
+                let done = DB::script(conn, script.transaction.clone()).await;
+                if let Err(sqlx::Error::Database(_)) = done {
+                    DB::script(conn, script.rollback.clone()).await?;
+                }
+                done
+            });
+            match done.await {
                 Err(failure) if failure.cause == Cause::Undone && tries < UNDONE_TRIES => {
                     tries += 1
                 }

@@ -10,7 +10,7 @@ use crate::failure::{Cause, unavailable};
 use crate::pool::Link;
 use crate::row::{self, millis, number};
 use crate::table::Table;
-use crate::texts::Texts;
+use crate::texts::{Rotation, Texts};
 
 /// How often a compare-and-swap is made where it meets no row and a look then finds
 /// the record as it was asked for. What is looked at may lag behind what is written
@@ -115,16 +115,18 @@ impl<DB: Dialect> Store<DB> {
             Arg::Int(millis(mark_until)),
         ];
         let whole = row::whole(new, record, next);
-        if DB::WORDS.rotates_at_once {
+        if DB::WORDS.rotation != Rotation::Transaction {
             mark.extend(row::changing(record, next));
         }
         for _ in 0..SWAP_TRIES {
             let texts = &self.texts;
-            let has_moved = if DB::WORDS.rotates_at_once {
-                self.link.write(&texts.rotate, &mark).await? > 0
-            } else {
-                let both = (&texts.mark, &mark[..]);
-                self.link.both(both, (&texts.create, &whole)).await?
+            let has_moved = match DB::WORDS.rotation {
+                Rotation::Statement => self.link.write(&texts.rotate, &mark).await? > 0,
+                Rotation::Script => self.link.scripted(&texts.script, &mark).await? > 0,
+                Rotation::Transaction => {
+                    let both = (&texts.mark, &mark[..]);
+                    self.link.both(both, (&texts.create, &whole)).await?
+                }
             };
             if has_moved {
                 return Ok(next);

@@ -4,7 +4,7 @@
 //! numbers become the order in which values are bound.
 
 use cloakroom_core::ROTATION_HOPS_MAX;
-use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::dialect::Text;
 use crate::row::FORMAT;
@@ -21,8 +21,7 @@ pub(crate) struct Words {
     pub(crate) widened: &'static str,
     /// Whether placeholders carry numbers.
     pub(crate) numbered: bool,
-    /// Whether one statement can write a mark and a record.
-    pub(crate) rotates_at_once: bool,
+    pub(crate) rotation: Rotation,
     /// Whether a DELETE can answer what it has removed.
     pub(crate) returns: bool,
     /// Whether there are schemas, and channels to notify.
@@ -36,6 +35,18 @@ pub(crate) struct Words {
     pub(crate) drains: bool,
     /// The sweep of a table.
     pub(crate) sweep: fn(&str) -> String,
+}
+
+/// How a mark and a record are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    /// By one statement.
+    Statement,
+    /// By a script that is one transaction, and takes the values from variables of the
+    /// connection.
+    Script,
+    /// By one statement after the other, in a transaction.
+    Transaction,
 }
 
 /// The statements that one table is used with.
@@ -54,6 +65,7 @@ pub(crate) struct Texts {
     pub(crate) mark: Text,
     /// `mark` and `create` in one: $5 to $14 are the columns from the revision on.
     pub(crate) rotate: Text,
+    pub(crate) script: Script,
     /// Removes the record at $1, where its subject is $2 or that is NULL.
     pub(crate) end: Text,
     /// The same of the record that $1 leads to, and answers its digest.
@@ -85,6 +97,16 @@ const CHANGING: [&str; 10] = [
     "label",
     "data",
 ];
+
+/// A rotation for [`Rotation::Script`].
+pub(crate) struct Script {
+    /// Hands the values over, numbered as in [`Texts::rotate`].
+    pub(crate) values: Text,
+    /// Writes two rows, or none.
+    pub(crate) transaction: SqlStr,
+    /// Where that ended half way.
+    pub(crate) rollback: SqlStr,
+}
 
 // What a statement calls its own parts. No table can be called so: the names are longer
 // than one may be.
@@ -175,6 +197,7 @@ impl Texts {
                      SELECT pg_notify('{channel}', encode($1, 'hex') || ' {ENDED}') FROM {MADE}"
                 ),
             }),
+            script: Script::new(&t, &mark, words.numbered),
             mark: text(&mark),
             end: write(&format!("DELETE FROM {t} WHERE digest = $1 AND {ended}")),
             chase: text(&told(
@@ -205,6 +228,32 @@ impl Texts {
                 "SELECT {header}, data FROM {t} WHERE digest > $1 AND digest <= $2 \
                  ORDER BY digest LIMIT $3"
             )),
+        }
+    }
+}
+
+impl Script {
+    fn new(t: &str, mark: &str, numbered: bool) -> Self {
+        const VALUES: std::ops::RangeInclusive<usize> = 1..=14;
+        let each = |value: &dyn Fn(usize) -> String| {
+            let each: Vec<_> = VALUES.map(value).collect();
+            each.join(", ")
+        };
+        let all = CHANGING.join(", ");
+        let made: Vec<_> = (5..=14).map(|at| format!("${at}")).collect();
+        let made = made.join(", ");
+        let forget = format!("SET {}", each(&|at| format!("@cloakroom_{at} = NULL")));
+        // The record is made only where the mark was.
+        let transaction = format!(
+            "START TRANSACTION; {mark}; INSERT INTO {t} (digest, format, moved_to, {all}) \
+             SELECT $3, {FORMAT}, NULL, {made} FROM DUAL WHERE ROW_COUNT() = 1; COMMIT; {forget}"
+        );
+        let sql = |sql: String| AssertSqlSafe(sql).into_sql_str();
+        let values = format!("SET {}", each(&|at| format!("@cloakroom_{at} = ${at}")));
+        Self {
+            values: Text::new(&values, numbered),
+            transaction: sql(transaction.replace('$', "@cloakroom_")),
+            rollback: sql(format!("ROLLBACK; {forget}")),
         }
     }
 }

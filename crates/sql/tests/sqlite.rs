@@ -253,10 +253,12 @@ async fn a_process_that_writes() {
     let Some(path) = std::env::var_os(SHARED) else {
         return;
     };
-    let store = SqlStore::builder()
-        .open_sqlite(PathBuf::from(path))
-        .await
-        .unwrap();
+    // SQLite lets others go first, however long somebody has waited.
+    let patience = Duration::from_secs(60);
+    let builder = SqlStore::builder()
+        .acquire_timeout(patience)
+        .statement_timeout(patience);
+    let store = builder.open_sqlite(PathBuf::from(path)).await.unwrap();
     store.migrate().await.unwrap();
     for _ in 0..50 {
         let (old, new) = (key().digest(), key().digest());
@@ -300,7 +302,7 @@ async fn several_processes_write_to_one_file() {
 async fn a_lock_that_another_keeps_is_unavailable_after_the_timeout() {
     let folder = folder();
     let _made = open(&folder).await;
-    let timeout = Duration::from_secs(2);
+    let timeout = Duration::from_secs(10);
     let store = SqlStore::builder()
         .statement_timeout(timeout)
         .open_sqlite(file(&folder));

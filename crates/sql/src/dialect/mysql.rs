@@ -10,7 +10,7 @@ use crate::failure::Cause;
 use crate::migrate::Lock;
 use crate::pool::Bounds;
 use crate::table::Table;
-use crate::texts::Words;
+use crate::texts::{Rotation, Words};
 
 binds!(MySql);
 
@@ -25,7 +25,7 @@ impl Dialect for MySql {
         empty: "''",
         widened: "",
         numbered: false,
-        rotates_at_once: false,
+        rotation: Rotation::Script,
         returns: false,
         has_schemas: false,
         typed: true,
@@ -75,9 +75,10 @@ impl Dialect for MySql {
             .map_or(0, MySqlDatabaseError::number);
         match number {
             1062 => Cause::Taken,
-            // A deadlock rolls the whole transaction back; a lock that was waited
-            // for too long does not, and is not among these.
-            1213 => Cause::Undone,
+            // A deadlock, or the row has changed since this transaction began to read:
+            // both roll the whole transaction back. A lock that was waited for too long
+            // does not, and is not among these.
+            1213 | 1020 => Cause::Undone,
             1205 => Cause::Busy,
             // What `max_statement_time` ends, or `max_execution_time`, or somebody by
             // hand.

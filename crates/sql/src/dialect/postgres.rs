@@ -9,7 +9,7 @@ use crate::failure::Cause;
 use crate::migrate::Lock;
 use crate::pool::Bounds;
 use crate::table::Table;
-use crate::texts::Words;
+use crate::texts::{Rotation, Words};
 
 binds!(Postgres);
 
@@ -24,7 +24,7 @@ impl Dialect for Postgres {
         empty: "''",
         widened: "::int8",
         numbered: true,
-        rotates_at_once: true,
+        rotation: Rotation::Statement,
         returns: true,
         has_schemas: true,
         typed: true,

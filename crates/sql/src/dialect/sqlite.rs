@@ -9,7 +9,7 @@ use crate::failure::Cause;
 use crate::migrate::Lock;
 use crate::pool::Bounds;
 use crate::table::Table;
-use crate::texts::Words;
+use crate::texts::{Rotation, Words};
 
 binds!(Sqlite);
 
@@ -25,7 +25,7 @@ impl Dialect for Sqlite {
         empty: "x''",
         widened: "",
         numbered: true,
-        rotates_at_once: false,
+        rotation: Rotation::Transaction,
         returns: true,
         has_schemas: false,
         typed: false,

@@ -5,7 +5,7 @@
 pub(crate) mod proxy;
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloakroom_core::{
     AnyStore, Error, ErrorKind, KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX,
@@ -28,6 +28,15 @@ pub(crate) fn later(seconds: u64) -> Timestamp {
     sample("")
         .created_at
         .saturating_add(Duration::from_secs(seconds))
+}
+
+/// Asks again and again until it is so.
+pub(crate) async fn eventually(what: &str, sign: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !sign() {
+        assert!(Instant::now() < until, "not within 10 s: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 pub(crate) async fn conforms(store: &SqlStore) {
@@ -266,7 +275,8 @@ pub(crate) async fn tells_unreadable_rows_apart(
 }
 
 /// Rotations one after the other while the subject is revoked: what stood then is
-/// ended, wherever it has moved.
+/// ended, wherever it has moved. They slow down, so that they are not at their last
+/// one where whoever ends them is held up.
 pub(crate) async fn revokes_what_moves(store: &SqlStore) {
     let subjects = store.capabilities().subjects.unwrap();
     for round in 0..15 {
@@ -294,7 +304,7 @@ pub(crate) async fn revokes_what_moves(store: &SqlStore) {
                 if step == 2 {
                     begun.notify_one();
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5 + step)).await;
             }
             panic!("it was never ended");
         }));
@@ -346,7 +356,7 @@ pub(crate) async fn spares_what_moves(store: &SqlStore) {
     }
 }
 
-/// A logout with the old key, while the session moves on and on.
+/// A logout with the old key, while the session moves on and on, and ever slower.
 pub(crate) async fn ends_what_moves(store: &SqlStore) {
     for _ in 0..10 {
         let first = key().digest();
@@ -354,7 +364,7 @@ pub(crate) async fn ends_what_moves(store: &SqlStore) {
         record.revision = store.create(&first, &record).await.unwrap();
         let moves = async {
             let mut at = first;
-            for _ in 0..30 {
+            for step in 0..30 {
                 let new = key().digest();
                 match store.rotate(&at, &new, &record, later(60)).await {
                     Ok(revision) => record.revision = revision,
@@ -364,7 +374,7 @@ pub(crate) async fn ends_what_moves(store: &SqlStore) {
                     }
                 }
                 at = new;
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::time::sleep(Duration::from_millis(1 + 2 * step)).await;
             }
             panic!("it was never ended");
         };

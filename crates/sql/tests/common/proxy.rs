@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 /// A way to a server of this machine, on threads of its own.
@@ -12,33 +12,50 @@ pub(crate) struct Proxy {
     /// What was opened in an age before this one is dead: nothing comes through it,
     /// and it is not closed.
     age: Arc<AtomicU64>,
+    /// How often a client has asked what was answered before it asked again.
+    trips: Arc<AtomicU64>,
 }
+
+/// What sqlx asks behind an answer, while nobody waits: MySQL's COM_PING.
+const PING: [u8; 5] = [1, 0, 0, 0, 14];
 
 impl Proxy {
     pub(crate) fn start(to: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let age = Arc::new(AtomicU64::new(0));
-        let current = age.clone();
+        let (current, trips) = (age.clone(), Arc::new(AtomicU64::new(0)));
+        let counted = trips.clone();
         thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
                 let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
                 let born = current.load(Ordering::SeqCst);
-                for (from, to) in [(&client, &server), (&server, &client)] {
+                let is_answered = Arc::new(AtomicBool::new(true));
+                for (from, to, asks) in [(&client, &server, true), (&server, &client, false)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let current = current.clone();
-                    thread::spawn(move || {
-                        pump(from, to, || current.load(Ordering::SeqCst) == born)
-                    });
+                    let (current, trips) = (current.clone(), counted.clone());
+                    let is_answered = is_answered.clone();
+                    let passes = move |bytes: &[u8]| {
+                        let begins = is_answered.swap(!asks, Ordering::SeqCst);
+                        if asks && begins && bytes != PING {
+                            trips.fetch_add(1, Ordering::SeqCst);
+                        }
+                        current.load(Ordering::SeqCst) == born
+                    };
+                    thread::spawn(move || pump(from, to, passes));
                 }
             }
         });
-        Self { port, age }
+        Self { port, age, trips }
     }
 
     /// The URL of a server, by this way.
     pub(crate) fn url(&self, url: &str, port: u16) -> String {
         url.replace(&format!(":{port}/"), &format!(":{}/", self.port))
+    }
+
+    pub(crate) fn trips(&self) -> u64 {
+        self.trips.load(Ordering::SeqCst)
     }
 
     /// Kills every connection that there is, without a word to either end.
@@ -47,13 +64,13 @@ impl Proxy {
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, lives: impl Fn() -> bool) {
+fn pump(mut from: TcpStream, mut to: TcpStream, passes: impl Fn(&[u8]) -> bool) {
     let mut buffer = [0; 1 << 14];
     loop {
         let read = from.read(&mut buffer).unwrap_or(0);
         match read {
-            _ if !lives() && read > 0 => {}
             0 => break,
+            _ if !passes(&buffer[..read]) => {}
             _ if to.write_all(&buffer[..read]).is_err() => break,
             _ => {}
         }
