@@ -55,7 +55,7 @@ const RIGHTS: &str = "the user lacks a right on the keys or the channel of the p
 
 /// What a refusal says: its word, its kind, what it means. A script's error has
 /// the word inside, so it is looked for in all of the text.
-const REFUSALS: [(&str, ErrorKind, &str); 21] = [
+const REFUSALS: [(&str, ErrorKind, &str); 22] = [
     (
         "WRONGTYPE",
         ErrorKind::Corrupt,
@@ -82,6 +82,8 @@ const REFUSALS: [(&str, ErrorKind, &str); 21] = [
         "the URL has a password, the server asks for none",
     ),
     ("NOPERM", ErrorKind::Misconfigured, RIGHTS),
+    // Within a script, Valkey and Redis 6 leave the word out.
+    ("ACL failure in script", ErrorKind::Misconfigured, RIGHTS),
     (
         "user executing the script",
         ErrorKind::Misconfigured,

@@ -153,7 +153,7 @@ async fn the_rights_that_a_refusal_names_are_all_that_is_needed() {
         return;
     };
     let user = |rules: &[String]| {
-        let base = "ACL SETUSER app reset on >pw ~cloakroom:* &cloakroom:* -@all";
+        let base = "ACL SETUSER app reset on >pw ~cloakroom:* resetchannels &cloakroom:* -@all";
         let rules = base.split(' ').chain(rules.iter().map(String::as_str));
         let rules: Vec<&str> = rules.collect();
         for node in cluster.nodes().iter().chain([&server]) {
