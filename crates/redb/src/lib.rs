@@ -48,7 +48,8 @@
 //! all. A write that is refused (a conflict, a record that is gone) has changed
 //! nothing, and does not disturb the others. A commit writes new pages and the
 //! header, and then syncs once, by `fdatasync`, before any of them is answered;
-//! where the file has to grow, that is done and synced first. Reads are made where they are
+//! where the file has to grow, that is done and synced first. A sweep takes turns with
+//! them, 250 records each. Reads are made where they are
 //! called, on a snapshot, and wait for nobody.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -362,11 +363,28 @@ impl SessionStore for RedbStore {
     }
 }
 
+/// Records that a sweep removes in one transaction. Other writers wait for it: 16 ms
+/// among a million records, where each lies on pages of its own.
+const SWEEP_PIECE_MAX: usize = 250;
+
 impl Sweep for RedbStore {
+    /// Some at a time: where it fails, some of them may be removed.
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
-        let cursor = self.inner.sweep_cursor.clone();
-        let step = move |t: &mut Tables<'_>| sweep::step(t, &cursor, now, max);
-        Box::pin(self.inner.writer.write(step))
+        Box::pin(async move {
+            let mut swept = Swept::default();
+            loop {
+                let piece = (max - swept.removed).min(SWEEP_PIECE_MAX);
+                let cursor = self.inner.sweep_cursor.clone();
+                let step = move |t: &mut Tables<'_>| sweep::step(t, &cursor, now, piece);
+                let done = self.inner.writer.write(step).await?;
+                swept.removed += done.removed;
+                swept.more = done.more;
+                // It has looked at as many as it may where it removed fewer.
+                if !done.more || done.removed < piece || swept.removed == max {
+                    return Ok(swept);
+                }
+            }
+        })
     }
 }
 

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
 use std::path::PathBuf;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use cloakroom_core::{KeyDigest, Revision, SessionStore as _, Sweep as _, Swept, Timestamp};
+use cloakroom_core::{
+    KeyDigest, Revision, Scan as _, SessionStore as _, Sweep as _, Swept, Timestamp,
+};
 use cloakroom_redb::RedbStore;
 use cloakroom_testkit::{key, sample, touch_until};
 use redb::{
@@ -148,4 +151,29 @@ async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
     assert_eq!(step, swept(1, false));
     drop(store);
     assert_eq!(lengths(&folder), [40, 40, 40]);
+}
+
+#[tokio::test]
+async fn a_sweep_of_many_lets_others_write_between_its_pieces() {
+    const SESSIONS: usize = 600;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let creates = (0..SESSIONS).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.create(&key().digest(), &sample("x")).await })
+    });
+    for create in Vec::from_iter(creates) {
+        create.await.unwrap().unwrap();
+    }
+    let mut sweep = store.sweep(later(7_200), SESSIONS);
+    let begun = sweep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(begun.is_pending());
+    let mut late = sample("y");
+    late.expires_at = Timestamp::MAX;
+    store.create(&key().digest(), &late).await.unwrap();
+    let standing = store.scan(None, 1_000).await.unwrap().items.len();
+    assert!(standing > 1 && standing <= SESSIONS, "{standing}");
+    let swept = sweep.await.unwrap();
+    assert_eq!((swept.removed, swept.more), (SESSIONS, false));
+    assert_eq!(store.scan(None, 1_000).await.unwrap().items.len(), 1);
 }
