@@ -197,7 +197,7 @@ impl Texts {
                      SELECT pg_notify('{channel}', encode($1, 'hex') || ' {ENDED}') FROM {MADE}"
                 ),
             }),
-            script: Script::new(&t, &mark, words.numbered),
+            script: Script::new(&t, &based, &mark, words.numbered),
             mark: text(&mark),
             end: write(&format!("DELETE FROM {t} WHERE digest = $1 AND {ended}")),
             chase: text(&told(
@@ -233,7 +233,7 @@ impl Texts {
 }
 
 impl Script {
-    fn new(t: &str, mark: &str, numbered: bool) -> Self {
+    fn new(t: &str, based: &str, mark: &str, numbered: bool) -> Self {
         const VALUES: std::ops::RangeInclusive<usize> = 1..=14;
         let each = |value: &dyn Fn(usize) -> String| {
             let each: Vec<_> = VALUES.map(value).collect();
@@ -243,10 +243,13 @@ impl Script {
         let made: Vec<_> = (5..=14).map(|at| format!("${at}")).collect();
         let made = made.join(", ");
         let forget = format!("SET {}", each(&|at| format!("@cloakroom_{at} = NULL")));
-        // The record is made only where the mark was.
+        // Each asks the same of the old row, which the first one locks. The second must
+        // not ask what the first has done: ROW_COUNT() is that of the last answer that
+        // could be sent, and a client that hangs up leaves the script running.
         let transaction = format!(
-            "START TRANSACTION; {mark}; INSERT INTO {t} (digest, format, moved_to, {all}) \
-             SELECT $3, {FORMAT}, NULL, {made} FROM DUAL WHERE ROW_COUNT() = 1; COMMIT; {forget}"
+            "START TRANSACTION; INSERT INTO {t} (digest, format, moved_to, {all}) \
+             SELECT $3, {FORMAT}, NULL, {made} FROM {t} WHERE {based} FOR UPDATE; {mark}; \
+             COMMIT; {forget}"
         );
         let sql = |sql: String| AssertSqlSafe(sql).into_sql_str();
         let values = format!("SET {}", each(&|at| format!("@cloakroom_{at} = ${at}")));

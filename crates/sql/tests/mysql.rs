@@ -512,3 +512,32 @@ async fn a_rotation_that_fails_leaves_its_connection_as_it_was() {
     let moved = store.load(&free).await.unwrap().unwrap().into_record();
     assert_eq!(moved.unwrap().data, record.data);
 }
+
+/// The server runs a script to its end, whoever has hung up meanwhile.
+#[tokio::test]
+async fn a_rotation_that_is_cut_anywhere_leaves_one_key_that_opens() {
+    const ROTATIONS: u32 = 400;
+    let Some(server) = Mariadb::start() else {
+        return;
+    };
+    let store = open(&server).await;
+    let until = common::later(60);
+    let (mut cut, mut before) = (0, None);
+    for number in 0..ROTATIONS {
+        let (old, new) = (key().digest(), key().digest());
+        let mut record = sample("x");
+        record.revision = store.create(&old, &record).await.unwrap();
+        let rotation = store.rotate(&old, &new, &record, until);
+        let patience = Duration::from_micros(u64::from(number % 40) * 50);
+        cut += u32::from(tokio::time::timeout(patience, rotation).await.is_err());
+        // At once, and again when the server has surely come to its end.
+        for (old, new) in [(old, new)].into_iter().chain(before.replace((old, new))) {
+            let found = store.load(&old).await.unwrap().unwrap();
+            if found.into_record().is_none() {
+                let moved = store.load(&new).await.unwrap();
+                assert!(moved.is_some(), "{number}: neither opens");
+            }
+        }
+    }
+    assert!(cut > ROTATIONS / 20, "{cut} were cut");
+}
