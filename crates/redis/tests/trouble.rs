@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    Error, ErrorKind, Invalidations as _, Record, Revision, Revoke, SessionStore as _,
+    Error, ErrorKind, Invalidations as _, Record, Revision, Revoke, SessionStore as _, Slot,
     Subjects as _, Touch,
 };
 use cloakroom_redis::RedisStore;
@@ -53,10 +53,19 @@ async fn a_connection_closed_while_idle_fails_neither_a_read_nor_a_write() {
         tokio::time::timeout(Duration::from_secs(20), closed)
             .await
             .unwrap();
-        match round % 2 {
-            0 => assert!(store.load(&digest).await.unwrap().is_some()),
-            _ => record.revision = store.update(&digest, &record).await.unwrap(),
-        }
+        // In a task, as a request is: one that yields goes on behind those that the
+        // runtime wakes by what has come, such as the end of a connection.
+        let (store, known) = (store.clone(), record.clone());
+        let call = tokio::spawn(async move {
+            match round % 2 {
+                0 => {
+                    let found = store.load(&digest).await.unwrap();
+                    found.and_then(Slot::into_record).unwrap().revision
+                }
+                _ => store.update(&digest, &known).await.unwrap(),
+            }
+        });
+        record.revision = call.await.unwrap();
         assert_ne!(before, connections(), "it was closed, and opened again");
     }
 }
@@ -103,7 +112,7 @@ async fn a_killed_server_is_unavailable_and_found_again_with_all_it_acknowledged
 #[tokio::test]
 async fn a_silent_server_is_unavailable_within_the_time_out() {
     let Some(server) = Redis::start() else { return };
-    let timeout = Duration::from_millis(300);
+    let timeout = Duration::from_secs(2);
     let store = RedisStore::builder(server.url()).timeout(timeout);
     let store = store.connect().await.unwrap();
     let (digest, record) = create(&store).await;
@@ -112,7 +121,7 @@ async fn a_silent_server_is_unavailable_within_the_time_out() {
         let begun = Instant::now();
         let error = store.load(&digest).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(error.to_string().contains("within 300ms"), "{error}");
+        assert!(error.to_string().contains("within 2s"), "{error}");
         let error = store.update(&digest, &record).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(begun.elapsed() >= 2 * timeout && begun.elapsed() < 4 * timeout);
@@ -155,7 +164,7 @@ async fn a_read_whose_answer_is_lost_is_tried_once_more() {
 async fn a_connection_that_is_silent_is_given_up_after_one_time_out() {
     let Some(server) = Redis::start() else { return };
     let proxy = Proxy::start(server.port()).await;
-    let timeout = Duration::from_millis(300);
+    let timeout = Duration::from_secs(2);
     let store = RedisStore::builder(proxy.url()).timeout(timeout);
     let store = store.connect().await.unwrap();
     let (digest, _) = create(&store).await;
@@ -233,23 +242,18 @@ async fn a_node_of_a_cluster_is_no_single_server() {
 
 #[tokio::test]
 async fn a_replica_is_refused_at_first_and_unavailable_later() {
-    let (Some(server), Some(other)) = (Redis::start(), Redis::start()) else {
-        return;
-    };
+    let Some(server) = Redis::start() else { return };
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let (digest, record) = create(&store).await;
-    let port = other.port().to_string();
-    server.command(&["REPLICAOF", "127.0.0.1", &port]).unwrap();
+    // Of nobody, so that it keeps what it holds.
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]).unwrap();
     let error = RedisStore::connect(&server.url()).await.unwrap_err();
-    let expected = [ErrorKind::Misconfigured, ErrorKind::Unavailable];
-    assert!(expected.contains(&error.kind()), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
     let error = store.update(&digest, &record).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     server.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
-    // It has taken over what the other holds, which is nothing, or was faster.
-    let touched = store.touch(&digest, record.revision, touch_until(record.expires_at));
-    let touched = touched.await.map_err(|error| error.kind());
-    assert!(matches!(touched, Ok(()) | Err(ErrorKind::Gone)));
+    let touch = touch_until(record.expires_at);
+    store.touch(&digest, record.revision, touch).await.unwrap();
 }
 
 #[tokio::test]
@@ -392,7 +396,7 @@ async fn a_user_without_the_channel_is_refused_whole() {
 #[tokio::test]
 async fn a_user_who_may_not_look_at_the_server_may_use_it() {
     let Some(server) = Redis::start() else { return };
-    let rules = "ACL SETUSER app on >pw ~cloakroom:* &cloakroom:* -@all +get +mget +scan +ping \
+    let rules = "ACL SETUSER app on >pw ~cloakroom:* resetchannels &cloakroom:* -@all +get +mget +scan +ping \
                  +subscribe +publish +eval +evalsha +exists +getrange +setrange +set +del \
                  +pexpireat +pttl +time +zadd +zrem +zrange +zrangebyscore +zscore";
     let rules: Vec<&str> = rules.split_whitespace().collect();

@@ -379,9 +379,8 @@ async fn a_write_that_is_cut_off_is_unavailable_and_not_repeated() {
         .await
         .unwrap();
     let cut = async {
-        let waiting = format!(
-            "SELECT pg_terminate_backend(pid) {OTHERS} AND wait_event_type = 'Lock'"
-        );
+        let waiting =
+            format!("SELECT pg_terminate_backend(pid) {OTHERS} AND wait_event_type = 'Lock'");
         let is_cut = || server.query(&waiting).unwrap().len() == 1;
         common::eventually("one waits, and is cut off", is_cut).await;
     };

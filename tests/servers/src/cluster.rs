@@ -9,6 +9,14 @@ use crate::server::PATIENCE;
 const SLOTS: usize = 16_384;
 const MASTERS: usize = 3;
 
+/// How long nodes have to meet before they are asked to once more. What is not
+/// answered within two seconds they forget.
+const MEETING: Duration = Duration::from_secs(5);
+
+/// How many milliseconds a node may be silent, once the cluster stands, before the
+/// others take it for dead. Set from the start, it would form some seconds later.
+const SILENCE_MILLIS: &str = "15000";
+
 /// Three masters that share all hash slots, without replicas.
 #[derive(Debug)]
 pub struct RedisCluster {
@@ -33,17 +41,13 @@ impl RedisCluster {
             cluster.ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]);
             cluster.ask(node, &add);
         }
-        let ports: Vec<String> = cluster.ports().iter().map(u16::to_string).collect();
-        for node in &cluster.nodes {
-            for port in &ports {
-                cluster.ask(node, &["CLUSTER", "MEET", "127.0.0.1", port]);
-            }
-        }
+        cluster.meet();
         cluster.wait();
         Some(cluster)
     }
 
-    /// Waits until every node knows all the others and calls the state ok.
+    /// Waits until every node knows all the others and calls the state ok, all at
+    /// the same time.
     ///
     /// # Panics
     /// Where that takes more than [`PATIENCE`].
@@ -51,18 +55,37 @@ impl RedisCluster {
         let known = format!("cluster_known_nodes:{MASTERS}");
         let signs = ["cluster_state:ok", "cluster_slots_ok:16384", &known];
         let until = Instant::now() + PATIENCE;
-        for node in &self.nodes {
-            loop {
+        let mut met = Instant::now();
+        // A node that was restarted has forgotten how long others may be silent.
+        let settle = ["CONFIG", "SET", "cluster-node-timeout", SILENCE_MILLIS];
+        let stray = || {
+            self.nodes.iter().find_map(|node| {
                 let info = node.command(&["CLUSTER", "INFO"]).unwrap_or_default();
-                if signs.iter().all(|sign| info.lines().any(|l| l == *sign)) {
-                    break;
-                }
-                assert!(
-                    Instant::now() < until,
-                    "the cluster does not form: {info}\n{}",
-                    node.log()
-                );
-                std::thread::sleep(Duration::from_millis(20));
+                let is_well = signs.iter().all(|sign| info.lines().any(|l| l == *sign))
+                    && node.command(&settle).is_ok();
+                (!is_well).then_some((node, info))
+            })
+        };
+        while let Some((node, info)) = stray() {
+            assert!(
+                Instant::now() < until,
+                "the cluster does not form: {info}\n{}",
+                node.log()
+            );
+            if met.elapsed() > MEETING {
+                self.meet();
+                met = Instant::now();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Asks each to get to know the others; who does not hear it is asked again.
+    fn meet(&self) {
+        for node in &self.nodes {
+            for other in self.ports().iter().filter(|port| **port != node.port()) {
+                let other = other.to_string();
+                let _ = node.command(&["CLUSTER", "MEET", "127.0.0.1", &other]);
             }
         }
     }

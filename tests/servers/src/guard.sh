@@ -67,7 +67,7 @@ kill_all() {
     stop_all
     kill -KILL $family "$pid"
     tries=0
-    while [ $tries -lt 500 ]; do
+    while [ $tries -lt 3000 ]; do
         left=
         for one in $family "$pid"; do alive "$one" && left=$one; done
         ended && [ -z "$left" ] && break
@@ -83,6 +83,14 @@ ask() {
     kill "-$1" "$pid"
 }
 
+# The kernel keeps the shared memory of a PostgreSQL that was killed. Its lock file
+# names it: the key and the id.
+forget_memory() {
+    [ -r data/postmaster.pid ] || return
+    set -- $(sed -n 7p data/postmaster.pid)
+    [ -z "$2" ] || ipcrm -m "$2"
+}
+
 while IFS= read -r call; do
     case $call in
     start\ * | run\ *) eval "$call" ;;
@@ -91,4 +99,5 @@ while IFS= read -r call; do
 done
 
 kill_all
+forget_memory
 cd / && rm -rf "$folder"

@@ -49,13 +49,28 @@ pub(crate) fn temp_folder() -> PathBuf {
     PathBuf::from("/tmp")
 }
 
-/// Where files are made without a disk, or else the folder for temporary files.
+/// What the templates of all servers take, several times over.
+const QUICK_KIB_MIN: u64 = 512 * 1024;
+
+/// Where files are made without a disk and there is room, or else the folder for
+/// temporary files.
 pub(crate) fn quick_folder() -> PathBuf {
     let folder = PathBuf::from("/dev/shm");
-    if open_to(&folder, 0o003) {
+    if open_to(&folder, 0o003) && kib_free(&folder).is_some_and(|free| free >= QUICK_KIB_MIN) {
         return folder;
     }
     temp_folder()
+}
+
+fn kib_free(folder: &Path) -> Option<u64> {
+    let said = std::process::Command::new("df")
+        .arg("-Pk")
+        .arg(folder)
+        .output()
+        .ok()?;
+    let said = String::from_utf8(said.stdout).ok()?;
+    // The device, all blocks, those in use, those that are free.
+    said.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()
 }
 
 fn open_to(folder: &Path, everybody: u32) -> bool {

@@ -3,11 +3,12 @@
 use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::guard::Guard;
 use crate::machine;
-use crate::server::{Kind, Server, is_a_server, words};
-use crate::wire::{Wire, strange, text};
+use crate::server::{Kind, PATIENCE, Server, is_a_server, words};
+use crate::wire::{ANSWER, Wire, strange, text};
 
 /// A PostgreSQL with a database `cloakroom`, which trusts whoever connects as
 /// `postgres`. It syncs as in production.
@@ -72,7 +73,9 @@ impl Postgres {
             let from = template.folder().join("data").display().to_string();
             guard.run(&words(&["cp", "-R", &from, "data"]));
         });
-        let made = query(server.port(), "postgres", "CREATE DATABASE cloakroom");
+        // A server before version 15 syncs each file of it by itself.
+        let create = "CREATE DATABASE cloakroom";
+        let made = query_within(PATIENCE, server.port(), "postgres", create);
         assert!(made.is_ok(), "no database: {made:?}\n{}", server.log());
         Some(Self { server })
     }
@@ -98,7 +101,16 @@ fn answers(port: u16, folder: &Path) -> bool {
 }
 
 fn query(port: u16, database: &str, sql: &str) -> io::Result<Vec<Vec<String>>> {
-    let mut wire = Wire::connect(port)?;
+    query_within(ANSWER, port, database, sql)
+}
+
+fn query_within(
+    limit: Duration,
+    port: u16,
+    database: &str,
+    sql: &str,
+) -> io::Result<Vec<Vec<String>>> {
+    let mut wire = Wire::connect_within(port, limit)?;
     // Protocol 3.0.
     let mut body = 196_608_u32.to_be_bytes().to_vec();
     body.extend(format!("user\0postgres\0database\0{database}\0\0").bytes());

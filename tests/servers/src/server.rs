@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use crate::guard::Guard;
 use crate::machine::{self, User};
 
-/// How long a server may take to start or to stop.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may take to start, on a slow disk too.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long it may take to end, once it is told to.
+const FAREWELL: Duration = Duration::from_secs(30);
 
 /// How many ports are tried.
 const TRIES: u32 = 5;
@@ -104,7 +107,7 @@ impl Server {
     /// returns once nothing of it runs.
     ///
     /// # Panics
-    /// Where it survives five seconds.
+    /// Where it survives thirty seconds.
     pub fn kill(&self) {
         self.guard.call("kill_all");
         assert!(self.guard.ended(), "{self:?} survives a kill");
@@ -113,10 +116,10 @@ impl Server {
     /// Lets it end in order, cutting its clients off. The folder stays.
     ///
     /// # Panics
-    /// Where it takes more than [`PATIENCE`].
+    /// Where it takes more than thirty seconds.
     pub fn stop(&self) {
         self.guard.call(&format!("ask {}", self.kind.stop));
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + FAREWELL;
         while !self.guard.ended() {
             assert!(
                 Instant::now() < until,

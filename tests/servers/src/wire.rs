@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long a client waits for an answer.
-const ANSWER_SECS: u64 = 5;
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 
 /// A stranger at the port may speak another protocol, whose bytes are no length.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -17,7 +17,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn connect(port: u16) -> io::Result<Self> {
-        let limit = Duration::from_secs(ANSWER_SECS);
+        Self::connect_within(port, ANSWER)
+    }
+
+    /// With another limit on every wait.
+    pub(crate) fn connect_within(port: u16, limit: Duration) -> io::Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let stream = TcpStream::connect_timeout(&address, limit)?;
         stream.set_read_timeout(Some(limit))?;

@@ -61,9 +61,9 @@ fn assert_gone(folder: &Path, pid: u32) {
 }
 
 fn eventually(what: &str, sign: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(60);
     while !sign() {
-        assert!(Instant::now() < until, "not within 10 s: {what}");
+        assert!(Instant::now() < until, "not within 60 s: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

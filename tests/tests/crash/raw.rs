@@ -257,7 +257,7 @@ impl Raw {
 
 /// sled's threads keep the lock for a moment after a database was closed.
 fn open_sled(place: &Path) -> sled::Db {
-    let attempts = (0..100).map(|_| sled::open(place)).find_map(|opened| {
+    let attempts = (0..1_000).map(|_| sled::open(place)).find_map(|opened| {
         let failed = opened.is_err();
         if failed {
             std::thread::sleep(std::time::Duration::from_millis(10));

@@ -30,7 +30,8 @@ pub(crate) fn sql() -> Vec<Place> {
     let path = folder.path().join("sessions.sqlite");
     let mut places = vec![Place {
         name: "SQLite",
-        url: format!("sqlite:{}", path.display()),
+        // Who waits for its lock is let in by chance.
+        url: format!("sqlite:{}?timeout=60s", path.display()),
         _folder: Some(folder),
     }];
     if let Some(server) = cloakroom_servers::postgres() {
@@ -75,10 +76,9 @@ pub(crate) fn all() -> Vec<Place> {
 pub(crate) async fn sql_stores() -> Vec<(Place, SqlStore)> {
     let mut stores = Vec::new();
     for place in sql() {
-        let (url, table) = match place.url.split_once("?table=") {
-            Some((url, table)) => (url, table.to_owned()),
-            None => (&*place.url, fresh()),
-        };
+        let (url, options) = place.url.split_once('?').unwrap();
+        let table = options.strip_prefix("table=");
+        let table = table.map_or_else(fresh, str::to_owned);
         let store = SqlStore::builder().table(table).connect(url).await.unwrap();
         store.migrate().await.unwrap();
         stores.push((place, store));

@@ -1,6 +1,7 @@
 //! Four processes on one session, 64 concurrent updates each: every one counts.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use cloakroom::{CookiePolicy, Engine};
 
@@ -13,10 +14,15 @@ const UPDATES: usize = 64;
 const URL: &str = "CLOAKROOM_TEST_URL";
 const COOKIE: &str = "CLOAKROOM_TEST_COOKIE";
 
+/// Who has won goes on with its next request at once, who has lost makes a pause: where
+/// a write takes long, one of four may lose for longer than an application would wait.
+const CONFLICT_DEADLINE: Duration = Duration::from_secs(60);
+
 async fn engine(url: &str) -> Engine {
     let store = cloakroom::open(url).await.unwrap();
     Engine::builder(store)
         .cookie(CookiePolicy::loopback_http())
+        .conflict_deadline(CONFLICT_DEADLINE)
         .build()
         .unwrap()
 }
