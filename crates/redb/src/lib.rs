@@ -32,16 +32,20 @@
 //!
 //! # How it is kept
 //!
-//! One file, three tables. `records` holds, under the 32 bytes of a digest, 8
-//! bytes that say where the record stands in the index, big-endian, and the
-//! [frame](cloakroom_core::Slot). `expiry` is that index, of deadline and digest,
-//! so that a sweep reads what is due and nothing else. A record has exactly one
-//! entry there, at its deadline or before it: moving a deadline on leaves the
-//! index alone, and the sweep that comes to the old entry moves it. `subjects`
-//! lists by subject, of its text and the digest. It is written in the transaction
-//! that writes the record, and only where the subject changes; the entry in
-//! `expiry` holds the subject as well, so that a record nobody can read leaves no
-//! entry behind when it is removed. Keys never reach the disk.
+//! One file, four tables. `slots` holds, by deadline and digest, whose record it is
+//! and the [frame](cloakroom_core::Slot); `places` says under which deadline the slot
+//! of a digest lies: its own, or one before it. Moving a deadline on leaves it there,
+//! and the sweep that comes to it moves it. `subjects` lists by subject, of its text
+//! and the digest. It is written in the transaction that writes the record, and only
+//! where the subject changes. Keys never reach the disk.
+//!
+//! So what is due lies together, and so does what begins at the same time: a sweep
+//! takes it out of `slots` page by page, reading nothing else. The places and entries
+//! of what it has removed lie scattered. They lead to nothing, wait in `removed`, and
+//! are cleared when there is one for each eight places (or 131,072), in their own
+//! order, 500 in a step: by then they share pages. A sweep that finds nothing due
+//! clears some as well. Among 1,000,000 sessions as among 10,000, 1,000 take some
+//! 15 ms, all told.
 //!
 //! One thread writes. It takes every write that waits, up to 1,024, judges each
 //! on what the ones before it have left, and commits them together: one sync for
@@ -64,7 +68,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
@@ -102,7 +106,7 @@ struct Inner {
     writer: Writer,
     db: Arc<Database>,
     path: PathBuf,
-    sweep_cursor: Arc<sweep::Cursor>,
+    sweep: Arc<Mutex<sweep::Progress>>,
 }
 
 impl fmt::Debug for RedbStore {
@@ -162,7 +166,7 @@ impl RedbStore {
                 writer,
                 db,
                 path,
-                sweep_cursor: Arc::default(),
+                sweep: Arc::default(),
             }),
         })
     }
@@ -374,8 +378,8 @@ impl Sweep for RedbStore {
             let mut swept = Swept::default();
             loop {
                 let piece = (max - swept.removed).min(SWEEP_PIECE_MAX);
-                let cursor = self.inner.sweep_cursor.clone();
-                let step = move |t: &mut Tables<'_>| sweep::step(t, &cursor, now, piece);
+                let progress = self.inner.sweep.clone();
+                let step = move |t: &mut Tables<'_>| sweep::step(t, &progress, now, piece);
                 let done = self.inner.writer.write(step).await?;
                 swept.removed += done.removed;
                 swept.more = done.more;

@@ -1,27 +1,43 @@
-//! The three tables, and the invariant among them: what stands has exactly one
-//! entry in `expiry`, at its deadline or before it, which says whose record it is;
-//! and a record with a subject has exactly one entry in `subjects`.
+//! The four tables, and the invariants among them.
+//!
+//! A digest has a place, and there one slot, which says whose record it holds; a
+//! record with a subject has one entry in `subjects`. A sweep removes slots alone:
+//! the place and the entry of each follow later, and until then `removed` has them.
+//! Nothing else leads nowhere.
 
 use cloakroom_core::{
     Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Revoke, Slot, Subject,
     Timestamp, Touch,
 };
-use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableTable as _, ReadableTableMetadata as _, StorageError, Table, TableDefinition,
+    WriteTransaction,
+};
+
+pub(crate) type DigestBytes = &'static [u8; KeyDigest::BYTES];
 
 /// A deadline in milliseconds, and a digest.
-type IndexKey = (u64, &'static [u8; KeyDigest::BYTES]);
-
-/// A subject, and a digest.
-type SubjectKey = (&'static str, &'static [u8; KeyDigest::BYTES]);
+pub(crate) type SlotKey = (u64, DigestBytes);
 
 /// Whose record it is.
 type Owner = Option<&'static str>;
 
-pub(crate) const RECORDS: TableDefinition<'_, &[u8; KeyDigest::BYTES], &[u8]> =
-    TableDefinition::new("cloakroom/records/v1");
-const EXPIRY: TableDefinition<'_, IndexKey, Owner> = TableDefinition::new("cloakroom/expiry/v1");
+/// Whose record it is, and the frame.
+pub(crate) type SlotValue = (Owner, &'static [u8]);
+
+/// A subject, and a digest.
+pub(crate) type SubjectKey = (&'static str, DigestBytes);
+
+/// The first half of the key of its slot.
+pub(crate) const PLACES: TableDefinition<'_, DigestBytes, u64> =
+    TableDefinition::new("cloakroom/places/v1");
+pub(crate) const SLOTS: TableDefinition<'_, SlotKey, SlotValue> =
+    TableDefinition::new("cloakroom/slots/v1");
 pub(crate) const SUBJECTS: TableDefinition<'_, SubjectKey, ()> =
     TableDefinition::new("cloakroom/subjects/v1");
+/// By a number that rises.
+const REMOVED: TableDefinition<'_, u64, (DigestBytes, Owner)> =
+    TableDefinition::new("cloakroom/removed/v1");
 
 pub(crate) const FIRST: [u8; KeyDigest::BYTES] = [0; KeyDigest::BYTES];
 pub(crate) const LAST: [u8; KeyDigest::BYTES] = [0xff; KeyDigest::BYTES];
@@ -59,46 +75,31 @@ impl From<redb::Error> for Failure {
     }
 }
 
-/// What stands in `records` under a digest.
+/// What stands under a digest.
 pub(crate) struct Stored {
-    /// The deadline of its entry in the index. It is under no CRC of ours: where no
-    /// entry stands there, it is damaged, and the entry that a sweep comes to is the
-    /// one.
-    pub(crate) indexed_at: Timestamp,
-    bytes: Vec<u8>,
+    /// The first half of its key: its deadline, or one before it.
+    at: Timestamp,
+    owner: Option<String>,
+    frame: Vec<u8>,
 }
 
-const INDEXED_AT_BYTES: usize = 8;
-
 impl Stored {
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
-        let (indexed_at, _) = bytes
-            .split_first_chunk::<INDEXED_AT_BYTES>()
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "record ends early"))?;
-        Ok(Self {
-            indexed_at: Timestamp::from_millis(u64::from_be_bytes(*indexed_at)),
-            bytes: bytes.to_vec(),
-        })
-    }
-
-    pub(crate) fn frame(&self) -> &[u8] {
-        &self.bytes[INDEXED_AT_BYTES..]
-    }
-
-    /// Whose record it is; nobody's, where it cannot be read.
-    fn owner(&self) -> Option<&str> {
-        let found = FrameHead::read_with_subject(self.frame());
-        found.map_or(None, |(_, subject)| subject)
+    fn read(at: u64, (owner, frame): (Option<&str>, &[u8])) -> Self {
+        Self {
+            at: Timestamp::from_millis(at),
+            owner: owner.map(str::to_owned),
+            frame: frame.to_vec(),
+        }
     }
 
     pub(crate) fn head(&self) -> Result<FrameHead, Error> {
-        FrameHead::read(self.frame())
+        FrameHead::read(&self.frame)
     }
 
-    /// The head of a record, and whose it is; a mark is nothing to write to.
-    fn record(&self) -> Result<(FrameHead, Option<&str>), Error> {
-        match FrameHead::read_with_subject(self.frame())? {
-            found if found.0.kind == FrameKind::Record => Ok(found),
+    /// The head of a record; a mark is nothing to write to.
+    fn record(&self) -> Result<FrameHead, Error> {
+        match self.head()? {
+            head if head.kind == FrameKind::Record => Ok(head),
             _ => Err(ErrorKind::Gone.into()),
         }
     }
@@ -121,9 +122,10 @@ pub(crate) fn make(db: &Database) -> Result<(), redb::Error> {
 /// Every method judges first and writes after: where it is
 /// [refused](Failure::Refused), nothing has been changed.
 pub(crate) struct Tables<'t> {
-    records: Table<'t, &'static [u8; KeyDigest::BYTES], &'static [u8]>,
-    expiry: Table<'t, IndexKey, Owner>,
+    places: Table<'t, DigestBytes, u64>,
+    slots: Table<'t, SlotKey, SlotValue>,
     subjects: Table<'t, SubjectKey, ()>,
+    removed: Table<'t, u64, (DigestBytes, Owner)>,
     /// Whether there is anything to commit.
     pub(crate) changed: bool,
 }
@@ -131,204 +133,242 @@ pub(crate) struct Tables<'t> {
 impl<'t> Tables<'t> {
     pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
         Ok(Self {
-            records: transaction.open_table(RECORDS)?,
-            expiry: transaction.open_table(EXPIRY)?,
+            places: transaction.open_table(PLACES)?,
+            slots: transaction.open_table(SLOTS)?,
             subjects: transaction.open_table(SUBJECTS)?,
+            removed: transaction.open_table(REMOVED)?,
             changed: false,
         })
     }
 
-    fn stands(&self, digest: &KeyDigest) -> Result<bool, StorageError> {
-        Ok(self.records.get(digest.as_bytes())?.is_some())
+    pub(crate) fn stored(&self, digest: &KeyDigest) -> Result<Option<Stored>, StorageError> {
+        match self.place(digest)? {
+            Some(at) => self.stored_at(at, digest),
+            None => Ok(None),
+        }
     }
 
-    pub(crate) fn stored(&self, digest: &KeyDigest) -> Result<Option<Stored>, Failure> {
-        let bytes = self.records.get(digest.as_bytes())?;
-        Ok(bytes.map(|bytes| Stored::read(bytes.value())).transpose()?)
+    fn place(&self, digest: &KeyDigest) -> Result<Option<Timestamp>, StorageError> {
+        let at = self.places.get(digest.as_bytes())?;
+        Ok(at.map(|at| Timestamp::from_millis(at.value())))
+    }
+
+    pub(crate) fn stored_at(
+        &self,
+        at: Timestamp,
+        digest: &KeyDigest,
+    ) -> Result<Option<Stored>, StorageError> {
+        let slot = self.slots.get((at.as_millis(), digest.as_bytes()))?;
+        Ok(slot.map(|slot| Stored::read(at.as_millis(), slot.value())))
+    }
+
+    fn stands(&self, digest: &KeyDigest) -> Result<bool, StorageError> {
+        Ok(self.stored(digest)?.is_some())
     }
 
     fn present(&self, digest: &KeyDigest) -> Result<Stored, Failure> {
         Ok(self.stored(digest)?.ok_or(ErrorKind::Gone)?)
     }
 
-    /// Puts what is new at a digest, with its entries.
-    fn put_new(
-        &mut self,
-        digest: &KeyDigest,
-        deadline: Timestamp,
-        frame: &[u8],
-        owner: Option<&str>,
-    ) -> Result<(), StorageError> {
-        self.put(digest, deadline, frame)?;
-        self.list(deadline, digest, owner)?;
-        self.list_owner(digest, owner)
-    }
-
-    /// Puts a frame, with its entries, in place of what stood there.
-    fn replace(
-        &mut self,
-        digest: &KeyDigest,
-        deadline: Timestamp,
-        frame: &[u8],
-        owner: Option<&str>,
-        replaced: &Stored,
-        replaced_owner: Option<&str>,
-    ) -> Result<(), StorageError> {
-        self.put(digest, deadline, frame)?;
-        if (deadline, owner) == (replaced.indexed_at, replaced_owner) {
-            return Ok(());
-        }
-        self.unlist(replaced.indexed_at, digest)?;
-        self.list(deadline, digest, owner)?;
-        if owner != replaced_owner {
-            self.unlist_owner(digest, replaced_owner)?;
-            self.list_owner(digest, owner)?;
-        }
-        Ok(())
-    }
-
     fn put(
         &mut self,
+        at: Timestamp,
         digest: &KeyDigest,
-        indexed_at: Timestamp,
+        owner: Option<&str>,
         frame: &[u8],
     ) -> Result<(), StorageError> {
         self.changed = true;
-        let mut bytes = Vec::with_capacity(INDEXED_AT_BYTES + frame.len());
-        bytes.extend_from_slice(&indexed_at.as_millis().to_be_bytes());
-        bytes.extend_from_slice(frame);
-        self.records.insert(digest.as_bytes(), &bytes[..])?;
+        let key = (at.as_millis(), digest.as_bytes());
+        self.slots.insert(key, (owner, frame))?;
         Ok(())
     }
 
-    /// Moves the entry of what stands there to another deadline.
-    pub(crate) fn move_entry(
+    /// Puts what is new at a digest.
+    fn put_new(
         &mut self,
-        digest: &KeyDigest,
-        deadline: Timestamp,
-        stored: &Stored,
-    ) -> Result<(), StorageError> {
-        self.put(digest, deadline, stored.frame())?;
-        let owner = self.unlist(stored.indexed_at, digest)?;
-        let owner = owner.unwrap_or_else(|| stored.owner().map(str::to_owned));
-        self.list(deadline, digest, owner.as_deref())
-    }
-
-    /// Removes what stands there, with its entries. Where the one in `expiry` is not
-    /// found, the frame says whose record it is, and a sweep comes to the entry.
-    pub(crate) fn remove(
-        &mut self,
-        digest: &KeyDigest,
-        stored: &Stored,
-    ) -> Result<(), StorageError> {
-        self.remove_record(digest)?;
-        let owner = self.unlist(stored.indexed_at, digest)?;
-        match &owner {
-            Some(owner) => self.unlist_owner(digest, owner.as_deref()),
-            None => self.unlist_owner(digest, stored.owner()),
-        }
-    }
-
-    /// Removes what stands there, and leaves its entries.
-    pub(crate) fn remove_record(&mut self, digest: &KeyDigest) -> Result<(), StorageError> {
-        self.changed = true;
-        self.records.remove(digest.as_bytes())?;
-        Ok(())
-    }
-
-    /// Whether an entry of `expiry` at this deadline is of what stands there: the one
-    /// that it says it has, or one that is found where there is no such.
-    pub(crate) fn is_entry_of(
-        &self,
-        deadline: Timestamp,
-        digest: &KeyDigest,
-        stored: &Stored,
-    ) -> Result<bool, StorageError> {
-        let said = (stored.indexed_at.as_millis(), digest.as_bytes());
-        Ok(stored.indexed_at == deadline || self.expiry.get(said)?.is_none())
-    }
-
-    fn list(
-        &mut self,
-        deadline: Timestamp,
+        at: Timestamp,
         digest: &KeyDigest,
         owner: Option<&str>,
+        frame: &[u8],
     ) -> Result<(), StorageError> {
-        let entry = (deadline.as_millis(), digest.as_bytes());
-        self.expiry.insert(entry, owner)?;
+        self.put(at, digest, owner, frame)?;
+        self.places.insert(digest.as_bytes(), at.as_millis())?;
+        self.list(owner, digest)
+    }
+
+    /// Puts a frame in place of what stood there.
+    fn replace(
+        &mut self,
+        at: Timestamp,
+        digest: &KeyDigest,
+        owner: Option<&str>,
+        frame: &[u8],
+        replaced: &Stored,
+    ) -> Result<(), StorageError> {
+        if at != replaced.at {
+            self.take(replaced.at, digest)?;
+            self.places.insert(digest.as_bytes(), at.as_millis())?;
+        }
+        self.put(at, digest, owner, frame)?;
+        if owner != replaced.owner.as_deref() {
+            self.unlist(replaced.owner.as_deref(), digest)?;
+            self.list(owner, digest)?;
+        }
         Ok(())
     }
 
-    /// Removes an entry of `expiry`, and answers whose record it spoke of, if there
-    /// was one.
-    fn unlist(
-        &mut self,
-        deadline: Timestamp,
-        digest: &KeyDigest,
-    ) -> Result<Option<Option<String>>, StorageError> {
-        let entry = (deadline.as_millis(), digest.as_bytes());
-        let removed = self.expiry.remove(entry)?;
-        Ok(removed.map(|owner| owner.value().map(str::to_owned)))
+    /// Removes a slot, and leaves its place and its entry.
+    fn take(&mut self, at: Timestamp, digest: &KeyDigest) -> Result<(), StorageError> {
+        self.changed = true;
+        self.slots.remove((at.as_millis(), digest.as_bytes()))?;
+        Ok(())
     }
 
-    fn list_owner(&mut self, digest: &KeyDigest, owner: Option<&str>) -> Result<(), StorageError> {
+    fn remove(&mut self, digest: &KeyDigest, stored: &Stored) -> Result<(), StorageError> {
+        self.take(stored.at, digest)?;
+        self.places.remove(digest.as_bytes())?;
+        self.unlist(stored.owner.as_deref(), digest)
+    }
+
+    fn list(&mut self, owner: Option<&str>, digest: &KeyDigest) -> Result<(), StorageError> {
         if let Some(owner) = owner {
             self.subjects.insert((owner, digest.as_bytes()), ())?;
         }
         Ok(())
     }
 
-    fn unlist_owner(
-        &mut self,
-        digest: &KeyDigest,
-        owner: Option<&str>,
-    ) -> Result<(), StorageError> {
+    fn unlist(&mut self, owner: Option<&str>, digest: &KeyDigest) -> Result<(), StorageError> {
         if let Some(owner) = owner {
+            self.changed = true;
             self.subjects.remove((owner, digest.as_bytes()))?;
         }
         Ok(())
     }
 
-    /// Removes an entry of `expiry` that is not of what stands there, and the one
-    /// in `subjects` that it speaks of, unless that is.
-    pub(crate) fn remove_dangling(
-        &mut self,
-        deadline: Timestamp,
-        digest: &KeyDigest,
-        stored: Option<&Stored>,
-    ) -> Result<(), StorageError> {
-        self.changed = true;
-        let owner = self.unlist(deadline, digest)?.flatten();
-        let is_listed = stored.is_some_and(|stored| {
-            let found = FrameHead::read_with_subject(stored.frame());
-            // One that cannot be read may be anybody's.
-            found.map_or(true, |(_, subject)| subject == owner.as_deref())
-        });
-        if is_listed {
-            return Ok(());
-        }
-        self.unlist_owner(digest, owner.as_deref())
-    }
-
-    /// The first entry of the index after this one, up to `now`.
+    /// The keys of so many slots behind this one, up to `now`.
     pub(crate) fn due_after(
         &self,
         after: Option<(Timestamp, KeyDigest)>,
         now: Timestamp,
-    ) -> Result<Option<(Timestamp, KeyDigest)>, StorageError> {
+        max: usize,
+    ) -> Result<Vec<(Timestamp, KeyDigest)>, StorageError> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let after = match &after {
-            Some((deadline, digest)) => Excluded((deadline.as_millis(), digest.as_bytes())),
+            Some((at, digest)) => Excluded((at.as_millis(), digest.as_bytes())),
             None => Unbounded,
         };
         let until = Included((now.as_millis(), &LAST));
-        let mut due = self.expiry.range((after, until))?;
-        let Some(entry) = due.next().transpose()? else {
-            return Ok(None);
-        };
-        let (deadline, digest) = entry.0.value();
-        let digest = KeyDigest::from_bytes(*digest);
-        Ok(Some((Timestamp::from_millis(deadline), digest)))
+        let due = self.slots.range((after, until))?.take(max);
+        let keys = due.map(|slot| {
+            let (key, _) = slot?;
+            let (at, digest) = key.value();
+            Ok((Timestamp::from_millis(at), KeyDigest::from_bytes(*digest)))
+        });
+        keys.collect()
+    }
+
+    /// Moves what a sweep has come to, to its deadline.
+    pub(crate) fn move_on(
+        &mut self,
+        deadline: Timestamp,
+        digest: &KeyDigest,
+        stored: &Stored,
+    ) -> Result<(), StorageError> {
+        let owner = stored.owner.as_deref();
+        self.take(stored.at, digest)?;
+        self.put(deadline, digest, owner, &stored.frame)?;
+        self.places
+            .insert(digest.as_bytes(), deadline.as_millis())?;
+        Ok(())
+    }
+
+    /// Whether the place of a digest leads to another slot than this one.
+    pub(crate) fn stands_elsewhere(
+        &self,
+        digest: &KeyDigest,
+        stored: &Stored,
+    ) -> Result<bool, StorageError> {
+        match self.place(digest)? {
+            Some(at) if at != stored.at => Ok(self.stored_at(at, digest)?.is_some()),
+            _ => Ok(false),
+        }
+    }
+
+    /// Removes the slot that a sweep has come to; the rest is to follow.
+    pub(crate) fn sweep(
+        &mut self,
+        digest: &KeyDigest,
+        stored: &Stored,
+    ) -> Result<(), StorageError> {
+        self.take(stored.at, digest)?;
+        let last = self.removed.last()?.map(|(number, _)| number.value());
+        let number = last.map_or(0, |last| last + 1);
+        let owner = stored.owner.as_deref();
+        self.removed.insert(number, (digest.as_bytes(), owner))?;
+        Ok(())
+    }
+
+    /// How many places there are, and how many of what was removed have yet to follow.
+    pub(crate) fn counts(&self) -> Result<(u64, u64), StorageError> {
+        Ok((self.places.len()?, self.removed.len()?))
+    }
+
+    /// So many of those, behind this number.
+    pub(crate) fn removed_after(
+        &self,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<Removed>, StorageError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let rest = (after.map_or(Unbounded, Excluded), Unbounded);
+        let removed = self.removed.range::<u64>(rest)?.take(max).map(|entry| {
+            let (number, value) = entry?;
+            let (digest, owner) = value.value();
+            Ok(Removed {
+                number: number.value(),
+                digest: KeyDigest::from_bytes(*digest),
+                owner: owner.map(str::to_owned),
+            })
+        });
+        removed.collect()
+    }
+
+    /// Removes a place that leads nowhere.
+    pub(crate) fn clear_place(&mut self, digest: &KeyDigest) -> Result<(), StorageError> {
+        if !self.stands(digest)? {
+            self.changed = true;
+            self.places.remove(digest.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Removes an entry of whom no record stands there.
+    pub(crate) fn clear_entry(
+        &mut self,
+        owner: &str,
+        digest: &KeyDigest,
+    ) -> Result<(), StorageError> {
+        let stored = self.stored(digest)?;
+        if stored.is_none_or(|stored| stored.owner.as_deref() != Some(owner)) {
+            self.unlist(Some(owner), digest)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets so many of what was removed, up to this number; says whether that was
+    /// all of them.
+    pub(crate) fn forget(&mut self, upto: Option<u64>, max: usize) -> Result<bool, StorageError> {
+        for _ in 0..max {
+            let first = self.removed.first()?.map(|(number, _)| number.value());
+            match first.filter(|number| Some(*number) <= upto) {
+                Some(number) => {
+                    self.changed = true;
+                    self.removed.remove(number)?;
+                }
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn create(
@@ -340,7 +380,7 @@ impl<'t> Tables<'t> {
         if self.stands(digest)? {
             return Err(ErrorKind::Exists.into());
         }
-        self.put_new(digest, record.expires_at, &frame, subject_of(record))?;
+        self.put_new(record.expires_at, digest, subject_of(record), &frame)?;
         Ok(Revision::FIRST)
     }
 
@@ -353,7 +393,7 @@ impl<'t> Tables<'t> {
             Slot::Record(record) => subject_of(record),
             Slot::Rotated { .. } => None,
         };
-        self.put_new(digest, slot.expires_at(), &frame, owner)?;
+        self.put_new(slot.expires_at(), digest, owner, &frame)?;
         Ok(true)
     }
 
@@ -363,13 +403,11 @@ impl<'t> Tables<'t> {
         record: &Record,
     ) -> Result<Revision, Failure> {
         let stored = self.present(digest)?;
-        let (head, owner) = stored.record()?;
-        let next = record.follow(head.revision)?;
+        let next = record.follow(stored.record()?.revision)?;
         let frame = record.at_revision(next).encode()?;
-        // A deadline that comes nearer takes the index entry along.
-        let indexed_at = stored.indexed_at.min(record.expires_at);
-        let now_of = subject_of(record);
-        self.replace(digest, indexed_at, &frame, now_of, &stored, owner)?;
+        // A deadline that comes nearer takes the slot along.
+        let at = stored.at.min(record.expires_at);
+        self.replace(at, digest, subject_of(record), &frame, &stored)?;
         Ok(next)
     }
 
@@ -380,14 +418,10 @@ impl<'t> Tables<'t> {
         touch: Touch,
     ) -> Result<(), Failure> {
         let stored = self.present(digest)?;
-        let head = stored.head()?;
-        if head.kind != FrameKind::Record {
-            return Err(ErrorKind::Gone.into());
-        }
-        if head.revision == revision
-            && let Some(frame) = FrameHead::touched(stored.frame(), touch)?
+        if stored.record()?.revision == revision
+            && let Some(frame) = FrameHead::touched(&stored.frame, touch)?
         {
-            self.put(digest, stored.indexed_at, &frame)?;
+            self.put(stored.at, digest, stored.owner.as_deref(), &frame)?;
         }
         Ok(())
     }
@@ -405,22 +439,20 @@ impl<'t> Tables<'t> {
         };
         let mark = mark.encode()?;
         let stored = self.present(old)?;
-        let (head, owner) = stored.record()?;
-        let next = record.follow(head.revision)?;
+        let next = record.follow(stored.record()?.revision)?;
         let frame = record.at_revision(next).encode()?;
         if self.stands(new)? {
             return Err(ErrorKind::Exists.into());
         }
-        self.put_new(new, record.expires_at, &frame, subject_of(record))?;
-        self.replace(old, mark_until, &mark, None, &stored, owner)?;
+        self.put_new(record.expires_at, new, subject_of(record), &frame)?;
+        self.replace(mark_until, old, None, &mark, &stored)?;
         Ok(next)
     }
 
     /// Where the mark at a digest leads, if one stands there.
     fn mark(&self, digest: &KeyDigest) -> Result<Option<KeyDigest>, StorageError> {
-        let bytes = self.records.get(digest.as_bytes())?;
-        let stored = bytes.and_then(|bytes| Stored::read(bytes.value()).ok());
-        let slot = stored.and_then(|stored| Slot::decode(stored.frame()).ok());
+        let stored = self.stored(digest)?;
+        let slot = stored.and_then(|stored| Slot::decode(&stored.frame).ok());
         Ok(match slot {
             Some(Slot::Rotated { to, .. }) => Some(to),
             _ => None,
@@ -441,16 +473,12 @@ impl<'t> Tables<'t> {
     }
 
     /// Removes what stands there, and says whether that was a session.
-    fn end(&mut self, digest: &KeyDigest) -> Result<bool, Failure> {
-        match self.stored(digest) {
-            Ok(None) => return Ok(false),
-            Ok(Some(stored)) => self.remove(digest, &stored)?,
-            // Too short to say where it stands in the index: a sweep finds that
-            // entry dangling.
-            Err(Failure::Refused(_)) => self.remove_record(digest)?,
-            Err(broken) => return Err(broken),
+    fn end(&mut self, digest: &KeyDigest) -> Result<bool, StorageError> {
+        let stored = self.stored(digest)?;
+        if let Some(stored) = &stored {
+            self.remove(digest, stored)?;
         }
-        Ok(true)
+        Ok(stored.is_some())
     }
 
     pub(crate) fn revoke(
@@ -469,21 +497,21 @@ impl<'t> Tables<'t> {
         }
         let mut ended = Vec::new();
         for digest in meant {
-            let is_theirs = match self.stored(&digest) {
-                Ok(None) => false,
-                Ok(Some(stored)) => match FrameHead::read_with_subject(stored.frame()) {
-                    Ok((_, owner)) => owner == Some(subject),
-                    Err(_) => true,
-                },
-                Err(Failure::Refused(_)) => true,
-                Err(broken) => return Err(broken),
-            };
-            self.changed = true;
-            self.unlist_owner(&digest, Some(subject))?;
-            if is_theirs && self.end(&digest)? {
-                ended.push(digest);
+            match self.stored(&digest)? {
+                Some(stored) if stored.owner.as_deref() == Some(subject) => {
+                    self.remove(&digest, &stored)?;
+                    ended.push(digest);
+                }
+                _ => self.unlist(Some(subject), &digest)?,
             }
         }
         Ok(ended)
     }
+}
+
+/// What a sweep has removed, and whose place and entry are to follow.
+pub(crate) struct Removed {
+    pub(crate) number: u64,
+    pub(crate) digest: KeyDigest,
+    pub(crate) owner: Option<String>,
 }

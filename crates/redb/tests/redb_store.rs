@@ -2,26 +2,25 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::path::PathBuf;
-use std::time::Duration;
+mod common;
+
+use std::collections::BTreeSet;
 
 use cloakroom_core::{
-    AnyStore, ErrorKind, Import as _, Revision, Revoke, SessionStore as _, Slot, Subject,
-    Subjects as _, Sweep as _, Swept, Timestamp,
+    AnyStore, ErrorKind, Import as _, KeyDigest, Revision, Revoke, SessionStore as _, Slot,
+    Subject, Subjects as _, Sweep as _, Swept, Timestamp,
 };
 use cloakroom_redb::RedbStore;
 use cloakroom_testkit::{
     Profile, conformance, key, races_of_subjects, sample, survives_reopening, touch_until,
 };
-use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition};
+use redb::{AccessGuard, ReadableTable as _};
 use tempfile::TempDir;
+
+use common::{file, later, with_tables};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
-}
-
-fn file(folder: &TempDir) -> PathBuf {
-    folder.path().join("sessions.redb")
 }
 
 #[tokio::test]
@@ -156,40 +155,6 @@ async fn a_damaged_database_is_an_error_and_never_a_panic() {
     assert!(refused >= 4, "{refused} refused");
 }
 
-type Records = TableDefinition<'static, &'static [u8; 32], &'static [u8]>;
-type Expiry = TableDefinition<'static, (u64, &'static [u8; 32]), Option<&'static str>>;
-type Subjects = TableDefinition<'static, (&'static str, &'static [u8; 32]), ()>;
-
-const RECORDS: Records = TableDefinition::new("cloakroom/records/v1");
-const EXPIRY: Expiry = TableDefinition::new("cloakroom/expiry/v1");
-const SUBJECTS: Subjects = TableDefinition::new("cloakroom/subjects/v1");
-
-/// Opens the tables beside the store, to look at them or to damage them.
-fn with_tables(
-    folder: &TempDir,
-    work: impl FnOnce(
-        &mut Table<'_, &'static [u8; 32], &'static [u8]>,
-        &Table<'_, (u64, &'static [u8; 32]), Option<&'static str>>,
-        &Table<'_, (&'static str, &'static [u8; 32]), ()>,
-    ),
-) {
-    let db = Database::open(file(folder)).unwrap();
-    let transaction = db.begin_write().unwrap();
-    {
-        let mut records = transaction.open_table(RECORDS).unwrap();
-        let expiry = transaction.open_table(EXPIRY).unwrap();
-        let subjects = transaction.open_table(SUBJECTS).unwrap();
-        work(&mut records, &expiry, &subjects);
-    }
-    transaction.commit().unwrap();
-}
-
-fn later(seconds: u64) -> Timestamp {
-    sample("")
-        .created_at
-        .saturating_add(Duration::from_secs(seconds))
-}
-
 fn subject(step: u64) -> Option<Subject> {
     let texts = [None, Some("a"), Some("ab"), Some("")];
     texts[usize::try_from(step % 4).unwrap()].map(|text| Subject::new(text).unwrap())
@@ -245,34 +210,50 @@ async fn schedule(store: &RedbStore) {
     }
 }
 
+type Entry<'a> = (
+    AccessGuard<'a, u64>,
+    AccessGuard<'a, (&'static [u8; 32], Option<&'static str>)>,
+);
+
+fn digest_of(entry: Result<Entry<'_>, redb::StorageError>) -> [u8; 32] {
+    *entry.unwrap().1.value().0
+}
+
 #[tokio::test]
 async fn each_record_has_its_entries_and_no_entry_is_without_one() {
     let folder = folder();
     schedule(&RedbStore::open(file(&folder)).unwrap()).await;
-    with_tables(&folder, |records, expiry, subjects| {
-        assert!(records.len().unwrap() > 20 && subjects.len().unwrap() > 10);
-        assert_eq!(records.len().unwrap(), expiry.len().unwrap());
+    with_tables(&folder, |raw| {
+        let [places, slots, entries, removed] = raw.lengths();
+        assert!(slots > 20 && entries > 10);
+        let removed_digests: BTreeSet<_> = raw.removed.iter().unwrap().map(digest_of).collect();
+        assert_eq!(removed_digests.len() as u64, removed);
         let mut listed = 0;
-        for entry in records.iter().unwrap() {
-            let (digest, stored) = entry.unwrap();
-            let (indexed_at, frame) = stored.value().split_first_chunk().unwrap();
-            let indexed_at = u64::from_be_bytes(*indexed_at);
+        for entry in raw.slots.iter().unwrap() {
+            let (key, value) = entry.unwrap();
+            let ((at, digest), (owner, frame)) = (key.value(), value.value());
             let slot = Slot::decode(frame).unwrap();
-            assert!(indexed_at <= slot.expires_at().as_millis());
-            let entry = expiry.get((indexed_at, digest.value())).unwrap().unwrap();
+            assert!(at <= slot.expires_at().as_millis());
+            assert_eq!(raw.place(&KeyDigest::from_bytes(*digest)), at);
             let subject = slot.into_record().and_then(|record| record.subject);
-            assert_eq!(entry.value(), subject.as_ref().map(Subject::as_str));
+            assert_eq!(owner, subject.as_ref().map(Subject::as_str));
             if let Some(subject) = subject {
-                let entry = subjects.get((subject.as_str(), digest.value()));
+                let entry = raw.subjects.get((subject.as_str(), digest));
                 assert!(entry.unwrap().is_some());
                 listed += 1;
             }
         }
-        assert_eq!(subjects.len().unwrap(), listed);
+        // All else is to be cleared.
+        assert!(places <= slots + removed && entries <= listed + removed);
+        for entry in raw.places.iter().unwrap() {
+            let (digest, at) = entry.unwrap();
+            let slot = raw.slots.get((at.value(), digest.value())).unwrap();
+            assert!(slot.is_some() || removed_digests.contains(digest.value()));
+        }
     });
 }
 
-/// Damaged in any of its three parts, a session is ended by who owns it, and a
+/// Damaged in any part of its frame, a session is ended by who owns it, and a
 /// sweep leaves no entry of it.
 #[tokio::test]
 async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
@@ -285,22 +266,16 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
                 store.create(digest, &sample("x")).await.unwrap();
             }
         }
-        with_tables(&folder, |records, _, _| {
-            for (digest, at) in digests.iter().zip([4, 40]) {
-                let stored = records.get(digest.as_bytes()).unwrap().unwrap();
-                let mut flipped = stored.value().to_vec();
-                drop(stored);
-                flipped[at] ^= 1;
-                records.insert(digest.as_bytes(), &flipped[..]).unwrap();
+        with_tables(&folder, |raw| {
+            for (digest, at) in digests.iter().zip([0, 32]) {
+                raw.change(digest, |frame| frame[at] ^= 1);
             }
-            let short = &[1, 2, 3][..];
-            records.insert(digests[2].as_bytes(), short).unwrap();
+            raw.change(&digests[2], |frame| *frame = vec![1, 2, 3]);
         });
         {
             let store = RedbStore::open(file(&folder)).unwrap();
             let whose = sample("x").subject.unwrap();
-            // The frame of the first is whole.
-            assert_eq!(store.sessions_of(&whose).await.unwrap().len(), 2);
+            assert_eq!(store.sessions_of(&whose).await.unwrap().len(), 1);
             if !is_swept {
                 let mut ended = store.revoke(&whose, Revoke::All).await.unwrap();
                 let mut expected = digests.clone();
@@ -308,12 +283,9 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
                 expected.sort();
                 assert_eq!(ended, expected);
             }
-            while store.sweep(later(7_200), 10).await.unwrap().more {}
+            while store.sweep(later(7_200), 10).await.unwrap().removed > 0 {}
         }
-        with_tables(&folder, |records, expiry, subjects| {
-            assert_eq!((records.len().unwrap(), expiry.len().unwrap()), (0, 0));
-            assert_eq!(subjects.len().unwrap(), 0);
-        });
+        assert_eq!(with_tables(&folder, |raw| raw.lengths()), [0, 0, 0, 0]);
     }
 }
 
@@ -352,15 +324,10 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
             store.create(digest, &sample("x")).await.unwrap();
         }
     }
-    with_tables(&folder, |records, _, _| {
-        let stored = records.get(digests[0].as_bytes()).unwrap().unwrap();
-        let mut flipped = stored.value().to_vec();
-        drop(stored);
-        flipped[40] ^= 1;
-        let damage: [(usize, &[u8]); 3] = [(0, &flipped), (1, &[1, 2, 3]), (2, &[])];
-        for (at, bytes) in damage {
-            records.insert(digests[at].as_bytes(), bytes).unwrap();
-        }
+    with_tables(&folder, |raw| {
+        raw.change(&digests[0], |frame| frame[32] ^= 1);
+        raw.change(&digests[1], |frame| *frame = vec![1, 2, 3]);
+        raw.change(&digests[2], Vec::clear);
     });
     let store = RedbStore::open(file(&folder)).unwrap();
     for digest in &digests[..3] {

@@ -2,66 +2,26 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::path::PathBuf;
+mod common;
+
 use std::task::{Context, Waker};
-use std::time::Duration;
 
 use cloakroom_core::{
-    KeyDigest, Revision, Scan as _, SessionStore as _, Sweep as _, Swept, Timestamp,
+    ErrorKind, KeyDigest, Revision, Scan as _, SessionStore as _, Subjects as _, Sweep as _, Swept,
+    Timestamp,
 };
 use cloakroom_redb::RedbStore;
 use cloakroom_testkit::{key, sample, touch_until};
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition,
-};
 use tempfile::TempDir;
 
-fn later(seconds: u64) -> Timestamp {
-    sample("")
-        .created_at
-        .saturating_add(Duration::from_secs(seconds))
-}
-
-fn file(folder: &TempDir) -> PathBuf {
-    folder.path().join("sessions.redb")
-}
+use common::{file, later, with_tables};
 
 fn open(folder: &TempDir) -> RedbStore {
     RedbStore::open(file(folder)).unwrap()
 }
 
-type Records = TableDefinition<'static, &'static [u8; 32], &'static [u8]>;
-type Expiry = TableDefinition<'static, (u64, &'static [u8; 32]), Option<&'static str>>;
-type Subjects = TableDefinition<'static, (&'static str, &'static [u8; 32]), ()>;
-
-const RECORDS: Records = TableDefinition::new("cloakroom/records/v1");
-const EXPIRY: Expiry = TableDefinition::new("cloakroom/expiry/v1");
-const SUBJECTS: Subjects = TableDefinition::new("cloakroom/subjects/v1");
-
-/// Of the tables: records, expiry, subjects.
-fn lengths(folder: &TempDir) -> [u64; 3] {
-    let db = Database::open(file(folder)).unwrap();
-    let transaction = db.begin_read().unwrap();
-    [
-        transaction.open_table(RECORDS).unwrap().len().unwrap(),
-        transaction.open_table(EXPIRY).unwrap().len().unwrap(),
-        transaction.open_table(SUBJECTS).unwrap().len().unwrap(),
-    ]
-}
-
-/// Changes what stands under a digest.
-fn change(folder: &TempDir, digest: &KeyDigest, change: impl FnOnce(&mut Vec<u8>)) {
-    let db = Database::open(file(folder)).unwrap();
-    let transaction = db.begin_write().unwrap();
-    {
-        let mut records = transaction.open_table(RECORDS).unwrap();
-        let stored = records.get(digest.as_bytes()).unwrap();
-        let mut stored = stored.unwrap().value().to_vec();
-        change(&mut stored);
-        records.insert(digest.as_bytes(), &stored[..]).unwrap();
-    }
-    transaction.commit().unwrap();
+fn lengths(folder: &TempDir) -> [u64; 4] {
+    with_tables(folder, |raw| raw.lengths())
 }
 
 async fn filled(folder: &TempDir, sessions: usize) -> Vec<KeyDigest> {
@@ -75,57 +35,115 @@ async fn filled(folder: &TempDir, sessions: usize) -> Vec<KeyDigest> {
     digests
 }
 
-/// The 8 bytes before the frame say where a record stands in the index, under no
-/// CRC. What is done with such a record leaves no entry of it, and a sweep finds it
-/// where the index has it.
+/// A place is under no CRC. The session that it no longer leads to opens nothing,
+/// until a sweep comes to where it lies.
 #[tokio::test]
-async fn a_record_that_does_not_know_its_entry_is_swept_when_it_is_due() {
+async fn a_session_whose_place_is_damaged_is_found_again_or_swept() {
     let folder = tempfile::tempdir().unwrap();
-    let digests = filled(&folder, 5).await;
-    for (digest, at) in digests.iter().zip([1, 2, 4, 6, 7]) {
-        change(&folder, digest, |stored| stored[at] ^= 1);
-    }
+    let digests = filled(&folder, 3).await;
+    let until = touch_until(later(20_000));
+    let store = open(&folder);
+    let touched = store.touch(&digests[0], Revision::FIRST, until);
+    touched.await.unwrap();
+    drop(store);
+    with_tables(&folder, |raw| {
+        for (digest, bit) in digests.iter().zip([0, 20, 63]) {
+            let place = raw.place(digest) ^ (1 << bit);
+            raw.places.insert(digest.as_bytes(), place).unwrap();
+        }
+    });
     {
         let store = open(&folder);
-        let mut record = sample("x").at_revision(Revision::FIRST);
-        let touch = touch_until(later(20_000));
-        store
-            .touch(&digests[0], record.revision, touch)
-            .await
-            .unwrap();
-        store.delete(&digests[1]).await.unwrap();
-        record.subject = None;
-        store.update(&digests[2], &record).await.unwrap();
-        let until = later(60);
-        store
-            .rotate(&digests[3], &key().digest(), &record, until)
-            .await
-            .unwrap();
-    }
-    // Those of the first and the last.
-    assert_eq!(lengths(&folder)[2], 2);
-    {
-        let store = open(&folder);
-        while store.sweep(later(7_200), 10).await.unwrap().more {}
+        let record = sample("x").at_revision(Revision::FIRST);
+        for digest in &digests {
+            assert!(store.load(digest).await.unwrap().is_none());
+            let error = store.update(digest, &record).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Gone);
+        }
+        let swept = store.sweep(later(7_200), 10).await.unwrap();
+        assert_eq!(swept.removed, 2);
         assert!(store.load(&digests[0]).await.unwrap().is_some());
+        store.sweep(later(7_200), 10).await.unwrap();
     }
-    assert_eq!(lengths(&folder), [1, 1, 1]);
-    let swept = open(&folder).sweep(later(30_000), 10).await.unwrap();
-    assert_eq!(swept.removed, 1);
-    assert_eq!(lengths(&folder), [0, 0, 0]);
+    assert_eq!(lengths(&folder), [1, 1, 1, 0]);
+    let store = open(&folder);
+    assert_eq!(store.sweep(later(30_000), 10).await.unwrap().removed, 1);
+    assert_eq!(store.sweep(later(30_000), 10).await.unwrap().removed, 0);
+    drop(store);
+    assert_eq!(lengths(&folder), [0, 0, 0, 0]);
+}
+
+/// Of what was removed, the places and the entries follow when there are many of them.
+/// A process that ends before, or half way, leaves nothing for ever.
+#[tokio::test]
+async fn what_is_left_of_what_was_swept_is_cleared_in_bulk_and_by_the_next_process_too() {
+    const LIVE: usize = 4_000;
+    const DUE: usize = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let fill = async |store: &RedbStore, sessions: usize, expires_at: Timestamp| {
+        let creates = (0..sessions).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let (digest, mut record) = (key().digest(), sample("x"));
+                record.expires_at = expires_at;
+                store.create(&digest, &record).await.unwrap();
+                digest
+            })
+        });
+        let mut digests = Vec::new();
+        for create in Vec::from_iter(creates) {
+            digests.push(create.await.unwrap());
+        }
+        digests
+    };
+    let live = fill(&store, LIVE, later(7_000)).await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let due = fill(&store, DUE, later(60)).await;
+        let swept = store.sweep(later(3_600), DUE).await.unwrap();
+        assert_eq!((swept.removed, swept.more), (DUE, false));
+        for digest in &due {
+            assert!(store.load(digest).await.unwrap().is_none());
+        }
+        let whose = sample("x").subject.unwrap();
+        assert_eq!(store.sessions_of(&whose).await.unwrap().len(), LIVE);
+        waiting.extend(due);
+    }
+    // The same digest again: what is cleared later leaves it alone.
+    let again = waiting[waiting.len() - 1];
+    store.create(&again, &sample("again")).await.unwrap();
+    drop(store);
+    let [places, slots, entries, removed] = lengths(&folder);
+    assert_eq!(slots, LIVE as u64 + 1);
+    assert!(removed > 0 && removed < 20 * DUE as u64, "{removed}");
+    assert!(places > slots && places <= slots + removed, "{places}");
+    assert!(entries > slots && entries <= slots + removed, "{entries}");
+    let store = open(&folder);
+    for _ in 0..10 {
+        let swept = store.sweep(later(3_000), 10).await.unwrap();
+        assert_eq!((swept.removed, swept.more), (0, false));
+    }
+    assert!(store.load(&again).await.unwrap().is_some());
+    for digest in &live {
+        assert!(store.load(digest).await.unwrap().is_some());
+    }
+    drop(store);
+    let standing = LIVE as u64 + 1;
+    assert_eq!(lengths(&folder), [standing, standing, standing, 0]);
 }
 
 /// The newer build that wrote them will remove them.
 #[tokio::test]
 async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
     let folder = tempfile::tempdir().unwrap();
-    for digest in filled(&folder, 40).await {
-        change(&folder, &digest, |stored| {
-            stored.truncate(8);
+    let digests = filled(&folder, 40).await;
+    with_tables(&folder, |raw| {
+        for digest in &digests {
             // Version 2, and its CRC-32.
-            stored.extend([0x02, 0xa1, 0x8e, 0x0c, 0x3c]);
-        });
-    }
+            raw.change(digest, |frame| *frame = vec![0x02, 0xa1, 0x8e, 0x0c, 0x3c]);
+        }
+    });
     let store = open(&folder);
     let mut behind = sample("x");
     behind.expires_at = later(5_000);
@@ -149,8 +167,9 @@ async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
     store.create(&key().digest(), &behind).await.unwrap();
     let step = store.sweep(later(60), 1).await.unwrap();
     assert_eq!(step, swept(1, false));
+    store.sweep(later(60), 1).await.unwrap();
     drop(store);
-    assert_eq!(lengths(&folder), [40, 40, 40]);
+    assert_eq!(lengths(&folder), [40, 40, 40, 0]);
 }
 
 #[tokio::test]

@@ -266,7 +266,8 @@ impl Run {
             let swept = sweep.sweep(Timestamp::from_millis(ledger.now()), 64).await;
             let swept = swept.unwrap();
             self.figures.swept += swept.removed as u64;
-            if !swept.more {
+            // One more, with nothing to do, clears what the others have left.
+            if !swept.more && swept.removed == 0 {
                 break;
             }
         }

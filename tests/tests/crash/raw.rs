@@ -15,9 +15,13 @@ const RECORDS: &str = "cloakroom/records/v1";
 const EXPIRY: &str = "cloakroom/expiry/v1";
 const SUBJECTS: &str = "cloakroom/subjects/v1";
 
-/// The tables, or trees, that are looked at here. Another index belongs here,
+/// The trees, and the tables, that are looked at here. Another index belongs here,
 /// and into [`Raw::findings`].
-const TABLES: [&str; 3] = [EXPIRY, RECORDS, SUBJECTS];
+const TREES: [&str; 3] = [EXPIRY, RECORDS, SUBJECTS];
+const PLACES: &str = "cloakroom/places/v1";
+const REMOVED: &str = "cloakroom/removed/v1";
+const SLOTS: &str = "cloakroom/slots/v1";
+const TABLES: [&str; 4] = [PLACES, REMOVED, SLOTS, SUBJECTS];
 
 const INDEXED_AT_BYTES: usize = 8;
 
@@ -33,6 +37,8 @@ pub(crate) struct Raw {
     names_subject: fn(&str) -> Vec<u8>,
     /// Whether each entry has its record, or only each record its entry.
     is_exact: bool,
+    /// What was removed, and has left something that is to be cleared.
+    to_clear: usize,
     findings: Vec<String>,
 }
 
@@ -54,8 +60,8 @@ impl Raw {
         }
     }
 
-    fn of_database(names: BTreeSet<String>) -> Self {
-        let findings = match names == TABLES.map(str::to_owned).into() {
+    fn of_database(names: BTreeSet<String>, known: &[&str]) -> Self {
+        let findings = match names.iter().eq(known) {
             true => Vec::new(),
             false => vec![format!("nobody here checks all of the tables {names:?}")],
         };
@@ -65,6 +71,7 @@ impl Raw {
             subjects: BTreeSet::new(),
             names_subject: |subject| subject.as_bytes().to_vec(),
             is_exact: true,
+            to_clear: 0,
             findings,
         }
     }
@@ -89,7 +96,7 @@ impl Raw {
         let names = db.tree_names().into_iter();
         let names = names.map(|name| String::from_utf8(name.to_vec()).unwrap());
         // Every database has the default tree.
-        let mut raw = Self::of_database(names.filter(|n| n != "__sled__default").collect());
+        let mut raw = Self::of_database(names.filter(|n| n != "__sled__default").collect(), &TREES);
         assert!(db.is_empty());
         for entry in &db.open_tree(RECORDS).unwrap() {
             let (digest, stored) = entry.unwrap();
@@ -112,31 +119,50 @@ impl Raw {
         raw
     }
 
+    /// A place, and an entry by subject, may lead nowhere where a sweep says that it
+    /// has removed what was there.
     fn of_redb(place: &Path) -> Self {
-        let records = TableDefinition::<&[u8; 32], &[u8]>::new(RECORDS);
-        let expiry = TableDefinition::<(u64, &[u8; 32]), Option<&str>>::new(EXPIRY);
+        let places = TableDefinition::<&[u8; 32], u64>::new(PLACES);
+        let slots = TableDefinition::<(u64, &[u8; 32]), (Option<&'static str>, &[u8])>::new(SLOTS);
         let subjects = TableDefinition::<(&str, &[u8; 32]), ()>::new(SUBJECTS);
+        let removed = TableDefinition::<u64, (&[u8; 32], Option<&'static str>)>::new(REMOVED);
         let db = Database::create(place).unwrap();
         let read = db.begin_read().unwrap();
         let tables = read.list_tables().unwrap();
-        let mut raw = Self::of_database(tables.map(|table| table.name().to_owned()).collect());
+        let names = tables.map(|table| table.name().to_owned()).collect();
+        let mut raw = Self::of_database(names, &TABLES);
         assert_eq!(read.list_multimap_tables().unwrap().count(), 0);
-        for entry in read.open_table(records).unwrap().iter().unwrap() {
-            let (digest, stored) = entry.unwrap();
-            raw.add(digest_of(digest.value()), stored.value());
+        let mut to_clear = BTreeSet::new();
+        for entry in read.open_table(removed).unwrap().iter().unwrap() {
+            let (_, value) = entry.unwrap();
+            let (digest, owner) = value.value();
+            let owner = owner.unwrap_or_default().as_bytes().to_vec();
+            to_clear.insert((owner, digest_of(digest)));
         }
-        for entry in read.open_table(expiry).unwrap().iter().unwrap() {
-            let (key, owner) = entry.unwrap();
-            let (deadline, digest) = key.value();
-            let owner = owner.value().unwrap_or_default();
-            raw.list(deadline, digest_of(digest), owner.as_bytes());
+        for entry in read.open_table(slots).unwrap().iter().unwrap() {
+            let (key, value) = entry.unwrap();
+            let ((at, digest), (owner, frame)) = (key.value(), value.value());
+            raw.list(at, digest_of(digest), owner.unwrap_or_default().as_bytes());
+            raw.records.insert(digest_of(digest), frame.to_vec());
+        }
+        let indexes = raw.indexes.get_or_insert_default();
+        for entry in read.open_table(places).unwrap().iter().unwrap() {
+            let (digest, at) = entry.unwrap();
+            let digest = digest_of(digest.value());
+            let leads = indexes.expiry.contains_key(&(at.value(), digest));
+            if leads || !to_clear.iter().any(|(_, cleared)| *cleared == digest) {
+                indexes.indexed_at.insert(digest, at.value());
+            }
         }
         for entry in read.open_table(subjects).unwrap().iter().unwrap() {
             let (key, _) = entry.unwrap();
             let (subject, digest) = key.value();
             let entry = (subject.as_bytes().to_vec(), digest_of(digest));
-            raw.subjects.insert(entry);
+            if raw.records.contains_key(&entry.1) || !to_clear.contains(&entry) {
+                raw.subjects.insert(entry);
+            }
         }
+        raw.to_clear = to_clear.len();
         raw
     }
 
@@ -153,6 +179,7 @@ impl Raw {
             },
             // An entry alone is harmless there.
             is_exact: false,
+            to_clear: 0,
             findings: Vec::new(),
         };
         for path in files_below(&place.join("v1")) {
@@ -251,7 +278,10 @@ impl Raw {
     pub(crate) fn is_empty(&self) -> bool {
         let no_entry = |indexes: &Indexes| indexes.expiry.is_empty();
         let is_listed = self.is_exact && !self.subjects.is_empty();
-        self.records.is_empty() && !is_listed && self.indexes.as_ref().is_none_or(no_entry)
+        self.records.is_empty()
+            && self.to_clear == 0
+            && !is_listed
+            && self.indexes.as_ref().is_none_or(no_entry)
     }
 }
 

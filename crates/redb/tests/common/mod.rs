@@ -1,0 +1,82 @@
+//! The tables beside the store, to look at them or to damage them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cloakroom_core::{KeyDigest, Timestamp};
+use cloakroom_testkit::sample;
+use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition};
+use tempfile::TempDir;
+
+type Digest = &'static [u8; 32];
+type SlotKey = (u64, Digest);
+type SlotValue = (Option<&'static str>, &'static [u8]);
+type SubjectKey = (&'static str, Digest);
+
+const PLACES: TableDefinition<'static, Digest, u64> = TableDefinition::new("cloakroom/places/v1");
+const SLOTS: TableDefinition<'static, SlotKey, SlotValue> =
+    TableDefinition::new("cloakroom/slots/v1");
+const SUBJECTS: TableDefinition<'static, SubjectKey, ()> =
+    TableDefinition::new("cloakroom/subjects/v1");
+const REMOVED: TableDefinition<'static, u64, (Digest, Option<&str>)> =
+    TableDefinition::new("cloakroom/removed/v1");
+
+pub(crate) struct Raw<'t> {
+    pub(crate) places: Table<'t, Digest, u64>,
+    pub(crate) slots: Table<'t, SlotKey, SlotValue>,
+    pub(crate) subjects: Table<'t, SubjectKey, ()>,
+    pub(crate) removed: Table<'t, u64, (Digest, Option<&'static str>)>,
+}
+
+pub(crate) fn file(folder: &TempDir) -> PathBuf {
+    folder.path().join("sessions.redb")
+}
+
+pub(crate) fn later(seconds: u64) -> Timestamp {
+    sample("")
+        .created_at
+        .saturating_add(Duration::from_secs(seconds))
+}
+
+pub(crate) fn with_tables<T>(folder: &TempDir, work: impl FnOnce(&mut Raw<'_>) -> T) -> T {
+    let db = Database::open(file(folder)).unwrap();
+    let transaction = db.begin_write().unwrap();
+    let done = work(&mut Raw {
+        places: transaction.open_table(PLACES).unwrap(),
+        slots: transaction.open_table(SLOTS).unwrap(),
+        subjects: transaction.open_table(SUBJECTS).unwrap(),
+        removed: transaction.open_table(REMOVED).unwrap(),
+    });
+    transaction.commit().unwrap();
+    done
+}
+
+impl Raw<'_> {
+    pub(crate) fn place(&self, digest: &KeyDigest) -> u64 {
+        self.places.get(digest.as_bytes()).unwrap().unwrap().value()
+    }
+
+    /// Changes the frame under a digest.
+    pub(crate) fn change(&mut self, digest: &KeyDigest, change: impl FnOnce(&mut Vec<u8>)) {
+        let key = (self.place(digest), digest.as_bytes());
+        let (owner, mut frame) = {
+            let slot = self.slots.get(key).unwrap().unwrap();
+            let (owner, frame) = slot.value();
+            (owner.map(str::to_owned), frame.to_vec())
+        };
+        change(&mut frame);
+        self.slots
+            .insert(key, (owner.as_deref(), &frame[..]))
+            .unwrap();
+    }
+
+    /// How many places, slots, entries by subject, and removed that are to be cleared.
+    pub(crate) fn lengths(&self) -> [u64; 4] {
+        [
+            self.places.len().unwrap(),
+            self.slots.len().unwrap(),
+            self.subjects.len().unwrap(),
+            self.removed.len().unwrap(),
+        ]
+    }
+}
