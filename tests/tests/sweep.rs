@@ -1,10 +1,7 @@
-//! A sweep costs what is due, and not what is stored: it follows the index of
-//! deadlines. `CLOAKROOM_SWEEP_SESSIONS` says how many sessions there are.
+//! A sweep costs what is due, and not what is stored.
 //!
-//! What is due lies scattered by digest, so among many sessions each removal meets
-//! pages of its own, which may have to be read from the disk and are all written
-//! back. Among 1,000,000 that has been eleven times the cost among 10,000 on redb
-//! with its cache of 64 MiB; to look at all of them would be a hundred times.
+//! `CLOAKROOM_SWEEP_SESSIONS` says how many sessions there are. With a million of them
+//! the same sweep may cost half as much again as among 10,000.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -66,29 +63,30 @@ async fn cost<S: SessionStore>(store: &Arc<S>, now: Timestamp) -> Duration {
 /// One store has the disk at a time.
 static DISK: Mutex<()> = Mutex::const_new(());
 
-/// The least of some sweeps each, by turns: so both meet the same disk.
+/// The mean of many sweeps each, by turns: so both meet the same disk, and what a
+/// sweep puts off is done in one of those that come after it.
 async fn does_not_grow<S: SessionStore>(name: &str, open: impl Fn(&str) -> S) {
-    const ROUNDS: usize = 5;
     let _disk = DISK.lock().await;
     let (few, many) = ((sessions() / 4).min(10_000), sessions());
+    let rounds = 5 + u32::try_from(many / DUE / 3).unwrap();
     let now = SystemClock.now();
     let stores = [("few", few), ("many", many)].map(|(name, live)| (Arc::new(open(name)), live));
     for (store, live) in &stores {
         fill(store, *live, after(now, 7_200)).await;
     }
-    let mut least = [Duration::MAX; 2];
-    for _ in 0..ROUNDS {
-        for (least, (store, _)) in least.iter_mut().zip(&stores) {
-            *least = cost(store, now).await.min(*least);
+    let mut sums = [Duration::ZERO; 2];
+    for _ in 0..rounds {
+        for (sum, (store, _)) in sums.iter_mut().zip(&stores) {
+            *sum += cost(store, now).await;
         }
     }
-    let [among_few, among_many] = least;
+    let [among_few, among_many] = sums.map(|sum| sum / rounds);
     let ratio = among_many.as_secs_f64() / among_few.as_secs_f64();
     println!(
         "{name}: {DUE} due among {few} {among_few:?}, among {many} {among_many:?}: {ratio:.2}"
     );
     // Times vary on a machine that does other work.
-    let bound = if sessions() >= 1_000_000 { 20.0 } else { 3.0 };
+    let bound = if sessions() >= 1_000_000 { 1.5 } else { 3.0 };
     assert!(ratio < bound, "{ratio}");
 }
 
