@@ -235,6 +235,8 @@ impl Texts {
 impl Script {
     fn new(t: &str, based: &str, mark: &str, numbered: bool) -> Self {
         const VALUES: std::ops::RangeInclusive<usize> = 1..=14;
+        // Digests, subject, label and data; all else is a number.
+        const BYTES: [usize; 5] = [1, 3, 12, 13, 14];
         let each = |value: &dyn Fn(usize) -> String| {
             let each: Vec<_> = VALUES.map(value).collect();
             each.join(", ")
@@ -252,7 +254,12 @@ impl Script {
              COMMIT; {forget}"
         );
         let sql = |sql: String| AssertSqlSafe(sql).into_sql_str();
-        let values = format!("SET {}", each(&|at| format!("@cloakroom_{at} = ${at}")));
+        // A variable has the type of what it was last set to.
+        let typed = |at| match BYTES.contains(&at) {
+            true => format!("@cloakroom_{at} = CAST(${at} AS BINARY)"),
+            false => format!("@cloakroom_{at} = CAST(${at} AS SIGNED)"),
+        };
+        let values = format!("SET {}", each(&typed));
         Self {
             values: Text::new(&values, numbered),
             transaction: sql(transaction.replace('$', "@cloakroom_")),
