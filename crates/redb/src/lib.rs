@@ -32,20 +32,21 @@
 //!
 //! # How it is kept
 //!
-//! One file, four tables. `slots` holds, by deadline and digest, whose record it is
-//! and the [frame](cloakroom_core::Slot); `places` says under which deadline the slot
-//! of a digest lies: its own, or one before it. Moving a deadline on leaves it there,
-//! and the sweep that comes to it moves it. `subjects` lists by subject, of its text
-//! and the digest. It is written in the transaction that writes the record, and only
-//! where the subject changes. Keys never reach the disk.
+//! One file. `slots` holds, by deadline and digest, whose record it is (its length in 2
+//! bytes, big-endian, and the text; 65,535 for nobody's) and the
+//! [frame](cloakroom_core::Slot); `places` says under which deadline the slot of a
+//! digest lies: its own, or one before it. Moving a deadline on leaves it there, and
+//! the sweep that comes to it moves it. `subjects` lists by subject, of its text and the
+//! digest. It is written in the transaction that writes the record, and only where the
+//! subject changes. Keys never reach the disk.
 //!
 //! So what is due lies together, and so does what begins at the same time: a sweep
-//! takes it out of `slots` page by page, reading nothing else. The places and entries
-//! of what it has removed lie scattered. They lead to nothing, wait in `removed`, and
-//! are cleared when there is one for each eight places (or 131,072), in their own
-//! order, 500 in a step: by then they share pages. A sweep that finds nothing due
-//! clears some as well. Among 1,000,000 sessions as among 10,000, 1,000 take some
-//! 15 ms, all told.
+//! takes it out of `slots` page by page, and reads nothing else. The places and entries
+//! of what it has removed lie scattered. They lead to nothing and wait in `removed`.
+//! They are cleared in their own order, 500 in a step, when there is one for each eight
+//! places, or 65,536: by then they share pages. A sweep that finds nothing due clears
+//! some as well. `round` says how far that has come. Among 1,000,000 sessions as among
+//! 10,000, to sweep 1,000 takes some 15 ms, all told.
 //!
 //! One thread writes. It takes every write that waits, up to 1,024, judges each
 //! on what the ones before it have left, and commits them together: one sync for
@@ -367,8 +368,8 @@ impl SessionStore for RedbStore {
     }
 }
 
-/// Records that a sweep removes in one transaction. Other writers wait for it: 16 ms
-/// among a million records, where each lies on pages of its own.
+/// Records that a sweep removes in one transaction. Other writers wait for it, and for
+/// twice as many places that it clears: some milliseconds.
 const SWEEP_PIECE_MAX: usize = 250;
 
 impl Sweep for RedbStore {

@@ -3,13 +3,14 @@
 use cloakroom_core::{Data, KeyDigest, Listed, ScanCursor, ScanPage, Scanned, Slot, Subject};
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _};
 
-use crate::tables::{
-    DigestBytes, FIRST, Failure, LAST, PLACES, SLOTS, SUBJECTS, SlotKey, SlotValue,
-};
+use crate::tables::{DigestBytes, FIRST, Failure, LAST, PLACES, SLOTS, SUBJECTS, SlotKey, Stored};
+
+/// Places that lead nowhere that a page of a scan passes over: a millisecond.
+const PASSED_OVER_MAX: usize = 1_024;
 
 struct Slots {
     places: ReadOnlyTable<DigestBytes, u64>,
-    slots: ReadOnlyTable<SlotKey, SlotValue>,
+    slots: ReadOnlyTable<SlotKey, &'static [u8]>,
 }
 
 impl Slots {
@@ -26,7 +27,7 @@ impl Slots {
         digest: &KeyDigest,
     ) -> Result<Option<Result<Slot, cloakroom_core::Error>>, Failure> {
         let found = self.slots.get((place, digest.as_bytes()))?;
-        Ok(found.map(|found| Slot::decode(found.value().1)))
+        Ok(found.map(|found| Slot::decode(Stored::frame_in(found.value()))))
     }
 
     fn get(
@@ -52,8 +53,9 @@ pub(crate) fn sessions_of(db: &Database, subject: &Subject) -> Result<Vec<Listed
     let subjects = transaction
         .open_table(SUBJECTS)
         .map_err(redb::Error::from)?;
+    let name = subject.as_str().as_bytes();
     let mut sessions = Vec::new();
-    for entry in subjects.range((subject.as_str(), &FIRST)..=(subject.as_str(), &LAST))? {
+    for entry in subjects.range((name, &FIRST)..=(name, &LAST))? {
         let entry = entry?;
         let digest = KeyDigest::from_bytes(*entry.0.value().1);
         // One that cannot be read is left out.
@@ -82,11 +84,25 @@ pub(crate) fn scan(
     let places = slots
         .places
         .range::<&[u8; KeyDigest::BYTES]>((from, Unbounded))?;
-    let found = places.map(|entry| {
-        let (digest, place) = entry?;
-        let digest = KeyDigest::from_bytes(*digest.value());
-        let slot = slots.at(place.value(), &digest)?;
-        Ok(slot.map(|slot| Scanned { digest, slot }))
+    let mut passed_over = 0;
+    let mut last = None;
+    let found = places.map_while(|entry| {
+        let found = entry.map_err(Failure::from).and_then(|(digest, place)| {
+            let digest = KeyDigest::from_bytes(*digest.value());
+            let slot = slots.at(place.value(), &digest)?;
+            Ok((digest, slot))
+        });
+        match found {
+            Ok((digest, None)) => {
+                passed_over += 1;
+                last = (passed_over == PASSED_OVER_MAX).then_some(digest);
+                last.is_none().then_some(None)
+            }
+            Ok((digest, Some(slot))) => Some(Some(Ok(Scanned { digest, slot }))),
+            Err(failure) => Some(Some(Err(failure))),
+        }
     });
-    ScanPage::fill(found.filter_map(Result::transpose), max)
+    let mut page = ScanPage::fill(found.flatten(), max)?;
+    page.next = page.next.or(last.as_ref().map(ScanCursor::after));
+    Ok(page)
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use cloakroom_core::{ErrorKind, KeyDigest, Swept, Timestamp};
 use redb::StorageError;
 
-use crate::tables::{Failure, Removed, Tables};
+use crate::tables::{FIRST, Failure, Removed, Tables};
 
 /// Slots looked at in one step for each that may be removed: those whose record has
 /// moved on or is left cost a look too.
@@ -21,11 +21,9 @@ const LOOKS_PER_REMOVAL: usize = 4;
 /// page of them.
 const PLACES_PER_REMOVED: u64 = 8;
 
-/// The most that are cleared together: they are kept in memory.
-const CLEARED_MAX: usize = 128 * 1_024;
-
-/// Of these, so many are read in one step.
-const GATHERED_PER_STEP: usize = 4 * 1_024;
+/// The most that are cleared in one round. They are read in one step, and kept in
+/// memory: 4 MiB, and the subjects.
+const CLEARED_MAX: usize = 64 * 1_024;
 
 /// Places, and entries, that one step clears: twice what it removes.
 const CLEARS_PER_STEP: usize = 2 * crate::SWEEP_PIECE_MAX;
@@ -33,7 +31,7 @@ const CLEARS_PER_STEP: usize = 2 * crate::SWEEP_PIECE_MAX;
 enum Found {
     /// The record was due, and is removed.
     Removed,
-    /// The slot was not the record's, or the record has a later deadline.
+    /// The record has a later deadline.
     Moved,
     /// The record is of a newer version: it is not ours to judge.
     Unknown,
@@ -48,14 +46,25 @@ pub(crate) struct Progress {
     clearing: Option<Clearing>,
 }
 
-/// What is being cleared. A crash loses it, and it is begun again.
-#[derive(Default)]
+/// A round of clearing: what was removed up to a number. How far it has come stands in
+/// the database; a process that ends, or a transaction that fails, takes back no more
+/// than its own part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Round {
+    upto: u64,
+    /// The last place that was cleared.
+    place: KeyDigest,
+    /// The last entry that was.
+    entry: Entry,
+}
+
+type Entry = (Vec<u8>, KeyDigest);
+
+/// What of a round is left, in order.
 struct Clearing {
+    round: Round,
     places: BTreeSet<KeyDigest>,
-    entries: BTreeSet<(String, KeyDigest)>,
-    /// The number of the last that has been read.
-    upto: Option<u64>,
-    is_gathered: bool,
+    entries: BTreeSet<Entry>,
 }
 
 pub(crate) fn step(
@@ -128,10 +137,11 @@ fn judge(
     let Some(stored) = tables.stored_at(at, digest)? else {
         return Ok(Found::Moved);
     };
-    // A place that leads nowhere is damaged, and this is what it should lead to.
-    if tables.stands_elsewhere(digest, &stored)? {
+    // The place is damaged, or this key is: it has opened nothing, and what was ended
+    // meanwhile must not open anything again.
+    if !tables.is_home(at, digest)? {
         tables.sweep(digest, &stored)?;
-        return Ok(Found::Moved);
+        return Ok(Found::Removed);
     }
     match stored.head() {
         Ok(head) if head.expires_at > now => {
@@ -153,25 +163,32 @@ fn clear(
     clearing: &mut Option<Clearing>,
     is_idle: bool,
 ) -> Result<(), StorageError> {
-    if clearing.is_none() && !is_worth(tables, is_idle)? {
-        return Ok(());
-    }
-    let under_way = clearing.get_or_insert_default();
-    if !under_way.is_gathered && !under_way.gather(tables)? {
-        return Ok(());
-    }
+    let round = tables.round()?.as_deref().and_then(Round::read);
+    let round = match round {
+        Some(round) => round,
+        None if is_worth(tables, is_idle)? => Round::BEGUN,
+        None => return Ok(()),
+    };
+    let mut under_way = match clearing.take() {
+        Some(known) if known.round == round => known,
+        _ => Clearing::gather(tables, round)?,
+    };
     for _ in 0..CLEARS_PER_STEP {
         if let Some(digest) = under_way.places.pop_first() {
             tables.clear_place(&digest)?;
+            under_way.round.place = digest;
         }
-        if let Some((owner, digest)) = under_way.entries.pop_first() {
-            tables.clear_entry(&owner, &digest)?;
+        if let Some(entry) = under_way.entries.pop_first() {
+            tables.clear_entry(&entry.0, &entry.1)?;
+            under_way.round.entry = entry;
         }
     }
     let is_cleared = under_way.places.is_empty() && under_way.entries.is_empty();
-    if is_cleared && tables.forget(under_way.upto, 4 * CLEARS_PER_STEP)? {
-        *clearing = None;
+    if is_cleared && tables.forget(under_way.round.upto, 4 * CLEARS_PER_STEP)? {
+        return tables.set_round(None);
     }
+    tables.set_round(Some(&under_way.round.bytes()))?;
+    *clearing = Some(under_way);
     Ok(())
 }
 
@@ -182,16 +199,49 @@ fn is_worth(tables: &Tables<'_>, is_idle: bool) -> Result<bool, StorageError> {
 }
 
 impl Clearing {
-    /// Reads some more, and says whether that was the last.
-    fn gather(&mut self, tables: &Tables<'_>) -> Result<bool, StorageError> {
-        let removed = tables.removed_after(self.upto, GATHERED_PER_STEP)?;
-        self.upto = removed.last().map_or(self.upto, |last| Some(last.number));
-        let is_all = removed.len() < GATHERED_PER_STEP;
-        for Removed { digest, owner, .. } in removed {
-            self.places.insert(digest);
-            self.entries.extend(owner.map(|owner| (owner, digest)));
-        }
-        self.is_gathered = is_all || self.places.len() >= CLEARED_MAX;
-        Ok(self.is_gathered)
+    fn gather(tables: &Tables<'_>, mut round: Round) -> Result<Self, StorageError> {
+        let removed = tables.removed(round.upto, CLEARED_MAX)?;
+        let is_begun = round != Round::BEGUN;
+        round.upto = removed.last().map_or(round.upto, |last| last.number);
+        let digests = removed.iter().map(|removed| removed.digest);
+        let places = digests.filter(|digest| !is_begun || *digest > round.place);
+        let places = places.collect();
+        let owned = removed
+            .into_iter()
+            .filter_map(|Removed { digest, owner, .. }| Some((owner?, digest)));
+        let entries = owned.filter(|entry| !is_begun || *entry > round.entry);
+        let entries = entries.collect();
+        Ok(Self {
+            round,
+            places,
+            entries,
+        })
+    }
+}
+
+impl Round {
+    const BEGUN: Self = Self {
+        upto: u64::MAX,
+        place: KeyDigest::from_bytes(FIRST),
+        entry: (Vec::new(), KeyDigest::from_bytes(FIRST)),
+    };
+
+    fn bytes(&self) -> Vec<u8> {
+        let (owner, digest) = &self.entry;
+        let upto = self.upto.to_be_bytes();
+        let place = self.place.as_bytes();
+        [&upto[..], place, digest.as_bytes(), owner].concat()
+    }
+
+    /// `None` where it is damaged: the round is begun again.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (upto, rest) = bytes.split_first_chunk()?;
+        let (place, rest) = rest.split_first_chunk()?;
+        let (digest, owner) = rest.split_first_chunk()?;
+        Some(Self {
+            upto: u64::from_be_bytes(*upto),
+            place: KeyDigest::from_bytes(*place),
+            entry: (owner.to_vec(), KeyDigest::from_bytes(*digest)),
+        })
     }
 }

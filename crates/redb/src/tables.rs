@@ -1,9 +1,12 @@
 //! The four tables, and the invariants among them.
 //!
-//! A digest has a place, and there one slot, which says whose record it holds; a
-//! record with a subject has one entry in `subjects`. A sweep removes slots alone:
-//! the place and the entry of each follow later, and until then `removed` has them.
-//! Nothing else leads nowhere.
+//! A digest has a place, and there one slot; a record with a subject has one entry in
+//! `subjects`. A sweep removes slots alone: the place and the entry of each follow
+//! later, and until then `removed` has them. Nothing else leads nowhere, but where bytes
+//! are damaged: a slot that no place leads to opens nothing, and a sweep removes it.
+//!
+//! What is not of one length is bytes here, for this crate to read: redb would panic on
+//! a text that is none.
 
 use cloakroom_core::{
     Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Revoke, Slot, Subject,
@@ -19,25 +22,21 @@ pub(crate) type DigestBytes = &'static [u8; KeyDigest::BYTES];
 /// A deadline in milliseconds, and a digest.
 pub(crate) type SlotKey = (u64, DigestBytes);
 
-/// Whose record it is.
-type Owner = Option<&'static str>;
-
-/// Whose record it is, and the frame.
-pub(crate) type SlotValue = (Owner, &'static [u8]);
-
 /// A subject, and a digest.
-pub(crate) type SubjectKey = (&'static str, DigestBytes);
+pub(crate) type SubjectKey = (&'static [u8], DigestBytes);
 
 /// The first half of the key of its slot.
 pub(crate) const PLACES: TableDefinition<'_, DigestBytes, u64> =
     TableDefinition::new("cloakroom/places/v1");
-pub(crate) const SLOTS: TableDefinition<'_, SlotKey, SlotValue> =
+/// Whose record it is, as [`Stored::owner`] reads it, and the frame.
+pub(crate) const SLOTS: TableDefinition<'_, SlotKey, &[u8]> =
     TableDefinition::new("cloakroom/slots/v1");
 pub(crate) const SUBJECTS: TableDefinition<'_, SubjectKey, ()> =
     TableDefinition::new("cloakroom/subjects/v1");
-/// By a number that rises.
-const REMOVED: TableDefinition<'_, u64, (DigestBytes, Owner)> =
-    TableDefinition::new("cloakroom/removed/v1");
+/// By a number that rises: a digest, and whose record was there.
+const REMOVED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("cloakroom/removed/v1");
+/// How far a round of clearing has come, at number 0.
+const ROUND: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("cloakroom/round/v1");
 
 pub(crate) const FIRST: [u8; KeyDigest::BYTES] = [0; KeyDigest::BYTES];
 pub(crate) const LAST: [u8; KeyDigest::BYTES] = [0xff; KeyDigest::BYTES];
@@ -75,38 +74,80 @@ impl From<redb::Error> for Failure {
     }
 }
 
+/// A subject's bytes, with their length before them; nobody's is a length of its own.
+fn owner_bytes(owner: Option<&[u8]>) -> Vec<u8> {
+    let length = owner.map_or(NOBODY, |owner| {
+        u16::try_from(owner.len()).expect("SUBJECT_BYTES_MAX is less")
+    });
+    [&length.to_be_bytes(), owner.unwrap_or_default()].concat()
+}
+
+const NOBODY: u16 = u16::MAX;
+
+/// The owner, and what stands behind it. Damage may make it another's, or nobody's.
+fn read_owner(bytes: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk() else {
+        return (None, &[]);
+    };
+    match u16::from_be_bytes(*length) {
+        NOBODY => (None, rest),
+        length => match rest.split_at_checked(length.into()) {
+            Some((owner, rest)) => (Some(owner), rest),
+            None => (None, &[]),
+        },
+    }
+}
+
 /// What stands under a digest.
 pub(crate) struct Stored {
     /// The first half of its key: its deadline, or one before it.
-    at: Timestamp,
-    owner: Option<String>,
-    frame: Vec<u8>,
+    pub(crate) at: Timestamp,
+    bytes: Vec<u8>,
 }
 
 impl Stored {
-    fn read(at: u64, (owner, frame): (Option<&str>, &[u8])) -> Self {
-        Self {
-            at: Timestamp::from_millis(at),
-            owner: owner.map(str::to_owned),
-            frame: frame.to_vec(),
-        }
+    /// The frame in a slot's bytes.
+    pub(crate) fn frame_in(bytes: &[u8]) -> &[u8] {
+        read_owner(bytes).1
+    }
+
+    fn frame(&self) -> &[u8] {
+        Self::frame_in(&self.bytes)
     }
 
     pub(crate) fn head(&self) -> Result<FrameHead, Error> {
-        FrameHead::read(&self.frame)
+        FrameHead::read(self.frame())
     }
 
     /// The head of a record; a mark is nothing to write to.
     fn record(&self) -> Result<FrameHead, Error> {
-        match self.head()? {
+        match FrameHead::read_with_subject(self.frame())?.0 {
             head if head.kind == FrameKind::Record => Ok(head),
             _ => Err(ErrorKind::Gone.into()),
         }
     }
+
+    /// Whose record it is: as the frame says, which has a CRC, or where that is
+    /// damaged, as stands before it.
+    fn owner(&self) -> Option<&[u8]> {
+        match FrameHead::read_with_subject(self.frame()) {
+            Ok((_, subject)) => subject.map(str::as_bytes),
+            Err(_) => read_owner(&self.bytes).0,
+        }
+    }
+
+    /// Whether whoever is listed with it may end it.
+    fn may_be_of(&self, subject: &[u8]) -> bool {
+        match FrameHead::read_with_subject(self.frame()) {
+            Ok((_, found)) => found.map(str::as_bytes) == Some(subject),
+            Err(_) => true,
+        }
+    }
 }
 
-fn subject_of(record: &Record) -> Option<&str> {
-    record.subject.as_ref().map(Subject::as_str)
+fn subject_of(record: &Record) -> Option<&[u8]> {
+    let subject = record.subject.as_ref();
+    subject.map(|subject| subject.as_str().as_bytes())
 }
 
 /// Makes the tables where they are not, so that a reader always finds them.
@@ -123,9 +164,10 @@ pub(crate) fn make(db: &Database) -> Result<(), redb::Error> {
 /// [refused](Failure::Refused), nothing has been changed.
 pub(crate) struct Tables<'t> {
     places: Table<'t, DigestBytes, u64>,
-    slots: Table<'t, SlotKey, SlotValue>,
+    slots: Table<'t, SlotKey, &'static [u8]>,
     subjects: Table<'t, SubjectKey, ()>,
-    removed: Table<'t, u64, (DigestBytes, Owner)>,
+    removed: Table<'t, u64, &'static [u8]>,
+    round: Table<'t, u64, &'static [u8]>,
     /// Whether there is anything to commit.
     pub(crate) changed: bool,
 }
@@ -137,6 +179,7 @@ impl<'t> Tables<'t> {
             slots: transaction.open_table(SLOTS)?,
             subjects: transaction.open_table(SUBJECTS)?,
             removed: transaction.open_table(REMOVED)?,
+            round: transaction.open_table(ROUND)?,
             changed: false,
         })
     }
@@ -159,7 +202,10 @@ impl<'t> Tables<'t> {
         digest: &KeyDigest,
     ) -> Result<Option<Stored>, StorageError> {
         let slot = self.slots.get((at.as_millis(), digest.as_bytes()))?;
-        Ok(slot.map(|slot| Stored::read(at.as_millis(), slot.value())))
+        Ok(slot.map(|slot| Stored {
+            at,
+            bytes: slot.value().to_vec(),
+        }))
     }
 
     fn stands(&self, digest: &KeyDigest) -> Result<bool, StorageError> {
@@ -174,12 +220,13 @@ impl<'t> Tables<'t> {
         &mut self,
         at: Timestamp,
         digest: &KeyDigest,
-        owner: Option<&str>,
+        owner: Option<&[u8]>,
         frame: &[u8],
     ) -> Result<(), StorageError> {
         self.changed = true;
         let key = (at.as_millis(), digest.as_bytes());
-        self.slots.insert(key, (owner, frame))?;
+        let bytes = [&owner_bytes(owner)[..], frame].concat();
+        self.slots.insert(key, &bytes[..])?;
         Ok(())
     }
 
@@ -188,7 +235,7 @@ impl<'t> Tables<'t> {
         &mut self,
         at: Timestamp,
         digest: &KeyDigest,
-        owner: Option<&str>,
+        owner: Option<&[u8]>,
         frame: &[u8],
     ) -> Result<(), StorageError> {
         self.put(at, digest, owner, frame)?;
@@ -201,7 +248,7 @@ impl<'t> Tables<'t> {
         &mut self,
         at: Timestamp,
         digest: &KeyDigest,
-        owner: Option<&str>,
+        owner: Option<&[u8]>,
         frame: &[u8],
         replaced: &Stored,
     ) -> Result<(), StorageError> {
@@ -210,8 +257,8 @@ impl<'t> Tables<'t> {
             self.places.insert(digest.as_bytes(), at.as_millis())?;
         }
         self.put(at, digest, owner, frame)?;
-        if owner != replaced.owner.as_deref() {
-            self.unlist(replaced.owner.as_deref(), digest)?;
+        if owner != replaced.owner() {
+            self.unlist(replaced.owner(), digest)?;
             self.list(owner, digest)?;
         }
         Ok(())
@@ -227,17 +274,17 @@ impl<'t> Tables<'t> {
     fn remove(&mut self, digest: &KeyDigest, stored: &Stored) -> Result<(), StorageError> {
         self.take(stored.at, digest)?;
         self.places.remove(digest.as_bytes())?;
-        self.unlist(stored.owner.as_deref(), digest)
+        self.unlist(stored.owner(), digest)
     }
 
-    fn list(&mut self, owner: Option<&str>, digest: &KeyDigest) -> Result<(), StorageError> {
+    fn list(&mut self, owner: Option<&[u8]>, digest: &KeyDigest) -> Result<(), StorageError> {
         if let Some(owner) = owner {
             self.subjects.insert((owner, digest.as_bytes()), ())?;
         }
         Ok(())
     }
 
-    fn unlist(&mut self, owner: Option<&str>, digest: &KeyDigest) -> Result<(), StorageError> {
+    fn unlist(&mut self, owner: Option<&[u8]>, digest: &KeyDigest) -> Result<(), StorageError> {
         if let Some(owner) = owner {
             self.changed = true;
             self.subjects.remove((owner, digest.as_bytes()))?;
@@ -274,24 +321,17 @@ impl<'t> Tables<'t> {
         digest: &KeyDigest,
         stored: &Stored,
     ) -> Result<(), StorageError> {
-        let owner = stored.owner.as_deref();
+        let bytes = &stored.bytes[..];
         self.take(stored.at, digest)?;
-        self.put(deadline, digest, owner, &stored.frame)?;
-        self.places
-            .insert(digest.as_bytes(), deadline.as_millis())?;
+        let at = deadline.as_millis();
+        self.slots.insert((at, digest.as_bytes()), bytes)?;
+        self.places.insert(digest.as_bytes(), at)?;
         Ok(())
     }
 
-    /// Whether the place of a digest leads to another slot than this one.
-    pub(crate) fn stands_elsewhere(
-        &self,
-        digest: &KeyDigest,
-        stored: &Stored,
-    ) -> Result<bool, StorageError> {
-        match self.place(digest)? {
-            Some(at) if at != stored.at => Ok(self.stored_at(at, digest)?.is_some()),
-            _ => Ok(false),
-        }
+    /// Whether the place of a digest leads there.
+    pub(crate) fn is_home(&self, at: Timestamp, digest: &KeyDigest) -> Result<bool, StorageError> {
+        Ok(self.place(digest)? == Some(at))
     }
 
     /// Removes the slot that a sweep has come to; the rest is to follow.
@@ -302,9 +342,9 @@ impl<'t> Tables<'t> {
     ) -> Result<(), StorageError> {
         self.take(stored.at, digest)?;
         let last = self.removed.last()?.map(|(number, _)| number.value());
-        let number = last.map_or(0, |last| last + 1);
-        let owner = stored.owner.as_deref();
-        self.removed.insert(number, (digest.as_bytes(), owner))?;
+        let number = last.map_or(0, |last| last.saturating_add(1));
+        let bytes = [&digest.as_bytes()[..], &owner_bytes(stored.owner())].concat();
+        self.removed.insert(number, &bytes[..])?;
         Ok(())
     }
 
@@ -313,24 +353,22 @@ impl<'t> Tables<'t> {
         Ok((self.places.len()?, self.removed.len()?))
     }
 
-    /// So many of those, behind this number.
-    pub(crate) fn removed_after(
-        &self,
-        after: Option<u64>,
-        max: usize,
-    ) -> Result<Vec<Removed>, StorageError> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let rest = (after.map_or(Unbounded, Excluded), Unbounded);
-        let removed = self.removed.range::<u64>(rest)?.take(max).map(|entry| {
-            let (number, value) = entry?;
-            let (digest, owner) = value.value();
-            Ok(Removed {
-                number: number.value(),
-                digest: KeyDigest::from_bytes(*digest),
-                owner: owner.map(str::to_owned),
-            })
-        });
-        removed.collect()
+    /// So many of those, from the first, up to this number.
+    pub(crate) fn removed(&self, upto: u64, max: usize) -> Result<Vec<Removed>, StorageError> {
+        let mut found = Vec::new();
+        for entry in self.removed.range(..=upto)?.take(max) {
+            let (number, bytes) = entry?;
+            let number = number.value();
+            // What is too short names nothing to clear.
+            if let Some((digest, owner)) = bytes.value().split_first_chunk() {
+                found.push(Removed {
+                    number,
+                    digest: KeyDigest::from_bytes(*digest),
+                    owner: read_owner(owner).0.map(<[u8]>::to_vec),
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// Removes a place that leads nowhere.
@@ -345,11 +383,11 @@ impl<'t> Tables<'t> {
     /// Removes an entry of whom no record stands there.
     pub(crate) fn clear_entry(
         &mut self,
-        owner: &str,
+        owner: &[u8],
         digest: &KeyDigest,
     ) -> Result<(), StorageError> {
         let stored = self.stored(digest)?;
-        if stored.is_none_or(|stored| stored.owner.as_deref() != Some(owner)) {
+        if stored.is_none_or(|stored| !stored.may_be_of(owner)) {
             self.unlist(Some(owner), digest)?;
         }
         Ok(())
@@ -357,10 +395,10 @@ impl<'t> Tables<'t> {
 
     /// Forgets so many of what was removed, up to this number; says whether that was
     /// all of them.
-    pub(crate) fn forget(&mut self, upto: Option<u64>, max: usize) -> Result<bool, StorageError> {
-        for _ in 0..max {
+    pub(crate) fn forget(&mut self, upto: u64, max: usize) -> Result<bool, StorageError> {
+        for _ in 0..=max {
             let first = self.removed.first()?.map(|(number, _)| number.value());
-            match first.filter(|number| Some(*number) <= upto) {
+            match first.filter(|number| *number <= upto) {
                 Some(number) => {
                     self.changed = true;
                     self.removed.remove(number)?;
@@ -368,7 +406,22 @@ impl<'t> Tables<'t> {
                 None => return Ok(true),
             }
         }
-        Ok(false)
+        // Those that come after an empty table are numbered from the first again.
+        self.removed.is_empty()
+    }
+
+    /// How far the round of clearing under way has come.
+    pub(crate) fn round(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.round.get(0)?.map(|round| round.value().to_vec()))
+    }
+
+    pub(crate) fn set_round(&mut self, round: Option<&[u8]>) -> Result<(), StorageError> {
+        self.changed = true;
+        match round {
+            Some(round) => drop(self.round.insert(0, round)?),
+            None => drop(self.round.remove(0)?),
+        }
+        Ok(())
     }
 
     pub(crate) fn create(
@@ -419,9 +472,9 @@ impl<'t> Tables<'t> {
     ) -> Result<(), Failure> {
         let stored = self.present(digest)?;
         if stored.record()?.revision == revision
-            && let Some(frame) = FrameHead::touched(&stored.frame, touch)?
+            && let Some(frame) = FrameHead::touched(stored.frame(), touch)?
         {
-            self.put(stored.at, digest, stored.owner.as_deref(), &frame)?;
+            self.put(stored.at, digest, stored.owner(), &frame)?;
         }
         Ok(())
     }
@@ -452,7 +505,7 @@ impl<'t> Tables<'t> {
     /// Where the mark at a digest leads, if one stands there.
     fn mark(&self, digest: &KeyDigest) -> Result<Option<KeyDigest>, StorageError> {
         let stored = self.stored(digest)?;
-        let slot = stored.and_then(|stored| Slot::decode(&stored.frame).ok());
+        let slot = stored.and_then(|stored| Slot::decode(stored.frame()).ok());
         Ok(match slot {
             Some(Slot::Rotated { to, .. }) => Some(to),
             _ => None,
@@ -487,7 +540,7 @@ impl<'t> Tables<'t> {
         which: Revoke,
     ) -> Result<Vec<KeyDigest>, Failure> {
         let which = which.followed(|digest| self.follow(digest))?;
-        let subject = subject.as_str();
+        let subject = subject.as_str().as_bytes();
         let mut meant = Vec::new();
         for entry in self.subjects.range((subject, &FIRST)..=(subject, &LAST))? {
             let digest = KeyDigest::from_bytes(*entry?.0.value().1);
@@ -498,8 +551,9 @@ impl<'t> Tables<'t> {
         let mut ended = Vec::new();
         for digest in meant {
             match self.stored(&digest)? {
-                Some(stored) if stored.owner.as_deref() == Some(subject) => {
+                Some(stored) if stored.may_be_of(subject) => {
                     self.remove(&digest, &stored)?;
+                    self.unlist(Some(subject), &digest)?;
                     ended.push(digest);
                 }
                 _ => self.unlist(Some(subject), &digest)?,
@@ -513,5 +567,5 @@ impl<'t> Tables<'t> {
 pub(crate) struct Removed {
     pub(crate) number: u64,
     pub(crate) digest: KeyDigest,
-    pub(crate) owner: Option<String>,
+    pub(crate) owner: Option<Vec<u8>>,
 }

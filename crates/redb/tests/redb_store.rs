@@ -14,10 +14,10 @@ use cloakroom_redb::RedbStore;
 use cloakroom_testkit::{
     Profile, conformance, key, races_of_subjects, sample, survives_reopening, touch_until,
 };
-use redb::{AccessGuard, ReadableTable as _};
+use redb::ReadableTable as _;
 use tempfile::TempDir;
 
-use common::{file, later, with_tables};
+use common::{file, later, owner_of, with_tables};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -210,15 +210,6 @@ async fn schedule(store: &RedbStore) {
     }
 }
 
-type Entry<'a> = (
-    AccessGuard<'a, u64>,
-    AccessGuard<'a, (&'static [u8; 32], Option<&'static str>)>,
-);
-
-fn digest_of(entry: Result<Entry<'_>, redb::StorageError>) -> [u8; 32] {
-    *entry.unwrap().1.value().0
-}
-
 #[tokio::test]
 async fn each_record_has_its_entries_and_no_entry_is_without_one() {
     let folder = folder();
@@ -226,19 +217,25 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
     with_tables(&folder, |raw| {
         let [places, slots, entries, removed] = raw.lengths();
         assert!(slots > 20 && entries > 10);
-        let removed_digests: BTreeSet<_> = raw.removed.iter().unwrap().map(digest_of).collect();
+        let removed_digests: BTreeSet<_> = {
+            let removed = raw.removed.iter().unwrap();
+            removed
+                .map(|entry| entry.unwrap().1.value()[..32].to_vec())
+                .collect()
+        };
         assert_eq!(removed_digests.len() as u64, removed);
         let mut listed = 0;
         for entry in raw.slots.iter().unwrap() {
             let (key, value) = entry.unwrap();
-            let ((at, digest), (owner, frame)) = (key.value(), value.value());
-            let slot = Slot::decode(frame).unwrap();
+            let (at, digest) = key.value();
+            let (owner, begin) = owner_of(value.value());
+            let slot = Slot::decode(&value.value()[begin..]).unwrap();
             assert!(at <= slot.expires_at().as_millis());
             assert_eq!(raw.place(&KeyDigest::from_bytes(*digest)), at);
             let subject = slot.into_record().and_then(|record| record.subject);
-            assert_eq!(owner, subject.as_ref().map(Subject::as_str));
+            assert_eq!(owner, subject.as_ref().map(|s| s.as_str().as_bytes()));
             if let Some(subject) = subject {
-                let entry = raw.subjects.get((subject.as_str(), digest));
+                let entry = raw.subjects.get((subject.as_str().as_bytes(), digest));
                 assert!(entry.unwrap().is_some());
                 listed += 1;
             }
@@ -248,7 +245,7 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
         for entry in raw.places.iter().unwrap() {
             let (digest, at) = entry.unwrap();
             let slot = raw.slots.get((at.value(), digest.value())).unwrap();
-            assert!(slot.is_some() || removed_digests.contains(digest.value()));
+            assert!(slot.is_some() || removed_digests.contains(&digest.value()[..]));
         }
     });
 }

@@ -20,8 +20,9 @@ const SUBJECTS: &str = "cloakroom/subjects/v1";
 const TREES: [&str; 3] = [EXPIRY, RECORDS, SUBJECTS];
 const PLACES: &str = "cloakroom/places/v1";
 const REMOVED: &str = "cloakroom/removed/v1";
+const ROUND: &str = "cloakroom/round/v1";
 const SLOTS: &str = "cloakroom/slots/v1";
-const TABLES: [&str; 4] = [PLACES, REMOVED, SLOTS, SUBJECTS];
+const TABLES: [&str; 5] = [PLACES, REMOVED, ROUND, SLOTS, SUBJECTS];
 
 const INDEXED_AT_BYTES: usize = 8;
 
@@ -123,9 +124,9 @@ impl Raw {
     /// has removed what was there.
     fn of_redb(place: &Path) -> Self {
         let places = TableDefinition::<&[u8; 32], u64>::new(PLACES);
-        let slots = TableDefinition::<(u64, &[u8; 32]), (Option<&'static str>, &[u8])>::new(SLOTS);
-        let subjects = TableDefinition::<(&str, &[u8; 32]), ()>::new(SUBJECTS);
-        let removed = TableDefinition::<u64, (&[u8; 32], Option<&'static str>)>::new(REMOVED);
+        let slots = TableDefinition::<(u64, &[u8; 32]), &[u8]>::new(SLOTS);
+        let subjects = TableDefinition::<(&[u8], &[u8; 32]), ()>::new(SUBJECTS);
+        let removed = TableDefinition::<u64, &[u8]>::new(REMOVED);
         let db = Database::create(place).unwrap();
         let read = db.begin_read().unwrap();
         let tables = read.list_tables().unwrap();
@@ -135,14 +136,13 @@ impl Raw {
         let mut to_clear = BTreeSet::new();
         for entry in read.open_table(removed).unwrap().iter().unwrap() {
             let (_, value) = entry.unwrap();
-            let (digest, owner) = value.value();
-            let owner = owner.unwrap_or_default().as_bytes().to_vec();
-            to_clear.insert((owner, digest_of(digest)));
+            let (digest, owner) = value.value().split_at(KeyDigest::BYTES);
+            to_clear.insert((owner_of(owner).0.to_vec(), digest_of(digest)));
         }
         for entry in read.open_table(slots).unwrap().iter().unwrap() {
             let (key, value) = entry.unwrap();
-            let ((at, digest), (owner, frame)) = (key.value(), value.value());
-            raw.list(at, digest_of(digest), owner.unwrap_or_default().as_bytes());
+            let ((at, digest), (owner, frame)) = (key.value(), owner_of(value.value()));
+            raw.list(at, digest_of(digest), owner);
             raw.records.insert(digest_of(digest), frame.to_vec());
         }
         let indexes = raw.indexes.get_or_insert_default();
@@ -157,7 +157,7 @@ impl Raw {
         for entry in read.open_table(subjects).unwrap().iter().unwrap() {
             let (key, _) = entry.unwrap();
             let (subject, digest) = key.value();
-            let entry = (subject.as_bytes().to_vec(), digest_of(digest));
+            let entry = (subject.to_vec(), digest_of(digest));
             if raw.records.contains_key(&entry.1) || !to_clear.contains(&entry) {
                 raw.subjects.insert(entry);
             }
@@ -295,6 +295,15 @@ fn open_sled(place: &Path) -> sled::Db {
         opened.ok()
     });
     attempts.expect("a database that nobody holds")
+}
+
+/// A subject after its length, nothing after the greatest; and what stands behind.
+fn owner_of(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    match u16::from_be_bytes(*length) {
+        u16::MAX => (&[], rest),
+        length => rest.split_at(length.into()),
+    }
 }
 
 fn digest_of(bytes: &[u8]) -> KeyDigest {

@@ -10,22 +10,19 @@ use tempfile::TempDir;
 
 type Digest = &'static [u8; 32];
 type SlotKey = (u64, Digest);
-type SlotValue = (Option<&'static str>, &'static [u8]);
-type SubjectKey = (&'static str, Digest);
+type SubjectKey = (&'static [u8], Digest);
 
 const PLACES: TableDefinition<'static, Digest, u64> = TableDefinition::new("cloakroom/places/v1");
-const SLOTS: TableDefinition<'static, SlotKey, SlotValue> =
-    TableDefinition::new("cloakroom/slots/v1");
+const SLOTS: TableDefinition<'static, SlotKey, &[u8]> = TableDefinition::new("cloakroom/slots/v1");
 const SUBJECTS: TableDefinition<'static, SubjectKey, ()> =
     TableDefinition::new("cloakroom/subjects/v1");
-const REMOVED: TableDefinition<'static, u64, (Digest, Option<&str>)> =
-    TableDefinition::new("cloakroom/removed/v1");
+const REMOVED: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("cloakroom/removed/v1");
 
 pub(crate) struct Raw<'t> {
     pub(crate) places: Table<'t, Digest, u64>,
-    pub(crate) slots: Table<'t, SlotKey, SlotValue>,
+    pub(crate) slots: Table<'t, SlotKey, &'static [u8]>,
     pub(crate) subjects: Table<'t, SubjectKey, ()>,
-    pub(crate) removed: Table<'t, u64, (Digest, Option<&'static str>)>,
+    pub(crate) removed: Table<'t, u64, &'static [u8]>,
 }
 
 pub(crate) fn file(folder: &TempDir) -> PathBuf {
@@ -58,16 +55,19 @@ impl Raw<'_> {
 
     /// Changes the frame under a digest.
     pub(crate) fn change(&mut self, digest: &KeyDigest, change: impl FnOnce(&mut Vec<u8>)) {
+        self.change_slot(digest, |slot| {
+            let mut frame = slot.split_off(owner_of(slot).1);
+            change(&mut frame);
+            slot.extend(frame);
+        });
+    }
+
+    /// Changes the whole slot: whose it is, and the frame.
+    pub(crate) fn change_slot(&mut self, digest: &KeyDigest, change: impl FnOnce(&mut Vec<u8>)) {
         let key = (self.place(digest), digest.as_bytes());
-        let (owner, mut frame) = {
-            let slot = self.slots.get(key).unwrap().unwrap();
-            let (owner, frame) = slot.value();
-            (owner.map(str::to_owned), frame.to_vec())
-        };
-        change(&mut frame);
-        self.slots
-            .insert(key, (owner.as_deref(), &frame[..]))
-            .unwrap();
+        let mut slot = self.slots.get(key).unwrap().unwrap().value().to_vec();
+        change(&mut slot);
+        self.slots.insert(key, &slot[..]).unwrap();
     }
 
     /// How many places, slots, entries by subject, and removed that are to be cleared.
@@ -78,5 +78,14 @@ impl Raw<'_> {
             self.subjects.len().unwrap(),
             self.removed.len().unwrap(),
         ]
+    }
+}
+
+/// Whose record it is, and where the frame begins.
+pub(crate) fn owner_of(slot: &[u8]) -> (Option<&[u8]>, usize) {
+    let (length, rest) = slot.split_first_chunk().unwrap();
+    match u16::from_be_bytes(*length) {
+        u16::MAX => (None, 2),
+        length => (Some(&rest[..length.into()]), 2 + usize::from(length)),
     }
 }
