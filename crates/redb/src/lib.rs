@@ -41,12 +41,16 @@
 //! subject changes. Keys never reach the disk.
 //!
 //! So what is due lies together, and so does what begins at the same time: a sweep
-//! takes it out of `slots` page by page, and reads nothing else. The places and entries
-//! of what it has removed lie scattered. They lead to nothing and wait in `removed`.
-//! They are cleared in their own order, 500 in a step, when there is one for each eight
-//! places, or 65,536: by then they share pages. A sweep that finds nothing due clears
-//! some as well. `round` says how far that has come. Among 1,000,000 sessions as among
-//! 10,000, to sweep 1,000 takes some 15 ms, all told.
+//! takes it out of `slots` page by page. The places and entries of what it has removed
+//! lie scattered. They lead to nothing and wait in `removed`. They are cleared in their
+//! own order, 2,000 in a step, when there is one for each four places, or 262,144: by
+//! then they share pages. A sweep that finds nothing due clears some as well. `round`
+//! says how far that has come. To sweep 1,000 takes some 8 ms among 10,000 sessions and
+//! 13 ms among 1,000,000, all told.
+//!
+//! Frames are under a CRC; the rest is under redb's checks alone. Where a bit flips in a
+//! place, its session opens nothing any more, and a sweep removes it; in an entry by
+//! subject, the session is not listed.
 //!
 //! One thread writes. It takes every write that waits, up to 1,024, judges each
 //! on what the ones before it have left, and commits them together: one sync for
@@ -54,7 +58,7 @@
 //! nothing, and does not disturb the others. A commit writes new pages and the
 //! header, and then syncs once, by `fdatasync`, before any of them is answered;
 //! where the file has to grow, that is done and synced first. A sweep takes turns with
-//! them, 250 records each. Reads are made where they are
+//! them, 500 records each. Reads are made where they are
 //! called, on a snapshot, and wait for nobody.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -368,9 +372,9 @@ impl SessionStore for RedbStore {
     }
 }
 
-/// Records that a sweep removes in one transaction. Other writers wait for it, and for
-/// twice as many places that it clears: some milliseconds.
-const SWEEP_PIECE_MAX: usize = 250;
+/// Records that a sweep removes in one transaction. Other writers wait for it: some
+/// 10 ms, or 50 where most of what it comes to has a later deadline by now.
+const SWEEP_PIECE_MAX: usize = 500;
 
 impl Sweep for RedbStore {
     /// Some at a time: where it fails, some of them may be removed.

@@ -3,7 +3,10 @@
 use cloakroom_core::{Data, KeyDigest, Listed, ScanCursor, ScanPage, Scanned, Slot, Subject};
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _};
 
-use crate::tables::{DigestBytes, FIRST, Failure, LAST, PLACES, SLOTS, SUBJECTS, SlotKey, Stored};
+use crate::tables::{
+    DigestBytes, FIRST, Failure, LAST, PLACES, SLOTS, SUBJECTS, SlotKey, Stored, digest_in,
+    entry_key,
+};
 
 /// Places that lead nowhere that a page of a scan passes over: a millisecond.
 const PASSED_OVER_MAX: usize = 1_024;
@@ -54,10 +57,12 @@ pub(crate) fn sessions_of(db: &Database, subject: &Subject) -> Result<Vec<Listed
         .open_table(SUBJECTS)
         .map_err(redb::Error::from)?;
     let name = subject.as_str().as_bytes();
+    let [first, last] = [FIRST, LAST].map(|digest| entry_key(name, &digest));
     let mut sessions = Vec::new();
-    for entry in subjects.range((name, &FIRST)..=(name, &LAST))? {
-        let entry = entry?;
-        let digest = KeyDigest::from_bytes(*entry.0.value().1);
+    for entry in subjects.range(&first[..]..=&last[..])? {
+        let Some(digest) = digest_in(entry?.0.value()) else {
+            continue;
+        };
         // One that cannot be read is left out.
         if let Some(Ok(Slot::Record(mut record))) = slots.get(&digest)?
             && record.subject.as_ref() == Some(subject)

@@ -5,28 +5,36 @@
 //! they are removed later, in their own order, when there are enough of them to share
 //! pages, or when there is nothing else to do.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::{Mutex, PoisonError};
 
 use cloakroom_core::{ErrorKind, KeyDigest, Swept, Timestamp};
 use redb::StorageError;
 
-use crate::tables::{FIRST, Failure, Removed, Tables};
+use crate::tables::{FIRST, Failure, Tables};
 
 /// Slots looked at in one step for each that may be removed: those whose record has
 /// moved on or is left cost a look too.
 const LOOKS_PER_REMOVAL: usize = 4;
 
-/// Of so many places, one may lead nowhere before they are cleared: ten or so lie on a
-/// page of them.
-const PLACES_PER_REMOVED: u64 = 8;
+/// Of so many places, one may lead nowhere before they are cleared: seventy or so lie on
+/// a page.
+const PLACES_PER_REMOVED: u64 = 4;
 
-/// The most that are cleared in one round. They are read in one step, and kept in
-/// memory: 4 MiB, and the subjects.
-const CLEARED_MAX: usize = 64 * 1_024;
+/// The most that are cleared in one round. They are kept in memory meanwhile: 32 MiB,
+/// and more where subjects are long.
+const CLEARED_MAX: u64 = 256 * 1_024;
 
-/// Places, and entries, that one step clears: twice what it removes.
-const CLEARS_PER_STEP: usize = 2 * crate::SWEEP_PIECE_MAX;
+/// Of these, so many are read in one step. Where steps are too few for that, and there
+/// are twice as many as there should be, all.
+const GATHERED_PER_STEP: usize = 8 * 1_024;
+
+/// Places and entries that one step clears: twice what it removes.
+const CLEARS_PER_STEP: usize = 4 * crate::SWEEP_PIECE_MAX;
+
+/// Numbers that one step forgets, once all is cleared.
+const FORGOTTEN_PER_STEP: u64 = 8 * 1_024;
 
 enum Found {
     /// The record was due, and is removed.
@@ -54,17 +62,19 @@ struct Round {
     upto: u64,
     /// The last place that was cleared.
     place: KeyDigest,
-    /// The last entry that was.
-    entry: Entry,
+    /// The key of the last entry that was.
+    entry: Vec<u8>,
 }
-
-type Entry = (Vec<u8>, KeyDigest);
 
 /// What of a round is left, in order.
 struct Clearing {
     round: Round,
-    places: BTreeSet<KeyDigest>,
-    entries: BTreeSet<Entry>,
+    /// The number of the last that was read, and whether that is all.
+    read: Option<u64>,
+    is_gathered: bool,
+    places: Runs<KeyDigest>,
+    /// Keys.
+    entries: Runs<Vec<u8>>,
 }
 
 pub(crate) fn step(
@@ -137,14 +147,10 @@ fn judge(
     let Some(stored) = tables.stored_at(at, digest)? else {
         return Ok(Found::Moved);
     };
-    // The place is damaged, or this key is: it has opened nothing, and what was ended
-    // meanwhile must not open anything again.
-    if !tables.is_home(at, digest)? {
-        tables.sweep(digest, &stored)?;
-        return Ok(Found::Removed);
-    }
     match stored.head() {
-        Ok(head) if head.expires_at > now => {
+        // Where no place leads here, the place is damaged, or this key is. It has opened
+        // nothing, and what was ended meanwhile must not open anything again.
+        Ok(head) if head.expires_at > now && tables.is_home(at, digest)? => {
             tables.move_on(head.expires_at, digest, &stored)?;
             Ok(Found::Moved)
         }
@@ -163,85 +169,151 @@ fn clear(
     clearing: &mut Option<Clearing>,
     is_idle: bool,
 ) -> Result<(), StorageError> {
-    let round = tables.round()?.as_deref().and_then(Round::read);
-    let round = match round {
+    let (places, removed) = tables.counts()?;
+    let enough = (places / PLACES_PER_REMOVED).min(CLEARED_MAX);
+    let round = match tables.round()?.as_deref().and_then(Round::read) {
         Some(round) => round,
-        None if is_worth(tables, is_idle)? => Round::BEGUN,
+        None if removed > 0 && (removed >= enough || is_idle) => Round::begin(tables)?,
         None => return Ok(()),
     };
     let mut under_way = match clearing.take() {
         Some(known) if known.round == round => known,
-        _ => Clearing::gather(tables, round)?,
+        _ => Clearing::of(round),
     };
-    for _ in 0..CLEARS_PER_STEP {
-        if let Some(digest) = under_way.places.pop_first() {
-            tables.clear_place(&digest)?;
-            under_way.round.place = digest;
-        }
-        if let Some(entry) = under_way.entries.pop_first() {
-            tables.clear_entry(&entry.0, &entry.1)?;
-            under_way.round.entry = entry;
-        }
+    if !under_way.is_gathered {
+        let at_once = if removed > 2 * enough {
+            usize::MAX
+        } else {
+            GATHERED_PER_STEP
+        };
+        under_way.gather(tables, at_once)?;
     }
-    let is_cleared = under_way.places.is_empty() && under_way.entries.is_empty();
-    if is_cleared && tables.forget(under_way.round.upto, 4 * CLEARS_PER_STEP)? {
-        return tables.set_round(None);
+    if under_way.is_gathered {
+        under_way.clear(tables)?;
+        if under_way.is_empty() && tables.forget(under_way.round.upto, FORGOTTEN_PER_STEP)? {
+            return tables.set_round(None);
+        }
+        tables.set_round(Some(&under_way.round.bytes()))?;
     }
-    tables.set_round(Some(&under_way.round.bytes()))?;
     *clearing = Some(under_way);
     Ok(())
 }
 
-fn is_worth(tables: &Tables<'_>, is_idle: bool) -> Result<bool, StorageError> {
-    let (places, removed) = tables.counts()?;
-    let enough = (places / PLACES_PER_REMOVED).min(CLEARED_MAX as u64);
-    Ok(removed > 0 && (removed >= enough || is_idle))
+/// Runs in order, merged as they are taken.
+struct Runs<T> {
+    runs: Vec<std::vec::IntoIter<T>>,
+    /// The first of each, and which.
+    heads: BinaryHeap<Reverse<(T, usize)>>,
+}
+
+impl<T: Ord> Default for Runs<T> {
+    fn default() -> Self {
+        Self {
+            runs: Vec::new(),
+            heads: BinaryHeap::new(),
+        }
+    }
+}
+
+impl<T: Ord> Runs<T> {
+    fn add(&mut self, mut run: Vec<T>) {
+        run.sort_unstable();
+        let mut run = run.into_iter();
+        let head = run.next().map(|head| Reverse((head, self.runs.len())));
+        self.heads.extend(head);
+        self.runs.push(run);
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let Reverse((first, run)) = self.heads.pop()?;
+        let next = self.runs[run].next().map(|next| Reverse((next, run)));
+        self.heads.extend(next);
+        Some(first)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
 }
 
 impl Clearing {
-    fn gather(tables: &Tables<'_>, mut round: Round) -> Result<Self, StorageError> {
-        let removed = tables.removed(round.upto, CLEARED_MAX)?;
-        let is_begun = round != Round::BEGUN;
-        round.upto = removed.last().map_or(round.upto, |last| last.number);
+    fn of(round: Round) -> Self {
+        Self {
+            round,
+            read: None,
+            is_gathered: false,
+            places: Runs::default(),
+            entries: Runs::default(),
+        }
+    }
+
+    /// Reads so many more of what was removed, and passes over what has been cleared.
+    fn gather(&mut self, tables: &Tables<'_>, max: usize) -> Result<(), StorageError> {
+        let (removed, is_all) = tables.removed(self.read, self.round.upto, max)?;
+        self.read = removed.last().map_or(self.read, |last| Some(last.number));
+        self.is_gathered = is_all;
+        let (round, is_begun) = (&self.round, self.round.is_begun());
         let digests = removed.iter().map(|removed| removed.digest);
         let places = digests.filter(|digest| !is_begun || *digest > round.place);
-        let places = places.collect();
-        let owned = removed
-            .into_iter()
-            .filter_map(|Removed { digest, owner, .. }| Some((owner?, digest)));
-        let entries = owned.filter(|entry| !is_begun || *entry > round.entry);
-        let entries = entries.collect();
-        Ok(Self {
-            round,
-            places,
-            entries,
-        })
+        self.places.add(places.collect());
+        let entries = removed.into_iter().filter_map(|removed| removed.entry);
+        let entries = entries.filter(|entry| !is_begun || *entry > round.entry);
+        self.entries.add(entries.collect());
+        Ok(())
+    }
+
+    /// Places first: of an entry whose digest has none, nothing else is looked at.
+    fn clear(&mut self, tables: &mut Tables<'_>) -> Result<(), StorageError> {
+        for _ in 0..CLEARS_PER_STEP {
+            if let Some(digest) = self.places.pop() {
+                tables.clear_place(&digest)?;
+                self.round.place = digest;
+            } else if let Some(entry) = self.entries.pop() {
+                tables.clear_entry(&entry)?;
+                self.round.entry = entry;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.entries.is_empty()
     }
 }
 
 impl Round {
-    const BEGUN: Self = Self {
-        upto: u64::MAX,
-        place: KeyDigest::from_bytes(FIRST),
-        entry: (Vec::new(), KeyDigest::from_bytes(FIRST)),
-    };
-
-    fn bytes(&self) -> Vec<u8> {
-        let (owner, digest) = &self.entry;
-        let upto = self.upto.to_be_bytes();
-        let place = self.place.as_bytes();
-        [&upto[..], place, digest.as_bytes(), owner].concat()
+    /// Of the first that were removed, as many as there are or as one round takes.
+    fn begin(tables: &mut Tables<'_>) -> Result<Self, StorageError> {
+        let (first, last) = tables.removed_ends()?;
+        let round = Self {
+            upto: last.min(first.saturating_add(CLEARED_MAX - 1)),
+            place: KeyDigest::from_bytes(FIRST),
+            entry: Vec::new(),
+        };
+        tables.set_round(Some(&round.bytes()))?;
+        Ok(round)
     }
 
-    /// `None` where it is damaged: the round is begun again.
+    /// Whether anything was cleared.
+    fn is_begun(&self) -> bool {
+        self.place.as_bytes() != &FIRST
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let upto = self.upto.to_be_bytes();
+        [&upto[..], self.place.as_bytes(), &self.entry].concat()
+    }
+
+    /// `None` where it is too short: the round is begun again.
     fn read(bytes: &[u8]) -> Option<Self> {
         let (upto, rest) = bytes.split_first_chunk()?;
-        let (place, rest) = rest.split_first_chunk()?;
-        let (digest, owner) = rest.split_first_chunk()?;
+        let (place, entry) = rest.split_first_chunk()?;
         Some(Self {
             upto: u64::from_be_bytes(*upto),
             place: KeyDigest::from_bytes(*place),
-            entry: (owner.to_vec(), KeyDigest::from_bytes(*digest)),
+            entry: entry.to_vec(),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The four tables, and the invariants among them.
+//! The tables, and the invariants among them.
 //!
 //! A digest has a place, and there one slot; a record with a subject has one entry in
 //! `subjects`. A sweep removes slots alone: the place and the entry of each follow
@@ -22,8 +22,8 @@ pub(crate) type DigestBytes = &'static [u8; KeyDigest::BYTES];
 /// A deadline in milliseconds, and a digest.
 pub(crate) type SlotKey = (u64, DigestBytes);
 
-/// A subject, and a digest.
-pub(crate) type SubjectKey = (&'static [u8], DigestBytes);
+/// A subject, as in a slot, and a digest.
+pub(crate) type SubjectKey = &'static [u8];
 
 /// The first half of the key of its slot.
 pub(crate) const PLACES: TableDefinition<'_, DigestBytes, u64> =
@@ -96,6 +96,19 @@ fn read_owner(bytes: &[u8]) -> (Option<&[u8]>, &[u8]) {
             None => (None, &[]),
         },
     }
+}
+
+/// The key of an entry in `subjects`.
+pub(crate) fn entry_key(owner: &[u8], digest: &[u8; KeyDigest::BYTES]) -> Vec<u8> {
+    let mut key = owner_bytes(Some(owner));
+    key.extend_from_slice(digest);
+    key
+}
+
+/// The digest in such a key; `None` where it is damaged.
+pub(crate) fn digest_in(entry: &[u8]) -> Option<KeyDigest> {
+    let digest = read_owner(entry).1.try_into().ok()?;
+    Some(KeyDigest::from_bytes(digest))
 }
 
 /// What stands under a digest.
@@ -279,7 +292,8 @@ impl<'t> Tables<'t> {
 
     fn list(&mut self, owner: Option<&[u8]>, digest: &KeyDigest) -> Result<(), StorageError> {
         if let Some(owner) = owner {
-            self.subjects.insert((owner, digest.as_bytes()), ())?;
+            let key = entry_key(owner, digest.as_bytes());
+            self.subjects.insert(&key[..], ())?;
         }
         Ok(())
     }
@@ -287,7 +301,8 @@ impl<'t> Tables<'t> {
     fn unlist(&mut self, owner: Option<&[u8]>, digest: &KeyDigest) -> Result<(), StorageError> {
         if let Some(owner) = owner {
             self.changed = true;
-            self.subjects.remove((owner, digest.as_bytes()))?;
+            let key = entry_key(owner, digest.as_bytes());
+            self.subjects.remove(&key[..])?;
         }
         Ok(())
     }
@@ -353,10 +368,27 @@ impl<'t> Tables<'t> {
         Ok((self.places.len()?, self.removed.len()?))
     }
 
-    /// So many of those, from the first, up to this number.
-    pub(crate) fn removed(&self, upto: u64, max: usize) -> Result<Vec<Removed>, StorageError> {
+    /// The numbers of the first and the last of those.
+    pub(crate) fn removed_ends(&self) -> Result<(u64, u64), StorageError> {
+        let first = self.removed.first()?.map(|(number, _)| number.value());
+        let last = self.removed.last()?.map(|(number, _)| number.value());
+        Ok((first.unwrap_or_default(), last.unwrap_or_default()))
+    }
+
+    /// So many of those behind the one number, up to the other, and whether that is all.
+    pub(crate) fn removed(
+        &self,
+        after: Option<u64>,
+        upto: u64,
+        max: usize,
+    ) -> Result<(Vec<Removed>, bool), StorageError> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
         let mut found = Vec::new();
-        for entry in self.removed.range(..=upto)?.take(max) {
+        let range = (after.map_or(Unbounded, Excluded), Included(upto));
+        for entry in self.removed.range::<u64>(range)? {
+            if found.len() == max {
+                return Ok((found, false));
+            }
             let (number, bytes) = entry?;
             let number = number.value();
             // What is too short names nothing to clear.
@@ -364,50 +396,47 @@ impl<'t> Tables<'t> {
                 found.push(Removed {
                     number,
                     digest: KeyDigest::from_bytes(*digest),
-                    owner: read_owner(owner).0.map(<[u8]>::to_vec),
+                    entry: read_owner(owner).0.map(|owner| entry_key(owner, digest)),
                 });
             }
         }
-        Ok(found)
+        Ok((found, true))
     }
 
-    /// Removes a place that leads nowhere.
+    /// Removes a place, unless it leads anywhere.
     pub(crate) fn clear_place(&mut self, digest: &KeyDigest) -> Result<(), StorageError> {
-        if !self.stands(digest)? {
-            self.changed = true;
-            self.places.remove(digest.as_bytes())?;
+        let place = self.places.remove(digest.as_bytes())?;
+        let Some(place) = place.map(|place| place.value()) else {
+            return Ok(());
+        };
+        self.changed = true;
+        if self.slots.get((place, digest.as_bytes()))?.is_some() {
+            self.places.insert(digest.as_bytes(), place)?;
         }
         Ok(())
     }
 
     /// Removes an entry of whom no record stands there.
-    pub(crate) fn clear_entry(
-        &mut self,
-        owner: &[u8],
-        digest: &KeyDigest,
-    ) -> Result<(), StorageError> {
-        let stored = self.stored(digest)?;
+    pub(crate) fn clear_entry(&mut self, entry: &[u8]) -> Result<(), StorageError> {
+        let (Some(owner), Some(digest)) = (read_owner(entry).0, digest_in(entry)) else {
+            return Ok(());
+        };
+        let stored = self.stored(&digest)?;
         if stored.is_none_or(|stored| !stored.may_be_of(owner)) {
-            self.unlist(Some(owner), digest)?;
+            self.unlist(Some(owner), &digest)?;
         }
         Ok(())
     }
 
     /// Forgets so many of what was removed, up to this number; says whether that was
     /// all of them.
-    pub(crate) fn forget(&mut self, upto: u64, max: usize) -> Result<bool, StorageError> {
-        for _ in 0..=max {
-            let first = self.removed.first()?.map(|(number, _)| number.value());
-            match first.filter(|number| *number <= upto) {
-                Some(number) => {
-                    self.changed = true;
-                    self.removed.remove(number)?;
-                }
-                None => return Ok(true),
-            }
-        }
+    pub(crate) fn forget(&mut self, upto: u64, max: u64) -> Result<bool, StorageError> {
+        let (first, _) = self.removed_ends()?;
+        let end = upto.min(first.saturating_add(max));
+        self.changed = true;
+        self.removed.retain_in(..=end, |_, _| false)?;
         // Those that come after an empty table are numbered from the first again.
-        self.removed.is_empty()
+        Ok(end == upto || self.removed.is_empty()?)
     }
 
     /// How far the round of clearing under way has come.
@@ -542,11 +571,10 @@ impl<'t> Tables<'t> {
         let which = which.followed(|digest| self.follow(digest))?;
         let subject = subject.as_str().as_bytes();
         let mut meant = Vec::new();
-        for entry in self.subjects.range((subject, &FIRST)..=(subject, &LAST))? {
-            let digest = KeyDigest::from_bytes(*entry?.0.value().1);
-            if which.means(&digest) {
-                meant.push(digest);
-            }
+        let [first, last] = [FIRST, LAST].map(|digest| entry_key(subject, &digest));
+        for entry in self.subjects.range(&first[..]..=&last[..])? {
+            let digest = digest_in(entry?.0.value());
+            meant.extend(digest.filter(|digest| which.means(digest)));
         }
         let mut ended = Vec::new();
         for digest in meant {
@@ -567,5 +595,6 @@ impl<'t> Tables<'t> {
 pub(crate) struct Removed {
     pub(crate) number: u64,
     pub(crate) digest: KeyDigest,
-    pub(crate) owner: Option<Vec<u8>>,
+    /// The key of its entry in `subjects`.
+    pub(crate) entry: Option<Vec<u8>>,
 }

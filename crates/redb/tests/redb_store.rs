@@ -17,7 +17,7 @@ use cloakroom_testkit::{
 use redb::ReadableTable as _;
 use tempfile::TempDir;
 
-use common::{file, later, owner_of, with_tables};
+use common::{entry_key, file, later, owner_of, with_tables};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -235,7 +235,7 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
             let subject = slot.into_record().and_then(|record| record.subject);
             assert_eq!(owner, subject.as_ref().map(|s| s.as_str().as_bytes()));
             if let Some(subject) = subject {
-                let entry = raw.subjects.get((subject.as_str().as_bytes(), digest));
+                let entry = raw.subjects.get(&entry_key(subject.as_str(), digest)[..]);
                 assert!(entry.unwrap().is_some());
                 listed += 1;
             }

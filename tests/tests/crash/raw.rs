@@ -125,7 +125,7 @@ impl Raw {
     fn of_redb(place: &Path) -> Self {
         let places = TableDefinition::<&[u8; 32], u64>::new(PLACES);
         let slots = TableDefinition::<(u64, &[u8; 32]), &[u8]>::new(SLOTS);
-        let subjects = TableDefinition::<(&[u8], &[u8; 32]), ()>::new(SUBJECTS);
+        let subjects = TableDefinition::<&[u8], ()>::new(SUBJECTS);
         let removed = TableDefinition::<u64, &[u8]>::new(REMOVED);
         let db = Database::create(place).unwrap();
         let read = db.begin_read().unwrap();
@@ -156,7 +156,7 @@ impl Raw {
         }
         for entry in read.open_table(subjects).unwrap().iter().unwrap() {
             let (key, _) = entry.unwrap();
-            let (subject, digest) = key.value();
+            let (subject, digest) = owner_of(key.value());
             let entry = (subject.to_vec(), digest_of(digest));
             if raw.records.contains_key(&entry.1) || !to_clear.contains(&entry) {
                 raw.subjects.insert(entry);

@@ -1,5 +1,7 @@
 //! The tables beside the store, to look at them or to damage them.
 
+#![allow(dead_code)] // Not all of it in each test.
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use tempfile::TempDir;
 
 type Digest = &'static [u8; 32];
 type SlotKey = (u64, Digest);
-type SubjectKey = (&'static [u8], Digest);
+type SubjectKey = &'static [u8];
 
 const PLACES: TableDefinition<'static, Digest, u64> = TableDefinition::new("cloakroom/places/v1");
 const SLOTS: TableDefinition<'static, SlotKey, &[u8]> = TableDefinition::new("cloakroom/slots/v1");
@@ -88,4 +90,10 @@ pub(crate) fn owner_of(slot: &[u8]) -> (Option<&[u8]>, usize) {
         u16::MAX => (None, 2),
         length => (Some(&rest[..length.into()]), 2 + usize::from(length)),
     }
+}
+
+/// The key of an entry by subject: as in a slot, and the digest.
+pub(crate) fn entry_key(subject: &str, digest: &[u8; 32]) -> Vec<u8> {
+    let length = u16::try_from(subject.len()).unwrap();
+    [&length.to_be_bytes(), subject.as_bytes(), digest].concat()
 }
