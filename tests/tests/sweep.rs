@@ -1,7 +1,8 @@
 //! A sweep costs what is due, and not what is stored.
 //!
-//! `CLOAKROOM_SWEEP_SESSIONS` says how many sessions there are. With a million of them
-//! the same sweep may cost half as much again as among 10,000.
+//! `CLOAKROOM_SWEEP_SESSIONS` says how many sessions there are. Among a million the same
+//! sweep may cost twice what it costs among 10,000: paths are longer, and pages lie
+//! further apart.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -86,7 +87,7 @@ async fn does_not_grow<S: SessionStore>(name: &str, open: impl Fn(&str) -> S) {
         "{name}: {DUE} due among {few} {among_few:?}, among {many} {among_many:?}: {ratio:.2}"
     );
     // Times vary on a machine that does other work.
-    let bound = if sessions() >= 1_000_000 { 1.5 } else { 3.0 };
+    let bound = if sessions() >= 1_000_000 { 2.0 } else { 3.0 };
     assert!(ratio < bound, "{ratio}");
 }
 
