@@ -1,8 +1,7 @@
 //! A sweep costs what is due, and not what is stored.
 //!
-//! `CLOAKROOM_SWEEP_SESSIONS` says how many sessions there are. Among a million the same
-//! sweep may cost twice what it costs among 10,000: paths are longer, and pages lie
-//! further apart.
+//! `CLOAKROOM_SWEEP_SESSIONS` says how many sessions there are. Among a million, in a
+//! release build, the same sweep may cost half as much again as among 10,000.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -69,7 +68,7 @@ static DISK: Mutex<()> = Mutex::const_new(());
 async fn does_not_grow<S: SessionStore>(name: &str, open: impl Fn(&str) -> S) {
     let _disk = DISK.lock().await;
     let (few, many) = ((sessions() / 4).min(10_000), sessions());
-    let rounds = 5 + u32::try_from(many / DUE / 3).unwrap();
+    let rounds = 5 + u32::try_from(many / DUE / 2).unwrap();
     let now = SystemClock.now();
     let stores = [("few", few), ("many", many)].map(|(name, live)| (Arc::new(open(name)), live));
     for (store, live) in &stores {
@@ -87,7 +86,7 @@ async fn does_not_grow<S: SessionStore>(name: &str, open: impl Fn(&str) -> S) {
         "{name}: {DUE} due among {few} {among_few:?}, among {many} {among_many:?}: {ratio:.2}"
     );
     // Times vary on a machine that does other work.
-    let bound = if sessions() >= 1_000_000 { 2.0 } else { 3.0 };
+    let bound = if sessions() >= 1_000_000 { 1.5 } else { 3.0 };
     assert!(ratio < bound, "{ratio}");
 }
 

@@ -13,7 +13,9 @@
 //! ```
 //!
 //! It needs Redis 6 or later, or Valkey, with scripts allowed, and a tokio runtime
-//! with I/O and time: the one it was opened on, as long as it is used.
+//! with I/O and time: the one it was opened on, as long as it is used. Its tests have
+//! passed with Redis 6.2 and 7.0 and with Valkey 9.1, single and in a cluster; TLS with
+//! Redis 7.0.
 //!
 //! # What is promised
 //!
