@@ -64,6 +64,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod reads;
+mod removed;
+mod stored;
 mod sweep;
 mod tables;
 mod writer;

@@ -3,10 +3,8 @@
 use cloakroom_core::{Data, KeyDigest, Listed, ScanCursor, ScanPage, Scanned, Slot, Subject};
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _};
 
-use crate::tables::{
-    DigestBytes, FIRST, Failure, LAST, PLACES, SLOTS, SUBJECTS, SlotKey, Stored, digest_in,
-    entry_key,
-};
+use crate::stored::{Stored, digest_in, entry_key};
+use crate::tables::{DigestBytes, FIRST, Failure, LAST, PLACES, SLOTS, SUBJECTS, SlotKey};
 
 /// Places that lead nowhere that a page of a scan passes over: a millisecond.
 const PASSED_OVER_MAX: usize = 1_024;

@@ -9,13 +9,12 @@
 //! a text that is none.
 
 use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Revoke, Slot, Subject,
-    Timestamp, Touch,
+    Error, ErrorKind, FrameHead, KeyDigest, Record, Revision, Revoke, Slot, Subject, Timestamp,
+    Touch,
 };
-use redb::{
-    Database, ReadableTable as _, ReadableTableMetadata as _, StorageError, Table, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
+
+use crate::stored::{Stored, digest_in, entry_key, owner_bytes};
 
 pub(crate) type DigestBytes = &'static [u8; KeyDigest::BYTES];
 
@@ -74,90 +73,6 @@ impl From<redb::Error> for Failure {
     }
 }
 
-/// A subject's bytes, with their length before them; nobody's is a length of its own.
-fn owner_bytes(owner: Option<&[u8]>) -> Vec<u8> {
-    let length = owner.map_or(NOBODY, |owner| {
-        u16::try_from(owner.len()).expect("SUBJECT_BYTES_MAX is less")
-    });
-    [&length.to_be_bytes(), owner.unwrap_or_default()].concat()
-}
-
-const NOBODY: u16 = u16::MAX;
-
-/// The owner, and what stands behind it. Damage may make it another's, or nobody's.
-fn read_owner(bytes: &[u8]) -> (Option<&[u8]>, &[u8]) {
-    let Some((length, rest)) = bytes.split_first_chunk() else {
-        return (None, &[]);
-    };
-    match u16::from_be_bytes(*length) {
-        NOBODY => (None, rest),
-        length => match rest.split_at_checked(length.into()) {
-            Some((owner, rest)) => (Some(owner), rest),
-            None => (None, &[]),
-        },
-    }
-}
-
-/// The key of an entry in `subjects`.
-pub(crate) fn entry_key(owner: &[u8], digest: &[u8; KeyDigest::BYTES]) -> Vec<u8> {
-    let mut key = owner_bytes(Some(owner));
-    key.extend_from_slice(digest);
-    key
-}
-
-/// The digest in such a key; `None` where it is damaged.
-pub(crate) fn digest_in(entry: &[u8]) -> Option<KeyDigest> {
-    let digest = read_owner(entry).1.try_into().ok()?;
-    Some(KeyDigest::from_bytes(digest))
-}
-
-/// What stands under a digest.
-pub(crate) struct Stored {
-    /// The first half of its key: its deadline, or one before it.
-    pub(crate) at: Timestamp,
-    bytes: Vec<u8>,
-}
-
-impl Stored {
-    /// The frame in a slot's bytes.
-    pub(crate) fn frame_in(bytes: &[u8]) -> &[u8] {
-        read_owner(bytes).1
-    }
-
-    fn frame(&self) -> &[u8] {
-        Self::frame_in(&self.bytes)
-    }
-
-    pub(crate) fn head(&self) -> Result<FrameHead, Error> {
-        FrameHead::read(self.frame())
-    }
-
-    /// The head of a record; a mark is nothing to write to.
-    fn record(&self) -> Result<FrameHead, Error> {
-        match FrameHead::read_with_subject(self.frame())?.0 {
-            head if head.kind == FrameKind::Record => Ok(head),
-            _ => Err(ErrorKind::Gone.into()),
-        }
-    }
-
-    /// Whose record it is: as the frame says, which has a CRC, or where that is
-    /// damaged, as stands before it.
-    fn owner(&self) -> Option<&[u8]> {
-        match FrameHead::read_with_subject(self.frame()) {
-            Ok((_, subject)) => subject.map(str::as_bytes),
-            Err(_) => read_owner(&self.bytes).0,
-        }
-    }
-
-    /// Whether whoever is listed with it may end it.
-    fn may_be_of(&self, subject: &[u8]) -> bool {
-        match FrameHead::read_with_subject(self.frame()) {
-            Ok((_, found)) => found.map(str::as_bytes) == Some(subject),
-            Err(_) => true,
-        }
-    }
-}
-
 fn subject_of(record: &Record) -> Option<&[u8]> {
     let subject = record.subject.as_ref();
     subject.map(|subject| subject.as_str().as_bytes())
@@ -176,11 +91,11 @@ pub(crate) fn make(db: &Database) -> Result<(), redb::Error> {
 /// Every method judges first and writes after: where it is
 /// [refused](Failure::Refused), nothing has been changed.
 pub(crate) struct Tables<'t> {
-    places: Table<'t, DigestBytes, u64>,
-    slots: Table<'t, SlotKey, &'static [u8]>,
+    pub(crate) places: Table<'t, DigestBytes, u64>,
+    pub(crate) slots: Table<'t, SlotKey, &'static [u8]>,
     subjects: Table<'t, SubjectKey, ()>,
-    removed: Table<'t, u64, &'static [u8]>,
-    round: Table<'t, u64, &'static [u8]>,
+    pub(crate) removed: Table<'t, u64, &'static [u8]>,
+    pub(crate) round: Table<'t, u64, &'static [u8]>,
     /// Whether there is anything to commit.
     pub(crate) changed: bool,
 }
@@ -204,7 +119,7 @@ impl<'t> Tables<'t> {
         }
     }
 
-    fn place(&self, digest: &KeyDigest) -> Result<Option<Timestamp>, StorageError> {
+    pub(crate) fn place(&self, digest: &KeyDigest) -> Result<Option<Timestamp>, StorageError> {
         let at = self.places.get(digest.as_bytes())?;
         Ok(at.map(|at| Timestamp::from_millis(at.value())))
     }
@@ -221,7 +136,7 @@ impl<'t> Tables<'t> {
         }))
     }
 
-    fn stands(&self, digest: &KeyDigest) -> Result<bool, StorageError> {
+    pub(crate) fn stands(&self, digest: &KeyDigest) -> Result<bool, StorageError> {
         Ok(self.stored(digest)?.is_some())
     }
 
@@ -278,7 +193,7 @@ impl<'t> Tables<'t> {
     }
 
     /// Removes a slot, and leaves its place and its entry.
-    fn take(&mut self, at: Timestamp, digest: &KeyDigest) -> Result<(), StorageError> {
+    pub(crate) fn take(&mut self, at: Timestamp, digest: &KeyDigest) -> Result<(), StorageError> {
         self.changed = true;
         self.slots.remove((at.as_millis(), digest.as_bytes()))?;
         Ok(())
@@ -298,157 +213,15 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    fn unlist(&mut self, owner: Option<&[u8]>, digest: &KeyDigest) -> Result<(), StorageError> {
+    pub(crate) fn unlist(
+        &mut self,
+        owner: Option<&[u8]>,
+        digest: &KeyDigest,
+    ) -> Result<(), StorageError> {
         if let Some(owner) = owner {
             self.changed = true;
             let key = entry_key(owner, digest.as_bytes());
             self.subjects.remove(&key[..])?;
-        }
-        Ok(())
-    }
-
-    /// The keys of so many slots behind this one, up to `now`.
-    pub(crate) fn due_after(
-        &self,
-        after: Option<(Timestamp, KeyDigest)>,
-        now: Timestamp,
-        max: usize,
-    ) -> Result<Vec<(Timestamp, KeyDigest)>, StorageError> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let after = match &after {
-            Some((at, digest)) => Excluded((at.as_millis(), digest.as_bytes())),
-            None => Unbounded,
-        };
-        let until = Included((now.as_millis(), &LAST));
-        let due = self.slots.range((after, until))?.take(max);
-        let keys = due.map(|slot| {
-            let (key, _) = slot?;
-            let (at, digest) = key.value();
-            Ok((Timestamp::from_millis(at), KeyDigest::from_bytes(*digest)))
-        });
-        keys.collect()
-    }
-
-    /// Moves what a sweep has come to, to its deadline.
-    pub(crate) fn move_on(
-        &mut self,
-        deadline: Timestamp,
-        digest: &KeyDigest,
-        stored: &Stored,
-    ) -> Result<(), StorageError> {
-        let bytes = &stored.bytes[..];
-        self.take(stored.at, digest)?;
-        let at = deadline.as_millis();
-        self.slots.insert((at, digest.as_bytes()), bytes)?;
-        self.places.insert(digest.as_bytes(), at)?;
-        Ok(())
-    }
-
-    /// Whether the place of a digest leads there.
-    pub(crate) fn is_home(&self, at: Timestamp, digest: &KeyDigest) -> Result<bool, StorageError> {
-        Ok(self.place(digest)? == Some(at))
-    }
-
-    /// Removes the slot that a sweep has come to; the rest is to follow.
-    pub(crate) fn sweep(
-        &mut self,
-        digest: &KeyDigest,
-        stored: &Stored,
-    ) -> Result<(), StorageError> {
-        self.take(stored.at, digest)?;
-        let last = self.removed.last()?.map(|(number, _)| number.value());
-        let number = last.map_or(0, |last| last.saturating_add(1));
-        let bytes = [&digest.as_bytes()[..], &owner_bytes(stored.owner())].concat();
-        self.removed.insert(number, &bytes[..])?;
-        Ok(())
-    }
-
-    /// How many places there are, and how many of what was removed have yet to follow.
-    pub(crate) fn counts(&self) -> Result<(u64, u64), StorageError> {
-        Ok((self.places.len()?, self.removed.len()?))
-    }
-
-    /// The numbers of the first and the last of those.
-    pub(crate) fn removed_ends(&self) -> Result<(u64, u64), StorageError> {
-        let first = self.removed.first()?.map(|(number, _)| number.value());
-        let last = self.removed.last()?.map(|(number, _)| number.value());
-        Ok((first.unwrap_or_default(), last.unwrap_or_default()))
-    }
-
-    /// So many of those behind the one number, up to the other, and whether that is all.
-    pub(crate) fn removed(
-        &self,
-        after: Option<u64>,
-        upto: u64,
-        max: usize,
-    ) -> Result<(Vec<Removed>, bool), StorageError> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let mut found = Vec::new();
-        let range = (after.map_or(Unbounded, Excluded), Included(upto));
-        for entry in self.removed.range::<u64>(range)? {
-            if found.len() == max {
-                return Ok((found, false));
-            }
-            let (number, bytes) = entry?;
-            let number = number.value();
-            // What is too short names nothing to clear.
-            if let Some((digest, owner)) = bytes.value().split_first_chunk() {
-                found.push(Removed {
-                    number,
-                    digest: KeyDigest::from_bytes(*digest),
-                    entry: read_owner(owner).0.map(|owner| entry_key(owner, digest)),
-                });
-            }
-        }
-        Ok((found, true))
-    }
-
-    /// Removes a place, unless it leads anywhere.
-    pub(crate) fn clear_place(&mut self, digest: &KeyDigest) -> Result<(), StorageError> {
-        let place = self.places.remove(digest.as_bytes())?;
-        let Some(place) = place.map(|place| place.value()) else {
-            return Ok(());
-        };
-        self.changed = true;
-        if self.slots.get((place, digest.as_bytes()))?.is_some() {
-            self.places.insert(digest.as_bytes(), place)?;
-        }
-        Ok(())
-    }
-
-    /// Removes an entry of whom no record stands there.
-    pub(crate) fn clear_entry(&mut self, entry: &[u8]) -> Result<(), StorageError> {
-        let (Some(owner), Some(digest)) = (read_owner(entry).0, digest_in(entry)) else {
-            return Ok(());
-        };
-        let stored = self.stored(&digest)?;
-        if stored.is_none_or(|stored| !stored.may_be_of(owner)) {
-            self.unlist(Some(owner), &digest)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets so many of what was removed, up to this number; says whether that was
-    /// all of them.
-    pub(crate) fn forget(&mut self, upto: u64, max: u64) -> Result<bool, StorageError> {
-        let (first, _) = self.removed_ends()?;
-        let end = upto.min(first.saturating_add(max));
-        self.changed = true;
-        self.removed.retain_in(..=end, |_, _| false)?;
-        // Those that come after an empty table are numbered from the first again.
-        Ok(end == upto || self.removed.is_empty()?)
-    }
-
-    /// How far the round of clearing under way has come.
-    pub(crate) fn round(&self) -> Result<Option<Vec<u8>>, StorageError> {
-        Ok(self.round.get(0)?.map(|round| round.value().to_vec()))
-    }
-
-    pub(crate) fn set_round(&mut self, round: Option<&[u8]>) -> Result<(), StorageError> {
-        self.changed = true;
-        match round {
-            Some(round) => drop(self.round.insert(0, round)?),
-            None => drop(self.round.remove(0)?),
         }
         Ok(())
     }
@@ -589,12 +362,4 @@ impl<'t> Tables<'t> {
         }
         Ok(ended)
     }
-}
-
-/// What a sweep has removed, and whose place and entry are to follow.
-pub(crate) struct Removed {
-    pub(crate) number: u64,
-    pub(crate) digest: KeyDigest,
-    /// The key of its entry in `subjects`.
-    pub(crate) entry: Option<Vec<u8>>,
 }
