@@ -3,10 +3,11 @@
 //! One lock holds the rules together: what a flight or a write puts into the
 //! cache is decided and put under it. It is never held over an await.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,8 +73,8 @@ struct Writes {
     count: usize,
     /// Whether two of them have overlapped since the first began.
     overlapped: bool,
-    /// The latest revision that other nodes have announced meanwhile.
-    announced: Option<Revision>,
+    /// The latest that meanwhile a load has found, or other nodes have announced.
+    known: Option<State>,
 }
 
 impl Board {
@@ -106,7 +107,7 @@ impl Board {
     /// A sweep of the store at this time begins.
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.swept_until_millis
-            .fetch_max(now.as_millis(), Ordering::Relaxed);
+            .fetch_max(now.as_millis(), atomic::Ordering::Relaxed);
     }
 
     /// What is past its deadline may have been swept since, or touched on another
@@ -117,7 +118,7 @@ impl Board {
     }
 
     fn may_be_swept(&self, slot: &Slot) -> bool {
-        slot.expires_at().as_millis() <= self.swept_until_millis.load(Ordering::Relaxed)
+        slot.expires_at().as_millis() <= self.swept_until_millis.load(atomic::Ordering::Relaxed)
     }
 
     fn moves(&self) -> MutexGuard<'_, Moves> {
@@ -222,24 +223,24 @@ impl Board {
     }
 
     pub(crate) fn is_deaf(&self) -> bool {
-        self.is_deaf.load(Ordering::SeqCst)
+        self.is_deaf.load(atomic::Ordering::SeqCst)
     }
 
     /// A channel is open, and hears of what is written from now on. What is here
     /// may be older than what was missed until now.
     pub(crate) fn hears(&self) {
         self.forget_all();
-        self.is_deaf.store(false, Ordering::SeqCst);
+        self.is_deaf.store(false, atomic::Ordering::SeqCst);
     }
 
     /// A channel is being opened; until it is, nobody is heard.
     pub(crate) fn awaits_channel(&self) {
-        self.is_deaf.store(true, Ordering::SeqCst);
+        self.is_deaf.store(true, atomic::Ordering::SeqCst);
     }
 
     /// The channel is broken.
     pub(crate) fn lost(&self) {
-        if !self.is_deaf.swap(true, Ordering::SeqCst) {
+        if !self.is_deaf.swap(true, atomic::Ordering::SeqCst) {
             count(&self.counters.losses);
         }
     }
@@ -249,29 +250,26 @@ impl Board {
     /// what was there before, and so may a write that ends later.
     pub(crate) fn heard(&self, invalidation: &Invalidation) {
         let Invalidation { digest, revision } = invalidation;
-        let mut moves = self.moves();
-        moves.flights.remove(digest);
-        if let Some(writes) = moves.writes.get_mut(digest) {
-            writes.announced = writes.announced.max(Some(*revision));
-        }
-        let touched = Touch {
+        let untouched = Touch {
             last_seen_at: Timestamp::EPOCH,
             expires_at: Timestamp::EPOCH,
         };
-        if self.drop_older(digest, (*revision, touched)) {
+        let state = (*revision, untouched);
+        let mut moves = self.moves();
+        moves.flights.remove(digest);
+        if let Some(writes) = moves.writes.get_mut(digest) {
+            writes.learn(state);
+        }
+        if self.drop_older(digest, state) {
             count(&self.counters.invalidated);
         }
     }
 
     /// Drops what is older than this: at an older revision, or at the same one
     /// before a touch.
-    fn drop_older(&self, digest: &KeyDigest, (revision, touched): State) -> bool {
+    fn drop_older(&self, digest: &KeyDigest, state: State) -> bool {
         let is_older = |entry: Entry| match &*entry.slot {
-            Slot::Record(record) if record.revision == revision => {
-                let touch = Touch::from(record);
-                touch.later(touched) != touch
-            }
-            Slot::Record(record) => record.revision < revision,
+            Slot::Record(record) => is_older(record, state),
             // Nothing comes after a mark.
             Slot::Rotated { .. } => false,
         };
@@ -308,10 +306,13 @@ impl Landing<'_> {
     }
 
     /// Fills the cache where no write has overtaken this flight. Where one has, it
-    /// may still have read more than the flight that is listed now: whoever comes
-    /// after its answer must not be told less.
+    /// may still have read more than the flight that is listed now, and more than a
+    /// write that has yet to end: whoever comes after its answer must not be told less.
     fn land(&self, found: Option<&Slot>, as_of: Timestamp) {
         let mut moves = self.board.moves();
+        if let Some(writes) = moves.writes.get_mut(&self.digest) {
+            writes.learn(state_of(found));
+        }
         match found {
             Some(slot) if self.is_listed(&moves) => {
                 let slot = Arc::new(slot.clone());
@@ -357,16 +358,17 @@ impl Drop for Write {
         let mut moves = self.board.moves();
         moves.flights.remove(&self.digest);
         let mut alone = true;
-        let mut announced = None;
+        let mut known = None;
         if let Some(writes) = moves.writes.get_mut(&self.digest) {
             writes.count -= 1;
             alone = !writes.overlapped;
-            announced = writes.announced;
+            known = writes.known;
             if writes.count == 0 {
                 moves.writes.remove(&self.digest);
             }
         }
-        let is_latest = |record: &Record| alone && announced <= Some(record.revision);
+        let is_latest =
+            |record: &Record| alone && !known.is_some_and(|known| is_older(record, known));
         match self.record.take().filter(is_latest) {
             Some(record) => {
                 let slot = Arc::new(Slot::Record(record));
@@ -382,6 +384,27 @@ impl Drop for Write {
 
 /// What tells an older state of a session from a newer one.
 type State = (Revision, Touch);
+
+/// At an older revision, or at the same one before a touch.
+fn is_older(record: &Record, (revision, touched): State) -> bool {
+    let touch = Touch::from(record);
+    match record.revision.cmp(&revision) {
+        Ordering::Less => true,
+        Ordering::Equal => touch.later(touched) != touch,
+        Ordering::Greater => false,
+    }
+}
+
+impl Writes {
+    fn learn(&mut self, state: State) {
+        let (revision, touch) = self.known.unwrap_or(state);
+        self.known = Some(match revision.cmp(&state.0) {
+            Ordering::Less => state,
+            Ordering::Equal => (revision, touch.later(state.1)),
+            Ordering::Greater => (revision, touch),
+        });
+    }
+}
 
 /// A mark, and nothing at all, come after every record.
 fn state_of(found: Option<&Slot>) -> State {
