@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use cloakroom_cached::{Cached, Stats};
@@ -232,7 +234,23 @@ async fn a_logout_that_is_cut_short_leaves_nothing_of_where_the_session_moved() 
     assert_eq!(stuck.load(&new).await.unwrap(), None);
 }
 
-/// Never answers a load of a mark.
+/// Another process may end the session between a write and its answer.
+#[tokio::test]
+async fn a_write_that_is_answered_late_is_not_kept_over_what_a_load_has_seen() {
+    let shared = Arc::new(FaultyStore::new(MapStore::default()));
+    let store = cached(Stuck(shared.clone()));
+    let (digest, mut record) = (key().digest(), sample("here"));
+    record.revision = shared.create(&digest, &record).await.unwrap();
+    let mut update = pin!(store.update(&digest, &record));
+    let waker = &mut Context::from_waker(Waker::noop());
+    assert!(update.as_mut().poll(waker).is_pending());
+    shared.delete(&digest).await.unwrap();
+    assert_eq!(store.load(&digest).await.unwrap(), None);
+    update.await.unwrap();
+    assert_eq!(store.load(&digest).await.unwrap(), None);
+}
+
+/// Never answers a load of a mark, and an update late.
 struct Stuck(Arc<FaultyStore<MapStore>>);
 
 impl SessionStore for Stuck {
@@ -249,7 +267,9 @@ impl SessionStore for Stuck {
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.0.update(digest, record).await
+        let revision = self.0.update(digest, record).await?;
+        tokio::task::yield_now().await;
+        Ok(revision)
     }
 
     async fn touch(
