@@ -214,7 +214,7 @@ impl Files {
             asked.append(&mut fresh);
         }
         Err(unavailable(
-            "the sessions of this subject change faster than they can be ended",
+            "the sessions of this subject change faster than they can be ended; try again",
         ))
     }
 

@@ -30,7 +30,7 @@ const CLEARED_MAX: u64 = 256 * 1_024;
 /// are twice as many as there should be, all.
 const GATHERED_PER_STEP: usize = 8 * 1_024;
 
-/// Places and entries that one step clears: twice what it removes.
+/// Places and entries that one step clears: two of each for every slot it may remove.
 const CLEARS_PER_STEP: usize = 4 * crate::SWEEP_PIECE_MAX;
 
 /// Numbers that one step forgets, once all is cleared.
