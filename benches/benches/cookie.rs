@@ -52,8 +52,8 @@ fn seal(c: &mut Criterion) {
             b.iter(|| {
                 let session = Session::detached();
                 fill(&session, black_box(&typical));
-                let draft = session.draft()?;
-                Ok::<_, cloakroom::Error>(ours.set(&draft.record(&Expiry::default(), NOW, 0)))
+                let changeset = session.changeset()?;
+                Ok::<_, cloakroom::Error>(ours.set(&changeset.record(&Expiry::default(), NOW, 0)))
             })
         });
         let header = ours.header(&record);
@@ -62,8 +62,8 @@ fn seal(c: &mut Criterion) {
             b.iter(|| {
                 let session = Session::open(stored.clone(), context())?;
                 session.insert("visits", 18_u64)?;
-                let draft = session.draft()?;
-                let record = draft.record(&Expiry::default(), NOW, 0);
+                let changeset = session.changeset()?;
+                let record = changeset.record(&Expiry::default(), NOW, 0);
                 Ok::<_, cloakroom::Error>(ours.set_again(&header, &record))
             })
         });

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionLayer};
-use cloakroom::{Engine, Expiry, MemoryStore, Session, SessionStore as _, Slot};
+use cloakroom::{Engine, Expiry, MemoryStore, Session, SessionStore as _, Stored};
 use cloakroom_benches::{NOW, Typical, at_once, context, fill, record, runtime};
 use cloakroom_testkit::{ManualClock, key};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -25,7 +25,7 @@ fn decode(c: &mut Criterion) {
         b.iter(|| black_box(raw.clone()))
     });
     group.bench_function("frame to record", |b| {
-        b.iter(|| Slot::decode(black_box(&frame)))
+        b.iter(|| Stored::decode(black_box(&frame)))
     });
     let open = || Session::open(Some(record.clone()), context());
     group.bench_function("open a session, read nothing", |b| b.iter(open));
@@ -51,7 +51,10 @@ fn encode(c: &mut Criterion) {
         b.iter(|| {
             let session = Session::open(Some(record.clone()), context())?;
             session.insert("visits", 18_u64)?;
-            session.draft()?.record(&Expiry::default(), NOW, 0).encode()
+            session
+                .changeset()?
+                .record(&Expiry::default(), NOW, 0)
+                .encode()
         })
     });
     let typical = Typical::new();
@@ -59,7 +62,10 @@ fn encode(c: &mut Criterion) {
         b.iter(|| {
             let session = Session::detached();
             fill(&session, &typical);
-            session.draft()?.record(&Expiry::default(), NOW, 0).encode()
+            session
+                .changeset()?
+                .record(&Expiry::default(), NOW, 0)
+                .encode()
         })
     });
     group.finish();

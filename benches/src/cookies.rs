@@ -106,7 +106,7 @@ impl Ours {
     pub fn open(&self, header: &str) -> Session {
         let token = self.found(header);
         let loaded = at_once(self.store.load_token(&token)).expect("opened");
-        let record = loaded.and_then(|loaded| loaded.slot.into_record());
+        let record = loaded.and_then(|loaded| loaded.stored.into_record());
         Session::open(record, context()).expect("whole")
     }
 }

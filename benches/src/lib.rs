@@ -116,7 +116,7 @@ pub fn record() -> Record {
         .set_subject(Subject::new("4711").expect("short"))
         .expect("an open session");
     session
-        .draft()
+        .changeset()
         .expect("within every limit")
         .record(&Expiry::default(), NOW, 0)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
 use cloakroom_cookie::{CookieStore, KeyRing, Secret};
-use cloakroom_core::{Data, Record, SessionKey, Slot, Timestamp, Token, TokenStore as _};
+use cloakroom_core::{Data, Record, SessionKey, Stored, Timestamp, Token, TokenStore as _};
 use cloakroom_testkit::ManualClock;
 use cloakroom_web::{COOKIE_CHUNKS_MAX, CookiePolicy, Held};
 use futures_executor::block_on;
@@ -100,7 +100,7 @@ static STORES: LazyLock<[CookieStore; 2]> = LazyLock::new(|| [store(false), stor
 
 fn loaded(store: &CookieStore, token: &str) -> Option<Record> {
     let loaded = block_on(store.load_token(&Token::new(token))).expect("nothing is an error");
-    loaded.and_then(|loaded| Slot::into_record(loaded.slot))
+    loaded.and_then(|loaded| Stored::into_record(loaded.stored))
 }
 
 fuzz_target!(|input: Input| {

@@ -10,7 +10,7 @@ use std::sync::Weak;
 
 use cloakroom_core::{
     BoxFuture, Commit, Context, Data, Entries, Error, Expiry, FrameHead, Limits, Record, Session,
-    Slot, Timestamp,
+    Stored, Timestamp,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -53,15 +53,15 @@ fuzz_target!(|bytes: &[u8]| {
         frame.extend_from_slice(&crc(&frame).to_le_bytes());
     }
     let head = FrameHead::read(&frame);
-    if let Ok(slot) = Slot::decode(&frame) {
+    if let Ok(stored) = Stored::decode(&frame) {
         assert_eq!(
-            head.expect("a slot has a head").expires_at,
-            slot.expires_at()
+            head.expect("a stored has a head").expires_at,
+            stored.expires_at()
         );
-        let again = slot.encode().expect("it was within the limits");
-        let back = Slot::decode(&again).expect("it was just written");
-        assert_eq!(back, slot);
-        if let Slot::Record(record) = slot {
+        let again = stored.encode().expect("it was within the limits");
+        let back = Stored::decode(&again).expect("it was just written");
+        assert_eq!(back, stored);
+        if let Stored::Record(record) = stored {
             read(record);
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use cloakroom_core::{
-    Data, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Slot, Subject, Timestamp,
+    Data, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored, Subject, Timestamp,
 };
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_memory::MemoryStore;
@@ -88,20 +88,20 @@ fn revoke<S: SessionStore>(store: &S, subject: &Subject, which: Revoke) -> Vec<K
     ended
 }
 
-fn import<S: SessionStore>(store: &S, digest: &KeyDigest, slot: &Slot) -> bool {
+fn import<S: SessionStore>(store: &S, digest: &KeyDigest, stored: &Stored) -> bool {
     let import = store.capabilities().import.expect("each of them can");
-    block_on(import.import(digest, slot)).expect("the store answers")
+    block_on(import.import(digest, stored)).expect("the store answers")
 }
 
 /// In the order in which it is found.
-fn scan<S: SessionStore>(store: &S, max: u8) -> Vec<(KeyDigest, Slot)> {
+fn scan<S: SessionStore>(store: &S, max: u8) -> Vec<(KeyDigest, Stored)> {
     let scan = store.capabilities().scan.expect("each of them can");
     let mut found = Vec::new();
     let mut cursor = None;
     loop {
         let page = block_on(scan.scan(cursor.as_ref(), max.into())).expect("the store answers");
         for item in page.items {
-            found.push((item.digest, item.slot.expect("nothing is damaged")));
+            found.push((item.digest, item.stored.expect("nothing is damaged")));
         }
         cursor = page.next;
         if cursor.is_none() {
@@ -118,7 +118,7 @@ fn run<S: SessionStore>(store: &S, ops: &[Op]) {
     let subject = |of: u8| &whose[usize::from(of) % 3];
     let record = |digest: &KeyDigest, fresh: bool, deadline: u8, data: u8, of: u8| {
         let there = block_on(model.load(digest)).expect("a model");
-        let there = there.and_then(Slot::into_record);
+        let there = there.and_then(Stored::into_record);
         let mut record = Record::new(BASE, at(deadline));
         record.revision = there.map_or(Revision::FIRST, |there| there.revision);
         if !fresh {
@@ -177,17 +177,17 @@ fn run<S: SessionStore>(store: &S, ops: &[Op]) {
             Op::Import(one, deadline, of, revision) => {
                 let mut record = record(&digest(one), true, deadline, 3, of);
                 record.revision = Revision::from_u64(revision);
-                let slot = Slot::Record(record);
-                let ours = import(store, &digest(one), &slot);
-                assert_eq!(ours, import(&model, &digest(one), &slot));
+                let stored = Stored::Record(record);
+                let ours = import(store, &digest(one), &stored);
+                assert_eq!(ours, import(&model, &digest(one), &stored));
             }
             Op::ImportMark(one, to, until) => {
                 let (one, to, until) = (digest(one), digest(to), at(until));
                 // Never round in circles: no rotation leaves such marks.
-                let leads_on = matches!(model.snapshot().get(&to), Some(Slot::Rotated { .. }));
+                let leads_on = matches!(model.snapshot().get(&to), Some(Stored::Rotated { .. }));
                 if one != to && !leads_on {
-                    let slot = Slot::Rotated { to, until };
-                    assert_eq!(import(store, &one, &slot), import(&model, &one, &slot));
+                    let stored = Stored::Rotated { to, until };
+                    assert_eq!(import(store, &one, &stored), import(&model, &one, &stored));
                 }
             }
             Op::Scan(max) => {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use cloakroom::{CookiePolicy, Engine, EngineBuilder, Error, Session, SessionKey, Slot};
+use cloakroom::{CookiePolicy, Engine, EngineBuilder, Error, Session, SessionKey, Stored};
 use cloakroom_testkit::{Call, FaultyStore, ManualClock, MapStore, RecordingStore};
 
 /// A model store that counts its calls, inside one that fails when told to.
@@ -101,14 +101,14 @@ impl Desk {
 
     /// What stands in the store under a token.
     #[must_use]
-    pub fn stored(&self, token: &str) -> Option<Slot> {
+    pub fn stored(&self, token: &str) -> Option<Stored> {
         let digest = SessionKey::parse(token)?.digest();
         self.model().snapshot().get(&digest).cloned()
     }
 
-    /// How many slots the store holds.
+    /// How many records and rotation marks the store holds.
     #[must_use]
-    pub fn slots(&self) -> usize {
+    pub fn records(&self) -> usize {
         self.model().snapshot().len()
     }
 

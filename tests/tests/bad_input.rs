@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cloakroom::{
     Data, Engine, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, SessionStore,
-    SledStore, Slot, TOKEN_BYTES_MAX, Timestamp, Touch,
+    SledStore, Stored, TOKEN_BYTES_MAX, Timestamp, Touch,
 };
 use cloakroom_testkit::{key, sample};
 use cloakroom_tests::desk::{COOKIE, Desk};
@@ -119,9 +119,9 @@ impl Frames {
 }
 
 impl SessionStore for Frames {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let frame = self.0.lock().unwrap().get(digest).cloned();
-        frame.map(|frame| Slot::decode(&frame)).transpose()
+        frame.map(|frame| Stored::decode(&frame)).transpose()
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {

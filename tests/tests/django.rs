@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use cloakroom::{Clock as _, Expiry, Session, SessionExpiry, Slot, Timestamp};
+use cloakroom::{Clock as _, Expiry, Session, SessionExpiry, Stored, Timestamp};
 use cloakroom_testkit::Call::{Create, Delete, Load, Rotate, Update};
 use cloakroom_testkit::{Fault, key};
 use cloakroom_tests::desk::{Answer, Desk};
@@ -115,7 +115,7 @@ mod flags_of_the_dictionary {
         assert_eq!(answer.calls, [Load, Rotate]);
         assert_ne!(desk.token().unwrap(), old);
         assert_eq!(desk.number("there").await, Some(1));
-        assert!(matches!(desk.stored(&old), Some(Slot::Rotated { .. })));
+        assert!(matches!(desk.stored(&old), Some(Stored::Rotated { .. })));
     }
 
     #[tokio::test]
@@ -208,7 +208,7 @@ mod middleware {
         let desk = Desk::default();
         let answer = desk.visit(async |s| s.clear().unwrap()).await;
         vary_only(&answer);
-        assert_eq!(desk.slots(), 0);
+        assert_eq!(desk.records(), 0);
     }
 
     #[tokio::test]
@@ -227,7 +227,7 @@ mod middleware {
         // write; a reply that is late would then undo a login: see
         // ARCHITECTURE.md.
         assert_eq!(answer.set_cookie, None);
-        let Some(Slot::Record(record)) = desk.stored(&desk.token().unwrap()) else {
+        let Some(Stored::Record(record)) = desk.stored(&desk.token().unwrap()) else {
             panic!("the empty session stands in the store");
         };
         assert_eq!(record.data, cloakroom::Data::empty());
@@ -249,7 +249,7 @@ mod middleware {
         assert!(answer.takes_away());
         assert_eq!(answer.vary.as_deref(), Some("Cookie"));
         assert_eq!(answer.cache_control.as_deref(), Some("no-store"));
-        assert_eq!((answer.calls, desk.slots()), (vec![Load], 0));
+        assert_eq!((answer.calls, desk.records()), (vec![Load], 0));
     }
 
     #[tokio::test]
@@ -345,7 +345,7 @@ mod middleware {
         desk.hold(Some(key().to_token().expose()));
         nothing(&desk.pass_by().await);
         desk.visit(async |s| drop(s.keys())).await;
-        assert_eq!(desk.slots(), 0);
+        assert_eq!(desk.records(), 0);
     }
 
     #[tokio::test]
@@ -396,8 +396,8 @@ mod expiry {
         let age = text
             .split("; ")
             .find_map(|part| part.strip_prefix("Max-Age="));
-        let slot = desk.stored(&desk.token().unwrap()).unwrap();
-        let left = slot.expires_at().saturating_since(desk.clock.now());
+        let stored = desk.stored(&desk.token().unwrap()).unwrap();
+        let left = stored.expires_at().saturating_since(desk.clock.now());
         (age.map(|age| age.parse().unwrap()), left.as_secs())
     }
 

@@ -13,8 +13,8 @@ use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionError, SessionLayer};
 use cloakroom::{
     BearerPolicy, Capabilities, Engine, EngineBuilder, Error, ErrorKind, FRAME_BYTES_CEILING,
-    KeyDigest, Limits, LoadedToken, MemoryStore, Record, Revision, SessionKey, SessionStore, Slot,
-    Subject, Timestamp, Token, TokenStore, Touch, Written,
+    KeyDigest, Limits, LoadedToken, MemoryStore, Record, Revision, SessionKey, SessionStore,
+    Stored, Subject, Timestamp, Token, TokenStore, Touch, Written,
 };
 use cloakroom_testkit::MapStore;
 use cloakroom_tests::desk::COOKIE;
@@ -93,7 +93,7 @@ async fn a_bearer_token_travels_in_headers_and_no_cookie_is_looked_at_or_set() {
 struct Contended(MapStore);
 
 impl SessionStore for Contended {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         self.0.load(digest).await
     }
 
@@ -102,7 +102,7 @@ impl SessionStore for Contended {
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let stored = self.0.load(digest).await?.and_then(Slot::into_record);
+        let stored = self.0.load(digest).await?.and_then(Stored::into_record);
         let stored = stored.ok_or(ErrorKind::Gone)?;
         self.0.update(digest, &stored).await?;
         self.0.update(digest, record).await

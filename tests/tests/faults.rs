@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::{
-    Engine, Error, ErrorKind, KeyDigest, Record, Revision, Session, SessionStore, Slot, Subject,
+    Engine, Error, ErrorKind, KeyDigest, Record, Revision, Session, SessionStore, Stored, Subject,
     Timestamp, Touch,
 };
 use cloakroom_testkit::Fault::{self, LoseAnswer, Refuse};
@@ -44,10 +44,9 @@ impl Outcome {
 
     /// How many records in the store hold anything.
     fn records(&self) -> usize {
-        let slots = self.desk.model().snapshot();
-        slots
-            .values()
-            .filter(|slot| matches!(slot, Slot::Record(_)))
+        let map = self.desk.model().snapshot();
+        map.values()
+            .filter(|stored| matches!(stored, Stored::Record(_)))
             .count()
     }
 
@@ -115,8 +114,8 @@ async fn a_rotation_leaves_one_whole_session_and_a_cookie_that_works_or_was_kept
                 "{plan}"
             );
             assert_eq!(outcome.opens("n").await, Some(1), "{plan}");
-            let slot = outcome.desk.stored(&outcome.before);
-            assert!(matches!(slot, Some(Slot::Rotated { .. })), "{plan}");
+            let stored = outcome.desk.stored(&outcome.before);
+            assert!(matches!(stored, Some(Stored::Rotated { .. })), "{plan}");
         }
     }
 }
@@ -253,7 +252,7 @@ impl Slow {
 }
 
 impl SessionStore for Slow {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         self.0.load(digest).await
     }
 

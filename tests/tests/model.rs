@@ -13,7 +13,7 @@ use std::time::Duration;
 use cloakroom::Durability;
 use cloakroom::{
     Cached, Capabilities, Clock as _, Data, Expiry, FileStore, Import as _, KeyDigest, MemoryStore,
-    Record, RedbStore, Revision, Revoke, Session, SessionStore, SledStore, Slot, Subject,
+    Record, RedbStore, Revision, Revoke, Session, SessionStore, SledStore, Stored, Subject,
     Subjects as _, Timestamp,
 };
 use cloakroom_testkit::{ManualClock, MapStore, key};
@@ -382,7 +382,7 @@ impl<S: SessionStore> Pair<'_, S> {
             .load(digest)
             .await
             .unwrap()
-            .and_then(Slot::into_record);
+            .and_then(Stored::into_record);
         let mut record = Record::new(self.base, self.at(deadline));
         record.revision = there.map_or(Revision::FIRST, |there| there.revision);
         if !fresh {
@@ -439,14 +439,15 @@ impl<S: SessionStore> Pair<'_, S> {
             }
             StoreOp::Import(at, deadline, of) => {
                 let record = self.record(&digest(at), false, *deadline, 5, *of).await;
-                self.import(&digest(at), &Slot::Record(record)).await?;
+                self.import(&digest(at), &Stored::Record(record)).await?;
             }
             StoreOp::ImportMark(at, to, until) => {
                 let (at, to, until) = (digest(at), digest(to), self.at(*until));
                 // Never round in circles: no rotation leaves such marks.
-                let leads_on = matches!(self.model.snapshot().get(&to), Some(Slot::Rotated { .. }));
+                let leads_on =
+                    matches!(self.model.snapshot().get(&to), Some(Stored::Rotated { .. }));
                 if at != to && !leads_on {
-                    self.import(&at, &Slot::Rotated { to, until }).await?;
+                    self.import(&at, &Stored::Rotated { to, until }).await?;
                 }
             }
         }
@@ -475,12 +476,12 @@ impl<S: SessionStore> Pair<'_, S> {
         Ok(())
     }
 
-    async fn import(&self, digest: &KeyDigest, slot: &Slot) -> Result<(), TestCaseError> {
+    async fn import(&self, digest: &KeyDigest, stored: &Stored) -> Result<(), TestCaseError> {
         let Some(import) = self.store.capabilities().import else {
             return Ok(());
         };
-        let ours = import.import(digest, slot).await.unwrap();
-        prop_assert_eq!(ours, self.model.import(digest, slot).await.unwrap());
+        let ours = import.import(digest, stored).await.unwrap();
+        prop_assert_eq!(ours, self.model.import(digest, stored).await.unwrap());
         Ok(())
     }
 
@@ -506,7 +507,11 @@ impl<S: SessionStore> Pair<'_, S> {
         let mut cursor = None;
         loop {
             let page = scan.scan(cursor.as_ref(), 2).await.unwrap();
-            found.extend(page.items.into_iter().map(|i| (i.digest, i.slot.unwrap())));
+            found.extend(
+                page.items
+                    .into_iter()
+                    .map(|i| (i.digest, i.stored.unwrap())),
+            );
             cursor = page.next;
             if cursor.is_none() {
                 break;
@@ -524,7 +529,7 @@ impl<S: SessionStore> Pair<'_, S> {
             .model
             .snapshot()
             .values()
-            .filter(|slot| slot.expires_at() <= now)
+            .filter(|stored| stored.expires_at() <= now)
             .count();
         let sweep = |capabilities: Capabilities<'_>| capabilities.sweep.is_some();
         prop_assert!(sweep(self.store.capabilities()));

@@ -13,7 +13,7 @@ use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionError, SessionLayer};
 use cloakroom::{
     AnyStore, CookiePolicy, Data, Engine, MemoryStore, OsEntropy, Prefix, Session, SessionExpiry,
-    SessionKey, SessionStore as _, Slot, Subject, Sweeper,
+    SessionKey, SessionStore as _, Stored, Subject, Sweeper,
 };
 use cloakroom_testkit::Call::{Create, Load, Update};
 use cloakroom_testkit::{Fault, FaultyStore, MapStore, key, sample};
@@ -80,7 +80,7 @@ async fn a_slow_request_that_saves_after_a_logout_revives_nothing() {
     )
     .await;
     assert_eq!((slow.status, &slow.set_cookie), (200, &None));
-    assert_eq!(desk.slots(), 0);
+    assert_eq!(desk.records(), 0);
     desk.hold(Some(&token));
     assert_eq!(desk.number("n").await, None);
 }
@@ -100,7 +100,7 @@ async fn an_early_save_after_a_logout_says_that_the_session_is_gone() {
     )
     .await;
     assert_eq!((slow.status, slow.set_cookie), (200, None));
-    assert_eq!(desk.slots(), 0);
+    assert_eq!(desk.records(), 0);
 }
 
 /// 3.
@@ -152,12 +152,12 @@ async fn nothing_prints_the_key_or_the_data() {
         .await
         .unwrap();
     session.insert("more", "hunter2").unwrap();
-    let draft = session.draft().unwrap();
+    let changeset = session.changeset().unwrap();
     let record = session.stored_record();
     let value = session.get_value("password").unwrap();
     let closing = exchange.close(200).await;
     let printed = format!(
-        "{session:?} {session:#?} {exchange:?} {draft:?} {record:#?} {value:?} {closing:?} {:?}",
+        "{session:?} {session:#?} {exchange:?} {changeset:?} {record:#?} {value:?} {closing:?} {:?}",
         desk.engine
     );
     for secret in ["hunter2", "ada@example.org", token.as_str(), "password"] {
@@ -199,7 +199,7 @@ async fn an_id_that_the_client_sends_becomes_no_row() {
         desk.hold(Some(planted));
         desk.pass_by().await;
         desk.visit(async |s| drop(s.keys())).await;
-        assert_eq!(desk.slots(), 0, "{planted}");
+        assert_eq!(desk.records(), 0, "{planted}");
         desk.hold(Some(planted));
         desk.visit(async |s| s.insert("n", 1).unwrap()).await;
         assert_ne!(desk.token().as_deref(), Some(planted));
@@ -275,7 +275,7 @@ async fn a_cookie_is_read_back_under_each_prefix() {
 #[tokio::test(start_paused = true)]
 async fn the_sweep_goes_on_after_an_error() {
     let store = Arc::new(FaultyStore::new(MapStore::default()));
-    let due = Slot::Rotated {
+    let due = Stored::Rotated {
         to: key().digest(),
         until: cloakroom::Timestamp::EPOCH,
     };
@@ -365,7 +365,7 @@ async fn a_corrupt_record_is_a_fresh_session_and_no_500_for_ever() {
     let mut record = sample("");
     record.expires_at = cloakroom::Timestamp::MAX;
     record.data = Data::from_bytes(&b"not entries"[..]);
-    desk.model().plant(digest, Slot::Record(record));
+    desk.model().plant(digest, Stored::Record(record));
     let answer = desk
         .visit(async |s| assert!(s.is_empty() && !s.contains("n")))
         .await;
@@ -541,7 +541,7 @@ async fn a_session_found_gone_stays_gone_for_the_request_but_for_a_login() {
             assert_eq!(error.kind(), cloakroom::ErrorKind::Gone);
             assert!(session.is_empty());
         }
-        assert_eq!(desk.slots(), 0);
+        assert_eq!(desk.records(), 0);
         session.set_subject(Subject::new("ada").unwrap()).unwrap();
     })
     .await;

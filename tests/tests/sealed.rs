@@ -36,8 +36,8 @@ async fn a_sealed_store_serves_the_engine_and_keeps_no_data_in_the_clear() {
     desk.visit(async |s| found = s.get("n").unwrap()).await;
     assert_eq!(found.as_deref(), Some("planted plaintext"));
     let planted = b"planted plaintext";
-    for (_, slot) in map.snapshot() {
-        let frame = slot.encode().unwrap();
+    for (_, stored) in map.snapshot() {
+        let frame = stored.encode().unwrap();
         assert!(!frame.windows(planted.len()).any(|window| window == planted));
     }
     desk.visit(async |s| s.flush().unwrap()).await;

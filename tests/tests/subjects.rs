@@ -13,7 +13,7 @@ use cloakroom::axum::{Session, SessionError, SessionLayer, SubjectSessions};
 use cloakroom::cookie::{CookieStore, KeyRing};
 use cloakroom::{
     AnyStore, BoxFuture, Capabilities, CookiePolicy, Engine, EngineBuilder, Error, ErrorKind,
-    Expiry, KeyDigest, Label, Listed, OsEntropy, Record, Revision, Revoke, SessionStore, Slot,
+    Expiry, KeyDigest, Label, Listed, OsEntropy, Record, Revision, Revoke, SessionStore, Stored,
     Subject, Subjects, Timestamp, Touch,
 };
 use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore};
@@ -257,7 +257,7 @@ struct Held {
 }
 
 impl SessionStore for Held {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         self.store.load(digest).await
     }
 

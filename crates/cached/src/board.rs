@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::{
-    Clock, Error, Invalidation, KeyDigest, Record, Revision, Slot, Timestamp, Touch,
+    Clock, Error, Invalidation, KeyDigest, Record, Revision, Stored, Timestamp, Touch,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{Shared, WeakShared};
@@ -21,10 +21,10 @@ use moka::sync::Cache;
 
 use crate::{Counters, WhileDeaf, count};
 
-type Loaded = Result<Option<Slot>, Error>;
+type Loaded = Result<Option<Stored>, Error>;
 type Load = Pin<Box<dyn Future<Output = Loaded> + Send>>;
 
-/// What an entry costs beside its slot: moka's bookkeeping (364 bytes as
+/// What an entry costs beside its stored: moka's bookkeeping (364 bytes as
 /// measured), the digest, when it was true.
 const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES + size_of::<Entry>();
 
@@ -34,7 +34,7 @@ const TTL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 #[derive(Clone)]
 struct Entry {
-    slot: Arc<Slot>,
+    stored: Arc<Stored>,
     /// When what it says was certainly true.
     as_of: Timestamp,
 }
@@ -87,7 +87,7 @@ impl Board {
         let entries = Cache::builder()
             .name("cloakroom-cached")
             .max_capacity(capacity_bytes)
-            .weigher(|_: &KeyDigest, entry: &Entry| weight(&entry.slot))
+            .weigher(|_: &KeyDigest, entry: &Entry| weight(&entry.stored))
             // The default policy drops every new session of a full cache.
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(staleness_max.clamp(Duration::from_millis(1), TTL_MAX))
@@ -113,12 +113,12 @@ impl Board {
     /// What is past its deadline may have been swept since, or touched on another
     /// node: only the store can say.
     fn may_answer(&self, entry: &Entry) -> bool {
-        let is_live = entry.slot.expires_at() > self.clock.now();
-        is_live && !self.is_stale(entry.as_of) && !self.may_be_swept(&entry.slot)
+        let is_live = entry.stored.expires_at() > self.clock.now();
+        is_live && !self.is_stale(entry.as_of) && !self.may_be_swept(&entry.stored)
     }
 
-    fn may_be_swept(&self, slot: &Slot) -> bool {
-        slot.expires_at().as_millis() <= self.swept_until_millis.load(atomic::Ordering::Relaxed)
+    fn may_be_swept(&self, stored: &Stored) -> bool {
+        stored.expires_at().as_millis() <= self.swept_until_millis.load(atomic::Ordering::Relaxed)
     }
 
     fn moves(&self) -> MutexGuard<'_, Moves> {
@@ -137,14 +137,14 @@ impl Board {
     }
 
     /// What the cache can answer with.
-    pub(crate) fn look(&self, digest: &KeyDigest) -> Option<Arc<Slot>> {
+    pub(crate) fn look(&self, digest: &KeyDigest) -> Option<Arc<Stored>> {
         if self.is_bypassed() {
             return None;
         }
         match self.entries.get(digest) {
             Some(entry) if self.may_answer(&entry) => {
                 count(&self.counters.hits);
-                Some(entry.slot)
+                Some(entry.stored)
             }
             Some(_) => {
                 count(&self.counters.stale);
@@ -268,10 +268,10 @@ impl Board {
     /// Drops what is older than this: at an older revision, or at the same one
     /// before a touch.
     fn drop_older(&self, digest: &KeyDigest, state: State) -> bool {
-        let is_older = |entry: Entry| match &*entry.slot {
-            Slot::Record(record) => is_older(record, state),
+        let is_older = |entry: Entry| match &*entry.stored {
+            Stored::Record(record) => is_older(record, state),
             // Nothing comes after a mark.
-            Slot::Rotated { .. } => false,
+            Stored::Rotated { .. } => false,
         };
         let is_older = self.entries.get(digest).is_some_and(is_older);
         if is_older {
@@ -308,17 +308,17 @@ impl Landing<'_> {
     /// Fills the cache where no write has overtaken this flight. Where one has, it
     /// may still have read more than the flight that is listed now, and more than a
     /// write that has yet to end: whoever comes after its answer must not be told less.
-    fn land(&self, found: Option<&Slot>, as_of: Timestamp) {
+    fn land(&self, found: Option<&Stored>, as_of: Timestamp) {
         let mut moves = self.board.moves();
         if let Some(writes) = moves.writes.get_mut(&self.digest) {
             writes.learn(state_of(found));
         }
         match found {
-            Some(slot) if self.is_listed(&moves) => {
-                let slot = Arc::new(slot.clone());
+            Some(stored) if self.is_listed(&moves) => {
+                let stored = Arc::new(stored.clone());
                 self.board
                     .entries
-                    .insert(self.digest, Entry { slot, as_of });
+                    .insert(self.digest, Entry { stored, as_of });
             }
             _ => {
                 moves.flights.remove(&self.digest);
@@ -371,11 +371,11 @@ impl Drop for Write {
             |record: &Record| alone && !known.is_some_and(|known| is_older(record, known));
         match self.record.take().filter(is_latest) {
             Some(record) => {
-                let slot = Arc::new(Slot::Record(record));
+                let stored = Arc::new(Stored::Record(record));
                 let as_of = self.as_of;
                 self.board
                     .entries
-                    .insert(self.digest, Entry { slot, as_of });
+                    .insert(self.digest, Entry { stored, as_of });
             }
             None => self.board.entries.invalidate(&self.digest),
         }
@@ -407,17 +407,17 @@ impl Writes {
 }
 
 /// A mark, and nothing at all, come after every record.
-fn state_of(found: Option<&Slot>) -> State {
+fn state_of(found: Option<&Stored>) -> State {
     let end = Touch {
         last_seen_at: Timestamp::MAX,
         expires_at: Timestamp::MAX,
     };
     match found {
-        Some(Slot::Record(record)) => (record.revision, record.into()),
+        Some(Stored::Record(record)) => (record.revision, record.into()),
         _ => (Revision::LAST, end),
     }
 }
 
-fn weight(slot: &Slot) -> u32 {
-    u32::try_from(ENTRY_BYTES + slot.memory_bytes()).unwrap_or(u32::MAX)
+fn weight(stored: &Stored) -> u32 {
+    u32::try_from(ENTRY_BYTES + stored.memory_bytes()).unwrap_or(u32::MAX)
 }

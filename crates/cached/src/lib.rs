@@ -64,7 +64,7 @@ use std::time::Duration;
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Clock, Error, ErrorKind, Import, KeyDigest, Listed, ROTATION_HOPS_MAX,
-    Record, Revision, Revoke, SessionStore, Slot, Subject, Subjects, Sweep, Swept, SystemClock,
+    Record, Revision, Revoke, SessionStore, Stored, Subject, Subjects, Sweep, Swept, SystemClock,
     Timestamp, Touch,
 };
 
@@ -232,9 +232,9 @@ impl<S: SessionStore> CachedBuilder<S> {
 }
 
 impl<S: SessionStore> SessionStore for Cached<S> {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
-        if let Some(slot) = self.board.look(digest) {
-            return Ok(Some((*slot).clone()));
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+        if let Some(stored) = self.board.look(digest) {
+            return Ok(Some((*stored).clone()));
         }
         let (inner, digest) = (self.inner.clone(), *digest);
         let load = async move { inner.load(&digest).await };
@@ -290,7 +290,7 @@ impl<S: SessionStore> SessionStore for Cached<S> {
         let mut at = *digest;
         for _ in 0..ROTATION_HOPS_MAX {
             match self.inner.load(&at).await {
-                Ok(Some(Slot::Rotated { to, .. })) => at = to,
+                Ok(Some(Stored::Rotated { to, .. })) => at = to,
                 // Deleted it is; but what the cache holds of it, nobody can say.
                 Err(error) => {
                     return match error.kind() {
@@ -378,12 +378,12 @@ impl<S: SessionStore> Import for Cached<S> {
     fn import<'a>(
         &'a self,
         digest: &'a KeyDigest,
-        slot: &'a Slot,
+        stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             let _write = self.board.begin(*digest);
             match self.inner.capabilities().import {
-                Some(import) => import.import(digest, slot).await,
+                Some(import) => import.import(digest, stored).await,
                 None => Ok(false),
             }
         })

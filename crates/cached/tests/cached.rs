@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cloakroom_cached::{Cached, Stats};
 use cloakroom_core::{
-    AnyStore, Data, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
+    AnyStore, Data, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Stored, Timestamp,
     Touch,
 };
 use cloakroom_testkit::Call::{self, Create, Delete, Load, Rotate, Update};
@@ -75,7 +75,7 @@ async fn each_write_goes_to_the_store_first_and_leaves_what_it_wrote() {
     let (store, inner, digest) = stored().await;
     let record = sample("written").at_revision(Revision::FIRST);
     let revision = store.update(&digest, &record).await.unwrap();
-    let Some(Slot::Record(found)) = store.load(&digest).await.unwrap() else {
+    let Some(Stored::Record(found)) = store.load(&digest).await.unwrap() else {
         panic!("it stands");
     };
     assert_eq!(found, record.at_revision(revision));
@@ -90,7 +90,7 @@ async fn each_write_goes_to_the_store_first_and_leaves_what_it_wrote() {
     assert_eq!(inner.take(), [Rotate]);
     assert!(matches!(
         store.load(&digest).await.unwrap(),
-        Some(Slot::Rotated { .. })
+        Some(Stored::Rotated { .. })
     ));
     assert_eq!(inner.take(), [Load]);
 
@@ -142,7 +142,7 @@ async fn a_conflict_or_gone_seen_through_the_cache_drops_its_entry() {
         .load(&digest)
         .await
         .unwrap()
-        .and_then(Slot::into_record);
+        .and_then(Stored::into_record);
     assert_eq!(found.unwrap().revision, next);
 
     inner.delete(&digest).await.unwrap();
@@ -254,9 +254,9 @@ async fn a_write_that_is_answered_late_is_not_kept_over_what_a_load_has_seen() {
 struct Stuck(Arc<FaultyStore<MapStore>>);
 
 impl SessionStore for Stuck {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let loaded = self.0.load(digest).await?;
-        if matches!(loaded, Some(Slot::Rotated { .. })) {
+        if matches!(loaded, Some(Stored::Rotated { .. })) {
             std::future::pending::<()>().await;
         }
         Ok(loaded)

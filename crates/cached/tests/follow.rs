@@ -11,7 +11,7 @@ use std::time::Duration;
 use cloakroom_cached::{Cached, Stats, WhileDeaf};
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, Invalidation, Invalidations, KeyDigest, Listener,
-    Record, Revision, Revoke, SessionStore, Slot, Timestamp, Touch,
+    Record, Revision, Revoke, SessionStore, Stored, Timestamp, Touch,
 };
 use cloakroom_testkit::{MapStore, key, sample};
 
@@ -57,7 +57,7 @@ impl Shared {
 }
 
 impl SessionStore for Shared {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let loaded = self.store.load(digest).await;
         let _turn = self.loads.lock().await;
         loaded
@@ -169,7 +169,7 @@ async fn what_another_node_ends_or_writes_is_dropped() {
     let revision = shared.update(&digest, &theirs).await.unwrap();
     until(&cached, |stats| stats.invalidated == 1).await;
     let loaded = cached.load(&digest).await.unwrap();
-    assert_eq!(loaded, Some(Slot::Record(theirs.at_revision(revision))));
+    assert_eq!(loaded, Some(Stored::Record(theirs.at_revision(revision))));
     shared.delete(&digest).await.unwrap();
     until(&cached, |stats| stats.invalidated == 2).await;
     assert_eq!(cached.load(&digest).await.unwrap(), None);
@@ -211,8 +211,8 @@ async fn a_write_that_ends_after_the_channel_is_back_plants_nothing_old() {
     let held = shared.answers.clone().lock_owned().await;
     let writes = cached.clone();
     let write = tokio::spawn(async move { writes.update(&digest, &record).await });
-    let is_written = |slot: Option<Slot>| {
-        let record = slot.and_then(Slot::into_record);
+    let is_written = |stored: Option<Stored>| {
+        let record = stored.and_then(Stored::into_record);
         record.is_some_and(|record| record.revision > Revision::FIRST)
     };
     while !is_written(shared.load(&digest).await.unwrap()) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cloakroom_cached::Cached;
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, Invalidation, Invalidations, KeyDigest, Listener, Record,
-    Revision, Revoke, SessionStore, Slot, Subject, Subjects, Timestamp, Touch,
+    Revision, Revoke, SessionStore, Stored, Subject, Subjects, Timestamp, Touch,
 };
 use cloakroom_testkit::{MapStore, Trial, key, sample};
 use shuttle::future::{block_on, spawn, yield_now};
@@ -19,7 +19,7 @@ use shuttle::future::{block_on, spawn, yield_now};
 struct Slow(MapStore, ToTell);
 
 impl SessionStore for Slow {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         yield_now().await;
         let done = self.0.load(digest).await;
         yield_now().await;
@@ -278,8 +278,8 @@ fn a_rotation_that_races_a_logout_leaves_no_key_that_opens() {
                 rotation.await.unwrap();
                 load.await.unwrap();
                 for digest in [old, new] {
-                    let slot = store.load(&digest).await.unwrap();
-                    assert!(slot.and_then(Slot::into_record).is_none());
+                    let stored = store.load(&digest).await.unwrap();
+                    assert!(stored.and_then(Stored::into_record).is_none());
                 }
             });
         },

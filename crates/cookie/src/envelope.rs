@@ -1,6 +1,6 @@
 //! What lies inside a frame: a record, and whose state it is.
 
-use cloakroom_core::{Error, ErrorKind, KeyDigest, Record, SessionKey, Slot, Timestamp};
+use cloakroom_core::{Error, ErrorKind, KeyDigest, Record, SessionKey, Stored, Timestamp};
 use zeroize::Zeroizing;
 
 const ID_BYTES: usize = 16;
@@ -49,7 +49,7 @@ impl Envelope {
         let (id, rest) = payload.split_first_chunk().ok_or_else(short)?;
         let (issued_at, rest) = rest.split_first_chunk().ok_or_else(short)?;
         let (epoch, frame) = rest.split_first_chunk().ok_or_else(short)?;
-        let record = Slot::decode(frame)?
+        let record = Stored::decode(frame)?
             .into_record()
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "a sealed session is a rotation mark"))?;
         Ok(Self {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_no_build_seals_is_corrupt() {
-        let mark = Slot::Rotated {
+        let mark = Stored::Rotated {
             to: KeyDigest::from_bytes([7; 32]),
             until: Timestamp::MAX,
         };

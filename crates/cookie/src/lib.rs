@@ -22,7 +22,7 @@
 //!
 //! let token = written.token.expect("the whole session");
 //! let loaded = store.load_token(&token).await?.expect("it opens");
-//! assert_eq!(loaded.slot.into_record(), Some(record.at_revision(written.revision)));
+//! assert_eq!(loaded.stored.into_record(), Some(record.at_revision(written.revision)));
 //! # Ok::<(), cloakroom_core::Error>(())
 //! # }).unwrap();
 //! ```
@@ -78,7 +78,7 @@
 //! | 16 | session id: the first bytes of the digest of the key that `create` or `rotate` was given |
 //! | 8 | issued at: when that was, milliseconds since the epoch |
 //! | 8 | the subject's epoch then; 0 without revocation |
-//! | n | the [record's frame](cloakroom_core::Slot), deadlines and revision in it |
+//! | n | the [record's frame](cloakroom_core::Stored), deadlines and revision in it |
 //!
 //! Each secret of the ring gives, by HKDF-SHA256 (RFC 5869) without salt, three
 //! things that say nothing of each other: 32 bytes for

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cloakroom_core::{
-    BoxFuture, Data, Error, ErrorKind, KeyDigest, Record, SessionStore, Slot, Subject, Timestamp,
+    BoxFuture, Data, Error, ErrorKind, KeyDigest, Record, SessionStore, Stored, Subject, Timestamp,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -65,8 +65,8 @@ impl<S: SessionStore> EpochStore<S> {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<(u64, Record)>, Error> {
         let record = match self.0.load(digest).await? {
             None => return Ok(None),
-            Some(Slot::Record(record)) => record,
-            Some(Slot::Rotated { .. }) => return Err(not_an_epoch()),
+            Some(Stored::Record(record)) => record,
+            Some(Stored::Rotated { .. }) => return Err(not_an_epoch()),
         };
         let epoch = record.data.as_bytes().try_into();
         let epoch = u64::from_le_bytes(epoch.map_err(|_| not_an_epoch())?);

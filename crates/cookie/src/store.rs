@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use cloakroom_core::{
     Capabilities, Clock, Entropy, Error, ErrorKind, LoadedToken, OsEntropy, Record, Revision,
-    SessionKey, Slot, Subject, SystemClock, TOKEN_BYTES_MAX, Timestamp, Token, TokenStore, Written,
+    SessionKey, Stored, Subject, SystemClock, TOKEN_BYTES_MAX, Timestamp, Token, TokenStore,
+    Written,
 };
 
 use crate::envelope::{ENVELOPE_BYTES_MIN, Envelope};
@@ -186,7 +187,7 @@ impl TokenStore for CookieStore {
         if envelope.record.is_expired(self.clock.now()) || self.is_revoked(&envelope).await? {
             return Ok(None);
         }
-        let mut loaded = LoadedToken::new(Slot::Record(envelope.record));
+        let mut loaded = LoadedToken::new(Stored::Record(envelope.record));
         // Limits bind writers: what was sealed under a wider one stays readable.
         if opened.retired && token.expose().len() <= self.token_bytes_max {
             let same = self.sealer.seal(&*self.entropy, opened.payload());
@@ -202,7 +203,9 @@ impl TokenStore for CookieStore {
 
     async fn update_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
         let base = self.base(token).await?;
-        let next = record.follow(base.record.revision).map_err(named)?;
+        let next = record
+            .next_revision_after(base.record.revision)
+            .map_err(named)?;
         self.issue(&Envelope {
             epoch: self.epoch(Some(&base), record).await?,
             record: record.at_revision(next),
@@ -229,7 +232,9 @@ impl TokenStore for CookieStore {
         _mark_until: Timestamp,
     ) -> Result<Written, Error> {
         let base = self.base(token).await?;
-        let next = record.follow(base.record.revision).map_err(named)?;
+        let next = record
+            .next_revision_after(base.record.revision)
+            .map_err(named)?;
         let written = self.begin(new, Some(&base), record.at_revision(next));
         let written = written.await?;
         if base.record.subject != record.subject {

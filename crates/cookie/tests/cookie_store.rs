@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cloakroom_cookie::{CookieStore, KeyRing};
 use cloakroom_core::{
-    AnyStore, Data, Entropy, Error, ErrorKind, OsEntropy, Record, Revision, SessionKey, Slot,
+    AnyStore, Data, Entropy, Error, ErrorKind, OsEntropy, Record, Revision, SessionKey, Stored,
     Timestamp, Token, TokenStore as _,
 };
 use cloakroom_testkit::{ManualClock, Profile, conformance, key, sample, survives_reopening};
@@ -160,7 +160,7 @@ async fn under_a_retired_key_the_same_session_is_sealed_again() {
 
         let loaded = both.load_token(&token).await.unwrap().unwrap();
         let reissue = loaded.reissue.unwrap();
-        assert_eq!(loaded.slot.into_record(), expected, "deadlines and all");
+        assert_eq!(loaded.stored.into_record(), expected, "deadlines and all");
         assert_eq!(load(&new, &reissue).await, expected);
         assert!(load(&new, &token).await.is_none(), "removed from the ring");
         assert!(load(&old, &reissue).await.is_none());
@@ -348,8 +348,8 @@ async fn the_published_tokens_of_version_1() {
         assert_eq!(token.expose(), published);
         let loaded = store.load_token(&token).await.unwrap().unwrap();
         assert_eq!(
-            loaded.slot,
-            Slot::Record(record.at_revision(Revision::FIRST))
+            loaded.stored,
+            Stored::Record(record.at_revision(Revision::FIRST))
         );
     }
 }

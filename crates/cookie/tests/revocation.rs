@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cloakroom_cookie::{CookieStore, EpochStore, KeyRing, Revocation};
 use cloakroom_core::{
-    BoxFuture, Data, Error, ErrorKind, Record, Revision, Slot, Subject, Sweep as _, Timestamp,
+    BoxFuture, Data, Error, ErrorKind, Record, Revision, Stored, Subject, Sweep as _, Timestamp,
     TokenStore as _,
 };
 use cloakroom_testkit::{Fault, FaultyStore, MapStore, Profile, conformance, key, sample};
@@ -279,15 +279,15 @@ async fn without_an_answer_about_epochs_nothing_opens_and_the_cookie_is_kept() {
 
     // What stands there and is no epoch is no answer either.
     site.epochs.advance(&user()).await.unwrap();
-    let (digest, slot) = site.map.snapshot().pop_first().unwrap();
-    let mut damaged = slot.into_record().unwrap();
+    let (digest, stored) = site.map.snapshot().pop_first().unwrap();
+    let mut damaged = stored.into_record().unwrap();
     damaged.data = Data::from_bytes([1, 2, 3]);
-    let mark = Slot::Rotated {
+    let mark = Stored::Rotated {
         to: digest,
         until: Timestamp::MAX,
     };
-    for slot in [Slot::Record(damaged), mark] {
-        site.map.plant(digest, slot);
+    for stored in [Stored::Record(damaged), mark] {
+        site.map.plant(digest, stored);
         let error = site.store.load_token(&token).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
@@ -305,8 +305,8 @@ async fn epochs_count_outlive_every_cookie_and_name_nobody() {
     let latest = Timestamp::MAX.as_millis() - 1;
     let swept = site.map.sweep(Timestamp::from_millis(latest), 10).await;
     assert_eq!(swept.unwrap().removed, 0);
-    for (_, slot) in site.map.snapshot() {
-        assert!(slot.into_record().unwrap().subject.is_none());
+    for (_, stored) in site.map.snapshot() {
+        assert!(stored.into_record().unwrap().subject.is_none());
     }
 }
 
@@ -317,10 +317,10 @@ async fn a_cookie_ahead_of_its_subjects_epoch_does_not_open() {
     let site = site();
     site.epochs.advance(&user()).await.unwrap();
     let token = issued(&site.store, &sample("x")).await;
-    let (digest, slot) = site.map.snapshot().pop_first().unwrap();
-    let mut record = slot.into_record().unwrap();
+    let (digest, stored) = site.map.snapshot().pop_first().unwrap();
+    let mut record = stored.into_record().unwrap();
     record.data = Data::from_bytes(0_u64.to_le_bytes());
-    site.map.plant(digest, Slot::Record(record));
+    site.map.plant(digest, Stored::Record(record));
     assert!(load(&site.store, &token).await.is_none());
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX};
-use crate::{BoxFuture, Error, ErrorKind, KeyDigest, Record, Revision, Slot, Subject, Timestamp};
+use crate::{BoxFuture, Error, ErrorKind, KeyDigest, Record, Revision, Stored, Subject, Timestamp};
 
 /// What a store can do beyond keeping records; `None` is "cannot".
 ///
@@ -175,7 +175,7 @@ impl Revoke {
     ///
     /// # Errors
     /// What `follow` fails with.
-    pub fn followed<E>(
+    pub fn resolved<E>(
         self,
         follow: impl FnOnce(&KeyDigest) -> Result<KeyDigest, E>,
     ) -> Result<Self, E> {
@@ -277,7 +277,7 @@ impl ScanPage {
         let mut bytes = 0;
         for item in found {
             let item = item?;
-            bytes += item.slot.as_ref().map_or(0, Slot::memory_bytes);
+            bytes += item.stored.as_ref().map_or(0, Stored::memory_bytes);
             page.items.push(item);
             if page.items.len() == max || bytes >= SCAN_PAGE_BYTES_MAX {
                 let last = page.items.last();
@@ -298,7 +298,7 @@ pub struct Scanned {
     /// [`Unsupported`](ErrorKind::Unsupported) where it cannot be read, and
     /// [`Unavailable`](ErrorKind::Unavailable) where the store failed at this one
     /// alone: it may hold a session all the same. The scan goes on.
-    pub slot: Result<Slot, Error>,
+    pub stored: Result<Stored, Error>,
 }
 
 /// Takes over what another store held.
@@ -313,7 +313,7 @@ pub trait Import: Send + Sync {
     fn import<'a>(
         &'a self,
         digest: &'a KeyDigest,
-        slot: &'a Slot,
+        stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>>;
 }
 
@@ -361,7 +361,7 @@ mod tests {
         record.data = Data::from_bytes(vec![number; bytes]);
         Ok(Scanned {
             digest: KeyDigest::from_bytes([number; 32]),
-            slot: Ok(Slot::Record(record)),
+            stored: Ok(Stored::Record(record)),
         })
     }
 
@@ -392,10 +392,10 @@ mod tests {
         let [old, new, other] = [1, 2, 3].map(|byte| KeyDigest::from_bytes([byte; 32]));
         let follow = |digest: &KeyDigest| {
             let mark = |at: &KeyDigest| Ok::<_, Error>((*at == old).then_some(new));
-            Slot::follow(digest, mark)
+            Stored::resolve_rotations(digest, mark)
         };
         let means = |which: Revoke| {
-            let which = which.followed(follow).unwrap();
+            let which = which.resolved(follow).unwrap();
             [old, new, other].map(|digest| which.means(&digest))
         };
         assert_eq!(means(Revoke::All), [true, true, true]);
@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(means(Revoke::AllBut(other)), [true, true, false]);
         assert_eq!(means(Revoke::One(old)), [false, true, false]);
         // Marks that lead round in circles come to an end.
-        let around = Slot::follow(&old, |at| Ok::<_, Error>(Some(*at)));
+        let around = Stored::resolve_rotations(&old, |at| Ok::<_, Error>(Some(*at)));
         assert_eq!(around.unwrap(), old);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Record {
-    /// The frame to store; see [`Slot`] for its bytes.
+    /// The frame to store; see [`Stored`] for its bytes.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] over 16 MiB
@@ -66,7 +66,7 @@ impl Record {
 /// [`Unsupported`](ErrorKind::Unsupported). The deadline stands at a fixed
 /// place, so a sweep and a touch decode nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Slot {
+pub enum Stored {
     /// A session.
     Record(Record),
     /// There was a session here that now lives under another key. It opens
@@ -80,7 +80,7 @@ pub enum Slot {
     },
 }
 
-impl Slot {
+impl Stored {
     /// The record, unless it is a mark.
     #[must_use]
     pub fn into_record(self) -> Option<Record> {
@@ -122,7 +122,7 @@ impl Slot {
     ///
     /// # Errors
     /// What `mark` fails with.
-    pub fn follow<E>(
+    pub fn resolve_rotations<E>(
         digest: &KeyDigest,
         mut mark: impl FnMut(&KeyDigest) -> Result<Option<KeyDigest>, E>,
     ) -> Result<KeyDigest, E> {
@@ -235,7 +235,7 @@ impl FrameHead {
     /// Reads the head of an intact frame.
     ///
     /// # Errors
-    /// As [`Slot::decode`].
+    /// As [`Stored::decode`].
     pub fn read(frame: &[u8]) -> Result<Self, Error> {
         Ok(Self::open(frame)?.0)
     }
@@ -244,7 +244,7 @@ impl FrameHead {
     /// is neither copied nor decoded.
     ///
     /// # Errors
-    /// As [`Slot::decode`].
+    /// As [`Stored::decode`].
     pub fn read_with_subject(frame: &[u8]) -> Result<(Self, Option<&str>), Error> {
         let (head, body) = Self::open(frame)?;
         let subject = match head.kind {
@@ -258,7 +258,7 @@ impl FrameHead {
     /// nothing. The rest of it is not decoded.
     ///
     /// # Errors
-    /// As [`Slot::decode`].
+    /// As [`Stored::decode`].
     pub fn touched(frame: &[u8], touch: Touch) -> Result<Option<Vec<u8>>, Error> {
         let (head, body) = Self::open(frame)?;
         let stored = Touch {
@@ -402,11 +402,11 @@ mod tests {
         }
     }
 
-    fn slots() -> [Slot; 3] {
+    fn samples() -> [Stored; 3] {
         [
-            Slot::Record(full()),
-            Slot::Record(Record::new(Timestamp::EPOCH, Timestamp::EPOCH)),
-            Slot::Rotated {
+            Stored::Record(full()),
+            Stored::Record(Record::new(Timestamp::EPOCH, Timestamp::EPOCH)),
+            Stored::Rotated {
                 to: KeyDigest::from_bytes([7; 32]),
                 until: Timestamp::from_millis(5),
             },
@@ -415,13 +415,16 @@ mod tests {
 
     #[test]
     fn a_frame_comes_back_and_its_head_reads_alone() {
-        for slot in slots() {
-            let frame = slot.encode().unwrap();
-            assert_eq!(Slot::decode(&frame).unwrap(), slot);
+        for stored in samples() {
+            let frame = stored.encode().unwrap();
+            assert_eq!(Stored::decode(&frame).unwrap(), stored);
             let head = FrameHead::read(&frame).unwrap();
-            assert_eq!(head.expires_at, slot.expires_at());
+            assert_eq!(head.expires_at, stored.expires_at());
             assert_eq!(FrameHead::peek(&frame[..FrameHead::BYTES]).unwrap(), head);
-            let subject = slot.clone().into_record().and_then(|record| record.subject);
+            let subject = stored
+                .clone()
+                .into_record()
+                .and_then(|record| record.subject);
             let expected = (head, subject.as_ref().map(Subject::as_str));
             assert_eq!(FrameHead::read_with_subject(&frame).unwrap(), expected);
             assert!(FrameHead::peek(&frame[..FrameHead::BYTES - 1]).is_err());
@@ -430,7 +433,7 @@ mod tests {
                 expires_at: Timestamp::MAX,
             };
             let later = FrameHead::touched(&frame, touch).unwrap().unwrap();
-            assert_eq!(Slot::decode(&later).unwrap().expires_at(), Timestamp::MAX);
+            assert_eq!(Stored::decode(&later).unwrap().expires_at(), Timestamp::MAX);
             let head = FrameHead::read(&later).unwrap();
             assert_eq!(head.last_seen_at, touch.last_seen_at);
             assert_eq!(later.len(), frame.len());
@@ -440,16 +443,16 @@ mod tests {
 
     #[test]
     fn a_frame_cut_anywhere_or_with_any_bit_flipped_is_corrupt() {
-        for slot in slots() {
-            let frame = slot.encode().unwrap();
+        for stored in samples() {
+            let frame = stored.encode().unwrap();
             for end in 0..frame.len() {
-                let error = Slot::decode(&frame[..end]).unwrap_err();
+                let error = Stored::decode(&frame[..end]).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "cut at {end}");
             }
             for bit in 0..frame.len() * 8 {
                 let mut flipped = frame.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                let error = Slot::decode(&flipped).unwrap_err();
+                let error = Stored::decode(&flipped).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}");
             }
         }
@@ -457,13 +460,13 @@ mod tests {
 
     #[test]
     fn an_intact_frame_of_a_newer_version_is_unsupported() {
-        let mut frame = Slot::Record(full()).encode().unwrap();
+        let mut frame = Stored::Record(full()).encode().unwrap();
         let end = frame.len() - CRC_BYTES;
         frame[0] = VERSION + 1;
         let crc = crc32fast::hash(&frame[..end]);
         frame[end..].copy_from_slice(&crc.to_le_bytes());
         for error in [
-            Slot::decode(&frame).unwrap_err(),
+            Stored::decode(&frame).unwrap_err(),
             FrameHead::read(&frame).unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -481,10 +484,10 @@ mod tests {
         let room = FRAME_BYTES_CEILING - (with_data(100_000).unwrap().len() - 100_000);
         let frame = with_data(room).unwrap();
         assert_eq!(frame.len(), FRAME_BYTES_CEILING);
-        assert!(Slot::decode(&frame).is_ok());
+        assert!(Stored::decode(&frame).is_ok());
         let error = with_data(room + 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
-        let error = Slot::decode(&[frame, vec![0]].concat()).unwrap_err();
+        let error = Stored::decode(&[frame, vec![0]].concat()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
     }
 
@@ -511,12 +514,12 @@ mod tests {
             head.frame(&body.unwrap())
         };
         let longest = frame(SUBJECT_BYTES_MAX, SUBJECT_BYTES_MAX);
-        assert!(Slot::decode(&longest).is_ok());
+        assert!(Stored::decode(&longest).is_ok());
         assert!(FrameHead::read_with_subject(&longest).is_ok());
         for (subject, label) in [(SUBJECT_BYTES_MAX + 1, 0), (70_000, 0), (0, 70_000)] {
             let frame = frame(subject, label);
             let read = FrameHead::read_with_subject(&frame).map(drop);
-            for refused in [read, Slot::decode(&frame).map(drop)] {
+            for refused in [read, Stored::decode(&frame).map(drop)] {
                 assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
             }
         }
@@ -541,10 +544,10 @@ mod tests {
             expires_at: Timestamp::MAX,
             last_seen_at: Timestamp::EPOCH,
         };
-        let slot = Slot::decode(&head.frame(&body.unwrap())).unwrap();
-        assert_eq!(Slot::decode(&slot.encode().unwrap()).unwrap(), slot);
+        let stored = Stored::decode(&head.frame(&body.unwrap())).unwrap();
+        assert_eq!(Stored::decode(&stored.encode().unwrap()).unwrap(), stored);
         let longest = Duration::from_millis(Timestamp::MAX.as_millis());
-        assert_eq!(slot.into_record().unwrap().idle_override, Some(longest));
+        assert_eq!(stored.into_record().unwrap().idle_override, Some(longest));
     }
 
     /// The format is a promise: these bytes, put together by hand from the
@@ -558,7 +561,7 @@ mod tests {
         let frame: Vec<u8> = (0..hex.len() / 2)
             .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
             .collect();
-        assert_eq!(Slot::decode(&frame).unwrap(), Slot::Record(full()));
-        assert_eq!(Slot::Record(full()).encode().unwrap(), frame);
+        assert_eq!(Stored::decode(&frame).unwrap(), Stored::Record(full()));
+        assert_eq!(Stored::Record(full()).encode().unwrap(), frame);
     }
 }

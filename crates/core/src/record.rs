@@ -220,7 +220,7 @@ impl Record {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] where it is based on another revision.
-    pub fn follow(&self, stored: Revision) -> Result<Revision, Error> {
+    pub fn next_revision_after(&self, stored: Revision) -> Result<Revision, Error> {
         if self.revision == stored {
             Ok(stored.next())
         } else {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{Capabilities, Error, KeyDigest, Record, Revision, Slot, Timestamp, Touch};
+use crate::{Capabilities, Error, KeyDigest, Record, Revision, Stored, Timestamp, Touch};
 
 /// A future that can be kept behind `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -19,7 +19,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// # Clauses
 ///
 /// 1. **Two occupants.** At a digest stands nothing, a record, or a rotation
-///    mark ([`Slot`]). A mark counts as nothing for `update`, `touch` and
+///    mark ([`Stored`]). A mark counts as nothing for `update`, `touch` and
 ///    `rotate`; `create` does not overwrite it; `delete` follows it.
 /// 2. **Compare-and-swap.** `update` and `rotate` succeed only on the revision
 ///    they were based on, and the comparison and the write are one step, also
@@ -47,49 +47,49 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// use std::sync::Mutex;
 ///
 /// use cloakroom_core::{
-///     Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, SessionStore, Slot,
+///     Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, SessionStore, Stored,
 ///     Timestamp, Touch,
 /// };
 ///
 /// #[derive(Debug, Default)]
-/// struct Shelf(Mutex<HashMap<KeyDigest, Slot>>);
+/// struct Shelf(Mutex<HashMap<KeyDigest, Stored>>);
 ///
 /// impl Shelf {
-///     fn with<T>(&self, work: impl FnOnce(&mut HashMap<KeyDigest, Slot>) -> T) -> T {
+///     fn with<T>(&self, work: impl FnOnce(&mut HashMap<KeyDigest, Stored>) -> T) -> T {
 ///         work(&mut self.0.lock().expect("no method panics while it holds the lock"))
 ///     }
 /// }
 ///
 /// fn current<'a>(
-///     slots: &'a mut HashMap<KeyDigest, Slot>,
+///     map: &'a mut HashMap<KeyDigest, Stored>,
 ///     digest: &KeyDigest,
 /// ) -> Result<&'a mut Record, Error> {
-///     match slots.get_mut(digest) {
-///         Some(Slot::Record(record)) => Ok(record),
+///     match map.get_mut(digest) {
+///         Some(Stored::Record(record)) => Ok(record),
 ///         _ => Err(ErrorKind::Gone.into()),
 ///     }
 /// }
 ///
 /// impl SessionStore for Shelf {
-///     async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
-///         Ok(self.with(|slots| slots.get(digest).cloned()))
+///     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+///         Ok(self.with(|map| map.get(digest).cloned()))
 ///     }
 ///
 ///     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-///         self.with(|slots| {
-///             if slots.contains_key(digest) {
+///         self.with(|map| {
+///             if map.contains_key(digest) {
 ///                 return Err(ErrorKind::Exists.into());
 ///             }
 ///             let record = record.at_revision(Revision::FIRST);
-///             slots.insert(*digest, Slot::Record(record));
+///             map.insert(*digest, Stored::Record(record));
 ///             Ok(Revision::FIRST)
 ///         })
 ///     }
 ///
 ///     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-///         self.with(|slots| {
-///             let stored = current(slots, digest)?;
-///             let next = record.follow(stored.revision)?;
+///         self.with(|map| {
+///             let stored = current(map, digest)?;
+///             let next = record.next_revision_after(stored.revision)?;
 ///             *stored = record.at_revision(next);
 ///             Ok(next)
 ///         })
@@ -101,8 +101,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///         revision: Revision,
 ///         touch: Touch,
 ///     ) -> Result<(), Error> {
-///         self.with(|slots| {
-///             let stored = current(slots, digest)?;
+///         self.with(|map| {
+///             let stored = current(map, digest)?;
 ///             if stored.revision == revision {
 ///                 stored.touch(touch);
 ///             }
@@ -117,28 +117,28 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///         record: &Record,
 ///         mark_until: Timestamp,
 ///     ) -> Result<Revision, Error> {
-///         self.with(|slots| {
-///             let next = record.follow(current(slots, old)?.revision)?;
-///             if slots.contains_key(new) {
+///         self.with(|map| {
+///             let next = record.next_revision_after(current(map, old)?.revision)?;
+///             if map.contains_key(new) {
 ///                 return Err(ErrorKind::Exists.into());
 ///             }
-///             slots.insert(*new, Slot::Record(record.at_revision(next)));
-///             slots.insert(*old, Slot::Rotated { to: *new, until: mark_until });
+///             map.insert(*new, Stored::Record(record.at_revision(next)));
+///             map.insert(*old, Stored::Rotated { to: *new, until: mark_until });
 ///             Ok(next)
 ///         })
 ///     }
 ///
 ///     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-///         self.with(|slots| {
+///         self.with(|map| {
 ///             let mut at = *digest;
 ///             // A mark is followed, and stays.
 ///             for _ in 0..ROTATION_HOPS_MAX {
-///                 match slots.get(&at) {
-///                     Some(Slot::Rotated { to, .. }) => at = *to,
+///                 match map.get(&at) {
+///                     Some(Stored::Rotated { to, .. }) => at = *to,
 ///                     _ => break,
 ///                 }
 ///             }
-///             slots.remove(&at);
+///             map.remove(&at);
 ///         });
 ///         Ok(())
 ///     }
@@ -162,7 +162,10 @@ pub trait SessionStore: Send + Sync + 'static {
     /// there that cannot be read; [`Unavailable`](crate::ErrorKind::Unavailable)
     /// where the store cannot tell. `None` means that there is nothing, never
     /// that there was no answer.
-    fn load(&self, digest: &KeyDigest) -> impl Future<Output = Result<Option<Slot>, Error>> + Send;
+    fn load(
+        &self,
+        digest: &KeyDigest,
+    ) -> impl Future<Output = Result<Option<Stored>, Error>> + Send;
 
     /// Stores a new record as [`Revision::FIRST`], whatever revision it says.
     ///
@@ -245,7 +248,10 @@ pub trait SessionStore: Send + Sync + 'static {
 }
 
 impl<S: SessionStore> SessionStore for Arc<S> {
-    fn load(&self, digest: &KeyDigest) -> impl Future<Output = Result<Option<Slot>, Error>> + Send {
+    fn load(
+        &self,
+        digest: &KeyDigest,
+    ) -> impl Future<Output = Result<Option<Stored>, Error>> + Send {
         (**self).load(digest)
     }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::{
-    BoxFuture, Capabilities, Error, ErrorKind, Record, Revision, SessionKey, SessionStore, Slot,
+    BoxFuture, Capabilities, Error, ErrorKind, Record, Revision, SessionKey, SessionStore, Stored,
     Timestamp, Token,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 #[non_exhaustive]
 pub struct LoadedToken {
     /// What stands there.
-    pub slot: Slot,
+    pub stored: Stored,
     /// A token to hand out in place of the one presented, where the store
     /// wants it replaced though nothing has changed.
     pub reissue: Option<Token>,
@@ -23,9 +23,9 @@ pub struct LoadedToken {
 impl LoadedToken {
     /// Found, and the client keeps its token.
     #[must_use]
-    pub fn new(slot: Slot) -> Self {
+    pub fn new(stored: Stored) -> Self {
         Self {
-            slot,
+            stored,
             reissue: None,
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot,
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Stored,
     Subject, Timestamp, Touch,
 };
 
@@ -93,41 +93,44 @@ impl Files {
         if head.kind == FrameKind::Rotated {
             return Err(ErrorKind::Gone.into());
         }
-        let next = record.follow(head.revision)?;
+        let next = record.next_revision_after(head.revision)?;
         Ok((next, subject.map(Subject::new).transpose()?))
     }
 
-    pub(crate) fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    pub(crate) fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let Some(frame) = self.folder.read(digest)? else {
             return Ok(None);
         };
         Self::decode(&frame).map(Some)
     }
 
-    pub(crate) fn decode(frame: &[u8]) -> Result<Slot, Error> {
-        Slot::decode(frame).map_err(no_frame)
+    pub(crate) fn decode(frame: &[u8]) -> Result<Stored, Error> {
+        Stored::decode(frame).map_err(no_frame)
     }
 
     /// Nothing else takes a name that is free, and a link does so in one step: it
     /// needs no lock but for its entry.
     pub(crate) fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         self.free(digest)?;
-        let slot = Slot::Record(record.at_revision(Revision::FIRST));
-        self.put_free(digest, &slot)?;
+        let stored = Stored::Record(record.at_revision(Revision::FIRST));
+        self.put_free(digest, &stored)?;
         Ok(Revision::FIRST)
     }
 
-    pub(crate) fn import(&self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
-        match self.free(digest).and_then(|()| self.put_free(digest, slot)) {
+    pub(crate) fn import(&self, digest: &KeyDigest, stored: &Stored) -> Result<bool, Error> {
+        match self
+            .free(digest)
+            .and_then(|()| self.put_free(digest, stored))
+        {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Exists => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn put_free(&self, digest: &KeyDigest, slot: &Slot) -> Result<(), Error> {
-        let staged = self.folder.stage(digest, &slot.encode()?)?;
-        let Some(entry) = self.announce(subject_of(slot), digest)? else {
+    fn put_free(&self, digest: &KeyDigest, stored: &Stored) -> Result<(), Error> {
+        let staged = self.folder.stage(digest, &stored.encode()?)?;
+        let Some(entry) = self.announce(subject_of(stored), digest)? else {
             staged.take_free(digest).map_err(not_linked)?;
             return self.folder.sync(&[*digest]);
         };
@@ -213,7 +216,7 @@ impl Files {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        let mark = Slot::Rotated {
+        let mark = Stored::Rotated {
             to: *new,
             until: mark_until,
         };
@@ -281,7 +284,7 @@ impl Files {
             let Some(frame) = self.folder.read(&at)? else {
                 break;
             };
-            if let Ok(Slot::Rotated { to, .. }) = Slot::decode(&frame) {
+            if let Ok(Stored::Rotated { to, .. }) = Stored::decode(&frame) {
                 at = to;
                 continue;
             }
@@ -312,10 +315,10 @@ pub(crate) fn owner_of(frame: &[u8]) -> Result<Option<Subject>, Error> {
     subject.map(Subject::new).transpose()
 }
 
-fn subject_of(slot: &Slot) -> Option<&Subject> {
-    match slot {
-        Slot::Record(record) => record.subject.as_ref(),
-        Slot::Rotated { .. } => None,
+fn subject_of(stored: &Stored) -> Option<&Subject> {
+    match stored {
+        Stored::Record(record) => record.subject.as_ref(),
+        Stored::Rotated { .. } => None,
     }
 }
 

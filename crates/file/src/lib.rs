@@ -36,7 +36,7 @@
 //! sessions/                 0700, or the store does not open
 //!   v1/                     of this layout; another one gets another name
 //!     00/ … ff/             by the first byte of the digest: 256 folders
-//!       00c3…5e             a session: the frame of cloakroom_core::Slot, 0600
+//!       00c3…5e             a session: the frame of cloakroom_core::Stored, 0600
 //!       .new-8d41…-17       being written, or left by a crash
 //!     locks/00 … 3f         64 empty files, never replaced
 //!     subjects/00/ … ff/    by the first byte of the subject's name
@@ -119,7 +119,7 @@ use std::sync::Arc;
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
-    Scan, ScanCursor, ScanPage, SessionStore, Slot, Subject, Subjects, Sweep, Swept, Timestamp,
+    Scan, ScanCursor, ScanPage, SessionStore, Stored, Subject, Subjects, Sweep, Swept, Timestamp,
     Touch,
 };
 
@@ -207,7 +207,7 @@ fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 }
 
 impl SessionStore for FileStore {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let loaded = self.files.load(digest);
         loaded.map_err(|error| error.in_store(NAME))
     }
@@ -299,9 +299,9 @@ impl Import for FileStore {
     fn import<'a>(
         &'a self,
         digest: &'a KeyDigest,
-        slot: &'a Slot,
+        stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
-        let (digest, slot) = (*digest, slot.clone());
-        Box::pin(self.run(move |files| files.import(&digest, &slot)))
+        let (digest, stored) = (*digest, stored.clone());
+        Box::pin(self.run(move |files| files.import(&digest, &stored)))
     }
 }

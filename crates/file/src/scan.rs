@@ -45,7 +45,7 @@ fn digests(files: &Files, first: u8) -> Result<Vec<KeyDigest>, Error> {
 /// `None` where it is gone since the folder was listed.
 fn read(files: &Files, digest: KeyDigest) -> Option<Scanned> {
     let frame = files.folder.read(&digest).transpose()?;
-    let slot = frame.and_then(|frame| Files::decode(&frame));
-    let slot = slot.map_err(|error| error.in_store(NAME));
-    Some(Scanned { digest, slot })
+    let stored = frame.and_then(|frame| Files::decode(&frame));
+    let stored = stored.map_err(|error| error.in_store(NAME));
+    Some(Scanned { digest, stored })
 }

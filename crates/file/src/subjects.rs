@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use cloakroom_core::{Data, Error, ErrorKind, KeyDigest, Listed, Revoke, Slot, Subject};
+use cloakroom_core::{Data, Error, ErrorKind, KeyDigest, Listed, Revoke, Stored, Subject};
 
 use crate::access::private;
 use crate::files::{Files, owner_of};
@@ -152,7 +152,9 @@ impl Files {
         let mut listed = Vec::new();
         for digest in self.entries(subject, &held)? {
             match self.load(&digest) {
-                Ok(Some(Slot::Record(mut record))) if record.subject.as_ref() == Some(subject) => {
+                Ok(Some(Stored::Record(mut record)))
+                    if record.subject.as_ref() == Some(subject) =>
+                {
                     record.data = Data::empty();
                     listed.push(Listed { digest, record });
                 }
@@ -221,9 +223,9 @@ impl Files {
     /// Where a session is that stood there once.
     fn whereabouts(&self, digest: &KeyDigest) -> KeyDigest {
         let mark = |at: &KeyDigest| match self.load(at) {
-            Ok(Some(Slot::Rotated { to, .. })) => Ok::<_, Error>(Some(to)),
+            Ok(Some(Stored::Rotated { to, .. })) => Ok::<_, Error>(Some(to)),
             _ => Ok(None),
         };
-        Slot::follow(digest, mark).unwrap_or(*digest)
+        Stored::resolve_rotations(digest, mark).unwrap_or(*digest)
     }
 }

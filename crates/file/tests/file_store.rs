@@ -9,8 +9,8 @@ use std::future::Future as _;
 use std::task::{Context, Waker};
 
 use cloakroom_core::{
-    AnyStore, Clock as _, Data, ErrorKind, KeyDigest, Record, SessionStore as _, Slot, SystemClock,
-    Timestamp,
+    AnyStore, Clock as _, Data, ErrorKind, KeyDigest, Record, SessionStore as _, Stored,
+    SystemClock, Timestamp,
 };
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening};
@@ -146,7 +146,7 @@ async fn a_write_that_was_begun_is_made_though_nobody_waits() {
     drop(store);
     for digest in &digests {
         let frame = fs::read(place(folder.path(), digest)).unwrap();
-        assert!(matches!(Slot::decode(&frame), Ok(Slot::Record(_))));
+        assert!(matches!(Stored::decode(&frame), Ok(Stored::Record(_))));
     }
 }
 
@@ -171,8 +171,8 @@ async fn one_of_two_processes() {
             tokio::spawn(async move {
                 let mut conflicts = 0;
                 loop {
-                    let slot = store.load(&SHARED).await.unwrap().unwrap();
-                    let mut record = slot.into_record().unwrap();
+                    let stored = store.load(&SHARED).await.unwrap().unwrap();
+                    let mut record = stored.into_record().unwrap();
                     record.data = Data::from_bytes((count(&record) + 1).to_le_bytes());
                     match store.update(&SHARED, &record).await {
                         Ok(_) => return conflicts,
@@ -213,8 +213,8 @@ async fn two_processes_of_32_concurrent_updates_count_to_64() {
         assert!(output.status.success(), "{text}");
         assert!(text.contains("conflicts"), "it was the process: {text}");
     }
-    let slot = store.load(&SHARED).await.unwrap().unwrap();
-    let record = slot.into_record().unwrap();
+    let stored = store.load(&SHARED).await.unwrap().unwrap();
+    let record = stored.into_record().unwrap();
     assert_eq!(count(&record), 2 * UPDATES);
     assert_eq!(record.revision.as_u64(), 2 * UPDATES + 1);
     assert!(files_below(folder.path(), ".new-").is_empty());

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cloakroom_core::{
-    ErrorKind, KeyDigest, Record, Revision, Revoke, Scan as _, SessionStore as _, Slot, Subject,
+    ErrorKind, KeyDigest, Record, Revision, Revoke, Scan as _, SessionStore as _, Stored, Subject,
     Subjects as _, Sweep as _, Timestamp,
 };
 use cloakroom_file::{Durability, FileStore};
@@ -69,8 +69,8 @@ fn logins_that_race_a_revocation_are_ended_or_listed() {
     let live = files_below(&folder.path().join("v1/subjects"), "").len();
     let mut listed = 0;
     for file in files_below(&folder.path().join("v1"), "") {
-        let slot = fs::read(file).ok().and_then(|f| Slot::decode(&f).ok());
-        let record = slot.and_then(Slot::into_record);
+        let stored = fs::read(file).ok().and_then(|f| Stored::decode(&f).ok());
+        let record = stored.and_then(Stored::into_record);
         listed += usize::from(record.is_some_and(|record| record.subject.is_some()));
     }
     assert_eq!(live, listed, "what was begun and ended leaves no entry");
@@ -108,7 +108,7 @@ async fn a_crash_within_a_rotation_lists_both_and_after_it_the_new_alone() {
     let (old, new) = (begin(&store, &whose).await, begin(&store, &whose).await);
     assert_eq!(list(&store, &whose).await, sorted([old, new]));
     // After them, and before the old entry was removed.
-    let mark = Slot::Rotated {
+    let mark = Stored::Rotated {
         to: new,
         until: Timestamp::MAX,
     };
@@ -325,7 +325,7 @@ async fn what_two_processes_begin_and_end_is_listed_as_it_stands() {
     loop {
         let page = store.scan(cursor.as_ref(), 50).await.unwrap();
         for item in page.items {
-            if let Slot::Record(record) = item.slot.unwrap() {
+            if let Stored::Record(record) = item.stored.unwrap() {
                 assert_eq!(record.subject.as_ref(), Some(&whose));
                 standing.push(item.digest);
             }

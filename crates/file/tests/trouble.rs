@@ -232,7 +232,7 @@ async fn scan_past_a_file_that_is_forbidden(path: &Path) {
     }
     for (item, digest) in scanned.iter().zip(&digests) {
         assert_eq!(item.digest, *digest);
-        let failed = item.slot.as_ref().err().map(Error::kind);
+        let failed = item.stored.as_ref().err().map(Error::kind);
         let expected = (*digest == digests[7]).then_some(ErrorKind::Unavailable);
         assert_eq!(failed, expected);
     }
@@ -353,12 +353,12 @@ async fn a_full_disk_refuses_a_write_and_loses_nothing() {
     assert!(store.load(&new).await.unwrap().is_none());
     assert!(files_below(disk.0.path(), ".new-").is_empty());
     for digest in &held {
-        let slot = store.load(digest).await.unwrap().unwrap();
-        assert_eq!(slot.into_record().unwrap(), based);
+        let stored = store.load(digest).await.unwrap().unwrap();
+        assert_eq!(stored.into_record().unwrap(), based);
     }
 
     store.delete(&held[1]).await.unwrap();
     store.update(&held[0], &changed).await.unwrap();
-    let slot = store.load(&held[0]).await.unwrap().unwrap();
-    assert_eq!(slot.into_record().unwrap().data, changed.data);
+    let stored = store.load(&held[0]).await.unwrap().unwrap();
+    assert_eq!(stored.into_record().unwrap().data, changed.data);
 }

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Clock, Error, ErrorKind, Import, KeyDigest, ROTATION_HOPS_MAX, Record,
-    Revision, SessionStore, Slot, Subject, SystemClock, Timestamp, Touch,
+    Revision, SessionStore, Stored, Subject, SystemClock, Timestamp, Touch,
 };
 use moka::Expiry as MokaExpiry;
 use moka::policy::EvictionPolicy;
@@ -48,7 +48,7 @@ use crate::index::Index;
 /// 400 bytes.
 pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
-/// What an entry costs beside its slot: moka's own bookkeeping (364 bytes as
+/// What an entry costs beside its stored: moka's own bookkeeping (364 bytes as
 /// measured) and the digest.
 const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES;
 
@@ -72,7 +72,7 @@ pub struct MemoryStore {
 }
 
 struct Inner {
-    slots: Cache<KeyDigest, Arc<Slot>>,
+    map: Cache<KeyDigest, Arc<Stored>>,
     stripes: [Mutex<()>; STRIPES],
     index: Index,
 }
@@ -87,8 +87,8 @@ impl Default for MemoryStore {
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore")
-            .field("sessions", &self.inner.slots.entry_count())
-            .field("bytes", &self.inner.slots.weighted_size())
+            .field("sessions", &self.inner.map.entry_count())
+            .field("bytes", &self.inner.map.weighted_size())
             .field("listed", &self.inner.index.len())
             .finish()
     }
@@ -107,8 +107,8 @@ impl MemoryStore {
     /// Bytes in use, bookkeeping included, as of the last housekeeping.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.inner.slots.run_pending_tasks();
-        self.inner.slots.weighted_size()
+        self.inner.map.run_pending_tasks();
+        self.inner.map.weighted_size()
     }
 }
 
@@ -139,10 +139,10 @@ impl MemoryStoreBuilder {
     /// The store.
     #[must_use]
     pub fn build(self) -> MemoryStore {
-        let slots = Cache::builder()
+        let map = Cache::builder()
             .name("cloakroom-memory")
             .max_capacity(self.capacity_bytes)
-            .weigher(|_: &KeyDigest, slot: &Arc<Slot>| weight(slot))
+            .weigher(|_: &KeyDigest, stored: &Arc<Stored>| weight(stored))
             // The default policy weighs frequency of use: a full cache then
             // drops every new session in favour of old ones.
             .eviction_policy(EvictionPolicy::lru())
@@ -150,7 +150,7 @@ impl MemoryStoreBuilder {
             .build();
         MemoryStore {
             inner: Arc::new(Inner {
-                slots,
+                map,
                 stripes: [const { Mutex::new(()) }; STRIPES],
                 index: Index::default(),
             }),
@@ -158,15 +158,15 @@ impl MemoryStoreBuilder {
     }
 }
 
-fn weight(slot: &Slot) -> u32 {
-    let index = subject_of(slot).map_or(0, |_| INDEX_ENTRY_BYTES);
-    u32::try_from(ENTRY_BYTES + index + slot.memory_bytes()).unwrap_or(u32::MAX)
+fn weight(stored: &Stored) -> u32 {
+    let index = subject_of(stored).map_or(0, |_| INDEX_ENTRY_BYTES);
+    u32::try_from(ENTRY_BYTES + index + stored.memory_bytes()).unwrap_or(u32::MAX)
 }
 
-fn subject_of(slot: &Slot) -> Option<&Subject> {
-    match slot {
-        Slot::Record(record) => record.subject.as_ref(),
-        Slot::Rotated { .. } => None,
+fn subject_of(stored: &Stored) -> Option<&Subject> {
+    match stored {
+        Stored::Record(record) => record.subject.as_ref(),
+        Stored::Rotated { .. } => None,
     }
 }
 
@@ -176,30 +176,36 @@ struct Deadlines {
 }
 
 impl Deadlines {
-    fn left(&self, slot: &Slot) -> Option<Duration> {
+    fn left(&self, stored: &Stored) -> Option<Duration> {
         // moka cannot count centuries; no session needs them.
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
         Some(
-            slot.expires_at()
+            stored
+                .expires_at()
                 .saturating_since(self.clock.now())
                 .min(LONGEST),
         )
     }
 }
 
-impl MokaExpiry<KeyDigest, Arc<Slot>> for Deadlines {
-    fn expire_after_create(&self, _: &KeyDigest, slot: &Arc<Slot>, _: Instant) -> Option<Duration> {
-        self.left(slot)
+impl MokaExpiry<KeyDigest, Arc<Stored>> for Deadlines {
+    fn expire_after_create(
+        &self,
+        _: &KeyDigest,
+        stored: &Arc<Stored>,
+        _: Instant,
+    ) -> Option<Duration> {
+        self.left(stored)
     }
 
     fn expire_after_update(
         &self,
         _: &KeyDigest,
-        slot: &Arc<Slot>,
+        stored: &Arc<Stored>,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        self.left(slot)
+        self.left(stored)
     }
 }
 
@@ -223,14 +229,14 @@ impl Inner {
 
     /// The record a write is based on.
     fn current(&self, digest: &KeyDigest) -> Result<Record, Error> {
-        match self.slots.get(digest).as_deref() {
-            Some(Slot::Record(record)) => Ok(record.clone()),
+        match self.map.get(digest).as_deref() {
+            Some(Stored::Record(record)) => Ok(record.clone()),
             _ => Err(Error::from(ErrorKind::Gone).in_store(NAME)),
         }
     }
 
     fn vacant(&self, digest: &KeyDigest) -> Result<(), Error> {
-        match self.slots.contains_key(digest) {
+        match self.map.contains_key(digest) {
             true => Err(Error::from(ErrorKind::Exists).in_store(NAME)),
             false => Ok(()),
         }
@@ -250,11 +256,11 @@ impl Inner {
         let _second = (stripes[0] != stripes[1]).then(|| self.lock_stripe(stripes[1]));
         let stored = self.current(old)?;
         let next = record
-            .follow(stored.revision)
+            .next_revision_after(stored.revision)
             .map_err(|error| error.in_store(NAME))?;
         self.vacant(new)?;
-        self.put(new, Slot::Record(record.at_revision(next)), None);
-        let mark = Slot::Rotated {
+        self.put(new, Stored::Record(record.at_revision(next)), None);
+        let mark = Stored::Rotated {
             to: *new,
             until: mark_until,
         };
@@ -267,40 +273,40 @@ impl Inner {
     fn end(
         &self,
         digest: &KeyDigest,
-        is_meant: impl Fn(&KeyDigest, &Slot) -> bool,
+        is_meant: impl Fn(&KeyDigest, &Stored) -> bool,
     ) -> Option<KeyDigest> {
         let mut at = *digest;
         for _ in 0..ROTATION_HOPS_MAX {
             let _turn = self.lock(&at);
-            match self.slots.get(&at)?.as_ref() {
-                Slot::Rotated { to, .. } => at = *to,
-                slot if is_meant(&at, slot) => {
-                    self.remove(&at, slot);
+            match self.map.get(&at)?.as_ref() {
+                Stored::Rotated { to, .. } => at = *to,
+                stored if is_meant(&at, stored) => {
+                    self.remove(&at, stored);
                     return Some(at);
                 }
-                Slot::Record(_) => return None,
+                Stored::Record(_) => return None,
             }
         }
         None
     }
 
     /// Under the lock of the digest, in place of a session of `was_of`.
-    fn put(&self, digest: &KeyDigest, slot: Slot, was_of: Option<&Subject>) {
-        let subject = subject_of(&slot).cloned();
+    fn put(&self, digest: &KeyDigest, stored: Stored, was_of: Option<&Subject>) {
+        let subject = subject_of(&stored).cloned();
         let changes_hands = subject.as_ref() != was_of;
         if let (true, Some(subject)) = (changes_hands, &subject) {
             self.index.insert(subject, digest);
         }
-        self.slots.insert(*digest, Arc::new(slot));
+        self.map.insert(*digest, Arc::new(stored));
         if let (true, Some(was_of)) = (changes_hands, was_of) {
             self.index.remove(was_of, digest);
         }
     }
 
     /// Under the lock of the digest.
-    fn remove(&self, digest: &KeyDigest, slot: &Slot) {
-        self.slots.invalidate(digest);
-        if let Some(subject) = subject_of(slot) {
+    fn remove(&self, digest: &KeyDigest, stored: &Stored) {
+        self.map.invalidate(digest);
+        if let Some(subject) = subject_of(stored) {
             self.index.remove(subject, digest);
         }
     }
@@ -311,7 +317,7 @@ impl Inner {
             let _turn = self.lock(digest);
             // Where anything stands, what put it there has seen to the entry; and
             // this look counts as no use.
-            if !self.slots.contains_key(digest) {
+            if !self.map.contains_key(digest) {
                 self.index.remove(subject, digest);
             }
         }
@@ -326,16 +332,16 @@ impl Inner {
 }
 
 impl SessionStore for MemoryStore {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
-        Ok(self.inner.slots.get(digest).map(|slot| (*slot).clone()))
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+        Ok(self.inner.map.get(digest).map(|stored| (*stored).clone()))
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         {
             let _turn = self.inner.lock(digest);
             self.inner.vacant(digest)?;
-            let slot = Slot::Record(record.at_revision(Revision::FIRST));
-            self.inner.put(digest, slot, None);
+            let stored = Stored::Record(record.at_revision(Revision::FIRST));
+            self.inner.put(digest, stored, None);
         }
         self.inner.tidy_beside(record.subject.as_ref());
         Ok(Revision::FIRST)
@@ -345,10 +351,10 @@ impl SessionStore for MemoryStore {
         let _turn = self.inner.lock(digest);
         let stored = self.inner.current(digest)?;
         let next = record
-            .follow(stored.revision)
+            .next_revision_after(stored.revision)
             .map_err(|error| error.in_store(NAME))?;
-        let slot = Slot::Record(record.at_revision(next));
-        self.inner.put(digest, slot, stored.subject.as_ref());
+        let updated = Stored::Record(record.at_revision(next));
+        self.inner.put(digest, updated, stored.subject.as_ref());
         Ok(next)
     }
 
@@ -363,7 +369,7 @@ impl SessionStore for MemoryStore {
         if record.revision == revision && record.touch(touch) {
             let subject = record.subject.clone();
             self.inner
-                .put(digest, Slot::Record(record), subject.as_ref());
+                .put(digest, Stored::Record(record), subject.as_ref());
         }
         Ok(())
     }
@@ -398,17 +404,17 @@ impl Import for MemoryStore {
     fn import<'a>(
         &'a self,
         digest: &'a KeyDigest,
-        slot: &'a Slot,
+        stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             {
                 let _turn = self.inner.lock(digest);
-                if self.inner.slots.contains_key(digest) {
+                if self.inner.map.contains_key(digest) {
                     return Ok(false);
                 }
-                self.inner.put(digest, slot.clone(), None);
+                self.inner.put(digest, stored.clone(), None);
             }
-            self.inner.tidy_beside(subject_of(slot));
+            self.inner.tidy_beside(subject_of(stored));
             Ok(true)
         })
     }

@@ -19,18 +19,18 @@ impl Scan for MemoryStore {
             let from = from.map_err(|error| error.in_store(NAME))?;
             let max = max.clamp(1, SCAN_PAGE_ITEMS_MAX);
             let mut first = BTreeMap::new();
-            for (digest, slot) in &self.inner.slots {
+            for (digest, stored) in &self.inner.map {
                 if Some(*digest) > from {
-                    first.insert(*digest, slot);
+                    first.insert(*digest, stored);
                     if first.len() > max {
                         first.pop_last();
                     }
                 }
             }
-            let found = first.into_iter().map(|(digest, slot)| {
+            let found = first.into_iter().map(|(digest, stored)| {
                 Ok(Scanned {
                     digest,
-                    slot: Ok((*slot).clone()),
+                    stored: Ok((*stored).clone()),
                 })
             });
             ScanPage::fill(found, max)

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use cloakroom_core::{
-    BoxFuture, Data, Error, ErrorKind, KeyDigest, Listed, ROTATION_HOPS_MAX, Revoke, Slot, Subject,
-    Subjects,
+    BoxFuture, Data, Error, ErrorKind, KeyDigest, Listed, ROTATION_HOPS_MAX, Revoke, Stored,
+    Subject, Subjects,
 };
 
 use crate::{Inner, MemoryStore, NAME, subject_of};
@@ -37,9 +37,9 @@ impl Inner {
             // One that has moved since is listed where it is.
             let mut at = digest;
             for _ in 0..ROTATION_HOPS_MAX {
-                match self.slots.get(&at).as_deref() {
-                    Some(Slot::Rotated { to, .. }) => at = *to,
-                    Some(Slot::Record(record))
+                match self.map.get(&at).as_deref() {
+                    Some(Stored::Rotated { to, .. }) => at = *to,
+                    Some(Stored::Record(record))
                         if record.subject.as_ref() == Some(subject) && seen.insert(at) =>
                     {
                         let mut record = record.clone();
@@ -57,10 +57,10 @@ impl Inner {
     fn revoke(&self, subject: &Subject, which: Revoke) -> Result<Vec<KeyDigest>, Error> {
         // Asked under the lock of the digest that is judged: a rotation of the one
         // to be spared is then over, or not begun.
-        let is_meant = |at: &KeyDigest, slot: &Slot| {
+        let is_meant = |at: &KeyDigest, stored: &Stored| {
             let is_spared =
                 || matches!(which, Revoke::AllBut(kept) if self.whereabouts(&kept) == *at);
-            subject_of(slot) == Some(subject) && !is_spared()
+            subject_of(stored) == Some(subject) && !is_spared()
         };
         if let Revoke::One(meant) = which {
             return Ok(self.end(&meant, is_meant).into_iter().collect());
@@ -87,10 +87,10 @@ impl Inner {
 
     /// Where a session is that stood there once.
     fn whereabouts(&self, digest: &KeyDigest) -> KeyDigest {
-        let mark = |at: &KeyDigest| match self.slots.get(at).as_deref() {
-            Some(Slot::Rotated { to, .. }) => Ok::<_, Error>(Some(*to)),
+        let mark = |at: &KeyDigest| match self.map.get(at).as_deref() {
+            Some(Stored::Rotated { to, .. }) => Ok::<_, Error>(Some(*to)),
             _ => Ok(None),
         };
-        Slot::follow(digest, mark).unwrap_or(*digest)
+        Stored::resolve_rotations(digest, mark).unwrap_or(*digest)
     }
 }

@@ -1,6 +1,6 @@
 //! Removing what is due before the store forgets it by itself.
 
-use cloakroom_core::{BoxFuture, Error, KeyDigest, Slot, Sweep, Swept, Timestamp};
+use cloakroom_core::{BoxFuture, Error, KeyDigest, Stored, Sweep, Swept, Timestamp};
 
 use crate::MemoryStore;
 
@@ -12,11 +12,11 @@ impl Sweep for MemoryStore {
     /// nothing depends on this being called.
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
         Box::pin(async move {
-            let slots = &self.inner.slots;
-            let is_due = |slot: &Slot| slot.expires_at() <= now;
-            let due: Vec<KeyDigest> = slots
+            let map = &self.inner.map;
+            let is_due = |stored: &Stored| stored.expires_at() <= now;
+            let due: Vec<KeyDigest> = map
                 .iter()
-                .filter(|(_, slot)| is_due(slot))
+                .filter(|(_, stored)| is_due(stored))
                 .take(max.saturating_add(1))
                 .map(|(digest, _)| *digest)
                 .collect();
@@ -26,8 +26,8 @@ impl Sweep for MemoryStore {
             };
             for digest in due.iter().take(max) {
                 let _turn = self.inner.lock(digest);
-                if let Some(slot) = slots.get(digest).filter(|slot| is_due(slot)) {
-                    self.inner.remove(digest, &slot);
+                if let Some(stored) = map.get(digest).filter(|stored| is_due(stored)) {
+                    self.inner.remove(digest, &stored);
                     swept.removed += 1;
                 }
             }

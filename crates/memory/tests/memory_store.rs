@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, Clock as _, Data, ErrorKind, KeyDigest, Revoke, SessionStore as _, Slot, Subject,
+    AnyStore, Clock as _, Data, ErrorKind, KeyDigest, Revoke, SessionStore as _, Stored, Subject,
     Subjects as _, Sweep as _, Timestamp,
 };
 use cloakroom_memory::MemoryStore;
@@ -89,7 +89,7 @@ async fn an_expired_session_is_forgotten_by_its_own_clock_alone() {
     store.create(&digest, &record).await.unwrap();
     assert!(matches!(
         store.load(&digest).await.unwrap(),
-        Some(Slot::Record(_))
+        Some(Stored::Record(_))
     ));
     // moka counts by its own clock, from the time left when it was stored.
     record.revision = cloakroom_core::Revision::FIRST;

@@ -34,7 +34,7 @@
 //!
 //! One file. `slots` holds, by deadline and digest, whose record it is (its length in 2
 //! bytes, big-endian, and the text; 65,535 for nobody's) and the
-//! [frame](cloakroom_core::Slot); `places` says under which deadline the slot of a
+//! [frame](cloakroom_core::Stored); `places` says under which deadline the slot of a
 //! digest lies: its own, or one before it. Moving a deadline on leaves it there, and
 //! the sweep that comes to it moves it. `subjects` lists by subject, of its text and the
 //! digest. It is written in the transaction that writes the record, and only where the
@@ -65,7 +65,7 @@
 
 mod reads;
 mod removed;
-mod stored;
+mod row;
 mod sweep;
 mod tables;
 mod writer;
@@ -79,7 +79,7 @@ use std::sync::{Arc, Mutex};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
-    Scan, ScanCursor, ScanPage, SessionStore, Slot, Subject, Subjects, Sweep, Swept, Timestamp,
+    Scan, ScanCursor, ScanPage, SessionStore, Stored, Subject, Subjects, Sweep, Swept, Timestamp,
     Touch,
 };
 use redb::Database;
@@ -316,7 +316,7 @@ fn failed(source: impl Into<redb::Error>) -> Error {
 }
 
 impl SessionStore for RedbStore {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         self.read(|db| reads::load(db, digest))
     }
 
@@ -435,7 +435,7 @@ impl Import for RedbStore {
     fn import<'a>(
         &'a self,
         digest: &'a KeyDigest,
-        slot: &'a Slot,
+        slot: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
         let (digest, slot) = (*digest, slot.clone());
         Box::pin(self.inner.writer.write(move |t| t.import(&digest, &slot)))

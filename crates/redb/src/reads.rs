@@ -1,9 +1,9 @@
 //! Reads, each on a snapshot of its own.
 
-use cloakroom_core::{Data, KeyDigest, Listed, ScanCursor, ScanPage, Scanned, Slot, Subject};
+use cloakroom_core::{Data, KeyDigest, Listed, ScanCursor, ScanPage, Scanned, Stored, Subject};
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _};
 
-use crate::stored::{Stored, digest_in, entry_key};
+use crate::row::{Row, digest_in, entry_key};
 use crate::tables::{DigestBytes, FIRST, Failure, LAST, PLACES, SLOTS, SUBJECTS, SlotKey};
 
 /// Places that lead nowhere that a page of a scan passes over: a millisecond.
@@ -26,15 +26,15 @@ impl Slots {
         &self,
         place: u64,
         digest: &KeyDigest,
-    ) -> Result<Option<Result<Slot, cloakroom_core::Error>>, Failure> {
+    ) -> Result<Option<Result<Stored, cloakroom_core::Error>>, Failure> {
         let found = self.slots.get((place, digest.as_bytes()))?;
-        Ok(found.map(|found| Slot::decode(Stored::frame_in(found.value()))))
+        Ok(found.map(|found| Stored::decode(Row::frame_in(found.value()))))
     }
 
     fn get(
         &self,
         digest: &KeyDigest,
-    ) -> Result<Option<Result<Slot, cloakroom_core::Error>>, Failure> {
+    ) -> Result<Option<Result<Stored, cloakroom_core::Error>>, Failure> {
         match self.places.get(digest.as_bytes())? {
             Some(place) => self.at(place.value(), digest),
             None => Ok(None),
@@ -42,7 +42,7 @@ impl Slots {
     }
 }
 
-pub(crate) fn load(db: &Database, digest: &KeyDigest) -> Result<Option<Slot>, Failure> {
+pub(crate) fn load(db: &Database, digest: &KeyDigest) -> Result<Option<Stored>, Failure> {
     let transaction = db.begin_read().map_err(redb::Error::from)?;
     let slots = Slots::open(&transaction)?;
     Ok(slots.get(digest)?.transpose()?)
@@ -62,7 +62,7 @@ pub(crate) fn sessions_of(db: &Database, subject: &Subject) -> Result<Vec<Listed
             continue;
         };
         // One that cannot be read is left out.
-        if let Some(Ok(Slot::Record(mut record))) = slots.get(&digest)?
+        if let Some(Ok(Stored::Record(mut record))) = slots.get(&digest)?
             && record.subject.as_ref() == Some(subject)
         {
             record.data = Data::empty();
@@ -101,7 +101,10 @@ pub(crate) fn scan(
                 last = (passed_over == PASSED_OVER_MAX).then_some(digest);
                 last.is_none().then_some(None)
             }
-            Ok((digest, Some(slot))) => Some(Some(Ok(Scanned { digest, slot }))),
+            Ok((digest, Some(slot))) => Some(Some(Ok(Scanned {
+                digest,
+                stored: slot,
+            }))),
             Err(failure) => Some(Some(Err(failure))),
         }
     });

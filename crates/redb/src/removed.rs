@@ -4,7 +4,7 @@
 use cloakroom_core::{KeyDigest, Timestamp};
 use redb::{ReadableTable as _, ReadableTableMetadata as _, StorageError};
 
-use crate::stored::{Stored, digest_in, entry_key, owner_bytes, read_owner};
+use crate::row::{Row, digest_in, entry_key, owner_bytes, read_owner};
 use crate::tables::{LAST, Tables};
 
 /// What a sweep has removed, and whose place and entry are to follow.
@@ -43,7 +43,7 @@ impl Tables<'_> {
         &mut self,
         deadline: Timestamp,
         digest: &KeyDigest,
-        stored: &Stored,
+        stored: &Row,
     ) -> Result<(), StorageError> {
         let bytes = &stored.bytes[..];
         self.take(stored.at, digest)?;
@@ -59,11 +59,7 @@ impl Tables<'_> {
     }
 
     /// Removes the slot that a sweep has come to; the rest is to follow.
-    pub(crate) fn sweep(
-        &mut self,
-        digest: &KeyDigest,
-        stored: &Stored,
-    ) -> Result<(), StorageError> {
+    pub(crate) fn sweep(&mut self, digest: &KeyDigest, stored: &Row) -> Result<(), StorageError> {
         self.take(stored.at, digest)?;
         let last = self.removed.last()?.map(|(number, _)| number.value());
         let number = last.map_or(0, |last| last.saturating_add(1));

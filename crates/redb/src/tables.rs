@@ -9,12 +9,12 @@
 //! a text that is none.
 
 use cloakroom_core::{
-    Error, ErrorKind, FrameHead, KeyDigest, Record, Revision, Revoke, Slot, Subject, Timestamp,
+    Error, ErrorKind, FrameHead, KeyDigest, Record, Revision, Revoke, Stored, Subject, Timestamp,
     Touch,
 };
 use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
 
-use crate::stored::{Stored, digest_in, entry_key, owner_bytes};
+use crate::row::{Row, digest_in, entry_key, owner_bytes};
 
 pub(crate) type DigestBytes = &'static [u8; KeyDigest::BYTES];
 
@@ -27,7 +27,7 @@ pub(crate) type SubjectKey = &'static [u8];
 /// The first half of the key of its slot.
 pub(crate) const PLACES: TableDefinition<'_, DigestBytes, u64> =
     TableDefinition::new("cloakroom/places/v1");
-/// Whose record it is, as [`Stored::owner`] reads it, and the frame.
+/// Whose record it is, as [`Row::owner`] reads it, and the frame.
 pub(crate) const SLOTS: TableDefinition<'_, SlotKey, &[u8]> =
     TableDefinition::new("cloakroom/slots/v1");
 pub(crate) const SUBJECTS: TableDefinition<'_, SubjectKey, ()> =
@@ -112,7 +112,7 @@ impl<'t> Tables<'t> {
         })
     }
 
-    pub(crate) fn stored(&self, digest: &KeyDigest) -> Result<Option<Stored>, StorageError> {
+    pub(crate) fn stored(&self, digest: &KeyDigest) -> Result<Option<Row>, StorageError> {
         match self.place(digest)? {
             Some(at) => self.stored_at(at, digest),
             None => Ok(None),
@@ -128,9 +128,9 @@ impl<'t> Tables<'t> {
         &self,
         at: Timestamp,
         digest: &KeyDigest,
-    ) -> Result<Option<Stored>, StorageError> {
+    ) -> Result<Option<Row>, StorageError> {
         let slot = self.slots.get((at.as_millis(), digest.as_bytes()))?;
-        Ok(slot.map(|slot| Stored {
+        Ok(slot.map(|slot| Row {
             at,
             bytes: slot.value().to_vec(),
         }))
@@ -140,7 +140,7 @@ impl<'t> Tables<'t> {
         Ok(self.stored(digest)?.is_some())
     }
 
-    fn present(&self, digest: &KeyDigest) -> Result<Stored, Failure> {
+    fn present(&self, digest: &KeyDigest) -> Result<Row, Failure> {
         Ok(self.stored(digest)?.ok_or(ErrorKind::Gone)?)
     }
 
@@ -178,7 +178,7 @@ impl<'t> Tables<'t> {
         digest: &KeyDigest,
         owner: Option<&[u8]>,
         frame: &[u8],
-        replaced: &Stored,
+        replaced: &Row,
     ) -> Result<(), StorageError> {
         if at != replaced.at {
             self.take(replaced.at, digest)?;
@@ -199,7 +199,7 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    fn remove(&mut self, digest: &KeyDigest, stored: &Stored) -> Result<(), StorageError> {
+    fn remove(&mut self, digest: &KeyDigest, stored: &Row) -> Result<(), StorageError> {
         self.take(stored.at, digest)?;
         self.places.remove(digest.as_bytes())?;
         self.unlist(stored.owner(), digest)
@@ -239,14 +239,14 @@ impl<'t> Tables<'t> {
         Ok(Revision::FIRST)
     }
 
-    pub(crate) fn import(&mut self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Failure> {
+    pub(crate) fn import(&mut self, digest: &KeyDigest, slot: &Stored) -> Result<bool, Failure> {
         let frame = slot.encode()?;
         if self.stands(digest)? {
             return Ok(false);
         }
         let owner = match slot {
-            Slot::Record(record) => subject_of(record),
-            Slot::Rotated { .. } => None,
+            Stored::Record(record) => subject_of(record),
+            Stored::Rotated { .. } => None,
         };
         self.put_new(slot.expires_at(), digest, owner, &frame)?;
         Ok(true)
@@ -258,7 +258,7 @@ impl<'t> Tables<'t> {
         record: &Record,
     ) -> Result<Revision, Failure> {
         let stored = self.present(digest)?;
-        let next = record.follow(stored.record()?.revision)?;
+        let next = record.next_revision_after(stored.record()?.revision)?;
         let frame = record.at_revision(next).encode()?;
         // A deadline that comes nearer takes the slot along.
         let at = stored.at.min(record.expires_at);
@@ -288,13 +288,13 @@ impl<'t> Tables<'t> {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Failure> {
-        let mark = Slot::Rotated {
+        let mark = Stored::Rotated {
             to: *new,
             until: mark_until,
         };
         let mark = mark.encode()?;
         let stored = self.present(old)?;
-        let next = record.follow(stored.record()?.revision)?;
+        let next = record.next_revision_after(stored.record()?.revision)?;
         let frame = record.at_revision(next).encode()?;
         if self.stands(new)? {
             return Err(ErrorKind::Exists.into());
@@ -307,15 +307,15 @@ impl<'t> Tables<'t> {
     /// Where the mark at a digest leads, if one stands there.
     fn mark(&self, digest: &KeyDigest) -> Result<Option<KeyDigest>, StorageError> {
         let stored = self.stored(digest)?;
-        let slot = stored.and_then(|stored| Slot::decode(stored.frame()).ok());
+        let slot = stored.and_then(|stored| Stored::decode(stored.frame()).ok());
         Ok(match slot {
-            Some(Slot::Rotated { to, .. }) => Some(to),
+            Some(Stored::Rotated { to, .. }) => Some(to),
             _ => None,
         })
     }
 
     fn follow(&self, digest: &KeyDigest) -> Result<KeyDigest, StorageError> {
-        Slot::follow(digest, |at| self.mark(at))
+        Stored::resolve_rotations(digest, |at| self.mark(at))
     }
 
     pub(crate) fn delete(&mut self, digest: &KeyDigest) -> Result<(), Failure> {
@@ -341,7 +341,7 @@ impl<'t> Tables<'t> {
         subject: &Subject,
         which: Revoke,
     ) -> Result<Vec<KeyDigest>, Failure> {
-        let which = which.followed(|digest| self.follow(digest))?;
+        let which = which.resolved(|digest| self.follow(digest))?;
         let subject = subject.as_str().as_bytes();
         let mut meant = Vec::new();
         let [first, last] = [FIRST, LAST].map(|digest| entry_key(subject, &digest));

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use cloakroom_core::{
-    AnyStore, ErrorKind, Import as _, KeyDigest, Revision, Revoke, SessionStore as _, Slot,
+    AnyStore, ErrorKind, Import as _, KeyDigest, Revision, Revoke, SessionStore as _, Stored,
     Subject, Subjects as _, Sweep as _, Swept, Timestamp,
 };
 use cloakroom_redb::RedbStore;
@@ -169,7 +169,7 @@ async fn schedule(store: &RedbStore) {
         if step % 8 < 6 {
             record.revision = store.create(&digest, &record).await.unwrap();
         } else {
-            let slot = Slot::Record(record.clone());
+            let slot = Stored::Record(record.clone());
             assert!(store.import(&digest, &slot).await.unwrap());
             assert!(!store.import(&digest, &slot).await.unwrap());
         }
@@ -229,7 +229,7 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
             let (key, value) = entry.unwrap();
             let (at, digest) = key.value();
             let (owner, begin) = owner_of(value.value());
-            let slot = Slot::decode(&value.value()[begin..]).unwrap();
+            let slot = Stored::decode(&value.value()[begin..]).unwrap();
             assert!(at <= slot.expires_at().as_millis());
             assert_eq!(raw.place(&KeyDigest::from_bytes(*digest)), at);
             let subject = slot.into_record().and_then(|record| record.subject);

@@ -52,7 +52,7 @@
 //!
 //! Under `cloakroom:s:` (the prefix can be [chosen](RedisBuilder::prefix)) and the
 //! digest in hexadecimal stands a string: a head of 134 characters, which scripts
-//! compare and patch, and the [frame](Slot), with its version and CRC:
+//! compare and patch, and the [frame](Stored), with its version and CRC:
 //!
 //! ```text
 //! cr1 r 00000000000000000002 00000001795413817617 00000001795410217617 9f86…0a08⏎
@@ -140,7 +140,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::{
-    Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
+    Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Stored, Timestamp,
     Touch,
 };
 
@@ -199,7 +199,7 @@ impl RedisStore {
         }
     }
 
-    async fn put(&self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
+    async fn put(&self, digest: &KeyDigest, slot: &Stored) -> Result<bool, Error> {
         match self.caller.is_one() {
             true => one::put(&self.caller, digest, slot).await,
             false => many::put(&self.caller, digest, slot).await,
@@ -208,12 +208,12 @@ impl RedisStore {
 }
 
 impl SessionStore for RedisStore {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         many::load(&self.caller, digest).await
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let slot = Slot::Record(record.at_revision(Revision::FIRST));
+        let slot = Stored::Record(record.at_revision(Revision::FIRST));
         match self.put(digest, &slot).await? {
             true => Ok(Revision::FIRST),
             false => Err(ErrorKind::Exists.into()),

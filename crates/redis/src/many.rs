@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use cloakroom_core::{
-    Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, Slot, Timestamp,
+    Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, Stored, Timestamp,
     Touch,
 };
 use futures_util::future::{join, join_all};
@@ -28,15 +28,15 @@ const NOT_ARRIVED: &str =
 
 /// Reads what stands there; what is moving there stands there once the mark at
 /// its old key does.
-pub(crate) async fn load(to: &Caller, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+pub(crate) async fn load(to: &Caller, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
     match find(to, digest).await? {
-        Some(Found::Slot(slot)) => Ok(Some(slot)),
+        Some(Found::Stored(slot)) => Ok(Some(slot)),
         None => Ok(None),
         Some(Found::Moving { from, record }) => {
             let mark = find(to, &from).await?;
             let arrived = matches!(
                 mark,
-                Some(Found::Slot(Slot::Rotated { to, .. })) if to == *digest
+                Some(Found::Stored(Stored::Rotated { to, .. })) if to == *digest
             );
             if !arrived {
                 return Ok(None);
@@ -44,7 +44,7 @@ pub(crate) async fn load(to: &Caller, digest: &KeyDigest) -> Result<Option<Slot>
             settle(to, digest, record.revision).await?;
             // It may have been written to since it was read.
             match find(to, digest).await? {
-                Some(Found::Slot(slot)) => Ok(Some(slot)),
+                Some(Found::Stored(slot)) => Ok(Some(slot)),
                 _ => Ok(None),
             }
         }
@@ -148,13 +148,13 @@ async fn unlist(to: &Caller, subject: &str, digest: &KeyDigest) {
     }
 }
 
-pub(crate) async fn put(to: &Caller, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
+pub(crate) async fn put(to: &Caller, digest: &KeyDigest, slot: &Stored) -> Result<bool, Error> {
     let entry = match slot {
-        Slot::Record(record) => {
+        Stored::Record(record) => {
             let subject = link_of(record.subject.as_ref());
             enlist(to, &subject, digest, Touch::from(record)).await?
         }
-        Slot::Rotated { .. } => None,
+        Stored::Rotated { .. } => None,
     };
     let put = one::put(to, digest, slot).await?;
     look_at_old(to, entry).await;
@@ -224,15 +224,15 @@ pub(crate) async fn rotate(
         // As on a single server, a session that is gone or another is said first.
         false => {
             return match find(to, old).await? {
-                Some(Found::Slot(Slot::Record(there))) if there.revision == record.revision => {
+                Some(Found::Stored(Stored::Record(there))) if there.revision == record.revision => {
                     Err(ErrorKind::Exists.into())
                 }
-                Some(Found::Slot(Slot::Record(_))) => Err(ErrorKind::Conflict.into()),
+                Some(Found::Stored(Stored::Record(_))) => Err(ErrorKind::Conflict.into()),
                 _ => Err(ErrorKind::Gone.into()),
             };
         }
     }
-    let mark = Slot::Rotated {
+    let mark = Stored::Rotated {
         to: *new,
         until: mark_until,
     };
@@ -399,7 +399,7 @@ async fn is_where(to: &Caller, from: KeyDigest, at: &KeyDigest) -> Result<bool, 
             return Ok(true);
         }
         match find(to, &here).await {
-            Ok(Some(Found::Slot(Slot::Rotated { to, .. }))) => here = to,
+            Ok(Some(Found::Stored(Stored::Rotated { to, .. }))) => here = to,
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             _ => return Ok(false),
         }

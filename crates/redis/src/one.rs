@@ -1,7 +1,7 @@
 //! The operations on one server: each is one script, and so one step and one
 //! round trip.
 
-use cloakroom_core::{Error, KeyDigest, Record, Revision, Revoke, Slot, Timestamp, Touch};
+use cloakroom_core::{Error, KeyDigest, Record, Revision, Revoke, Stored, Timestamp, Touch};
 
 use crate::answer::{outcome, refused};
 use crate::script;
@@ -9,14 +9,14 @@ use crate::value::{self, digits, keep_until, link_of, ttl};
 use crate::wire::Caller;
 
 /// Puts what stands nowhere yet; `false` where something stands.
-pub(crate) async fn put(to: &Caller, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
+pub(crate) async fn put(to: &Caller, digest: &KeyDigest, slot: &Stored) -> Result<bool, Error> {
     let value = value::encode(slot)?;
     let (subject, keep) = match slot {
-        Slot::Record(record) => (
+        Stored::Record(record) => (
             link_of(record.subject.as_ref()),
             keep_until(record.last_seen_at, record.expires_at),
         ),
-        Slot::Rotated { until, .. } => (value::NOBODY.to_owned(), ttl(*until)),
+        Stored::Rotated { until, .. } => (value::NOBODY.to_owned(), ttl(*until)),
     };
     send_put(to, digest, &value, &ttl(slot.expires_at()), &subject, &keep).await
 }
@@ -67,7 +67,7 @@ pub(crate) async fn send_update(
     is_listed: bool,
 ) -> Result<Vec<String>, Error> {
     let next = record.revision.next();
-    let value = value::encode(&Slot::Record(record.at_revision(next)))?;
+    let value = value::encode(&Stored::Record(record.at_revision(next)))?;
     let args = [
         digest.to_hex().into_bytes(),
         digits(record.revision.as_u64()).into_bytes(),
@@ -128,7 +128,7 @@ pub(crate) async fn rotate(
     mark_until: Timestamp,
 ) -> Result<Revision, Error> {
     let next = record.revision.next();
-    let mark = Slot::Rotated {
+    let mark = Stored::Rotated {
         to: *new,
         until: mark_until,
     };
@@ -136,7 +136,7 @@ pub(crate) async fn rotate(
         old.to_hex().into_bytes(),
         new.to_hex().into_bytes(),
         digits(record.revision.as_u64()).into_bytes(),
-        value::encode(&Slot::Record(record.at_revision(next)))?,
+        value::encode(&Stored::Record(record.at_revision(next)))?,
         ttl(record.expires_at).into_bytes(),
         link_of(record.subject.as_ref()).into_bytes(),
         keep_until(record.last_seen_at, record.expires_at).into_bytes(),

@@ -2,7 +2,7 @@
 
 use cloakroom_core::{
     BoxFuture, Error, ErrorKind, Import, KeyDigest, SCAN_PAGE_BYTES_MAX, Scan, ScanCursor,
-    ScanPage, Scanned, Slot,
+    ScanPage, Scanned, Stored,
 };
 use redis::Value;
 
@@ -102,7 +102,7 @@ impl Scan for RedisStore {
 }
 
 fn memory_bytes(item: &Scanned) -> usize {
-    item.slot.as_ref().map_or(0, Slot::memory_bytes)
+    item.stored.as_ref().map_or(0, Stored::memory_bytes)
 }
 
 impl RedisStore {
@@ -141,7 +141,7 @@ impl RedisStore {
                 continue; // gone meanwhile
             };
             let slot = match value::decode(&value) {
-                Ok(Found::Slot(slot)) => Ok(slot),
+                Ok(Found::Stored(slot)) => Ok(slot),
                 // The slow way round, which finds out whether it has arrived.
                 Ok(Found::Moving { .. }) => match many::load(&self.caller, digest).await? {
                     Some(slot) => Ok(slot),
@@ -151,7 +151,7 @@ impl RedisStore {
             };
             items.push(Scanned {
                 digest: *digest,
-                slot,
+                stored: slot,
             });
         }
         Ok(items)
@@ -162,7 +162,7 @@ impl Import for RedisStore {
     fn import<'a>(
         &'a self,
         digest: &'a KeyDigest,
-        slot: &'a Slot,
+        slot: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(self.put(digest, slot))
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use cloakroom_core::{
-    BoxFuture, Data, Error, KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke, Slot, Subject,
+    BoxFuture, Data, Error, KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke, Stored, Subject,
     Subjects,
 };
 use futures_util::future::join_all;
@@ -65,10 +65,10 @@ impl RedisStore {
         let mut at = digest;
         for _ in 0..=ROTATION_HOPS_MAX {
             match self.load(&at).await {
-                Ok(Some(Slot::Record(record))) => {
+                Ok(Some(Stored::Record(record))) => {
                     return Ok(Standing::Session(at, Box::new(record)));
                 }
-                Ok(Some(Slot::Rotated { to, .. })) => at = to,
+                Ok(Some(Stored::Rotated { to, .. })) => at = to,
                 Ok(None) => return Ok(Standing::Nothing),
                 // One that cannot be read hides no other.
                 Err(error) if is_about_one(&error) => return Ok(Standing::Unreadable),

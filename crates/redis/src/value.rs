@@ -1,7 +1,7 @@
 //! What stands under a key: a head that scripts read, and the frame.
 
 use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Slot, Subject, Timestamp,
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, Subject, Timestamp,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -57,7 +57,7 @@ pub(crate) fn subject_hex(subject: &Subject) -> String {
 /// What was found under a key.
 #[derive(Debug)]
 pub(crate) enum Found {
-    Slot(Slot),
+    Stored(Stored),
     /// A session that another digest is moving to this one.
     Moving {
         from: KeyDigest,
@@ -87,10 +87,10 @@ fn record_head(kind: u8, record: &Record) -> Vec<u8> {
 }
 
 /// The value to store.
-pub(crate) fn encode(slot: &Slot) -> Result<Vec<u8>, Error> {
+pub(crate) fn encode(slot: &Stored) -> Result<Vec<u8>, Error> {
     let mut value = match slot {
-        Slot::Record(record) => record_head(RECORD, record),
-        Slot::Rotated { to, until } => {
+        Stored::Record(record) => record_head(RECORD, record),
+        Stored::Rotated { to, until } => {
             head(MARK, Revision::NONE, *until, Timestamp::EPOCH, &to.to_hex())
         }
     };
@@ -119,7 +119,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 /// Reads a stored value.
 ///
 /// # Errors
-/// As [`Slot::decode`]; `Corrupt` where head and frame do not agree too.
+/// As [`Stored::decode`]; `Corrupt` where head and frame do not agree too.
 pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
     let (head, rest) = value
         .split_at_checked(HEAD_BYTES)
@@ -137,7 +137,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
         _ => (None, rest),
     };
     // First the frame: its CRC tells damage from a newer version.
-    let slot = Slot::decode(frame)?;
+    let slot = Stored::decode(frame)?;
     let frame = FrameHead::peek(frame)?;
     if &head[..4] != MAGIC || head[HEAD_BYTES - 1] != b'\n' {
         return Err(corrupt("no such head"));
@@ -157,7 +157,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
         && last_seen_at >= frame.last_seen_at;
     let link = &head[69..HEAD_BYTES - 1];
     match slot {
-        Slot::Record(record) if agrees && link == link_of(record.subject.as_ref()).as_bytes() => {
+        Stored::Record(record) if agrees && link == link_of(record.subject.as_ref()).as_bytes() => {
             let record = {
                 let mut record = record;
                 record.expires_at = expires_at;
@@ -166,11 +166,11 @@ pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
             };
             Ok(match from {
                 Some(from) => Found::Moving { from, record },
-                None => Found::Slot(Slot::Record(record)),
+                None => Found::Stored(Stored::Record(record)),
             })
         }
-        Slot::Rotated { to, .. } if agrees && link == to.to_hex().as_bytes() => {
-            Ok(Found::Slot(slot))
+        Stored::Rotated { to, .. } if agrees && link == to.to_hex().as_bytes() => {
+            Ok(Found::Stored(slot))
         }
         _ => Err(corrupt("head and frame do not agree")),
     }
@@ -190,10 +190,10 @@ mod tests {
         record
     }
 
-    fn slots() -> [Slot; 2] {
+    fn slots() -> [Stored; 2] {
         let to = KeyDigest::from_bytes([7; 32]);
         let until = Timestamp::MAX;
-        [Slot::Record(full()), Slot::Rotated { to, until }]
+        [Stored::Record(full()), Stored::Rotated { to, until }]
     }
 
     fn kind(value: &[u8]) -> ErrorKind {
@@ -205,15 +205,15 @@ mod tests {
         for slot in slots() {
             let value = encode(&slot).unwrap();
             assert_eq!(value[HEAD_BYTES - 1], b'\n');
-            let Found::Slot(found) = decode(&value).unwrap() else {
+            let Found::Stored(found) = decode(&value).unwrap() else {
                 panic!("it moves nowhere");
             };
             assert_eq!(found, slot);
         }
-        let mut value = encode(&Slot::Record(full())).unwrap();
+        let mut value = encode(&Stored::Record(full())).unwrap();
         value[27..47].copy_from_slice(digits(9_001).as_bytes());
         value[48..68].copy_from_slice(digits(1_001).as_bytes());
-        let Found::Slot(Slot::Record(touched)) = decode(&value).unwrap() else {
+        let Found::Stored(Stored::Record(touched)) = decode(&value).unwrap() else {
             panic!("it is a record");
         };
         assert_eq!(touched.expires_at.as_millis(), 9_001);
@@ -244,7 +244,7 @@ mod tests {
                 }
                 match decode(&flipped) {
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}"),
-                    Ok(Found::Slot(found)) => {
+                    Ok(Found::Stored(found)) => {
                         assert!(
                             (27..47).contains(&at) || (48..68).contains(&at),
                             "bit {bit}"
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_unsupported_and_somebody_elses_value_is_corrupt() {
-        let mut value = encode(&Slot::Record(full())).unwrap();
+        let mut value = encode(&Stored::Record(full())).unwrap();
         value[2] = b'2';
         assert_eq!(kind(&value), ErrorKind::Corrupt, "head and frame disagree");
         value[HEAD_BYTES] = 2;

@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    Error, ErrorKind, Import as _, KeyDigest, Record, Revoke, Scan as _, SessionStore as _, Slot,
+    Error, ErrorKind, Import as _, KeyDigest, Record, Revoke, Scan as _, SessionStore as _, Stored,
     Subject, Subjects as _,
 };
 use cloakroom_redis::RedisStore;
@@ -27,7 +27,7 @@ async fn stored(store: &RedisStore, digest: &KeyDigest) -> Option<Record> {
         .load(digest)
         .await
         .unwrap()
-        .and_then(Slot::into_record)
+        .and_then(Stored::into_record)
 }
 
 /// A process that ends, or a request that is given up, in the middle of a
@@ -122,7 +122,7 @@ async fn what_is_moving_opens_once_the_mark_stands_and_not_before() {
         // It is said to come from where a mark leads here: so it has arrived.
         let marked = key().digest();
         let until = record.expires_at;
-        let mark = Slot::Rotated { to, until };
+        let mark = Stored::Rotated { to, until };
         assert!(store.import(&marked, &mark).await.unwrap());
         let rename = [
             "EVAL",
@@ -327,7 +327,7 @@ async fn a_node_that_ends_takes_its_own_slots_alone_and_is_found_again() {
         let begun = Instant::now();
         match store.load(digest).await {
             Ok(found) => {
-                assert_eq!(found.and_then(Slot::into_record).as_ref(), Some(record));
+                assert_eq!(found.and_then(Stored::into_record).as_ref(), Some(record));
                 there += 1;
             }
             Err(error) => {

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use cloakroom_core::{
-    AnyStore, Error, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp, Touch,
+    AnyStore, Error, KeyDigest, Record, Revision, SessionStore, Stored, Timestamp, Touch,
 };
 use cloakroom_redis::RedisStore;
 use cloakroom_testkit::{Profile, conformance, races, survives_reopening};
@@ -68,7 +68,7 @@ impl OnRuntime {
 }
 
 impl SessionStore for OnRuntime {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let digest = *digest;
         self.run(|store| async move { store.load(&digest).await })
             .await

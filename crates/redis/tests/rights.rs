@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use cloakroom_core::{
-    Error, ErrorKind, Invalidations as _, KeyDigest, Record, Revoke, SessionStore as _, Slot,
+    Error, ErrorKind, Invalidations as _, KeyDigest, Record, Revoke, SessionStore as _, Stored,
     Subjects as _, Touch,
 };
 use cloakroom_redis::RedisStore;
@@ -82,7 +82,7 @@ impl Bench<'_> {
 }
 
 /// All that stands, and all that is listed.
-async fn look(store: &RedisStore, bench: &Bench<'_>) -> (Vec<Option<Slot>>, Vec<KeyDigest>) {
+async fn look(store: &RedisStore, bench: &Bench<'_>) -> (Vec<Option<Stored>>, Vec<KeyDigest>) {
     let mut stands = Vec::new();
     for digest in [&bench.theirs.0, &bench.nobodys.0, &bench.new] {
         stands.push(store.load(digest).await.unwrap());

@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use cloakroom_core::{Data, SCAN_PAGE_BYTES_MAX, Scan as _, SessionStore as _, Slot};
+use cloakroom_core::{Data, SCAN_PAGE_BYTES_MAX, Scan as _, SessionStore as _, Stored};
 use cloakroom_testkit::{key, sample};
 
 const RECORD_BYTES: usize = 60 * 1024;
@@ -31,7 +31,7 @@ async fn a_page_of_large_sessions_ends_by_its_bytes_and_none_is_missed() {
             let page = store.scan(from.as_ref(), 1_000).await.unwrap();
             let mut bytes = 0;
             for item in page.items {
-                bytes += item.slot.as_ref().map_or(0, Slot::memory_bytes);
+                bytes += item.stored.as_ref().map_or(0, Stored::memory_bytes);
                 found.insert(item.digest);
             }
             assert!(bytes < 2 * SCAN_PAGE_BYTES_MAX, "{bytes} bytes");

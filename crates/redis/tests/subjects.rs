@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloakroom_core::{
-    Clock as _, ErrorKind, KeyDigest, Record, Revoke, SessionStore as _, Slot, Subject,
+    Clock as _, ErrorKind, KeyDigest, Record, Revoke, SessionStore as _, Stored, Subject,
     Subjects as _, SystemClock, Timestamp, Touch,
 };
 use cloakroom_redis::RedisStore;
@@ -214,7 +214,7 @@ async fn rotate_on(store: RedisStore, mut at: KeyDigest, mut record: Record) -> 
 
 async fn opens(store: &RedisStore, keys: &[KeyDigest]) -> bool {
     for key in keys {
-        if matches!(store.load(key).await.unwrap(), Some(Slot::Record(_))) {
+        if matches!(store.load(key).await.unwrap(), Some(Stored::Record(_))) {
             return true;
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{
-    Error, ErrorKind, Invalidations as _, Record, Revision, Revoke, SessionStore as _, Slot,
+    Error, ErrorKind, Invalidations as _, Record, Revision, Revoke, SessionStore as _, Stored,
     Subjects as _, Touch,
 };
 use cloakroom_redis::RedisStore;
@@ -60,7 +60,7 @@ async fn a_connection_closed_while_idle_fails_neither_a_read_nor_a_write() {
             match round % 2 {
                 0 => {
                     let found = store.load(&digest).await.unwrap();
-                    found.and_then(Slot::into_record).unwrap().revision
+                    found.and_then(Stored::into_record).unwrap().revision
                 }
                 _ => store.update(&digest, &known).await.unwrap(),
             }

@@ -18,7 +18,7 @@
 //! store.create_token(&key, &record).await?;
 //!
 //! let loaded = store.load_token(&key.to_token()).await?.expect("just stored");
-//! let found = loaded.slot.into_record().expect("a record");
+//! let found = loaded.stored.into_record().expect("a record");
 //! assert_eq!(found.data.as_bytes(), b"a diagnosis");
 //! # Ok::<(), cloakroom_core::Error>(())
 //! # }).unwrap();
@@ -82,7 +82,7 @@ use std::sync::Arc;
 
 use cloakroom_core::{
     Capabilities, Entropy, Error, ErrorKind, LoadedToken, OsEntropy, Record, SessionKey,
-    SessionStore, Slot, Timestamp, Token, TokenStore, Written,
+    SessionStore, Stored, Timestamp, Token, TokenStore, Written,
 };
 
 use crate::seal::SealingKey;
@@ -148,8 +148,8 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         let Some(key) = SessionKey::parse(token.expose()) else {
             return Ok(None);
         };
-        let slot = match self.inner.load(&key.digest()).await? {
-            Some(Slot::Record(record)) => Slot::Record(
+        let stored = match self.inner.load(&key.digest()).await? {
+            Some(Stored::Record(record)) => Stored::Record(
                 SealingKey::of(&key)
                     .open(record)
                     .map_err(|error| error.in_store(NAME))?,
@@ -157,7 +157,7 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
             Some(mark) => mark,
             None => return Ok(None),
         };
-        Ok(Some(LoadedToken::new(slot)))
+        Ok(Some(LoadedToken::new(stored)))
     }
 
     async fn create_token(&self, key: &SessionKey, record: &Record) -> Result<Written, Error> {

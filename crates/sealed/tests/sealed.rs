@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, Data, Entropy, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, Slot,
+    AnyStore, Data, Entropy, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, Stored,
     Subject, Timestamp, TokenStore,
 };
 use cloakroom_sealed::{SEAL_BYTES, Sealed};
@@ -32,12 +32,12 @@ async fn stored(store: &Sealed<MapStore>, text: &str) -> SessionKey {
 
 async fn load(store: &Sealed<MapStore>, key: &SessionKey) -> Result<Record, Error> {
     let loaded = store.load_token(&key.to_token()).await?;
-    Ok(loaded.unwrap().slot.into_record().unwrap())
+    Ok(loaded.unwrap().stored.into_record().unwrap())
 }
 
 fn kept(store: &Sealed<MapStore>, digest: &KeyDigest) -> Record {
-    let slot = store.inner().snapshot().remove(digest).unwrap();
-    slot.into_record().unwrap()
+    let stored = store.inner().snapshot().remove(digest).unwrap();
+    stored.into_record().unwrap()
 }
 
 /// What a writer of the database does to a record, and what its visitor meets.
@@ -46,7 +46,7 @@ async fn after(tamper: impl Fn(&mut Record)) -> Result<Record, Error> {
     let key = stored(&store, "the data").await;
     let mut record = kept(&store, &key.digest());
     tamper(&mut record);
-    store.inner().plant(key.digest(), Slot::Record(record));
+    store.inner().plant(key.digest(), Stored::Record(record));
     load(&store, &key).await
 }
 
@@ -69,9 +69,9 @@ async fn a_copy_of_the_store_holds_no_data_and_no_key() {
         keys.extend([first, second]);
     }
     let mut copy = Vec::new();
-    for (digest, slot) in store.inner().snapshot() {
+    for (digest, stored) in store.inner().snapshot() {
         copy.extend_from_slice(digest.as_bytes());
-        copy.extend(slot.encode().unwrap());
+        copy.extend(stored.encode().unwrap());
     }
     let contains = |needle: &[u8]| copy.windows(needle.len()).any(|window| window == needle);
     assert!(contains(b"user-42"), "the header is clear, as documented");
@@ -90,8 +90,8 @@ async fn data_swapped_between_two_sessions_is_corrupt() {
     let (mut first, mut second) = (kept(&store, &one.digest()), kept(&store, &two.digest()));
     second.created_at = first.created_at;
     std::mem::swap(&mut first.data, &mut second.data);
-    store.inner().plant(one.digest(), Slot::Record(first));
-    store.inner().plant(two.digest(), Slot::Record(second));
+    store.inner().plant(one.digest(), Stored::Record(first));
+    store.inner().plant(two.digest(), Stored::Record(second));
     for key in [&one, &two] {
         let error = load(&store, key).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -131,7 +131,7 @@ async fn damaged_data_is_corrupt_whichever_bit_and_wherever_it_is_cut() {
     for damaged in flips.chain(cuts).chain(unsealed) {
         let mut record = record.clone();
         record.data = Data::from_bytes(damaged);
-        store.inner().plant(key.digest(), Slot::Record(record));
+        store.inner().plant(key.digest(), Stored::Record(record));
         let error = load(&store, &key).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
@@ -152,7 +152,7 @@ async fn a_writer_of_the_store_can_move_deadlines_and_put_an_older_state_back() 
     let mut changed = load(&store, &key).await.unwrap();
     changed.data = Data::from_bytes(&b"after"[..]);
     store.update_token(&key.to_token(), &changed).await.unwrap();
-    store.inner().plant(key.digest(), Slot::Record(before));
+    store.inner().plant(key.digest(), Stored::Record(before));
     let back = load(&store, &key).await.unwrap();
     assert_eq!(back.data.as_bytes(), b"before");
 }
@@ -235,7 +235,7 @@ fn debug_shows_the_type_alone() {
     let store = Sealed::new(MapStore::default());
     store
         .inner()
-        .plant(key().digest(), Slot::Record(sample("secret")));
+        .plant(key().digest(), Stored::Record(sample("secret")));
     let printed = format!("{store:?}");
     assert!(printed.starts_with("Sealed("), "{printed}");
     assert!(

@@ -36,7 +36,7 @@
 //!
 //! Three trees. `records` holds, under the 32 bytes of a digest, 8 bytes that say
 //! where the record stands in the index, big-endian, and the
-//! [frame](cloakroom_core::Slot). `expiry` is that index: 8 bytes of a deadline
+//! [frame](cloakroom_core::Stored). `expiry` is that index: 8 bytes of a deadline
 //! and the digest, so that a sweep reads what is due and nothing else. A record
 //! has exactly one entry there, at its deadline or before it: moving a deadline
 //! on leaves the index alone, and the sweep that comes to the old entry moves
@@ -79,7 +79,7 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
-    Scan, ScanCursor, ScanPage, SessionStore, Slot, Subject, Subjects, Sweep, Swept, Timestamp,
+    Scan, ScanCursor, ScanPage, SessionStore, Stored, Subject, Subjects, Sweep, Swept, Timestamp,
     Touch,
 };
 
@@ -271,7 +271,7 @@ pub(crate) fn failed(source: sled::Error) -> Error {
 }
 
 impl SessionStore for SledStore {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         self.run(|trees| trees.load(digest))
     }
 
@@ -357,8 +357,8 @@ impl Import for SledStore {
     fn import<'a>(
         &'a self,
         digest: &'a KeyDigest,
-        slot: &'a Slot,
+        stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(async move { self.durable(|trees| trees.import(digest, slot)).await })
+        Box::pin(async move { self.durable(|trees| trees.import(digest, stored)).await })
     }
 }

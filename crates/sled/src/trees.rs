@@ -5,8 +5,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Slot, Subject, Timestamp,
-    Touch,
+    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, Subject,
+    Timestamp, Touch,
 };
 use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
@@ -35,7 +35,7 @@ pub(crate) struct Trees {
 pub(crate) struct Listing<'t>(#[expect(dead_code, reason = "a lock")] MutexGuard<'t, ()>);
 
 /// What stands in `records` under a digest.
-pub(crate) struct Stored {
+pub(crate) struct Row {
     /// The deadline of its entry in the index. It is under no CRC: where no entry
     /// stands there, it is damaged, and the entry that a sweep comes to is the one.
     pub(crate) indexed_at: Timestamp,
@@ -44,7 +44,7 @@ pub(crate) struct Stored {
 
 const INDEXED_AT_BYTES: usize = 8;
 
-impl Stored {
+impl Row {
     pub(crate) fn read(bytes: IVec) -> Result<Self, Error> {
         let (indexed_at, _) = bytes
             .split_first_chunk::<INDEXED_AT_BYTES>()
@@ -136,19 +136,19 @@ pub(crate) fn abort(error: impl Into<Error>) -> ConflictableTransactionError<Err
 }
 
 impl All<'_> {
-    pub(crate) fn stored(&self, digest: &KeyDigest) -> Step<Option<Stored>> {
+    pub(crate) fn stored(&self, digest: &KeyDigest) -> Step<Option<Row>> {
         let bytes = self.records.get(digest.as_bytes())?;
-        bytes.map(Stored::read).transpose().map_err(abort)
+        bytes.map(Row::read).transpose().map_err(abort)
     }
 
-    /// Puts a slot and its entries, in place of what stood there.
+    /// Puts a stored and its entries, in place of what stood there.
     fn put(
         &self,
         digest: &KeyDigest,
         deadline: Timestamp,
         frame: &[u8],
         owner: &[u8],
-        replaced: Option<&Stored>,
+        replaced: Option<&Row>,
     ) -> Step<()> {
         let listed = match replaced {
             Some(replaced) => self.take_entry(digest, replaced)?,
@@ -172,7 +172,7 @@ impl All<'_> {
         &self,
         digest: &KeyDigest,
         deadline: Timestamp,
-        stored: &Stored,
+        stored: &Row,
     ) -> Step<()> {
         let owner = self.take_entry(digest, stored)?;
         self.expiry
@@ -182,7 +182,7 @@ impl All<'_> {
         Ok(())
     }
 
-    pub(crate) fn remove(&self, digest: &KeyDigest, stored: &Stored) -> Step<()> {
+    pub(crate) fn remove(&self, digest: &KeyDigest, stored: &Row) -> Step<()> {
         self.records.remove(digest.as_bytes())?;
         let owner = self.take_entry(digest, stored)?;
         self.unlist(&owner, digest)
@@ -191,7 +191,7 @@ impl All<'_> {
     /// Removes the entry in `expiry` of what stands there, and answers whose record
     /// it is. Where none is found, the frame says whose, and a sweep comes to the
     /// entry.
-    fn take_entry(&self, digest: &KeyDigest, stored: &Stored) -> Step<IVec> {
+    fn take_entry(&self, digest: &KeyDigest, stored: &Row) -> Step<IVec> {
         let entry = index_key(stored.indexed_at, digest);
         let taken = self.expiry.remove(&entry[..])?;
         Ok(taken.unwrap_or_else(|| stored.owner().into()))
@@ -203,7 +203,7 @@ impl All<'_> {
         &self,
         deadline: Timestamp,
         digest: &KeyDigest,
-        stored: &Stored,
+        stored: &Row,
     ) -> Step<bool> {
         let said = index_key(stored.indexed_at, digest);
         Ok(stored.indexed_at == deadline || self.expiry.get(&said[..])?.is_none())
@@ -222,7 +222,7 @@ impl All<'_> {
         &self,
         deadline: Timestamp,
         digest: &KeyDigest,
-        stored: Option<&Stored>,
+        stored: Option<&Row>,
     ) -> Step<()> {
         let entry = index_key(deadline, digest);
         let owner = self.expiry.remove(&entry[..])?.unwrap_or_default();
@@ -240,16 +240,16 @@ impl All<'_> {
     /// Where the mark at a digest leads, if one stands there.
     fn mark(&self, digest: &KeyDigest) -> Step<Option<KeyDigest>> {
         let bytes = self.records.get(digest.as_bytes())?;
-        let stored = bytes.and_then(|bytes| Stored::read(bytes).ok());
-        let slot = stored.and_then(|stored| Slot::decode(stored.frame()).ok());
-        Ok(match slot {
-            Some(Slot::Rotated { to, .. }) => Some(to),
+        let stored = bytes.and_then(|bytes| Row::read(bytes).ok());
+        let stored = stored.and_then(|stored| Stored::decode(stored.frame()).ok());
+        Ok(match stored {
+            Some(Stored::Rotated { to, .. }) => Some(to),
             _ => None,
         })
     }
 
     pub(crate) fn follow(&self, digest: &KeyDigest) -> Step<KeyDigest> {
-        Slot::follow(digest, |at| self.mark(at))
+        Stored::resolve_rotations(digest, |at| self.mark(at))
     }
 
     /// Removes what stands there, and says whether that was a session.
@@ -257,7 +257,7 @@ impl All<'_> {
         let Some(bytes) = self.records.get(digest.as_bytes())? else {
             return Ok(false);
         };
-        match Stored::read(bytes) {
+        match Row::read(bytes) {
             Ok(stored) => self.remove(digest, &stored)?,
             // Too short to say where it stands in the index: a sweep finds that
             // entry dangling.
@@ -334,17 +334,17 @@ impl Trees {
             })
     }
 
-    fn stored(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+    fn stored(&self, digest: &KeyDigest) -> Result<Option<Row>, Error> {
         let bytes = self.records.get(digest.as_bytes()).map_err(failed)?;
-        bytes.map(Stored::read).transpose()
+        bytes.map(Row::read).transpose()
     }
 
-    fn present(&self, digest: &KeyDigest) -> Result<Stored, Error> {
+    fn present(&self, digest: &KeyDigest) -> Result<Row, Error> {
         self.stored(digest)?.ok_or_else(|| ErrorKind::Gone.into())
     }
 
     /// Whether the swap held; no index is touched.
-    fn swap(&self, digest: &KeyDigest, old: &Stored, frame: &[u8]) -> Result<bool, Error> {
+    fn swap(&self, digest: &KeyDigest, old: &Row, frame: &[u8]) -> Result<bool, Error> {
         let new = stored_bytes(old.indexed_at, frame);
         self.records
             .compare_and_swap(digest.as_bytes(), Some(&old.bytes), Some(new))
@@ -352,9 +352,9 @@ impl Trees {
             .map_err(failed)
     }
 
-    pub(crate) fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    pub(crate) fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         self.stored(digest)?
-            .map(|stored| Slot::decode(stored.frame()))
+            .map(|stored| Stored::decode(stored.frame()))
             .transpose()
     }
 
@@ -367,12 +367,12 @@ impl Trees {
         }
     }
 
-    pub(crate) fn import(&self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
-        let owner = match slot {
-            Slot::Record(record) => owner_of_record(record),
-            Slot::Rotated { .. } => Vec::new(),
+    pub(crate) fn import(&self, digest: &KeyDigest, stored: &Stored) -> Result<bool, Error> {
+        let owner = match stored {
+            Stored::Record(record) => owner_of_record(record),
+            Stored::Rotated { .. } => Vec::new(),
         };
-        self.put_free(digest, slot.expires_at(), &slot.encode()?, &owner)
+        self.put_free(digest, stored.expires_at(), &stored.encode()?, &owner)
     }
 
     /// Whether nothing stood there.
@@ -396,7 +396,7 @@ impl Trees {
         loop {
             let stored = self.present(digest)?;
             let (head, subject) = stored.record()?;
-            let next = record.follow(head.revision)?;
+            let next = record.next_revision_after(head.revision)?;
             let frame = record.at_revision(next).encode()?;
             let moves = subject != record.subject.as_ref().map(Subject::as_str);
             if moves || record.expires_at < stored.indexed_at {
@@ -417,7 +417,7 @@ impl Trees {
         self.transact(|all| {
             let stored = all.stored(digest)?.ok_or_else(|| abort(ErrorKind::Gone))?;
             let head = stored.record_head().map_err(abort)?;
-            let next = record.follow(head.revision).map_err(abort)?;
+            let next = record.next_revision_after(head.revision).map_err(abort)?;
             let frame = record.at_revision(next).encode().map_err(abort)?;
             all.put(digest, record.expires_at, &frame, &owner, Some(&stored))?;
             Ok(next)
@@ -452,7 +452,7 @@ impl Trees {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        let mark = Slot::Rotated {
+        let mark = Stored::Rotated {
             to: *new,
             until: mark_until,
         };
@@ -461,7 +461,7 @@ impl Trees {
         self.transact(|all| {
             let stored = all.stored(old)?.ok_or_else(|| abort(ErrorKind::Gone))?;
             let head = stored.record_head().map_err(abort)?;
-            let next = record.follow(head.revision).map_err(abort)?;
+            let next = record.next_revision_after(head.revision).map_err(abort)?;
             if all.records.get(new.as_bytes())?.is_some() {
                 return Err(abort(ErrorKind::Exists));
             }

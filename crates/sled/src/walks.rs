@@ -11,11 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use cloakroom_core::{
-    Data, Error, ErrorKind, KeyDigest, Listed, Revoke, ScanCursor, ScanPage, Scanned, Slot, Subject,
+    Data, Error, ErrorKind, KeyDigest, Listed, Revoke, ScanCursor, ScanPage, Scanned, Stored,
+    Subject,
 };
 
 use crate::failed;
-use crate::trees::{Listing, Stored, Trees, owner_of};
+use crate::trees::{Listing, Row, Trees, owner_of};
 
 /// Sessions that a revocation ends in one transaction. Nobody else reads or writes
 /// meanwhile: a millisecond.
@@ -64,7 +65,7 @@ impl Trees {
     /// `None` for a dangling entry, or a record that cannot be read.
     fn listed(&self, subject: &Subject, digest: &KeyDigest) -> Result<Option<Listed>, Error> {
         match self.load(digest) {
-            Ok(Some(Slot::Record(mut record))) if record.subject.as_ref() == Some(subject) => {
+            Ok(Some(Stored::Record(mut record))) if record.subject.as_ref() == Some(subject) => {
                 record.data = Data::empty();
                 let digest = *digest;
                 Ok(Some(Listed { digest, record }))
@@ -110,7 +111,7 @@ impl Trees {
         piece: &[&KeyDigest],
     ) -> Result<Vec<KeyDigest>, Error> {
         self.transact_in(listing, |all| {
-            let which = which.followed(|digest| all.follow(digest))?;
+            let which = which.resolved(|digest| all.follow(digest))?;
             let mut ended = Vec::new();
             for digest in piece.iter().filter(|digest| which.means(digest)) {
                 if all.end_of(owner, digest)? {
@@ -128,10 +129,10 @@ impl Trees {
         let rest = (from.map_or(Unbounded, Excluded), Unbounded);
         let found = self.records.range::<&[u8], _>(rest).map(|entry| {
             let (key, bytes) = entry.map_err(failed)?;
-            let slot = |bytes| Slot::decode(Stored::read(bytes)?.frame());
+            let stored = |bytes| Stored::decode(Row::read(bytes)?.frame());
             Ok(digest_of(&key).map(|digest| Scanned {
                 digest,
-                slot: slot(bytes),
+                stored: stored(bytes),
             }))
         });
         ScanPage::fill(found.filter_map(Result::transpose), max)

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cloakroom_core::{
-    AnyStore, ErrorKind, Import as _, Revision, Revoke, SessionStore as _, Slot, Subject,
+    AnyStore, ErrorKind, Import as _, Revision, Revoke, SessionStore as _, Stored, Subject,
     Subjects as _, Sweep as _, Swept, Timestamp,
 };
 use cloakroom_sled::SledStore;
@@ -205,9 +205,9 @@ async fn schedule(store: &SledStore) {
         if step % 8 < 6 {
             record.revision = store.create(&digest, &record).await.unwrap();
         } else {
-            let slot = Slot::Record(record.clone());
-            assert!(store.import(&digest, &slot).await.unwrap());
-            assert!(!store.import(&digest, &slot).await.unwrap());
+            let stored = Stored::Record(record.clone());
+            assert!(store.import(&digest, &stored).await.unwrap());
+            assert!(!store.import(&digest, &stored).await.unwrap());
         }
         if step % 2 == 0 {
             let revision = record.revision;
@@ -257,10 +257,10 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
         for entry in records.iter() {
             let (digest, stored) = entry.unwrap();
             let indexed_at: [u8; 8] = stored[..8].try_into().unwrap();
-            let slot = Slot::decode(&stored[8..]).unwrap();
-            assert!(u64::from_be_bytes(indexed_at) <= slot.expires_at().as_millis());
+            let stored = Stored::decode(&stored[8..]).unwrap();
+            assert!(u64::from_be_bytes(indexed_at) <= stored.expires_at().as_millis());
             let entry = expiry.get([&indexed_at[..], &digest].concat()).unwrap();
-            let owner = owner(slot.into_record().and_then(|r| r.subject).as_ref());
+            let owner = owner(stored.into_record().and_then(|r| r.subject).as_ref());
             assert_eq!(entry.unwrap(), owner);
             if !owner.is_empty() {
                 let entry = [&owner[..], &digest].concat();
@@ -441,7 +441,10 @@ async fn sessions_too_large_for_sleds_log_survive_reopening_and_lie_in_blobs() {
     assert!(blobs > 0, "this test is about blobs");
     let store = SledStore::open(folder.path()).unwrap();
     for (digest, byte) in digests {
-        let slot = store.load(&digest).await.unwrap();
-        assert_eq!(slot.unwrap().into_record().unwrap().data, large(byte).data);
+        let stored = store.load(&digest).await.unwrap();
+        assert_eq!(
+            stored.unwrap().into_record().unwrap().data,
+            large(byte).data
+        );
     }
 }

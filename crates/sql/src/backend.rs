@@ -2,7 +2,7 @@
 
 use cloakroom_core::{
     BoxFuture, Error, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
-    ScanPage, Slot, Subject, Subjects, Sweep, Swept, Timestamp, Touch,
+    ScanPage, Stored, Subject, Subjects, Sweep, Swept, Timestamp, Touch,
 };
 
 use crate::dialect::Dialect;
@@ -13,7 +13,7 @@ pub(crate) trait Backend: Sweep + Subjects + Scan + Import {
     fn name(&self) -> &'static str;
     fn table(&self) -> &str;
     fn migrate(&self) -> BoxFuture<'_, Result<(), Error>>;
-    fn load<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<Option<Slot>, Error>>;
+    fn load<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<Option<Stored>, Error>>;
     fn create<'a>(
         &'a self,
         digest: &'a KeyDigest,
@@ -53,7 +53,7 @@ impl<DB: Dialect> Backend for Store<DB> {
         Box::pin(self.migrate())
     }
 
-    fn load<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<Option<Slot>, Error>> {
+    fn load<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
         Box::pin(self.load(digest))
     }
 
@@ -134,8 +134,8 @@ impl<DB: Dialect> Import for Store<DB> {
     fn import<'a>(
         &'a self,
         digest: &'a KeyDigest,
-        slot: &'a Slot,
+        stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(self.import(digest, slot))
+        Box::pin(self.import(digest, stored))
     }
 }

@@ -119,8 +119,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloakroom_core::{
-    Capabilities, Error, Invalidations, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp,
-    Touch,
+    Capabilities, Error, Invalidations, KeyDigest, Record, Revision, SessionStore, Stored,
+    Timestamp, Touch,
 };
 
 use crate::backend::Backend;
@@ -182,7 +182,7 @@ impl fmt::Debug for SqlStore {
 }
 
 impl SessionStore for SqlStore {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         self.backend.load(digest).await
     }
 

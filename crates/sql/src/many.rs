@@ -2,7 +2,7 @@
 
 use cloakroom_core::{
     Error, ErrorKind, KeyDigest, Listed, Revoke, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX,
-    ScanCursor, ScanPage, Scanned, Slot, Subject, Swept, Timestamp,
+    ScanCursor, ScanPage, Scanned, Stored, Subject, Swept, Timestamp,
 };
 
 use crate::dialect::{Arg, Dialect};
@@ -31,7 +31,7 @@ impl<DB: Dialect> Store<DB> {
         let mut listed = Vec::new();
         for row in &rows {
             let digest = row::digest::<DB>(row, 0)?;
-            if let Ok(Slot::Record(record)) = slot::<DB>(row, false)? {
+            if let Ok(Stored::Record(record)) = stored::<DB>(row, false)? {
                 listed.push(Listed { digest, record });
             }
         }
@@ -113,8 +113,8 @@ impl<DB: Dialect> Store<DB> {
         let found = self.link.read(&self.texts.scan, &args).await?;
         let items = found.iter().map(|row| {
             let digest = row::digest::<DB>(row, 0)?;
-            let slot = slot::<DB>(row, true)?;
-            Ok(Scanned { digest, slot })
+            let stored = stored::<DB>(row, true)?;
+            Ok(Scanned { digest, stored })
         });
         let items = items.collect::<Result<Vec<_>, Error>>()?;
         // What has come in between may have pushed others out of the page.
@@ -129,11 +129,11 @@ impl<DB: Dialect> Store<DB> {
 
 /// What stands in one row of many. A row that cannot be read is passed over; a table
 /// that is another one cannot be.
-fn slot<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Result<Slot, Error>, Error> {
-    let slot = row::slot::<DB>(row, with_data).map_err(|error| error.in_store(DB::STORE));
-    match slot {
+fn stored<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Result<Stored, Error>, Error> {
+    let stored = row::stored::<DB>(row, with_data).map_err(|error| error.in_store(DB::STORE));
+    match stored {
         Err(error) if error.kind() == ErrorKind::Misconfigured => Err(error),
-        slot => Ok(slot),
+        stored => Ok(stored),
     }
 }
 

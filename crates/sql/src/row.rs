@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cloakroom_core::{
-    Data, Error, ErrorKind, FRAME_BYTES_CEILING, KeyDigest, Label, Record, Revision, Slot, Subject,
-    Timestamp,
+    Data, Error, ErrorKind, FRAME_BYTES_CEILING, KeyDigest, Label, Record, Revision, Stored,
+    Subject, Timestamp,
 };
 
 use crate::dialect::{Arg, Dialect};
@@ -153,7 +153,7 @@ pub(crate) fn bytes<DB: Dialect>(row: &DB::Row, at: usize) -> Result<Option<Vec<
 /// What stands in a row: `digest, format, moved_to, revision, created_at,
 /// last_seen_at, expires_at, absolute_deadline, idle_override, ends_with_browser,
 /// subject, label`, and the data where it was asked for.
-pub(crate) fn slot<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Slot, Error> {
+pub(crate) fn stored<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Stored, Error> {
     known(int::<DB>(row, 1)?)?;
     let instant = |at| {
         let number = u64::try_from(int::<DB>(row, at)?);
@@ -172,7 +172,7 @@ pub(crate) fn slot<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Slot, 
     };
     let too_long = |_| corrupt("a text is too long");
     if let Some(to) = maybe_digest::<DB>(row, 2)? {
-        return Ok(Slot::Rotated {
+        return Ok(Stored::Rotated {
             to,
             until: instant(6)?,
         });
@@ -189,5 +189,5 @@ pub(crate) fn slot<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Slot, 
         let data = bytes::<DB>(row, 12)?;
         record.data = Data::from_bytes(data.ok_or_else(|| corrupt("the data is missing"))?);
     }
-    Ok(Slot::Record(record))
+    Ok(Stored::Record(record))
 }

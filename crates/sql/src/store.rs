@@ -1,7 +1,7 @@
 //! The contract, statement by statement.
 
 use cloakroom_core::{
-    Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Slot, Subject, Timestamp,
+    Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Stored, Subject, Timestamp,
     Touch,
 };
 
@@ -33,11 +33,13 @@ enum Found {
 }
 
 impl<DB: Dialect> Store<DB> {
-    pub(crate) async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    pub(crate) async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let args = [Arg::Bytes(digest.as_bytes())];
         let rows = self.link.read(&self.texts.load, &args).await?;
-        let slot = rows.first().map(|row| row::slot::<DB>(row, true));
-        slot.transpose().map_err(|error| error.in_store(DB::STORE))
+        let stored = rows.first().map(|row| row::stored::<DB>(row, true));
+        stored
+            .transpose()
+            .map_err(|error| error.in_store(DB::STORE))
     }
 
     pub(crate) async fn create(
@@ -214,13 +216,13 @@ impl<DB: Dialect> Store<DB> {
         found.map_err(|error| error.in_store(DB::STORE))
     }
 
-    pub(crate) async fn import(&self, digest: &KeyDigest, slot: &Slot) -> Result<bool, Error> {
-        let args = match slot {
-            Slot::Record(record) => {
+    pub(crate) async fn import(&self, digest: &KeyDigest, stored: &Stored) -> Result<bool, Error> {
+        let args = match stored {
+            Stored::Record(record) => {
                 row::check(record)?;
                 row::whole(digest, record, record.revision)
             }
-            Slot::Rotated { to, until } => row::mark(digest, to, *until),
+            Stored::Rotated { to, until } => row::mark(digest, to, *until),
         };
         match self.link.write(&self.texts.create, &args).await {
             Ok(_) => Ok(true),

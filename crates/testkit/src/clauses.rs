@@ -14,11 +14,11 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use cloakroom_core::{
-    Clock as _, Data, Error, ErrorKind, Revision, Slot, SystemClock, Timestamp, Token, TokenStore,
+    Clock as _, Data, Error, ErrorKind, Revision, Stored, SystemClock, Timestamp, Token, TokenStore,
 };
 use futures_util::future::{join_all, join3};
 
-use crate::sample::{Sample, after, key, sample, slot, stored};
+use crate::sample::{Sample, after, key, load, sample, stored};
 
 /// How many writers the concurrent clauses send at once.
 const WRITERS: usize = 16;
@@ -39,17 +39,17 @@ pub async fn what_is_no_token_opens_nothing<T: TokenStore>(store: &T) {
         "é",
     ] {
         assert!(!store.is_well_formed(text), "{text:?}");
-        assert!(slot(store, &Token::new(text)).await.is_none(), "{text:?}");
+        assert!(load(store, &Token::new(text)).await.is_none(), "{text:?}");
     }
     let longer = format!("{}A", good.expose());
-    assert!(slot(store, &Token::new(longer)).await.is_none());
+    assert!(load(store, &Token::new(longer)).await.is_none());
 }
 
 /// A key that nobody was given opens nothing, and asking for it leaves nothing.
 pub async fn an_unknown_token_opens_nothing<T: TokenStore>(store: &T) {
     let token = key().to_token();
-    assert!(slot(store, &token).await.is_none());
-    assert!(slot(store, &token).await.is_none());
+    assert!(load(store, &token).await.is_none());
+    assert!(load(store, &token).await.is_none());
 }
 
 /// Every field of the header and all data come back as they were given.
@@ -200,7 +200,7 @@ pub async fn an_update_never_creates<T: TokenStore>(store: &T) {
         kind(store.update_token(&token, &unnumbered).await),
         ErrorKind::Gone
     );
-    assert!(slot(store, &token).await.is_none());
+    assert!(load(store, &token).await.is_none());
 }
 
 /// A touch by who loaded an older revision does nothing: another writer has
@@ -297,7 +297,7 @@ pub async fn a_touch_never_resurrects<T: TokenStore>(store: &T) {
     let token = key().to_token();
     let touch = store.touch_token(&token, &sample("nowhere")).await;
     assert_eq!(kind(touch), ErrorKind::Gone);
-    assert!(slot(store, &token).await.is_none());
+    assert!(load(store, &token).await.is_none());
 }
 
 /// After a rotation the new key opens the session as it was given.
@@ -327,8 +327,8 @@ pub async fn a_rotation_leaves_a_mark<T: TokenStore>(store: &T) {
         .rotate_token(&sample.token, &new, &sample.record, until)
         .await
         .expect("rotated");
-    let mark = Slot::Rotated { to, until };
-    assert_eq!(slot(store, &sample.token).await, Some(mark));
+    let mark = Stored::Rotated { to, until };
+    assert_eq!(load(store, &sample.token).await, Some(mark));
 }
 
 /// A rotation based on anything but the stored revision is refused; both keys
@@ -346,7 +346,7 @@ pub async fn a_rotation_on_a_stale_revision_is_a_conflict<T: TokenStore>(store: 
     let refused = store.rotate_token(&sample.token, &new, &stale, until).await;
     assert_eq!(kind(refused), ErrorKind::Conflict);
     sample.assert_stands(store).await;
-    assert!(slot(store, &new.to_token()).await.is_none());
+    assert!(load(store, &new.to_token()).await.is_none());
 }
 
 /// A rotation of a session that is not there fails, and leaves nothing under
@@ -357,8 +357,8 @@ pub async fn a_rotation_of_nothing_is_gone<T: TokenStore>(store: &T) {
     let until = after(record.created_at, 60);
     let refused = store.rotate_token(&old, &new, &record, until).await;
     assert_eq!(kind(refused), ErrorKind::Gone);
-    assert!(slot(store, &old).await.is_none());
-    assert!(slot(store, &new.to_token()).await.is_none());
+    assert!(load(store, &old).await.is_none());
+    assert!(load(store, &new.to_token()).await.is_none());
 }
 
 /// A rotation onto a key where something stands is refused; both keys are as
@@ -390,7 +390,7 @@ pub async fn a_mark_takes_no_write<T: TokenStore>(store: &T) {
         .await
         .expect("rotated");
     let old = &sample.token;
-    let mark = slot(store, old).await;
+    let mark = load(store, old).await;
     for revision in [sample.record.revision, written.revision, Revision::NONE] {
         let record = sample.record.at_revision(revision);
         assert_eq!(
@@ -401,7 +401,7 @@ pub async fn a_mark_takes_no_write<T: TokenStore>(store: &T) {
         let again = store.rotate_token(old, &key(), &record, until).await;
         assert_eq!(kind(again), ErrorKind::Gone);
     }
-    assert_eq!(slot(store, old).await, mark);
+    assert_eq!(load(store, old).await, mark);
 }
 
 /// A delete under an old key ends the session wherever rotations have taken it,
@@ -422,11 +422,14 @@ pub async fn a_delete_follows_marks_and_leaves_them<T: TokenStore>(store: &T) {
     let bystander = Sample::create(store, "somebody else").await;
     store.delete_token(&tokens[1]).await.expect("deleted");
     assert!(
-        slot(store, &tokens[3]).await.is_none(),
+        load(store, &tokens[3]).await.is_none(),
         "the session is ended"
     );
     for old in &tokens[..3] {
-        assert!(matches!(slot(store, old).await, Some(Slot::Rotated { .. })));
+        assert!(matches!(
+            load(store, old).await,
+            Some(Stored::Rotated { .. })
+        ));
     }
     bystander.assert_stands(store).await;
     store.delete_token(&tokens[0]).await.expect("idempotent");
@@ -465,7 +468,7 @@ pub async fn what_was_deleted_is_gone_for_every_write<T: TokenStore>(store: &T) 
     let until = after(record.created_at, 60);
     let rotation = store.rotate_token(token, &key(), record, until).await;
     assert_eq!(kind(rotation), ErrorKind::Gone);
-    assert!(slot(store, token).await.is_none());
+    assert!(load(store, token).await.is_none());
 }
 
 /// Writes to one session leave its neighbours alone.
@@ -551,7 +554,7 @@ pub async fn of_concurrent_rotations_one_wins<T: TokenStore>(store: &T) {
             kind(result),
             ErrorKind::Conflict | ErrorKind::Gone
         ));
-        assert!(slot(store, &new).await.is_none());
+        assert!(load(store, &new).await.is_none());
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use cloakroom_core::TokenStore;
 
 use crate::Profile;
-use crate::sample::{Sample, after, key, slot, stored};
+use crate::sample::{Sample, after, key, load, stored};
 
 /// Whatever was acknowledged is found again after the store was closed and
 /// opened anew.
@@ -49,8 +49,8 @@ where
     }
     assert!(stored(&store, &rotated.token).await.is_none());
     assert!(
-        slot(&store, &rotated.token).await.is_some(),
+        load(&store, &rotated.token).await.is_some(),
         "the mark stands"
     );
-    assert!(slot(&store, &deleted.token).await.is_none());
+    assert!(load(&store, &deleted.token).await.is_none());
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Listed, Record, Revision, Revoke,
-    SessionStore, Slot, Subject, Subjects, Sweep, Swept, Timestamp, Touch,
+    SessionStore, Stored, Subject, Subjects, Sweep, Swept, Timestamp, Touch,
 };
 
 /// How an operation fails. Of the first two the caller sees
@@ -110,7 +110,7 @@ impl<S> FaultyStore<S> {
 }
 
 impl<S: SessionStore> SessionStore for FaultyStore<S> {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         self.run(self.inner.load(digest)).await
     }
 

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use cloakroom_core::{
-    Data, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, Slot, Timestamp, TokenStore,
+    Data, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, Stored, Timestamp, TokenStore,
 };
 use futures_executor::block_on;
 
@@ -220,7 +220,7 @@ impl Trial {
         let result = match call {
             Call::Load(at) => {
                 let loaded = store.load_token(&token(at)).await;
-                loaded.map(|loaded| Answer::Found(loaded.map(|loaded| self.read(&loaded.slot))))
+                loaded.map(|loaded| Answer::Found(loaded.map(|loaded| self.read(&loaded.stored))))
             }
             Call::Create(at, content) => {
                 let record = self.record(0, content);
@@ -260,9 +260,9 @@ impl Trial {
         record
     }
 
-    fn read(&self, slot: &Slot) -> Stands {
-        match slot {
-            Slot::Record(record) => {
+    fn read(&self, stored: &Stored) -> Stands {
+        match stored {
+            Stored::Record(record) => {
                 let value = record
                     .data
                     .as_bytes()
@@ -274,7 +274,7 @@ impl Trial {
                 };
                 Stands::Record(record.revision.as_u64(), content)
             }
-            Slot::Rotated { to, .. } => Stands::Mark(self.number_of(to)),
+            Stored::Rotated { to, .. } => Stands::Mark(self.number_of(to)),
         }
     }
 

@@ -5,76 +5,76 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::{
     BoxFuture, Capabilities, Data, Error, ErrorKind, Import, KeyDigest, Listed, ROTATION_HOPS_MAX,
-    Record, Revision, Revoke, Scan, ScanCursor, ScanPage, Scanned, SessionStore, Slot, Subject,
+    Record, Revision, Revoke, Scan, ScanCursor, ScanPage, Scanned, SessionStore, Stored, Subject,
     Subjects, Sweep, Swept, Timestamp, Touch,
 };
 
 /// A store in a map behind one lock: the model that other stores are compared
 /// with. It keeps everything until told otherwise, expired records included.
 #[derive(Debug, Default)]
-pub struct MapStore(Mutex<BTreeMap<KeyDigest, Slot>>);
+pub struct MapStore(Mutex<BTreeMap<KeyDigest, Stored>>);
 
-type Slots = BTreeMap<KeyDigest, Slot>;
+type Map = BTreeMap<KeyDigest, Stored>;
 
 impl MapStore {
     /// All that stands in it.
     #[must_use]
-    pub fn snapshot(&self) -> BTreeMap<KeyDigest, Slot> {
-        self.slots().clone()
+    pub fn snapshot(&self) -> BTreeMap<KeyDigest, Stored> {
+        self.map().clone()
     }
 
     /// Puts something there, whatever stood there before.
-    pub fn plant(&self, digest: KeyDigest, slot: Slot) {
-        self.slots().insert(digest, slot);
+    pub fn plant(&self, digest: KeyDigest, stored: Stored) {
+        self.map().insert(digest, stored);
     }
 
-    fn slots(&self) -> MutexGuard<'_, Slots> {
+    fn map(&self) -> MutexGuard<'_, Map> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn current<'s>(slots: &'s mut Slots, digest: &KeyDigest) -> Result<&'s mut Record, Error> {
-    match slots.get_mut(digest) {
-        Some(Slot::Record(record)) => Ok(record),
+fn current<'s>(map: &'s mut Map, digest: &KeyDigest) -> Result<&'s mut Record, Error> {
+    match map.get_mut(digest) {
+        Some(Stored::Record(record)) => Ok(record),
         _ => Err(ErrorKind::Gone.into()),
     }
 }
 
-fn follow_marks(slots: &Slots, digest: &KeyDigest) -> KeyDigest {
+fn follow_marks(map: &Map, digest: &KeyDigest) -> KeyDigest {
     let mut at = *digest;
     for _ in 0..ROTATION_HOPS_MAX {
-        match slots.get(&at) {
-            Some(Slot::Rotated { to, .. }) => at = *to,
+        match map.get(&at) {
+            Some(Stored::Rotated { to, .. }) => at = *to,
             _ => break,
         }
     }
     at
 }
 
-fn vacant(slots: &Slots, digest: &KeyDigest) -> Result<(), Error> {
-    match slots.contains_key(digest) {
+fn vacant(map: &Map, digest: &KeyDigest) -> Result<(), Error> {
+    match map.contains_key(digest) {
         true => Err(ErrorKind::Exists.into()),
         false => Ok(()),
     }
 }
 
 impl SessionStore for MapStore {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
-        Ok(self.slots().get(digest).cloned())
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+        Ok(self.map().get(digest).cloned())
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let mut slots = self.slots();
-        vacant(&slots, digest)?;
+        let mut map = self.map();
+        vacant(&map, digest)?;
         let record = record.at_revision(Revision::FIRST);
-        slots.insert(*digest, Slot::Record(record));
+        map.insert(*digest, Stored::Record(record));
         Ok(Revision::FIRST)
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let mut slots = self.slots();
-        let stored = current(&mut slots, digest)?;
-        let next = record.follow(stored.revision)?;
+        let mut map = self.map();
+        let stored = current(&mut map, digest)?;
+        let next = record.next_revision_after(stored.revision)?;
         *stored = record.at_revision(next);
         Ok(next)
     }
@@ -85,8 +85,8 @@ impl SessionStore for MapStore {
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Error> {
-        let mut slots = self.slots();
-        let stored = current(&mut slots, digest)?;
+        let mut map = self.map();
+        let stored = current(&mut map, digest)?;
         if stored.revision == revision {
             stored.touch(touch);
         }
@@ -100,24 +100,24 @@ impl SessionStore for MapStore {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        let mut slots = self.slots();
-        let next = record.follow(current(&mut slots, old)?.revision)?;
-        vacant(&slots, new)?;
-        slots.insert(*new, Slot::Record(record.at_revision(next)));
-        let mark = Slot::Rotated {
+        let mut map = self.map();
+        let next = record.next_revision_after(current(&mut map, old)?.revision)?;
+        vacant(&map, new)?;
+        map.insert(*new, Stored::Record(record.at_revision(next)));
+        let mark = Stored::Rotated {
             to: *new,
             until: mark_until,
         };
-        slots.insert(*old, mark);
+        map.insert(*old, mark);
         Ok(next)
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        let mut slots = self.slots();
-        let at = follow_marks(&slots, digest);
+        let mut map = self.map();
+        let at = follow_marks(&map, digest);
         // After the last hop there may be one mark more, and marks stay.
-        if let Some(Slot::Record(_)) = slots.get(&at) {
-            slots.remove(&at);
+        if let Some(Stored::Record(_)) = map.get(&at) {
+            map.remove(&at);
         }
         Ok(())
     }
@@ -134,12 +134,12 @@ impl SessionStore for MapStore {
 impl Sweep for MapStore {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
         Box::pin(async move {
-            let mut slots = self.slots();
+            let mut map = self.map();
             let mut left = max;
             let mut more = false;
-            let before = slots.len();
-            slots.retain(|_, slot| {
-                let due = slot.expires_at() <= now;
+            let before = map.len();
+            map.retain(|_, stored| {
+                let due = stored.expires_at() <= now;
                 if due && left == 0 {
                     more = true;
                     return true;
@@ -148,19 +148,18 @@ impl Sweep for MapStore {
                 !due
             });
             Ok(Swept {
-                removed: before - slots.len(),
+                removed: before - map.len(),
                 more,
             })
         })
     }
 }
 
-fn of<'s>(
-    slots: &'s Slots,
-    subject: &'s Subject,
-) -> impl Iterator<Item = (&'s KeyDigest, &'s Record)> {
-    slots.iter().filter_map(move |(digest, slot)| match slot {
-        Slot::Record(record) if record.subject.as_ref() == Some(subject) => Some((digest, record)),
+fn of<'s>(map: &'s Map, subject: &'s Subject) -> impl Iterator<Item = (&'s KeyDigest, &'s Record)> {
+    map.iter().filter_map(move |(digest, stored)| match stored {
+        Stored::Record(record) if record.subject.as_ref() == Some(subject) => {
+            Some((digest, record))
+        }
         _ => None,
     })
 }
@@ -171,8 +170,8 @@ impl Subjects for MapStore {
         subject: &'a Subject,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(async move {
-            let slots = self.slots();
-            let listed = of(&slots, subject).map(|(digest, record)| {
+            let map = self.map();
+            let listed = of(&map, subject).map(|(digest, record)| {
                 let mut record = record.clone();
                 record.data = Data::empty();
                 Listed {
@@ -190,17 +189,17 @@ impl Subjects for MapStore {
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
-            let mut slots = self.slots();
-            let ended: Vec<KeyDigest> = of(&slots, subject)
+            let mut map = self.map();
+            let ended: Vec<KeyDigest> = of(&map, subject)
                 .map(|(digest, _)| *digest)
                 .filter(|digest| match which {
                     Revoke::All => true,
-                    Revoke::AllBut(kept) => *digest != follow_marks(&slots, &kept),
-                    Revoke::One(meant) => *digest == follow_marks(&slots, &meant),
+                    Revoke::AllBut(kept) => *digest != follow_marks(&map, &kept),
+                    Revoke::One(meant) => *digest == follow_marks(&map, &meant),
                 })
                 .collect();
             for digest in &ended {
-                slots.remove(digest);
+                map.remove(digest);
             }
             Ok(ended)
         })
@@ -216,13 +215,13 @@ impl Scan for MapStore {
         use std::ops::Bound::{Excluded, Unbounded};
         Box::pin(async move {
             let from = from.map(ScanCursor::digest).transpose()?;
-            let slots = self.slots();
-            let rest = slots.range((from.map_or(Unbounded, Excluded), Unbounded));
+            let map = self.map();
+            let rest = map.range((from.map_or(Unbounded, Excluded), Unbounded));
             let items: Vec<Scanned> = rest
                 .take(max)
-                .map(|(digest, slot)| Scanned {
+                .map(|(digest, stored)| Scanned {
                     digest: *digest,
-                    slot: Ok(slot.clone()),
+                    stored: Ok(stored.clone()),
                 })
                 .collect();
             let next = items.last().map(|last| ScanCursor::after(&last.digest));
@@ -235,13 +234,13 @@ impl Import for MapStore {
     fn import<'a>(
         &'a self,
         digest: &'a KeyDigest,
-        slot: &'a Slot,
+        stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
-            let mut slots = self.slots();
-            let is_free = !slots.contains_key(digest);
+            let mut map = self.map();
+            let is_free = !map.contains_key(digest);
             if is_free {
-                slots.insert(*digest, slot.clone());
+                map.insert(*digest, stored.clone());
             }
             Ok(is_free)
         })

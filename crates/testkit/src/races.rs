@@ -10,7 +10,7 @@ use std::thread;
 use cloakroom_core::{Error, ErrorKind, KeyDigest, Revoke, Subject, Subjects, TokenStore};
 use futures_executor::block_on;
 
-use crate::sample::{Sample, after, key, sample, slot, stored};
+use crate::sample::{Sample, after, key, load, sample, stored};
 
 const THREADS: usize = 4;
 
@@ -186,7 +186,7 @@ pub fn races_of_subjects<T: TokenStore>(store: &T, rounds: usize) {
         let moved = block_on(stored(store, &moved.to_token()));
         assert!(moved.is_none(), "it was ended, wherever it had moved");
         let (digest, token, _) = begun[0].as_ref().expect("the first thread began one");
-        let survivors: &[KeyDigest] = match block_on(slot(store, token)) {
+        let survivors: &[KeyDigest] = match block_on(load(store, token)) {
             Some(_) => &[*digest],
             None => &[],
         };

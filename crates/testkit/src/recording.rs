@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use cloakroom_core::{
-    Capabilities, Error, KeyDigest, Record, Revision, SessionStore, Slot, Timestamp, Touch,
+    Capabilities, Error, KeyDigest, Record, Revision, SessionStore, Stored, Timestamp, Touch,
 };
 
 /// A method of [`SessionStore`].
@@ -65,7 +65,7 @@ impl<S> RecordingStore<S> {
 }
 
 impl<S: SessionStore> SessionStore for RecordingStore<S> {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         self.note(Call::Load);
         self.inner.load(digest).await
     }

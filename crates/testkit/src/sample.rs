@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cloakroom_core::{
-    Clock as _, Data, Label, OsEntropy, Record, SessionKey, Slot, Subject, SystemClock, Timestamp,
-    Token, TokenStore, Touch,
+    Clock as _, Data, Label, OsEntropy, Record, SessionKey, Stored, Subject, SystemClock,
+    Timestamp, Token, TokenStore, Touch,
 };
 
 /// A touch that moves the deadline alone.
@@ -97,12 +97,12 @@ impl Sample {
 }
 
 /// What stands under a token.
-pub(crate) async fn slot<T: TokenStore>(store: &T, token: &Token) -> Option<Slot> {
+pub(crate) async fn load<T: TokenStore>(store: &T, token: &Token) -> Option<Stored> {
     let loaded = store.load_token(token).await.expect("the store answers");
-    loaded.map(|loaded| loaded.slot)
+    loaded.map(|loaded| loaded.stored)
 }
 
 /// The record that stands under a token.
 pub(crate) async fn stored<T: TokenStore>(store: &T, token: &Token) -> Option<Record> {
-    slot(store, token).await.and_then(Slot::into_record)
+    load(store, token).await.and_then(Stored::into_record)
 }

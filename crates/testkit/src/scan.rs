@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use cloakroom_core::{
-    Data, ErrorKind, KeyDigest, Revision, ScanCursor, SessionKey, Slot, Token, TokenStore,
+    Data, ErrorKind, KeyDigest, Revision, ScanCursor, SessionKey, Stored, Token, TokenStore,
 };
 
-use crate::sample::{Sample, after, key, sample, slot};
+use crate::sample::{Sample, after, key, load, sample};
 
 fn digest(token: &Token) -> KeyDigest {
     SessionKey::parse(token.expose())
@@ -19,10 +19,10 @@ fn digest(token: &Token) -> KeyDigest {
 }
 
 /// All that a scan finds in pages of this size, and how often.
-async fn scan_all<T: TokenStore>(store: &T, max: usize) -> BTreeMap<KeyDigest, Vec<Slot>> {
+async fn scan_all<T: TokenStore>(store: &T, max: usize) -> BTreeMap<KeyDigest, Vec<Stored>> {
     let capabilities = store.token_capabilities();
     let scan = capabilities.scan.expect("asked only of stores that scan");
-    let mut found: BTreeMap<_, Vec<Slot>> = BTreeMap::new();
+    let mut found: BTreeMap<_, Vec<Stored>> = BTreeMap::new();
     let mut cursor: Option<ScanCursor> = None;
     loop {
         // The cursor goes through its text, as an operator would keep it.
@@ -30,8 +30,8 @@ async fn scan_all<T: TokenStore>(store: &T, max: usize) -> BTreeMap<KeyDigest, V
         let page = scan.scan(from.as_ref(), max).await;
         let page = page.expect("the store answers");
         for item in page.items {
-            let slot = item.slot.expect("whole");
-            found.entry(item.digest).or_default().push(slot);
+            let stored = item.stored.expect("whole");
+            found.entry(item.digest).or_default().push(stored);
         }
         match page.next {
             Some(next) => cursor = Some(next),
@@ -40,14 +40,14 @@ async fn scan_all<T: TokenStore>(store: &T, max: usize) -> BTreeMap<KeyDigest, V
     }
 }
 
-/// A slot without its data, which a store may keep in another form than it hands
+/// A stored without its data, which a store may keep in another form than it hands
 /// out: sealed, say.
-fn header(slot: &Slot) -> Slot {
-    let mut slot = slot.clone();
-    if let Slot::Record(record) = &mut slot {
+fn header(stored: &Stored) -> Stored {
+    let mut stored = stored.clone();
+    if let Stored::Record(record) = &mut stored {
         record.data = Data::empty();
     }
-    slot
+    stored
 }
 
 /// Records and marks are all found, whatever the size of a page, as they stand.
@@ -55,7 +55,7 @@ pub async fn a_scan_finds_all_that_stands<T: TokenStore>(store: &T) {
     let mut expected = BTreeMap::new();
     for number in 0..7 {
         let sample = Sample::create(store, &format!("scanned {number}")).await;
-        expected.insert(digest(&sample.token), Slot::Record(sample.record));
+        expected.insert(digest(&sample.token), Stored::Record(sample.record));
     }
     let moved = Sample::create(store, "moved").await;
     let (new, until) = (key(), after(moved.record.created_at, 60));
@@ -64,17 +64,17 @@ pub async fn a_scan_finds_all_that_stands<T: TokenStore>(store: &T) {
         .await
         .expect("rotated");
     let record = moved.record.at_revision(written.revision);
-    expected.insert(new.digest(), Slot::Record(record));
-    let mark = Slot::Rotated {
+    expected.insert(new.digest(), Stored::Record(record));
+    let mark = Stored::Rotated {
         to: new.digest(),
         until,
     };
     expected.insert(digest(&moved.token), mark);
     for max in [1, 3, 1_000] {
         let found = scan_all(store, max).await;
-        for (digest, slot) in &expected {
+        for (digest, stored) in &expected {
             let found = found.get(digest).expect("it stood all the time");
-            let agrees = |found: &Slot| header(found) == header(slot);
+            let agrees = |found: &Stored| header(found) == header(stored);
             assert!(found.iter().all(agrees), "as it stands");
         }
     }
@@ -112,7 +112,7 @@ pub async fn an_import_keeps_the_record_as_it_is<T: TokenStore>(store: &T) {
             .await
             .remove(&digest)
             .and_then(|mut found| found.pop()),
-        None => slot(store, &sample.token).await,
+        None => load(store, &sample.token).await,
     };
     let stands = stands.expect("it stands");
     store.delete_token(&sample.token).await.expect("deleted");
@@ -128,7 +128,7 @@ pub async fn an_import_keeps_the_record_as_it_is<T: TokenStore>(store: &T) {
     let revision = written.expect("updated").revision;
     assert_eq!(revision, sample.record.revision.next());
     store.delete_token(&sample.token).await.expect("deleted");
-    assert!(slot(store, &sample.token).await.is_none());
+    assert!(load(store, &sample.token).await.is_none());
 }
 
 /// A mark that is imported is a mark.
@@ -139,15 +139,15 @@ pub async fn an_import_takes_marks<T: TokenStore>(store: &T) {
         .expect("asked only of stores that import");
     let sample = Sample::create(store, "moved here").await;
     let old = key();
-    let mark = Slot::Rotated {
+    let mark = Stored::Rotated {
         to: digest(&sample.token),
         until: after(sample.record.created_at, 60),
     };
     let put = import.import(&old.digest(), &mark).await;
     assert!(put.expect("imported"));
-    assert_eq!(slot(store, &old.to_token()).await, Some(mark));
+    assert_eq!(load(store, &old.to_token()).await, Some(mark));
     store.delete_token(&old.to_token()).await.expect("deleted");
-    assert!(slot(store, &sample.token).await.is_none(), "followed");
+    assert!(load(store, &sample.token).await.is_none(), "followed");
 }
 
 /// An import never overwrites: neither a record nor a mark, nor what is expired.
@@ -157,7 +157,7 @@ pub async fn an_import_never_overwrites<T: TokenStore>(store: &T) {
         .import
         .expect("asked only of stores that import");
     let standing = Sample::create(store, "standing").await;
-    let other = Slot::Record(sample("other").at_revision(Revision::from_u64(9)));
+    let other = Stored::Record(sample("other").at_revision(Revision::from_u64(9)));
     let put = import.import(&digest(&standing.token), &other).await;
     assert!(!put.expect("refused without an error"));
     standing.assert_stands(store).await;
@@ -168,6 +168,6 @@ pub async fn an_import_never_overwrites<T: TokenStore>(store: &T) {
     rotated.expect("rotated");
     let put = import.import(&digest(&standing.token), &other).await;
     assert!(!put.expect("refused without an error"));
-    let there = slot(store, &standing.token).await;
-    assert!(matches!(there, Some(Slot::Rotated { .. })));
+    let there = load(store, &standing.token).await;
+    assert!(matches!(there, Some(Stored::Rotated { .. })));
 }

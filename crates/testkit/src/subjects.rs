@@ -10,7 +10,7 @@ use cloakroom_core::{
     Token, TokenStore,
 };
 
-use crate::sample::{Sample, after, key, sample, slot, stored};
+use crate::sample::{Sample, after, key, load, sample, stored};
 
 fn subjects<T: TokenStore>(store: &T) -> &dyn Subjects {
     let capabilities = store.token_capabilities();
@@ -189,7 +189,7 @@ pub async fn revoking_all_ends_the_subjects_sessions_and_no_other<T: TokenStore>
     expected.sort();
     assert_eq!(revoke(store, &one, Revoke::All).await, expected);
     for sample in &meant {
-        assert!(slot(store, &sample.token).await.is_none());
+        assert!(load(store, &sample.token).await.is_none());
     }
     alien.assert_stands(store).await;
     assert_eq!(digests(store, &one).await, []);
@@ -228,7 +228,7 @@ pub async fn revoking_one_ends_no_one_elses<T: TokenStore>(store: &T) {
     meant.assert_stands(store).await;
     assert_eq!(revoke(store, &one, Revoke::One(key().digest())).await, []);
     assert_eq!(revoke(store, &one, which).await, [digest(&meant.token)]);
-    assert!(slot(store, &meant.token).await.is_none());
+    assert!(load(store, &meant.token).await.is_none());
     let new = key();
     let until = after(kept.record.created_at, 60);
     let rotated = store

@@ -9,7 +9,7 @@
 
 use cloakroom_core::{ErrorKind, Swept, Timestamp, TokenStore};
 
-use crate::sample::{Sample, after, key, slot, stored};
+use crate::sample::{Sample, after, key, load, stored};
 
 /// A minute after the samples of this suite end.
 fn later(sample: &Sample) -> Timestamp {
@@ -39,7 +39,7 @@ pub async fn a_sweep_removes_what_is_due_and_nothing_else<T: TokenStore>(store: 
     due.assert_stands(store).await;
     // The deadline itself is past.
     sweep_all(store, due.record.expires_at).await;
-    assert!(slot(store, &due.token).await.is_none());
+    assert!(load(store, &due.token).await.is_none());
     live.assert_stands(store).await;
     store.delete_token(&live.token).await.expect("deleted");
 }
@@ -53,7 +53,7 @@ pub async fn a_sweep_takes_marks_as_well<T: TokenStore>(store: &T) {
         .await
         .expect("rotated");
     sweep_all(store, mark_until).await;
-    assert!(slot(store, &old.token).await.is_none());
+    assert!(load(store, &old.token).await.is_none());
     let new = written.token.expect("a rotation comes with the new token");
     assert!(stored(store, &new).await.is_some());
     sweep_all(store, later(&old)).await;
@@ -78,7 +78,7 @@ pub async fn a_sweep_stops_at_its_limit_and_says_so<T: TokenStore>(store: &T) {
     }
     assert!(removed >= 5, "removed {removed} of 5");
     for sample in samples {
-        assert!(slot(store, &sample.token).await.is_none());
+        assert!(load(store, &sample.token).await.is_none());
     }
     assert_eq!(sweep(store, now, 2).await, Swept::default());
 }
@@ -95,7 +95,7 @@ pub async fn a_sweep_spares_what_was_touched_meanwhile<T: TokenStore>(store: &T)
     sweep_all(store, now).await;
     sample.assert_stands(store).await;
     sweep_all(store, after(now, 600)).await;
-    assert!(slot(store, &sample.token).await.is_none());
+    assert!(load(store, &sample.token).await.is_none());
 }
 
 /// The same for an update that moved the deadline on.
@@ -111,7 +111,7 @@ pub async fn a_sweep_spares_what_was_updated_meanwhile<T: TokenStore>(store: &T)
     sweep_all(store, now).await;
     sample.assert_stands(store).await;
     sweep_all(store, after(now, 600)).await;
-    assert!(slot(store, &sample.token).await.is_none());
+    assert!(load(store, &sample.token).await.is_none());
 }
 
 /// An update may also bring the deadline nearer; the sweep then comes sooner.
@@ -124,7 +124,7 @@ pub async fn a_sweep_takes_a_deadline_that_was_moved_forward<T: TokenStore>(stor
         .await
         .expect("updated");
     sweep_all(store, record.expires_at).await;
-    assert!(slot(store, &sample.token).await.is_none());
+    assert!(load(store, &sample.token).await.is_none());
 }
 
 /// A swept session is gone for every write, and its digest is free again.

@@ -1,6 +1,6 @@
 //! What a request cost in the store.
 
-use cloakroom_core::{LoadedToken, Record, Slot};
+use cloakroom_core::{LoadedToken, Record, Stored};
 
 /// Calls to the store on behalf of one request, and the session data that went
 /// through them. Adapters leave it in the response's extensions.
@@ -21,7 +21,7 @@ impl Cost {
     pub(crate) fn load(&mut self, loaded: &Option<LoadedToken>) {
         self.loads += 1;
         if let Some(LoadedToken {
-            slot: Slot::Record(record),
+            stored: Stored::Record(record),
             ..
         }) = loaded
         {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use cloakroom_core::{
-    BoxFuture, Commit, Context, Draft, Error, ErrorKind, KeyDigest, LoadedToken, Record, Session,
-    SessionKey, Settled, Slot, Timestamp, Token, TokenStore as _,
+    BoxFuture, Changeset, Commit, Context, Error, ErrorKind, KeyDigest, LoadedToken, Record,
+    SaveOutcome, Session, SessionKey, Stored, Timestamp, Token, TokenStore as _,
 };
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
@@ -282,7 +282,7 @@ impl Inner {
         self.outbox().cost.load(&loaded);
         match loaded {
             Some(LoadedToken {
-                slot: Slot::Record(record),
+                stored: Stored::Record(record),
                 reissue,
                 ..
             }) if !record.is_expired(now) => {
@@ -304,7 +304,7 @@ impl Inner {
                 }
             }
             Some(LoadedToken {
-                slot: Slot::Rotated { until, .. },
+                stored: Stored::Rotated { until, .. },
                 ..
             }) if until > now => {
                 // A logout under it ends the session where it has moved.
@@ -344,43 +344,48 @@ impl Inner {
     /// `None` for an early save.
     async fn commit(&self, opened: &Opened, status: Option<u16>) -> Result<(), Error> {
         let turn = self.saving.lock().await;
-        let mut draft = match status {
-            Some(_) => opened.session.last_draft()?,
-            None => opened.session.draft()?,
+        let mut changeset = match status {
+            Some(_) => opened.session.last_changeset()?,
+            None => opened.session.changeset()?,
         };
         let server_error = status.is_some_and(|status| status >= 500);
         if server_error {
-            draft.drop_operations();
+            changeset.drop_operations();
         }
         let engine = &*self.engine.shared;
         let now = engine.clock.now();
-        let touch = draft.stored().filter(|_| !server_error).and_then(|record| {
-            let share = engine.touch_share_percent;
-            engine.expiry.touch_due(record, now, share)
-        });
+        let touch = changeset
+            .stored()
+            .filter(|_| !server_error)
+            .and_then(|record| {
+                let share = engine.touch_share_percent;
+                engine.expiry.touch_due(record, now, share)
+            });
         let decision = decide(&Facts {
             // A session that an earlier save found gone is as one that arrived
             // after its rotation.
-            arrival: match draft.is_dead() {
+            arrival: match changeset.is_dead() {
                 true => Arrival::Rotated,
                 false => opened.arrival,
             },
-            stored: draft.stored().is_some(),
-            accessed: draft.is_accessed(),
-            modified: draft.is_modified(),
-            flushed: draft.is_flushed(),
-            rotate: draft.wants_rotation(),
-            login: draft.is_login(),
-            content: draft.has_content(),
+            stored: changeset.stored().is_some(),
+            accessed: changeset.is_accessed(),
+            modified: changeset.is_modified(),
+            flushed: changeset.is_flushed(),
+            rotate: changeset.wants_rotation(),
+            login: changeset.is_login(),
+            content: changeset.has_content(),
             touch_due: touch.is_some(),
         });
         let token = self.outbox().token.clone();
         let mut writer = Writer::new(engine, now);
         let written = match (decision, &token) {
-            (Decision::Create, _) => writer.create(&mut draft).await,
-            (Decision::Update, Some(token)) => writer.update(token, &mut draft).await,
-            (Decision::Rotate, Some(token)) => self.rotate(&mut writer, token, &mut draft).await,
-            (Decision::Touch, Some(token)) => writer.touch(token, &mut draft, touch).await,
+            (Decision::Create, _) => writer.create(&mut changeset).await,
+            (Decision::Update, Some(token)) => writer.update(token, &mut changeset).await,
+            (Decision::Rotate, Some(token)) => {
+                self.rotate(&mut writer, token, &mut changeset).await
+            }
+            (Decision::Touch, Some(token)) => writer.touch(token, &mut changeset, touch).await,
             (Decision::Delete, Some(token)) => writer.delete(token).await,
             (Decision::Drop, _) => Ok(Outcome::Dead),
             (Decision::Forget, _) => {
@@ -394,7 +399,7 @@ impl Inner {
         };
         self.outbox().cost.add(writer.cost);
         let login = match &written {
-            Ok(Outcome::Stored { token, record, .. }) if draft.is_login() => {
+            Ok(Outcome::Stored { token, record, .. }) if changeset.is_login() => {
                 engine.login(token, record)
             }
             _ => None,
@@ -402,10 +407,10 @@ impl Inner {
         let (settled, result) = self.conclude(written, now, token.as_ref());
         // Who saves early wants to know; at the end nobody is left to tell.
         let result = match settled {
-            Settled::Dead if status.is_none() => Err(ErrorKind::Gone.into()),
+            SaveOutcome::Dead if status.is_none() => Err(ErrorKind::Gone.into()),
             _ => result,
         };
-        opened.session.settle(draft, settled)?;
+        opened.session.settle(changeset, settled)?;
         drop(turn);
         // What was written is told by now, so that whoever stops waiting loses this
         // alone.
@@ -422,12 +427,12 @@ impl Inner {
         &self,
         writer: &mut Writer<'_>,
         token: &Token,
-        draft: &mut Draft,
+        changeset: &mut Changeset,
     ) -> Result<Outcome, Failure> {
         let entropy = &*self.engine.shared.entropy;
         let new = SessionKey::generate(entropy).map_err(Failure::NotWritten)?;
         self.outbox().candidate = Some(new.to_token());
-        let written = writer.rotate(token, &new, draft).await;
+        let written = writer.rotate(token, &new, changeset).await;
         if !matches!(written, Err(Failure::Unknown(_))) {
             self.outbox().candidate = None;
         }
@@ -458,10 +463,10 @@ impl Inner {
         written: Result<Outcome, Failure>,
         now: Timestamp,
         token: Option<&Token>,
-    ) -> (Settled, Result<(), Error>) {
+    ) -> (SaveOutcome, Result<(), Error>) {
         let mut outbox = self.outbox();
         match written {
-            Ok(Outcome::Unchanged) => (Settled::Unchanged, Ok(())),
+            Ok(Outcome::Unchanged) => (SaveOutcome::Unchanged, Ok(())),
             Ok(Outcome::Stored {
                 token,
                 record,
@@ -473,22 +478,22 @@ impl Inner {
                     outbox.outgoing = Outgoing::Set { token, age };
                 }
                 outbox.token = Some(token);
-                (Settled::Stored(record), Ok(()))
+                (SaveOutcome::Stored(record), Ok(()))
             }
             Ok(Outcome::Deleted) => {
                 outbox.outgoing = Outgoing::Remove;
                 outbox.token = None;
-                (Settled::Deleted, Ok(()))
+                (SaveOutcome::Deleted, Ok(()))
             }
             Ok(Outcome::Dead) => {
                 tracing::warn!(
                     session = %token.map_or_else(String::new, crate::write::short),
                     "the session ended or moved meanwhile; this request's changes are dropped"
                 );
-                (Settled::Dead, Ok(()))
+                (SaveOutcome::Dead, Ok(()))
             }
-            Err(Failure::NotWritten(error)) => (Settled::Failed, Err(error)),
-            Err(Failure::Unknown(error)) => (Settled::Unknown(error.clone()), Err(error)),
+            Err(Failure::NotWritten(error)) => (SaveOutcome::Failed, Err(error)),
+            Err(Failure::Unknown(error)) => (SaveOutcome::Unknown(error.clone()), Err(error)),
         }
     }
 }

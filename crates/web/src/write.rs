@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cloakroom_core::{
-    Draft, Error, ErrorKind, Record, SessionKey, Slot, Timestamp, Token, TokenStore as _, Touch,
-    Written,
+    Changeset, Error, ErrorKind, Record, SessionKey, Stored, Timestamp, Token, TokenStore as _,
+    Touch, Written,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -72,8 +72,8 @@ impl<'e> Writer<'e> {
         }
     }
 
-    pub(crate) async fn create(&mut self, draft: &mut Draft) -> Result<Outcome, Failure> {
-        let record = self.record(draft);
+    pub(crate) async fn create(&mut self, changeset: &mut Changeset) -> Result<Outcome, Failure> {
+        let record = self.record(changeset);
         let key = SessionKey::generate(&*self.engine.entropy).map_err(Failure::NotWritten)?;
         let written = self.engine.store.create_token(&key, &record).await;
         self.cost.write(&record);
@@ -86,34 +86,34 @@ impl<'e> Writer<'e> {
     pub(crate) async fn update(
         &mut self,
         token: &Token,
-        draft: &mut Draft,
+        changeset: &mut Changeset,
     ) -> Result<Outcome, Failure> {
-        self.swap(token, draft, &Attempt::Update).await
+        self.swap(token, changeset, &Attempt::Update).await
     }
 
     pub(crate) async fn rotate(
         &mut self,
         token: &Token,
         new: &SessionKey,
-        draft: &mut Draft,
+        changeset: &mut Changeset,
     ) -> Result<Outcome, Failure> {
-        self.swap(token, draft, &Attempt::Rotate(new)).await
+        self.swap(token, changeset, &Attempt::Rotate(new)).await
     }
 
     pub(crate) async fn touch(
         &mut self,
         token: &Token,
-        draft: &mut Draft,
+        changeset: &mut Changeset,
         touch: Option<Touch>,
     ) -> Result<Outcome, Failure> {
-        let (Some(stored_record), Some(touch)) = (draft.stored(), touch) else {
+        let (Some(stored_record), Some(touch)) = (changeset.stored(), touch) else {
             return Ok(Outcome::Unchanged);
         };
         let mut record = stored_record.clone();
         record.touch(touch);
         self.cost.touch();
         match self.engine.store.touch_token(token, &record).await {
-            Ok(written) => Ok(stored(token, written, record, draft.stored())),
+            Ok(written) => Ok(stored(token, written, record, changeset.stored())),
             // A touch that is lost costs idle time, not the request.
             Err(error) => {
                 if error.kind() != ErrorKind::Gone {
@@ -137,8 +137,8 @@ impl<'e> Writer<'e> {
         deleted.map_err(Failure::classify)
     }
 
-    fn record(&self, draft: &Draft) -> Record {
-        draft.record(
+    fn record(&self, changeset: &Changeset) -> Record {
+        changeset.record(
             &self.engine.expiry,
             self.now,
             self.engine.touch_share_percent,
@@ -150,7 +150,7 @@ impl<'e> Writer<'e> {
     async fn swap(
         &mut self,
         token: &Token,
-        draft: &mut Draft,
+        changeset: &mut Changeset,
         attempt: &Attempt<'_>,
     ) -> Result<Outcome, Failure> {
         let wait = self.engine.conflict_deadline.max(QUEUE_WAIT_MIN);
@@ -164,16 +164,16 @@ impl<'e> Writer<'e> {
         let deadline = Instant::now().checked_add(self.engine.conflict_deadline);
         let mut conflicts = 0;
         loop {
-            let record = self.record(draft);
+            let record = self.record(changeset);
             let written = self.try_swap(token, &record, attempt).await;
             self.cost.write(&record);
             let error = match written {
-                Ok(written) => return Ok(stored(token, written, record, draft.stored())),
+                Ok(written) => return Ok(stored(token, written, record, changeset.stored())),
                 Err(error) => error,
             };
             match error.kind() {
                 ErrorKind::Conflict => {}
-                ErrorKind::Gone => return self.gone(token, draft).await,
+                ErrorKind::Gone => return self.gone(token, changeset).await,
                 _ => return Err(Failure::classify(error)),
             }
             conflicts += 1;
@@ -190,8 +190,8 @@ impl<'e> Writer<'e> {
                 sleep(self.pause(conflicts)).await;
             }
             match self.fresh(token).await? {
-                Some(fresh) => self.replay(token, draft, fresh)?,
-                None => return self.gone(token, draft).await,
+                Some(fresh) => self.replay(token, changeset, fresh)?,
+                None => return self.gone(token, changeset).await,
             }
         }
     }
@@ -200,15 +200,15 @@ impl<'e> Writer<'e> {
     /// dropped; a logout still ends the session, where it has moved too; and
     /// logging in is a fresh act, not a late write: it begins a new session,
     /// with nothing of the old.
-    async fn gone(&mut self, token: &Token, draft: &mut Draft) -> Result<Outcome, Failure> {
-        if draft.is_flushed() {
+    async fn gone(&mut self, token: &Token, changeset: &mut Changeset) -> Result<Outcome, Failure> {
+        if changeset.is_flushed() {
             self.remove(token).await?;
         }
-        if draft.is_login() {
-            draft.detach().map_err(Failure::NotWritten)?;
-            return self.create(draft).await;
+        if changeset.is_login() {
+            changeset.detach().map_err(Failure::NotWritten)?;
+            return self.create(changeset).await;
         }
-        Ok(if draft.is_flushed() {
+        Ok(if changeset.is_flushed() {
             Outcome::Deleted
         } else {
             Outcome::Dead
@@ -236,12 +236,17 @@ impl<'e> Writer<'e> {
         let loaded = loaded.map_err(Failure::NotWritten)?;
         self.cost.load(&loaded);
         Ok(loaded
-            .and_then(|loaded| loaded.slot.into_record())
+            .and_then(|loaded| loaded.stored.into_record())
             .filter(|record| !record.is_expired(self.now)))
     }
 
-    fn replay(&self, token: &Token, draft: &mut Draft, fresh: Record) -> Result<(), Failure> {
-        let overwritten = draft.replay(fresh).map_err(Failure::NotWritten)?;
+    fn replay(
+        &self,
+        token: &Token,
+        changeset: &mut Changeset,
+        fresh: Record,
+    ) -> Result<(), Failure> {
+        let overwritten = changeset.replay(fresh).map_err(Failure::NotWritten)?;
         if overwritten.is_empty() {
             return Ok(());
         }
@@ -276,7 +281,7 @@ impl<'e> Writer<'e> {
                 self.cost.load(found);
             }
             if let Ok(Some(found)) = found
-                && let Slot::Record(record) = found.slot
+                && let Stored::Record(record) = found.stored
             {
                 return Some(record);
             }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use cloakroom::{AnyStore, Slot, Timestamp, TokenStore as _};
+use cloakroom::{AnyStore, Stored, Timestamp, TokenStore as _};
 use cloakroom_tests::embedded::{Chance, Embedded};
 
 use crate::op::{Content, Id, Op, load};
@@ -189,7 +189,7 @@ impl Worker {
         let mut live = Vec::new();
         for id in order.live.iter().filter(|id| *id % THREADS == number) {
             match wait_for(load(&store, *id)) {
-                Some(Slot::Record(record)) => live.push(Live {
+                Some(Stored::Record(record)) => live.push(Live {
                     id: *id,
                     revision: record.revision.as_u64(),
                     expires_at: record.expires_at.as_millis(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloakroom::Slot;
+use cloakroom::Stored;
 
 use crate::op::{Content, Id, Op, Stand};
 
@@ -164,21 +164,21 @@ impl Ledger {
     /// Each session that is what it must not be.
     pub(crate) fn settle(
         &mut self,
-        shown: impl Fn(Id) -> Option<Slot>,
+        shown: impl Fn(Id) -> Option<Stored>,
     ) -> Result<Tally, Vec<String>> {
         let mut findings = Vec::new();
         let mut tally = Tally::default();
         let mut found = BTreeMap::new();
         for (id, stands) in &self.stands {
-            let slot = shown(*id);
+            let stored = shown(*id);
             // From the last, so that what is the same by chance counts as made.
-            match stands.iter().rev().find(|stand| stand.slot() == slot) {
+            match stands.iter().rev().find(|stand| stand.slot() == stored) {
                 Some(stand) => {
                     found.insert(*id, *stand);
                 }
                 None => findings.push(format!(
                     "session {id} may be {stands:?}, and is {}",
-                    slot.map_or("nothing".to_owned(), |slot| outline(&slot)),
+                    stored.map_or("nothing".to_owned(), |stored| outline(&stored)),
                 )),
             }
         }
@@ -245,14 +245,14 @@ fn written(content: Content, revision: u64) -> Stand {
     }
 }
 
-fn outline(slot: &Slot) -> String {
-    match slot {
-        Slot::Record(record) => format!(
+fn outline(stored: &Stored) -> String {
+    match stored {
+        Stored::Record(record) => format!(
             "a record of revision {}, {} bytes, until {}",
             record.revision.as_u64(),
             record.data.as_bytes().len(),
             record.expires_at.as_millis()
         ),
-        Slot::Rotated { to, until } => format!("a mark to {to:?} until {}", until.as_millis()),
+        Stored::Rotated { to, until } => format!("a mark to {to:?} until {}", until.as_millis()),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use cloakroom::{AnyStore, Data, Error, Record, Revision, SessionKey, Slot, Subject, Timestamp};
+use cloakroom::{AnyStore, Data, Error, Record, Revision, SessionKey, Stored, Subject, Timestamp};
 use cloakroom::{Token, TokenStore as _};
 use cloakroom_tests::embedded::Chance;
 
@@ -77,11 +77,11 @@ pub(crate) enum Stand {
 }
 
 impl Stand {
-    pub(crate) fn slot(self) -> Option<Slot> {
+    pub(crate) fn slot(self) -> Option<Stored> {
         match self {
             Self::Nothing => None,
-            Self::Record { content, revision } => Some(Slot::Record(content.record(revision))),
-            Self::Mark { to, until } => Some(Slot::Rotated {
+            Self::Record { content, revision } => Some(Stored::Record(content.record(revision))),
+            Self::Mark { to, until } => Some(Stored::Rotated {
                 to: key(to).digest(),
                 until: Timestamp::from_millis(until),
             }),
@@ -230,9 +230,9 @@ impl Op {
 }
 
 /// What stands under a session's key in a store.
-pub(crate) async fn load(store: &AnyStore, id: Id) -> Option<Slot> {
+pub(crate) async fn load(store: &AnyStore, id: Id) -> Option<Stored> {
     let loaded = store.load_token(&token(id)).await;
     loaded
         .unwrap_or_else(|error| panic!("session {id} does not load: {error:?}"))
-        .map(|loaded| loaded.slot)
+        .map(|loaded| loaded.stored)
 }

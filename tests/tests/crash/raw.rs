@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cloakroom::{KeyDigest, Slot};
+use cloakroom::{KeyDigest, Stored};
 use cloakroom_tests::embedded::Embedded;
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _,
@@ -124,7 +124,7 @@ impl Raw {
     /// has removed what was there.
     fn of_redb(place: &Path) -> Self {
         let places = TableDefinition::<&[u8; 32], u64>::new(PLACES);
-        let slots = TableDefinition::<(u64, &[u8; 32]), &[u8]>::new(SLOTS);
+        let map = TableDefinition::<(u64, &[u8; 32]), &[u8]>::new(SLOTS);
         let subjects = TableDefinition::<&[u8], ()>::new(SUBJECTS);
         let removed = TableDefinition::<u64, &[u8]>::new(REMOVED);
         let db = Database::create(place).unwrap();
@@ -139,7 +139,7 @@ impl Raw {
             let (digest, owner) = value.value().split_at(KeyDigest::BYTES);
             to_clear.insert((owner_of(owner).0.to_vec(), digest_of(digest)));
         }
-        for entry in read.open_table(slots).unwrap().iter().unwrap() {
+        for entry in read.open_table(map).unwrap().iter().unwrap() {
             let (key, value) = entry.unwrap();
             let ((at, digest), (owner, frame)) = (key.value(), owner_of(value.value()));
             raw.list(at, digest_of(digest), owner);
@@ -208,7 +208,7 @@ impl Raw {
     pub(crate) fn findings(&self) -> Vec<String> {
         let mut findings = self.findings.clone();
         for (digest, frame) in &self.records {
-            if let Err(error) = Slot::decode(frame) {
+            if let Err(error) = Stored::decode(frame) {
                 findings.push(format!("the frame at {digest:?}: {error}"));
             }
         }
@@ -224,7 +224,7 @@ impl Raw {
         let mut findings = Vec::new();
         let mut expected = BTreeSet::new();
         for (digest, frame) in &self.records {
-            if let Ok(Slot::Record(record)) = Slot::decode(frame)
+            if let Ok(Stored::Record(record)) = Stored::decode(frame)
                 && let Some(subject) = &record.subject
             {
                 expected.insert(((self.names_subject)(subject.as_str()), *digest));
@@ -257,14 +257,14 @@ impl Raw {
             findings.push(format!("an entry at {deadline} has no {digest:?}"));
         }
         for (digest, frame) in &self.records {
-            let Ok(slot) = Slot::decode(frame) else {
+            let Ok(stored) = Stored::decode(frame) else {
                 continue;
             };
             let indexed_at = indexes.indexed_at[digest];
-            if slot.expires_at().as_millis() < indexed_at {
+            if stored.expires_at().as_millis() < indexed_at {
                 findings.push(format!("{digest:?} is listed after its deadline"));
             }
-            let subject = slot.into_record().and_then(|record| record.subject);
+            let subject = stored.into_record().and_then(|record| record.subject);
             let subject = subject.as_ref().map_or("", |subject| subject.as_str());
             let owner = indexes.expiry.get(&(indexed_at, *digest));
             if owner.is_some_and(|owner| owner != subject.as_bytes()) {

@@ -47,7 +47,7 @@ pub(crate) async fn issued<T: TokenStore>(store: &T, record: &Record) -> Token {
 
 pub(crate) async fn load<T: TokenStore>(store: &T, token: &Token) -> Option<Record> {
     let loaded = store.load_token(token).await.unwrap();
-    loaded.and_then(|loaded| loaded.slot.into_record())
+    loaded.and_then(|loaded| loaded.stored.into_record())
 }
 
 /// It opens nothing, takes no write, and is no error.

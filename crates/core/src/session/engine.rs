@@ -3,7 +3,7 @@
 use super::op::Pending;
 use super::state::{Context, Phase};
 use super::view::View;
-use super::{Draft, Session, Settled};
+use super::{Changeset, SaveOutcome, Session};
 use crate::{Entries, Error, ErrorKind, Record};
 
 /// For engines; a handler gets its session from the framework's extractor.
@@ -20,27 +20,27 @@ impl Session {
         Ok(Self::with(stored, entries, context))
     }
 
-    /// Takes the changes out to be written. Changes made until the draft is
+    /// Takes the changes out to be written. Changes made until the changeset is
     /// settled are kept apart and applied afterwards.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] after [`close`](Self::close); the error of an
     /// earlier write whose outcome is unknown; [`ErrorKind::TooLarge`] where
     /// the entries exceed the limits.
-    pub fn draft(&self) -> Result<Draft, Error> {
-        self.take_draft(Phase::Saving)
+    pub fn changeset(&self) -> Result<Changeset, Error> {
+        self.take_changeset(Phase::Saving)
     }
 
-    /// As [`draft`](Self::draft), for the end of the request: from here on
+    /// As [`changeset`](Self::changeset), for the end of the request: from here on
     /// changes are refused, since nothing would write them.
     ///
     /// # Errors
-    /// As [`draft`](Self::draft).
-    pub fn last_draft(&self) -> Result<Draft, Error> {
-        self.take_draft(Phase::Closing)
+    /// As [`changeset`](Self::changeset).
+    pub fn last_changeset(&self) -> Result<Changeset, Error> {
+        self.take_changeset(Phase::Closing)
     }
 
-    fn take_draft(&self, next: Phase) -> Result<Draft, Error> {
+    fn take_changeset(&self, next: Phase) -> Result<Changeset, Error> {
         let mut state = self.lock();
         match &state.phase {
             Phase::Open => {}
@@ -57,7 +57,7 @@ impl Session {
         let pending = std::mem::take(&mut state.pending);
         state.out = Some((pending.header.clone(), pending.flushed));
         state.phase = next;
-        Ok(Draft {
+        Ok(Changeset {
             stored: state.stored.clone(),
             read: state.read.clone(),
             entries,
@@ -69,19 +69,19 @@ impl Session {
         })
     }
 
-    /// Hands a draft back with what became of it.
+    /// Hands a changeset back with what became of it.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] or [`ErrorKind::Mismatch`] where changes made
-    /// while the draft was out do not apply to what was stored; they are
+    /// while the changeset was out do not apply to what was stored; they are
     /// dropped.
-    pub fn settle(&self, draft: Draft, outcome: Settled) -> Result<(), Error> {
+    pub fn settle(&self, changeset: Changeset, outcome: SaveOutcome) -> Result<(), Error> {
         let (read, stored, dead) = match outcome {
-            Settled::Stored(record) => (draft.entries, Some(record), false),
-            Settled::Deleted => (Entries::empty(), None, false),
-            Settled::Dead => (Entries::empty(), None, true),
+            SaveOutcome::Stored(record) => (changeset.entries, Some(record), false),
+            SaveOutcome::Deleted => (Entries::empty(), None, false),
+            SaveOutcome::Dead => (Entries::empty(), None, true),
             other => {
-                self.settle_unwritten(draft, other);
+                self.settle_unwritten(changeset, other);
                 return Ok(());
             }
         };
@@ -96,7 +96,7 @@ impl Session {
             state.dead = dead;
             state.out = None;
         }
-        // What was changed while the draft was out follows on what was written.
+        // What was changed while the changeset was out follows on what was written.
         // Its closures are the caller's code: they run without the lock, and
         // what is changed meanwhile follows in turn.
         let mut view = View::new(read.clone(), limits);
@@ -124,7 +124,7 @@ impl Session {
         }
     }
 
-    fn settle_unwritten(&self, draft: Draft, outcome: Settled) {
+    fn settle_unwritten(&self, changeset: Changeset, outcome: SaveOutcome) {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Closed) {
             return;
@@ -132,13 +132,16 @@ impl Session {
         state.phase = Phase::Open;
         state.out = None;
         match outcome {
-            Settled::Unchanged | Settled::Stored(_) | Settled::Deleted | Settled::Dead => {}
-            Settled::Failed => {
-                let later = std::mem::replace(&mut state.pending, draft.pending);
+            SaveOutcome::Unchanged
+            | SaveOutcome::Stored(_)
+            | SaveOutcome::Deleted
+            | SaveOutcome::Dead => {}
+            SaveOutcome::Failed => {
+                let later = std::mem::replace(&mut state.pending, changeset.pending);
                 state.pending.append(later);
                 state.modified = state.pending.is_modified();
             }
-            Settled::Unknown(error) => state.phase = Phase::Broken(error),
+            SaveOutcome::Unknown(error) => state.phase = Phase::Broken(error),
         }
     }
 

@@ -2,7 +2,7 @@
 //! done to it.
 
 mod change;
-mod draft;
+mod changeset;
 mod engine;
 mod fields;
 mod flash;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-pub use self::draft::{Draft, Settled};
+pub use self::changeset::{Changeset, SaveOutcome};
 use self::op::Pending;
 pub use self::state::Context;
 use self::state::{Phase, Shared, State};
@@ -151,10 +151,10 @@ impl Session {
 
     /// A session without an engine is its own store.
     fn save_alone(&self) -> Result<(), Error> {
-        let draft = self.draft()?;
+        let changeset = self.changeset()?;
         let context = &self.shared.context;
-        let record = draft.record(&context.expiry, context.now, 0);
-        self.settle(draft, Settled::Stored(record))
+        let record = changeset.record(&context.expiry, context.now, 0);
+        self.settle(changeset, SaveOutcome::Stored(record))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

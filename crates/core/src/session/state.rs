@@ -56,7 +56,7 @@ pub(super) struct State {
     pub(super) read: Entries,
     pub(super) view: View,
     pub(super) pending: Pending,
-    /// The header changes of a draft that is out, and whether it flushes.
+    /// The header changes of a changeset that is out, and whether it flushes.
     pub(super) out: Option<(HeaderChange, bool)>,
     pub(super) accessed: bool,
     pub(super) modified: bool,
@@ -71,9 +71,9 @@ pub(super) struct State {
 
 pub(super) enum Phase {
     Open,
-    /// A draft is out.
+    /// A changeset is out.
     Saving,
-    /// The last draft is out: nothing that is changed now could still be
+    /// The last changeset is out: nothing that is changed now could still be
     /// written.
     Closing,
     Broken(Error),

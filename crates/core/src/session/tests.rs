@@ -9,7 +9,7 @@ fn record_of(pairs: &[(&str, u64)]) -> Record {
     let session = Session::detached();
     session.extend(pairs.iter().copied()).unwrap();
     session
-        .draft()
+        .changeset()
         .unwrap()
         .record(&Expiry::default(), Timestamp::EPOCH, 0)
 }
@@ -36,9 +36,9 @@ fn replayed(
 ) -> (Vec<(String, u64)>, Vec<String>) {
     let session = open(&record_of(base));
     ops(&session);
-    let mut draft = session.draft().unwrap();
-    let overwritten = draft.replay(record_of(fresh)).unwrap();
-    let merged = open(&draft.record(&Expiry::default(), Timestamp::EPOCH, 0));
+    let mut changeset = session.changeset().unwrap();
+    let overwritten = changeset.replay(record_of(fresh)).unwrap();
+    let merged = open(&changeset.record(&Expiry::default(), Timestamp::EPOCH, 0));
     let items = merged.items().unwrap();
     (
         items
@@ -119,8 +119,8 @@ fn accessed_and_modified_are_what_django_says() {
     let flags = |calls: &dyn Fn(&Session)| {
         let session = open(&record_of(&[("there", 1)]));
         calls(&session);
-        let draft = session.draft().unwrap();
-        (draft.is_accessed(), draft.is_modified())
+        let changeset = session.changeset().unwrap();
+        (changeset.is_accessed(), changeset.is_modified())
     };
     let untouched: [&dyn Fn(&Session); 3] = [&|_| {}, &|s| assert!(!s.is_empty()), &|s| {
         assert!(s.exists())
@@ -179,7 +179,7 @@ fn a_limit_is_met_at_the_call_that_exceeds_it_and_that_call_changes_nothing() {
     too_large(session.insert("3", 3));
     too_large(session.update("3", |n: &mut u64| *n = 3));
     assert_eq!(session.keys().unwrap(), ["four", "two"]);
-    let left = 40 - session.draft().unwrap().entries.data().as_bytes().len();
+    let left = 40 - session.changeset().unwrap().entries.data().as_bytes().len();
     // "two": a tag, a length and the text stand in place of a tag and a byte.
     let fits = |extra: usize| {
         let session = Session::open(None, context(limits)).unwrap();
@@ -227,15 +227,17 @@ fn a_closure_that_uses_its_own_session_does_not_hang() {
 fn changes_made_while_a_save_is_under_way_are_kept_and_follow_it() {
     let session = open(&record_of(&[("n", 1)]));
     session.update("n", |n: &mut u64| *n += 1).unwrap();
-    let mut draft = session.draft().unwrap();
+    let mut changeset = session.changeset().unwrap();
     session.update("n", |n: &mut u64| *n += 10).unwrap();
     // Meanwhile another request has written 5.
-    draft.replay(record_of(&[("n", 5)])).unwrap();
-    let stored = draft.record(&Expiry::default(), Timestamp::EPOCH, 0);
-    session.settle(draft, Settled::Stored(stored)).unwrap();
+    changeset.replay(record_of(&[("n", 5)])).unwrap();
+    let stored = changeset.record(&Expiry::default(), Timestamp::EPOCH, 0);
+    session
+        .settle(changeset, SaveOutcome::Stored(stored))
+        .unwrap();
     assert_eq!(session.get::<u64>("n").unwrap(), Some(16));
     let next = session
-        .draft()
+        .changeset()
         .unwrap()
         .record(&Expiry::default(), Timestamp::EPOCH, 0);
     assert_eq!(open(&next).get::<u64>("n").unwrap(), Some(16));
@@ -245,14 +247,17 @@ fn changes_made_while_a_save_is_under_way_are_kept_and_follow_it() {
 fn a_failed_save_keeps_the_changes_and_an_abandoned_one_refuses_the_next() {
     let session = Session::detached();
     session.insert("a", 1).unwrap();
-    let draft = session.draft().unwrap();
+    let changeset = session.changeset().unwrap();
     session.insert("b", 2).unwrap();
-    session.settle(draft, Settled::Failed).unwrap();
-    let draft = session.draft().unwrap();
-    assert!(draft.is_modified());
-    assert_eq!(draft.entries.len(), 2);
-    drop(draft);
-    assert_eq!(session.draft().unwrap_err().kind(), ErrorKind::Unavailable);
+    session.settle(changeset, SaveOutcome::Failed).unwrap();
+    let changeset = session.changeset().unwrap();
+    assert!(changeset.is_modified());
+    assert_eq!(changeset.entries.len(), 2);
+    drop(changeset);
+    assert_eq!(
+        session.changeset().unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
 }
 
 #[test]
@@ -260,18 +265,18 @@ fn login_rotates_and_another_login_flushes() {
     let subject = |id: &str| Subject::new(id).unwrap();
     let session = open(&record_of(&[("cart", 3)]));
     session.set_subject(subject("ada")).unwrap();
-    let draft = session.draft().unwrap();
-    assert!(draft.wants_rotation() && !draft.is_flushed());
-    let record = draft.record(&Expiry::default(), Timestamp::from_millis(5), 0);
+    let changeset = session.changeset().unwrap();
+    assert!(changeset.wants_rotation() && !changeset.is_flushed());
+    let record = changeset.record(&Expiry::default(), Timestamp::from_millis(5), 0);
     assert_eq!(record.subject, Some(subject("ada")));
     assert_eq!(record.created_at, Timestamp::from_millis(5));
 
     // Again: reauthentication.
     let session = open(&record);
     session.set_subject(subject("ada")).unwrap();
-    let draft = session.draft().unwrap();
-    assert!(draft.wants_rotation() && !draft.is_flushed());
-    let again = draft.record(&Expiry::default(), Timestamp::from_millis(9), 0);
+    let changeset = session.changeset().unwrap();
+    assert!(changeset.wants_rotation() && !changeset.is_flushed());
+    let again = changeset.record(&Expiry::default(), Timestamp::from_millis(9), 0);
     assert_eq!(again.created_at, Timestamp::from_millis(9));
 
     let session = open(&record);
@@ -279,9 +284,9 @@ fn login_rotates_and_another_login_flushes() {
     session.set_subject(subject("bob")).unwrap();
     assert!(session.is_empty());
     assert_eq!(session.subject(), Some(subject("bob")));
-    let draft = session.draft().unwrap();
-    assert!(draft.is_flushed());
-    let fresh = draft.record(&Expiry::default(), Timestamp::from_millis(6), 0);
+    let changeset = session.changeset().unwrap();
+    assert!(changeset.is_flushed());
+    let fresh = changeset.record(&Expiry::default(), Timestamp::from_millis(6), 0);
     assert_eq!(
         (fresh.subject, fresh.data),
         (Some(subject("bob")), Entries::empty().data().clone())
@@ -293,26 +298,26 @@ fn a_server_error_keeps_only_a_rotation_or_a_flush() {
     let session = open(&record_of(&[("a", 1)]));
     session.insert("b", 2).unwrap();
     session.set_subject(Subject::new("ada").unwrap()).unwrap();
-    let mut draft = session.draft().unwrap();
-    draft.drop_operations();
-    assert!(draft.wants_rotation() && draft.is_modified());
-    let record = draft.record(&Expiry::default(), Timestamp::EPOCH, 0);
+    let mut changeset = session.changeset().unwrap();
+    changeset.drop_operations();
+    assert!(changeset.wants_rotation() && changeset.is_modified());
+    let record = changeset.record(&Expiry::default(), Timestamp::EPOCH, 0);
     assert_eq!(record.subject, None);
     assert_eq!(open(&record).keys().unwrap(), ["a"]);
 
     let session = open(&record_of(&[("a", 1)]));
     session.flush().unwrap();
     session.insert("b", 2).unwrap();
-    let mut draft = session.draft().unwrap();
-    draft.drop_operations();
-    assert!(draft.is_flushed() && !draft.has_content());
+    let mut changeset = session.changeset().unwrap();
+    changeset.drop_operations();
+    assert!(changeset.is_flushed() && !changeset.has_content());
 }
 
 #[test]
 fn debug_prints_no_name_and_no_value() {
     let session = Session::detached();
     session.insert("secret-name", "hunter2").unwrap();
-    let printed = format!("{session:?} {:?}", session.draft().unwrap());
+    let printed = format!("{session:?} {:?}", session.changeset().unwrap());
     assert!(
         !printed.contains("hunter2") && !printed.contains("secret-name"),
         "{printed}"
@@ -362,7 +367,7 @@ fn two_requests_that_change_different_fields_both_survive() {
     let base = Session::detached();
     base.insert_fields("v", &Visit::default()).unwrap();
     let base = base
-        .draft()
+        .changeset()
         .unwrap()
         .record(&Expiry::default(), Timestamp::EPOCH, 0);
     let change_pages: [fn(&Session); 2] = [
@@ -383,14 +388,14 @@ fn two_requests_that_change_different_fields_both_survive() {
             .update_fields("v", |visit: &mut Visit| visit.theme = Some("dark".into()))
             .unwrap();
         let fresh = other
-            .draft()
+            .changeset()
             .unwrap()
             .record(&Expiry::default(), Timestamp::EPOCH, 0);
         let session = open(&base);
         change(&session);
-        let mut draft = session.draft().unwrap();
-        assert!(draft.replay(fresh).unwrap().is_empty());
-        let merged = open(&draft.record(&Expiry::default(), Timestamp::EPOCH, 0));
+        let mut changeset = session.changeset().unwrap();
+        assert!(changeset.replay(fresh).unwrap().is_empty());
+        let merged = open(&changeset.record(&Expiry::default(), Timestamp::EPOCH, 0));
         let visit: Visit = merged.get_fields("v").unwrap().unwrap();
         assert_eq!((visit.pages, visit.theme.as_deref()), (1, Some("dark")));
     }
@@ -419,10 +424,10 @@ fn the_expiry_a_session_reads_is_the_one_a_save_would_write() {
         session.set_expiry(choice).unwrap();
         assert_eq!(session.expiry_age(), age, "{choice:?}");
         assert_eq!(session.expires_at_browser_close(), browser, "{choice:?}");
-        let draft = session.draft().unwrap();
-        let record = draft.record(&context.expiry, context.now, 0);
+        let changeset = session.changeset().unwrap();
+        let record = changeset.record(&context.expiry, context.now, 0);
         assert_eq!(session.expiry_date(), record.expires_at, "{choice:?}");
-        session.settle(draft, Settled::Failed).unwrap();
+        session.settle(changeset, SaveOutcome::Failed).unwrap();
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::{
     AnyStore, Error, ErrorKind, KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX,
-    SessionStore, Slot, Subject, Timestamp, Touch,
+    SessionStore, Stored, Subject, Timestamp, Touch,
 };
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{
@@ -90,8 +90,8 @@ pub(crate) async fn scans_large_records_in_small_pages(store: &SqlStore) {
         let page = scan.scan(from.as_ref(), 1_000).await.unwrap();
         pages.push(page.items.len());
         for item in page.items {
-            let slot = item.slot.unwrap().into_record().unwrap();
-            assert_eq!(slot.data.as_bytes().len(), 1024 * 1024);
+            let stored = item.stored.unwrap().into_record().unwrap();
+            assert_eq!(stored.data.as_bytes().len(), 1024 * 1024);
             found.push(item.digest);
         }
         from = page.next;
@@ -150,7 +150,7 @@ impl Anywhere {
 }
 
 impl SessionStore for Anywhere {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Slot>, Error> {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let (store, digest) = (self.0.clone(), *digest);
         self.run(async move { store.load(&digest).await }).await
     }
@@ -265,7 +265,7 @@ pub(crate) async fn tells_unreadable_rows_apart(
     assert_eq!(listed.len(), 1, "what cannot be read is not listed");
     let scan = store.capabilities().scan.unwrap();
     let page = scan.scan(None, 100).await.unwrap();
-    let unreadable = page.items.iter().filter(|item| item.slot.is_err());
+    let unreadable = page.items.iter().filter(|item| item.stored.is_err());
     assert_eq!((page.items.len(), unreadable.count()), (4, 3));
 
     store.delete(&newer).await.unwrap();

@@ -40,13 +40,13 @@ pub(crate) fn digest_in(entry: &[u8]) -> Option<KeyDigest> {
 }
 
 /// What stands under a digest.
-pub(crate) struct Stored {
+pub(crate) struct Row {
     /// The first half of its key: its deadline, or one before it.
     pub(crate) at: Timestamp,
     pub(crate) bytes: Vec<u8>,
 }
 
-impl Stored {
+impl Row {
     /// The frame in a slot's bytes.
     pub(crate) fn frame_in(bytes: &[u8]) -> &[u8] {
         read_owner(bytes).1

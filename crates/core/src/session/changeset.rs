@@ -8,13 +8,13 @@ use crate::{Entries, Error, Expiry, Limits, Record, Timestamp};
 
 /// The changes of a session, taken out to be written.
 ///
-/// An engine takes one with [`Session::draft`](crate::Session::draft), writes
+/// An engine takes one with [`Session::changeset`](crate::Session::changeset), writes
 /// what it says, and hands it back with
-/// [`Session::settle`](crate::Session::settle). A draft that is never handed
+/// [`Session::settle`](crate::Session::settle). A changeset that is never handed
 /// back (its future was dropped half-way) leaves the session refusing to be
 /// saved again, since the outcome of the write is unknown.
 #[derive(Debug)]
-pub struct Draft {
+pub struct Changeset {
     pub(super) stored: Option<Record>,
     /// What was stored when this request read it; replay compares with it.
     pub(super) read: Entries,
@@ -28,7 +28,7 @@ pub struct Draft {
 
 /// How a write ended, told with [`Session::settle`](crate::Session::settle).
 #[derive(Debug)]
-pub enum Settled {
+pub enum SaveOutcome {
     /// Nothing was to be written.
     Unchanged,
     /// The record stands in the store as given.
@@ -45,7 +45,7 @@ pub enum Settled {
     Unknown(Error),
 }
 
-impl Draft {
+impl Changeset {
     /// The record the changes are based on, `None` for a new session.
     #[must_use]
     pub fn stored(&self) -> Option<&Record> {
