@@ -6,7 +6,8 @@
 use std::hint::black_box;
 
 use chacha20poly1305::{AeadInOut as _, KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
-use cloakroom::{Expiry, Session};
+use cloakroom::Expiry;
+use cloakroom::session::Session;
 use cloakroom_benches::{Jar, NOW, Ours, Theirs, Typical, context, fill, record};
 use criterion::{Criterion, criterion_group, criterion_main};
 

@@ -10,7 +10,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cloakroom::{FileStore, KeyDigest, Record, RedbStore, SessionStore, SledStore};
+use cloakroom::store::{KeyDigest, Record, SessionStore};
+use cloakroom::stores::{FileStore, RedbStore, SledStore};
 use cloakroom_benches::{changed, digest, record, runtime};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::{
-    AnyStore, Cached, Durability, FileStore, KeyDigest, MemoryStore, Record, RedbStore, Revision,
-    Sealed, SessionStore, SledStore, TokenStore,
-};
+use cloakroom::AnyStore;
+use cloakroom::engine::TokenStore;
+use cloakroom::store::{KeyDigest, Record, Revision, SessionStore};
+use cloakroom::stores::{Cached, Durability, FileStore, MemoryStore, RedbStore, Sealed, SledStore};
 use cloakroom_benches::{Crowd, NOW, at_once, changed, record, runtime};
 use cloakroom_testkit::{ManualClock, touch_until};
 use criterion::measurement::WallTime;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::cookie::{CookieStore, KeyRing};
-use cloakroom::{
-    CookiePolicy, Error, Held, OsEntropy, Record, Revision, Session, SessionKey, Token, TokenStore,
-};
+use cloakroom::engine::{ClientState, OsEntropy, SessionKey, Token, TokenStore};
+use cloakroom::session::Session;
+use cloakroom::store::{Record, Revision};
+use cloakroom::{CookiePolicy, Error};
 use cloakroom_testkit::{ManualClock, key};
 use cookie::{Cookie, CookieJar, Key, SameSite};
 
@@ -69,7 +70,7 @@ impl Ours {
     pub fn set(&self, record: &Record) -> String {
         let written = at_once(self.store.create_token(&self.key, record)).expect("sealed");
         let token = written.token.expect("a new session comes with its token");
-        only(self.policy.set(&token, Some(AGE), Held::default()))
+        only(self.policy.set(&token, Some(AGE), ClientState::default()))
     }
 
     /// The same of a session that came by the header and was changed.
@@ -82,7 +83,7 @@ impl Ours {
         let token = self.found(header);
         let written = at_once(self.store.update_token(&token, &record)).expect("sealed");
         let token = written.token.expect("a changed session has another token");
-        only(self.policy.set(&token, Some(AGE), Held::default()))
+        only(self.policy.set(&token, Some(AGE), ClientState::default()))
     }
 
     /// The `Cookie` header that answers it.

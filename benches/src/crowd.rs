@@ -1,6 +1,7 @@
 //! Many sessions of which one is asked for at a time.
 
-use cloakroom::{KeyDigest, SessionKey, Token, TokenStore};
+use cloakroom::engine::{SessionKey, Token, TokenStore};
+use cloakroom::store::KeyDigest;
 use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 

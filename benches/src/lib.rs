@@ -9,9 +9,11 @@ mod cookies;
 mod crowd;
 
 use std::future::Future;
-use std::sync::Weak;
 
-use cloakroom::{Commit, Context, Expiry, Limits, Record, Session, Subject, Timestamp};
+use cloakroom::engine::Context;
+use cloakroom::session::Session;
+use cloakroom::store::Record;
+use cloakroom::{Expiry, Limits, Subject, Timestamp};
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -136,21 +138,14 @@ pub fn changed(record: &Record, number: u64) -> Record {
     let text = csrf + 4 + 3;
     bytes[text..text + 16].copy_from_slice(format!("{number:016x}").as_bytes());
     let mut changed = record.clone();
-    changed.data = cloakroom::Data::from_bytes(bytes);
+    changed.data = cloakroom::store::Data::from_bytes(bytes);
     changed
 }
 
 /// What a session is opened with.
 #[must_use]
 pub fn context() -> Context {
-    struct Nobody;
-    impl Commit for Nobody {
-        fn commit(&self) -> cloakroom::BoxFuture<'_, Result<(), cloakroom::Error>> {
-            Box::pin(std::future::ready(Ok(())))
-        }
-    }
-    let nobody: Weak<dyn Commit> = Weak::<Nobody>::new();
-    Context::new(NOW, Limits::default(), Expiry::default(), nobody)
+    Context::new(NOW, Limits::default(), Expiry::default())
 }
 
 /// A runtime as a server has.

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use cloakroom_core::{TOKEN_BYTES_MAX, Token};
+use cloakroom_core::engine::{TOKEN_BYTES_MAX, Token};
 use cloakroom_web::{
     BearerPolicy, COOKIE_CHUNKS_MAX, CookiePolicy, Held, Prefix, cache_control, vary_on,
 };

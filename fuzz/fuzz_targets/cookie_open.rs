@@ -7,7 +7,9 @@ use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
 use cloakroom_cookie::{CookieStore, KeyRing, Secret};
-use cloakroom_core::{Data, Record, SessionKey, Stored, Timestamp, Token, TokenStore as _};
+use cloakroom_core::engine::{SessionKey, Token, TokenStore as _};
+use cloakroom_core::store::{Data, Record, Stored};
+use cloakroom_core::Timestamp;
 use cloakroom_testkit::ManualClock;
 use cloakroom_web::{COOKIE_CHUNKS_MAX, CookiePolicy, Held};
 use futures_executor::block_on;
@@ -34,7 +36,6 @@ fn store(signed: bool) -> CookieStore {
     let secret = Secret::from_bytes(&[7; 32]).expect("32 bytes");
     let ring = KeyRing::new(secret);
     let builder = CookieStore::builder("session", &ring)
-        .token_bytes_max(16_000)
         .clock(Arc::new(ManualClock::at(Timestamp::EPOCH)));
     let builder = if signed { builder.signed() } else { builder };
     builder.build().expect("choices that go together")

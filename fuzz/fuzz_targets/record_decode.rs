@@ -8,10 +8,10 @@
 
 use std::sync::Weak;
 
-use cloakroom_core::{
-    BoxFuture, Commit, Context, Data, Entries, Error, Expiry, FrameHead, Limits, Record, Session,
-    Stored, Timestamp,
-};
+use cloakroom_core::engine::{Commit, Context};
+use cloakroom_core::session::{Entries, Limits, Session};
+use cloakroom_core::store::{BoxFuture, Data, FrameHead, Record, Stored};
+use cloakroom_core::{Error, Expiry, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
 struct Nobody;

@@ -7,9 +7,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use cloakroom_core::{
-    Data, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored, Subject, Timestamp,
-};
+use cloakroom_core::store::{Data, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored};
+use cloakroom_core::{Subject, Timestamp};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_memory::MemoryStore;
 use cloakroom_redb::RedbStore;

@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use cloakroom_core::{KeyDigest, SessionKey};
+use cloakroom_core::engine::SessionKey;
+use cloakroom_core::store::KeyDigest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,10 +1,12 @@
 //! The engine without a network: a client, a clock to move by hand, and a store
 //! that counts and fails when it is told to.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use cloakroom::{CookiePolicy, Engine, EngineBuilder, Error, Session, SessionKey, Stored};
+use cloakroom::engine::{Closing, SessionKey};
+use cloakroom::session::Session;
+use cloakroom::store::Stored;
+use cloakroom::{CookiePolicy, Engine, EngineBuilder};
 use cloakroom_testkit::{Call, FaultyStore, ManualClock, MapStore, RecordingStore};
 
 /// A model store that counts its calls, inside one that fails when told to.
@@ -144,21 +146,18 @@ impl Desk {
                 handle(session).await;
                 status
             }
-            Err(error) => cloakroom::Closing::status_of(&error),
+            Err(error) => Closing::status_of(&error),
         };
         let closing = exchange.close(status).await;
-        let set_cookie = only_header(&closing);
+        let set_cookie = header(&closing, "set-cookie");
         if let Some(text) = &set_cookie {
             self.keep(text);
         }
         Answer {
-            status: closing
-                .failure
-                .as_ref()
-                .map_or(status, cloakroom::Closing::status_of),
+            status: closing.failure.as_ref().map_or(status, Closing::status_of),
             set_cookie,
-            vary: closing.vary([].into_iter()),
-            cache_control: closing.cache_control([].into_iter()).map(Cow::into_owned),
+            vary: header(&closing, "vary"),
+            cache_control: header(&closing, "cache-control"),
             calls: self.store.inner().take(),
         }
     }
@@ -169,9 +168,9 @@ impl Desk {
         let closing = self.engine.exchange().close(200).await;
         Answer {
             status: 200,
-            set_cookie: only_header(&closing),
-            vary: closing.vary([].into_iter()),
-            cache_control: closing.cache_control([].into_iter()).map(Cow::into_owned),
+            set_cookie: header(&closing, "set-cookie"),
+            vary: header(&closing, "vary"),
+            cache_control: header(&closing, "cache-control"),
             calls: self.store.inner().take(),
         }
     }
@@ -190,20 +189,26 @@ impl Desk {
     pub async fn number(&self, name: &str) -> Option<u64> {
         let mut number = None;
         let answer = self
-            .visit(async |session| number = read(&session, name).expect("a number"))
+            .visit(async |session| number = session.get(name).expect("a number"))
             .await;
         assert_eq!(answer.status, 200);
         number
     }
 }
 
-/// The clients of a desk have one cookie.
-fn only_header(closing: &cloakroom::Closing) -> Option<String> {
-    assert!(closing.headers.len() <= 1, "{closing:?}");
-    let header = closing.headers.first();
-    header.map(|header| header.value().to_owned())
+/// The one header of this name that a response without headers gets.
+///
+/// # Panics
+/// Where there are several.
+pub fn header(closing: &Closing, name: &str) -> Option<String> {
+    let mut values = headers(closing, name);
+    assert!(values.len() <= 1, "{closing:?}");
+    values.pop()
 }
 
-fn read(session: &Session, name: &str) -> Result<Option<u64>, Error> {
-    session.get(name)
+/// The headers of this name that a response without headers gets.
+pub fn headers(closing: &Closing, name: &str) -> Vec<String> {
+    let edits = closing.header_edits(|_| Vec::new());
+    let edits = edits.iter().filter(|edit| edit.name() == name);
+    edits.map(|edit| edit.value().to_owned()).collect()
 }

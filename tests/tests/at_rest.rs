@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use cloakroom::{AnyStore, Engine, SessionKey, Subject};
+use cloakroom::engine::SessionKey;
+use cloakroom::{AnyStore, Engine, Subject};
 use cloakroom_testkit::key;
 use cloakroom_tests::desk::Desk;
 use cloakroom_tests::embedded::Embedded;

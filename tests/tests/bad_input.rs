@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
 
-use cloakroom::{
-    Data, Engine, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, SessionStore,
-    SledStore, Stored, TOKEN_BYTES_MAX, Timestamp, Touch,
-};
+use cloakroom::engine::{SessionKey, TOKEN_BYTES_MAX};
+use cloakroom::store::{Data, KeyDigest, Record, Revision, SessionStore, Stored, Touch};
+use cloakroom::stores::SledStore;
+use cloakroom::{Engine, Error, ErrorKind, Timestamp};
 use cloakroom_testkit::{key, sample};
 use cloakroom_tests::desk::{COOKIE, Desk};
 use tempfile::TempDir;
@@ -182,12 +182,12 @@ impl Damage {
         let opened = exchange.open([cookie.as_bytes()].into_iter()).await;
         let Ok(session) = opened else {
             let closing = exchange.close(500).await;
-            return (500, Ok(None), !closing.headers.is_empty());
+            return (500, Ok(None), !closing.token_headers().is_empty());
         };
         let value = session.get::<u64>("n").map_err(|error| error.kind());
         let closing = exchange.close(200).await;
         assert!(closing.failure.is_none());
-        (200, value, !closing.headers.is_empty())
+        (200, value, !closing.token_headers().is_empty())
     }
 }
 
@@ -296,7 +296,7 @@ async fn a_value_of_100_000_levels_is_refused_when_it_is_inserted() {
 
 #[tokio::test]
 async fn a_value_of_the_deepest_nesting_there_is_can_be_read_on_a_small_stack() {
-    let levels = cloakroom::NESTING_DEPTH_CEILING;
+    let levels = cloakroom::session::NESTING_DEPTH_CEILING;
     let limits = cloakroom::Limits::default().with_nesting_depth_max(levels + 1);
     let desk = Desk::with(|builder| builder.limits(limits));
     let nested = |levels: usize| {

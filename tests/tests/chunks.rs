@@ -7,8 +7,9 @@ use axum::extract::Path;
 use axum::routing::get;
 use cloakroom::axum::{Session, SessionError, SessionLayer};
 use cloakroom::cookie::{CookieStore, KeyRing};
-use cloakroom::{CookiePolicy, Engine, ErrorKind, OsEntropy};
-use cloakroom_tests::desk::{COOKIE, Desk};
+use cloakroom::engine::OsEntropy;
+use cloakroom::{CookiePolicy, Engine, ErrorKind};
+use cloakroom_tests::desk::{COOKIE, headers};
 use cloakroom_tests::{Browser, Reply, Site};
 
 /// No two parts of it are alike.
@@ -48,8 +49,7 @@ async fn sites() -> [Site; 2] {
     let ring = KeyRing::generate(&OsEntropy).unwrap();
     let serve = async |signed: bool| {
         let policy = policy(4);
-        let mut store =
-            CookieStore::builder(policy.name(), &ring).token_bytes_max(policy.token_bytes_max());
+        let mut store = CookieStore::builder(policy.name(), &ring);
         if signed {
             store = store.signed();
         }
@@ -236,49 +236,42 @@ async fn stale_chunks_go_with_the_next_reply_that_sets_the_cookie() {
     }
 }
 
-/// Two settings, one limit: where they disagree, the error names both.
+/// The size is configured once, in the policy; the engine measures each token by it.
 #[tokio::test]
-async fn a_store_and_a_policy_that_disagree_are_a_typed_error_that_names_both() {
-    let ring = KeyRing::generate(&OsEntropy).unwrap();
-    for (chunks_max, token_bytes_max) in [(1, 12_000), (2, 12_000), (4, 3_000)] {
-        let store = CookieStore::builder(COOKIE, &ring).token_bytes_max(token_bytes_max);
-        let store = store.build().unwrap();
-        let desk = Desk::with(|_| Engine::builder(store).cookie(policy(chunks_max)));
-        let exchange = desk.engine.exchange();
-        let session = exchange.open(std::iter::empty()).await.unwrap();
-        session.insert("text", text(8_000)).unwrap();
-        let closing = exchange.close(200).await;
-        assert!(closing.headers.is_empty());
-        let error = closing.failure.unwrap();
-        assert_eq!(error.kind(), ErrorKind::TooLarge);
-        for part in ["token_bytes_max", "chunks_max"] {
-            assert!(error.to_string().contains(part), "{error}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_url_opens_a_store_that_goes_with_the_policy_of_as_many_chunks() {
+async fn a_session_longer_than_its_policy_carries_is_a_typed_error_that_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let ring = folder.path().join("ring");
     std::fs::write(&ring, "11".repeat(32)).unwrap();
+    let url = format!("cookie:?key_file={}", ring.display());
     for chunks in 1..=4 {
-        let url = format!("cookie:?chunks={chunks}&key_file={}", ring.display());
         let store = cloakroom::open(&url).await.unwrap();
         let engine = Engine::builder(store).cookie(policy(chunks)).build();
         let engine = engine.unwrap();
-        let mut most = 0;
-        for bytes in (1_000..12_000).step_by(250) {
+        let (mut most, mut refused) = (0, 0);
+        for bytes in (1_000..13_000).step_by(250) {
             let exchange = engine.exchange();
             let session = exchange.open(std::iter::empty()).await.unwrap();
             session.insert("text", text(bytes)).unwrap();
+            // Early, and at the end of the request.
+            let early = session.save().await;
             let closing = exchange.close(200).await;
+            let cookies = headers(&closing, "set-cookie");
             match closing.failure {
-                None => most = closing.headers.len(),
-                Some(error) => assert!(error.to_string().contains("the store's"), "{error}"),
+                None => most = cookies.len(),
+                Some(error) => {
+                    refused += 1;
+                    assert_eq!(early.unwrap_err().kind(), ErrorKind::TooLarge);
+                    assert_eq!(error.kind(), ErrorKind::TooLarge);
+                    let said = error.to_string();
+                    let limit = format!("chunks_max is {chunks}");
+                    let names_it = said.contains(&limit) || said.contains("TOKEN_BYTES_MAX");
+                    assert!(names_it, "{said}");
+                    assert!(cookies.is_empty(), "nothing is sent");
+                }
             }
         }
         // Beside chunks goes the removal of the whole cookie.
         assert_eq!(most, if chunks == 1 { 1 } else { chunks + 1 });
+        assert!(refused > 0, "the longest is more than {chunks} cookies");
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::cookie::{CookieStore, CookieStoreBuilder, EpochStore, KeyRing, Revocation as _};
-use cloakroom::{CookiePolicy, Engine, ErrorKind, Expiry, OsEntropy, Session, Subject};
+use cloakroom::engine::OsEntropy;
+use cloakroom::session::Session;
+use cloakroom::{CookiePolicy, Engine, ErrorKind, Expiry, Subject};
 use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore};
 use cloakroom_tests::desk::{COOKIE, Desk};
 

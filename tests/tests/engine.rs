@@ -11,10 +11,14 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionError, SessionLayer};
+use cloakroom::engine::{LoadedToken, SessionKey, Token, TokenStore, Written};
+use cloakroom::store::{
+    BoxFuture, Capabilities, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, SessionStore,
+    Stored, Touch,
+};
+use cloakroom::stores::MemoryStore;
 use cloakroom::{
-    BearerPolicy, Capabilities, Engine, EngineBuilder, Error, ErrorKind, FRAME_BYTES_CEILING,
-    KeyDigest, Limits, LoadedToken, MemoryStore, Record, Revision, SessionKey, SessionStore,
-    Stored, Subject, Timestamp, Token, TokenStore, Touch, Written,
+    BearerPolicy, Engine, EngineBuilder, Error, ErrorKind, Limits, Subject, Timestamp,
 };
 use cloakroom_testkit::MapStore;
 use cloakroom_tests::desk::COOKIE;
@@ -144,7 +148,7 @@ async fn where_others_are_always_first_a_save_gives_up_at_its_deadline() {
         let exchange = engine.exchange();
         let session = exchange.open([].into_iter()).await.unwrap();
         session.insert("n", 1).unwrap();
-        let header = exchange.close(200).await.headers.remove(0);
+        let header = exchange.close(200).await.token_headers()[0].clone();
         let cookie = header.value().split(';').next().unwrap().to_owned();
 
         let exchange = engine.exchange();
@@ -157,8 +161,8 @@ async fn where_others_are_always_first_a_save_gives_up_at_its_deadline() {
         let closing = exchange.close(200).await;
         let took = began.elapsed().as_millis();
         assert!((at_least..=at_most).contains(&took), "{took} ms");
+        assert!(closing.token_headers().is_empty());
         assert_eq!(closing.failure.unwrap().kind(), ErrorKind::Conflict);
-        assert!(closing.headers.is_empty());
 
         let exchange = engine.exchange();
         let session = exchange
@@ -188,42 +192,64 @@ impl TokenStore for Reissuing {
         self.0.is_well_formed(token.trim_start_matches(PREFIX))
     }
 
-    async fn load_token(&self, token: &Token) -> Result<Option<LoadedToken>, Error> {
-        let mut loaded = self.0.load_token(&inner(token)).await?;
-        if let Some(loaded) = &mut loaded
-            && !token.expose().starts_with(PREFIX)
-        {
-            loaded.reissue = Some(Token::new(format!("{PREFIX}{}", token.expose())));
-        }
-        Ok(loaded)
+    fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
+        self.0.digest_of(&inner(token))
     }
 
-    async fn create_token(&self, key: &SessionKey, record: &Record) -> Result<Written, Error> {
-        self.0.create_token(key, record).await
+    fn load_token<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
+        Box::pin(async move {
+            let mut loaded = self.0.load_token(&inner(token)).await?;
+            if let Some(loaded) = &mut loaded
+                && !token.expose().starts_with(PREFIX)
+            {
+                loaded.reissue = Some(Token::new(format!("{PREFIX}{}", token.expose())));
+            }
+            Ok(loaded)
+        })
     }
 
-    async fn update_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
-        self.0.update_token(&inner(token), record).await
+    fn create_token<'a>(
+        &'a self,
+        key: &'a SessionKey,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        self.0.create_token(key, record)
     }
 
-    async fn touch_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
-        self.0.touch_token(&inner(token), record).await
+    fn update_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move { self.0.update_token(&inner(token), record).await })
     }
 
-    async fn rotate_token(
-        &self,
-        token: &Token,
-        new: &SessionKey,
-        record: &Record,
+    fn touch_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move { self.0.touch_token(&inner(token), record).await })
+    }
+
+    fn rotate_token<'a>(
+        &'a self,
+        token: &'a Token,
+        new: &'a SessionKey,
+        record: &'a Record,
         mark_until: Timestamp,
-    ) -> Result<Written, Error> {
-        self.0
-            .rotate_token(&inner(token), new, record, mark_until)
-            .await
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let old = inner(token);
+            self.0.rotate_token(&old, new, record, mark_until).await
+        })
     }
 
-    async fn delete_token(&self, token: &Token) -> Result<(), Error> {
-        self.0.delete_token(&inner(token)).await
+    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.0.delete_token(&inner(token)).await })
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {
@@ -244,7 +270,7 @@ async fn a_reissued_token_is_handed_out_whatever_the_request_does() {
         if write {
             session.insert("n", 1).unwrap();
         }
-        let headers = exchange.close(200).await.headers;
+        let headers = exchange.close(200).await.token_headers().to_vec();
         let set = headers.first().map(|header| header.value().to_owned());
         (n, set)
     };

@@ -8,10 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::{
-    Engine, Error, ErrorKind, KeyDigest, Record, Revision, Session, SessionStore, Stored, Subject,
-    Timestamp, Touch,
-};
+use cloakroom::session::Session;
+use cloakroom::store::{KeyDigest, Record, Revision, SessionStore, Stored, Touch};
+use cloakroom::{Engine, Error, ErrorKind, Subject, Timestamp};
 use cloakroom_testkit::Fault::{self, LoseAnswer, Refuse};
 use cloakroom_testkit::MapStore;
 use cloakroom_tests::desk::{Answer, COOKIE, Desk};
@@ -297,7 +296,7 @@ async fn a_save_that_was_abandoned_half_way_is_not_written_again() {
     let first = engine.exchange();
     let session = first.open([].into_iter()).await.unwrap();
     session.insert("n", 1).unwrap();
-    let headers = first.close(200).await.headers;
+    let headers = first.close(200).await.token_headers().to_vec();
     let cookie = headers[0].value().split(';').next().unwrap().to_owned();
 
     let second = engine.exchange();
@@ -307,7 +306,7 @@ async fn a_save_that_was_abandoned_half_way_is_not_written_again() {
     assert!(given_up.is_err());
     let closing = second.close(200).await;
     assert!(closing.failure.is_some(), "nobody knows what was written");
-    assert!(closing.headers.is_empty());
+    assert!(closing.token_headers().is_empty());
 
     let third = engine.exchange();
     let session = third.open([cookie.as_bytes()].into_iter()).await.unwrap();
@@ -330,7 +329,7 @@ async fn timed(
     engine: &Engine,
     cookie: &str,
     handle: impl FnOnce(&Session),
-) -> (cloakroom::Closing, Duration) {
+) -> (cloakroom::engine::Closing, Duration) {
     let exchange = engine.exchange();
     let session = exchange.open([cookie.as_bytes()].into_iter()).await;
     handle(&session.unwrap());
@@ -352,10 +351,10 @@ async fn a_store_that_hangs_holds_up_one_request_and_not_each_in_turn() {
     let (hanging, others) = tokio::join!(hanging, others);
     assert!(hanging.is_err(), "it waits for the store");
     for (closing, took) in others {
+        assert!(closing.token_headers().is_empty(), "the cookie stays");
         let error = closing.failure.expect("it could not be written");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(took <= Duration::from_secs(11), "{took:?}");
-        assert!(closing.headers.is_empty(), "the cookie stays");
     }
 }
 

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use cloakroom::{
-    AnyStore, Cached, Durability, FileStore, MemoryStore, RedbStore, Sealed, SledStore, TokenStore,
-};
+use cloakroom::AnyStore;
+use cloakroom::engine::TokenStore;
+use cloakroom::stores::{Cached, Durability, FileStore, MemoryStore, RedbStore, Sealed, SledStore};
 use cloakroom_testkit::linearizable;
 
 fn tried<T: TokenStore>(store: &T, share: u64) {

@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::Durability;
-use cloakroom::{
-    Cached, Capabilities, Clock as _, Data, Expiry, FileStore, Import as _, KeyDigest, MemoryStore,
-    Record, RedbStore, Revision, Revoke, Session, SessionStore, SledStore, Stored, Subject,
-    Subjects as _, Timestamp,
+use cloakroom::session::Session;
+use cloakroom::store::{
+    Capabilities, Data, Import as _, KeyDigest, Record, Revision, Revoke, SessionStore, Stored,
+    Subjects as _,
 };
-use cloakroom_testkit::{ManualClock, MapStore, key};
+use cloakroom::stores::Durability;
+use cloakroom::stores::{Cached, FileStore, MemoryStore, RedbStore, SledStore};
+use cloakroom::{Clock as _, Expiry, Subject, Timestamp};
+use cloakroom_testkit::{ManualClock, MapStore, key, listed_as};
 use cloakroom_tests::desk::Desk;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -468,8 +470,8 @@ impl<S: SessionStore> Pair<'_, S> {
         let Some(subjects) = self.store.capabilities().subjects else {
             return Ok(());
         };
-        let mut ours = subjects.revoke(subject, which).await.unwrap();
-        let mut models = self.model.revoke(subject, which).await.unwrap();
+        let mut ours = subjects.revoke(&listed_as(subject), which).await.unwrap();
+        let mut models = self.model.revoke(&listed_as(subject), which).await.unwrap();
         ours.sort();
         models.sort();
         prop_assert_eq!(ours, models);
@@ -490,8 +492,8 @@ impl<S: SessionStore> Pair<'_, S> {
             return Ok(());
         };
         for subject in &self.subjects {
-            let mut ours = subjects.sessions_of(subject).await.unwrap();
-            let mut models = self.model.sessions_of(subject).await.unwrap();
+            let mut ours = subjects.sessions_of(&listed_as(subject)).await.unwrap();
+            let mut models = self.model.sessions_of(&listed_as(subject)).await.unwrap();
             ours.sort_by_key(|listed| listed.digest);
             models.sort_by_key(|listed| listed.digest);
             prop_assert_eq!(ours, models, "after {:?}", op);

@@ -11,10 +11,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionError, SessionLayer};
-use cloakroom::{
-    AnyStore, CookiePolicy, Data, Engine, MemoryStore, OsEntropy, Prefix, Session, SessionExpiry,
-    SessionKey, SessionStore as _, Stored, Subject, Sweeper,
-};
+use cloakroom::engine::{OsEntropy, SessionKey};
+use cloakroom::session::Session;
+use cloakroom::store::{Data, SessionStore as _, Stored};
+use cloakroom::stores::MemoryStore;
+use cloakroom::{AnyStore, CookiePolicy, Engine, Prefix, SessionExpiry, Subject, Sweeper};
 use cloakroom_testkit::Call::{Create, Load, Update};
 use cloakroom_testkit::{Fault, FaultyStore, MapStore, key, sample};
 use cloakroom_tests::Site;
@@ -262,7 +263,7 @@ async fn a_cookie_is_read_back_under_each_prefix() {
         let first = engine.exchange();
         let session = first.open([].into_iter()).await.unwrap();
         session.insert("n", 1).unwrap();
-        let header = first.close(200).await.headers.remove(0);
+        let header = first.close(200).await.token_headers()[0].clone();
         let pair = header.value().split(';').next().unwrap().to_owned();
         assert!(pair.starts_with(&format!("{name}=")), "{pair}");
         let second = engine.exchange();
@@ -470,7 +471,7 @@ async fn a_new_login_outlives_an_idle_old_session_in_a_full_store() {
         session
             .set_subject(Subject::new("somebody").unwrap())
             .unwrap();
-        let header = exchange.close(200).await.headers.remove(0);
+        let header = exchange.close(200).await.token_headers()[0].clone();
         header.value().split(';').next().unwrap().to_owned()
     };
     for _ in 0..2_000 {

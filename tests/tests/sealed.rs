@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use cloakroom::{AnyStore, Engine, MemoryStore, Sealed, SledStore, Subject};
+use cloakroom::stores::{MemoryStore, Sealed, SledStore};
+use cloakroom::{AnyStore, Engine, Subject};
 use cloakroom_testkit::{MapStore, Profile, conformance, survives_reopening};
 use cloakroom_tests::desk::Desk;
 

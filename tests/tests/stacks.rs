@@ -6,10 +6,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use cloakroom::AnyStore;
 use cloakroom::cookie::{CookieStore, KeyRing, Secret};
-use cloakroom::{
-    AnyStore, Cached, FileStore, RedbStore, Sealed, SessionStore, SledStore, TokenStore,
-};
+use cloakroom::engine::TokenStore;
+use cloakroom::store::SessionStore;
+use cloakroom::stores::{Cached, FileStore, RedbStore, Sealed, SledStore};
 use cloakroom_testkit::{Profile, conformance, survives_reopening};
 
 fn cached<S: SessionStore>(store: S) -> Cached<S> {

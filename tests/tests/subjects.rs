@@ -11,10 +11,14 @@ use axum::extract::Path;
 use axum::routing::{get, post};
 use cloakroom::axum::{Session, SessionError, SessionLayer, SubjectSessions};
 use cloakroom::cookie::{CookieStore, KeyRing};
+use cloakroom::engine::OsEntropy;
+use cloakroom::store::{
+    BoxFuture, Capabilities, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored,
+    SubjectDigest, Subjects, Touch,
+};
 use cloakroom::{
-    AnyStore, BoxFuture, Capabilities, CookiePolicy, Engine, EngineBuilder, Error, ErrorKind,
-    Expiry, KeyDigest, Label, Listed, OsEntropy, Record, Revision, Revoke, SessionStore, Stored,
-    Subject, Subjects, Timestamp, Touch,
+    AnyStore, CookiePolicy, Engine, EngineBuilder, Error, ErrorKind, Expiry, Label, Subject,
+    Timestamp,
 };
 use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore};
 use cloakroom_tests::{Browser, Site};
@@ -300,7 +304,7 @@ impl SessionStore for Held {
 impl Subjects for Held {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(async {
             self.lists.wait().await;
@@ -310,7 +314,7 @@ impl Subjects for Held {
 
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         self.store.revoke(subject, which)
@@ -355,7 +359,7 @@ async fn who_stops_waiting_for_the_limit_keeps_the_login() {
     assert!(saved.is_err(), "the list is not done");
     let closing = exchange.close(200).await;
     assert!(closing.failure.is_none(), "{:?}", closing.failure);
-    let set = closing.headers[0].value();
+    let set = closing.token_headers()[0].value();
     let cookie = set.split(';').next().unwrap();
     let next = engine.exchange();
     let session = next.open([cookie.as_bytes()].into_iter()).await.unwrap();

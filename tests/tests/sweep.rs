@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloakroom::{Clock, RedbStore, SessionStore, SledStore, SystemClock, Timestamp};
+use cloakroom::store::SessionStore;
+use cloakroom::stores::{RedbStore, SledStore};
+use cloakroom::{Clock, SystemClock, Timestamp};
 use cloakroom_testkit::{key, sample};
 use tokio::sync::Mutex;
 

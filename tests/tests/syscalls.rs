@@ -13,7 +13,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cloakroom::{Data, KeyDigest, Record, Revision, SessionKey, Timestamp, TokenStore as _};
+use cloakroom::Timestamp;
+use cloakroom::engine::{SessionKey, TokenStore as _};
+use cloakroom::store::{Data, KeyDigest, Record, Revision};
 use cloakroom_tests::embedded::Embedded;
 use tempfile::TempDir;
 

@@ -13,27 +13,27 @@ use http::{HeaderValue, StatusCode};
 /// The request's session, as a handler's argument.
 ///
 /// Asking for it loads it. Everything else is on
-/// [`cloakroom_core::Session`], to which it dereferences.
+/// [`cloakroom_core::session::Session`], to which it dereferences.
 ///
 /// # Errors
 /// The request is answered with a [`SessionError`], and the client keeps its
 /// cookie, where the store does not answer or there is no
 /// [`SessionLayer`](crate::SessionLayer) around the route.
 #[derive(Clone, Debug)]
-pub struct Session(cloakroom_core::Session);
+pub struct Session(cloakroom_core::session::Session);
 
 impl Deref for Session {
-    type Target = cloakroom_core::Session;
+    type Target = cloakroom_core::session::Session;
 
     fn deref(&self) -> &Self::Target {
         &self.0
     }
 }
 
-impl From<cloakroom_core::Session> for Session {
+impl From<cloakroom_core::session::Session> for Session {
     /// For tests of handlers, with
-    /// [`Session::detached`](cloakroom_core::Session::detached).
-    fn from(session: cloakroom_core::Session) -> Self {
+    /// [`Session::detached`](cloakroom_core::session::Session::detached).
+    fn from(session: cloakroom_core::session::Session) -> Self {
         Self(session)
     }
 }
@@ -75,7 +75,7 @@ impl<S: Sync> FromRequestParts<S> for SubjectSessions {
     }
 }
 
-async fn open(parts: &Parts) -> Result<(Exchange, cloakroom_core::Session), SessionError> {
+async fn open(parts: &Parts) -> Result<(Exchange, cloakroom_core::session::Session), SessionError> {
     let Some(exchange) = parts.extensions.get::<Exchange>().cloned() else {
         return Err(SessionError(Error::new(
             ErrorKind::Misconfigured,

@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum_core::response::{IntoResponse, Response};
-use cloakroom_core::BoxFuture;
+use cloakroom_core::store::BoxFuture;
 use cloakroom_web::{Closing, Engine, Exchange};
-use http::header::{CACHE_CONTROL, HeaderName, VARY};
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Request};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -139,30 +139,20 @@ async fn close(exchange: Exchange, response: Response) -> Response {
 }
 
 fn apply(closing: &Closing, headers: &mut HeaderMap) {
-    let texts = |headers: &HeaderMap, name: HeaderName| -> Vec<String> {
-        let values = headers.get_all(name);
-        let texts = values.iter().filter_map(|value| value.to_str().ok());
+    let edits = closing.header_edits(|name| {
+        let values = headers.get_all(name).iter();
+        let texts = values.filter_map(|value| value.to_str().ok());
         texts.map(str::to_owned).collect()
-    };
-    let vary = texts(headers, VARY);
-    if let Some(merged) = closing.vary(vary.iter().map(String::as_str))
-        && let Ok(value) = HeaderValue::from_str(&merged)
-    {
-        headers.insert(VARY, value);
-    }
-    let control = texts(headers, CACHE_CONTROL);
-    if let Some(control) = closing.cache_control(control.iter().map(String::as_str))
-        && let Ok(value) = HeaderValue::from_str(&control)
-    {
-        headers.insert(CACHE_CONTROL, value);
-    }
-    for header in &closing.headers {
-        if let Ok(name) = HeaderName::from_bytes(header.name().as_bytes())
-            && let Ok(mut value) = HeaderValue::from_str(header.value())
+    });
+    for edit in edits {
+        if let Ok(name) = HeaderName::from_bytes(edit.name().as_bytes())
+            && let Ok(mut value) = HeaderValue::from_str(edit.value())
         {
-            // HTTP/2 and /3 then keep the token out of their compression tables.
-            value.set_sensitive(true);
-            headers.append(name, value);
+            value.set_sensitive(edit.is_sensitive());
+            match edit.appends() {
+                true => drop(headers.append(name, value)),
+                false => drop(headers.insert(name, value)),
+            }
         }
     }
 }

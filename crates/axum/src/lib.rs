@@ -10,7 +10,7 @@
 //!     Ok(format!("visit {}", session.get::<u64>("visits")?.unwrap_or(1)))
 //! }
 //!
-//! fn app(store: impl cloakroom_core::SessionStore) -> Router {
+//! fn app(store: impl cloakroom_core::store::SessionStore) -> Router {
 //!     Router::new()
 //!         .route("/", get(count))
 //!         .layer(SessionLayer::new(Engine::new(store)))

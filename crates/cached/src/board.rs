@@ -11,9 +11,8 @@ use std::sync::atomic::{self, AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloakroom_core::{
-    Clock, Error, Invalidation, KeyDigest, Record, Revision, Stored, Timestamp, Touch,
-};
+use cloakroom_core::store::{Invalidation, KeyDigest, Record, Revision, Stored, Touch};
+use cloakroom_core::{Clock, Error, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::{Shared, WeakShared};
 use moka::policy::EvictionPolicy;

@@ -3,9 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloakroom_core::{
-    BoxFuture, Error, ErrorKind, Invalidation, Invalidations, Listener, SessionStore,
-};
+use cloakroom_core::store::{BoxFuture, Invalidation, Invalidations, Listener, SessionStore};
+use cloakroom_core::{Error, ErrorKind};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 

@@ -8,7 +8,7 @@
 //! use std::time::Duration;
 //!
 //! use cloakroom_cached::Cached;
-//! use cloakroom_core::SessionStore;
+//! use cloakroom_core::store::SessionStore;
 //!
 //! fn nearby<S: SessionStore>(store: S) -> Cached<S> {
 //!     // What another process logs out stays logged in here for 5 s at most.
@@ -46,7 +46,7 @@
 //! # Other nodes
 //!
 //! Where the store announces what is written to it
-//! ([`Invalidations`](cloakroom_core::Invalidations): Redis, PostgreSQL),
+//! ([`Invalidations`](cloakroom_core::store::Invalidations): Redis, PostgreSQL),
 //! [`Cached::follow`] listens, and drops what another node has changed as soon as
 //! it hears of it; the bound on staleness then is what remains where the channel
 //! is broken, unless [`WhileDeaf::Bypass`] asks for more. Announcements carry the
@@ -62,11 +62,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cloakroom_core::{
-    BoxFuture, Capabilities, Clock, Error, ErrorKind, Import, KeyDigest, Listed, ROTATION_HOPS_MAX,
-    Record, Revision, Revoke, SessionStore, Stored, Subject, Subjects, Sweep, Swept, SystemClock,
-    Timestamp, Touch,
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, Import, KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revision,
+    Revoke, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
+use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 
 use crate::board::Board;
 use crate::follow::Follower;
@@ -329,7 +329,7 @@ impl<S: SessionStore> SessionStore for Cached<S> {
 impl<S: SessionStore> Subjects for Cached<S> {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         match self.inner.capabilities().subjects {
             Some(subjects) => subjects.sessions_of(subject),
@@ -339,7 +339,7 @@ impl<S: SessionStore> Subjects for Cached<S> {
 
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {

@@ -9,10 +9,9 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use cloakroom_cached::{Cached, Stats};
-use cloakroom_core::{
-    AnyStore, Data, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Stored, Timestamp,
-    Touch,
-};
+use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::{Data, KeyDigest, Record, Revision, SessionStore, Stored, Touch};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use cloakroom_testkit::Call::{self, Create, Delete, Load, Rotate, Update};
 use cloakroom_testkit::{
     Fault, FaultyStore, ManualClock, MapStore, Profile, RecordingStore, conformance, key, races,
@@ -21,7 +20,7 @@ use cloakroom_testkit::{
 
 const STALE: Duration = Duration::from_secs(5);
 
-fn cached<S: cloakroom_core::SessionStore>(store: S) -> Cached<S> {
+fn cached<S: cloakroom_core::store::SessionStore>(store: S) -> Cached<S> {
     Cached::with_staleness_max(store, STALE)
 }
 

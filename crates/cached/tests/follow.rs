@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloakroom_cached::{Cached, Stats, WhileDeaf};
-use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, Invalidation, Invalidations, KeyDigest, Listener,
-    Record, Revision, Revoke, SessionStore, Stored, Timestamp, Touch,
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, Invalidation, Invalidations, KeyDigest, Listener, Record, Revision,
+    Revoke, SessionStore, Stored, Touch,
 };
-use cloakroom_testkit::{MapStore, key, sample};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
+use cloakroom_testkit::{MapStore, key, listed_as, sample};
 
 /// A store that several nodes share, and that announces what is written to it.
 #[derive(Clone, Debug, Default)]
@@ -319,7 +320,7 @@ async fn what_is_revoked_is_dropped_from_the_cache() {
     }
     let subjects = cached.capabilities().subjects.unwrap();
     let mut ended = subjects
-        .revoke(&subject, Revoke::AllBut(digests[0]))
+        .revoke(&listed_as(&subject), Revoke::AllBut(digests[0]))
         .await
         .unwrap();
     ended.sort();

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloakroom_cached::Cached;
-use cloakroom_core::{
-    BoxFuture, Capabilities, Error, Invalidation, Invalidations, KeyDigest, Listener, Record,
-    Revision, Revoke, SessionStore, Stored, Subject, Subjects, Timestamp, Touch,
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, Invalidation, Invalidations, KeyDigest, Listener, Record, Revision,
+    Revoke, SessionStore, Stored, SubjectDigest, Subjects, Touch,
 };
-use cloakroom_testkit::{MapStore, Trial, key, sample};
+use cloakroom_core::{Error, Timestamp};
+use cloakroom_testkit::{MapStore, Trial, key, listed_as, sample};
 use shuttle::future::{block_on, spawn, yield_now};
 
 /// A store that lets others run before it does its work and before it answers.
@@ -79,14 +80,14 @@ impl SessionStore for Slow {
 impl Subjects for Slow {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
-    ) -> BoxFuture<'a, Result<Vec<cloakroom_core::Listed>, Error>> {
+        subject: &'a SubjectDigest,
+    ) -> BoxFuture<'a, Result<Vec<cloakroom_core::store::Listed>, Error>> {
         self.0.sessions_of(subject)
     }
 
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
@@ -195,7 +196,10 @@ fn loads_and_writes_that_race_a_revocation_never_plant_the_dead_session_back() {
                 let subject = record.subject.clone().unwrap();
                 let rivals = rivals(&store, digest, record);
                 let subjects = store.capabilities().subjects.unwrap();
-                subjects.revoke(&subject, Revoke::All).await.unwrap();
+                subjects
+                    .revoke(&listed_as(&subject), Revoke::All)
+                    .await
+                    .unwrap();
                 assert!(store.load(&digest).await.unwrap().is_none());
                 for rival in rivals {
                     rival.await.unwrap();

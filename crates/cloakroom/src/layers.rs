@@ -1,6 +1,8 @@
 //! What a URL's options put around a store.
 
-use cloakroom_core::{AnyStore, Error, SessionStore};
+use cloakroom_core::Error;
+use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::SessionStore;
 
 use crate::options::{Cache, Layers};
 

@@ -35,18 +35,18 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `memory` (default) | [`MemoryStore`], `memory:` |
-//! | `file` | [`FileStore`], `file:PATH` |
-//! | `sled` | [`SledStore`], `sled:PATH` |
-//! | `redb` | [`RedbStore`], `redb:PATH`; needs Rust 1.90 |
-//! | `sqlite`, `postgres`, `mysql` | [`SqlStore`], `sqlite:PATH`, `postgres://…`, `mysql://…`; need Rust 1.94 |
+//! | `memory` (default) | [`stores::MemoryStore`], `memory:` |
+//! | `file` | [`stores::FileStore`], `file:PATH` |
+//! | `sled` | [`stores::SledStore`], `sled:PATH` |
+//! | `redb` | [`stores::RedbStore`], `redb:PATH`; needs Rust 1.90 |
+//! | `sqlite`, `postgres`, `mysql` | [`stores::SqlStore`], `sqlite:PATH`, `postgres://…`, `mysql://…`; need Rust 1.94 |
 //! | `sql-tls` | the last two over TLS |
-//! | `redis` | [`RedisStore`], `redis://…`, a single server or a cluster |
+//! | `redis` | [`stores::RedisStore`], `redis://…`, a single server or a cluster |
 //! | `redis-tls` | the same over TLS, `rediss://…` |
 //! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
 //! | `cookie-ring` | the same bytes, made faster by ring |
-//! | `cached` | [`Cached`]: a near cache in front of any store |
-//! | `sealed` | [`Sealed`]: data encrypted at rest, in front of any store |
+//! | `cached` | [`stores::Cached`]: a near cache in front of any store |
+//! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store |
 //! | `axum` | [`axum`]: a layer and an extractor |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
@@ -69,43 +69,78 @@ mod servers;
 #[cfg(feature = "sweeper")]
 mod sweeper;
 
-pub use cloakroom_core::*;
-pub use cloakroom_web::*;
+pub use cloakroom_core::engine::AnyStore;
+pub use cloakroom_core::session::Limits;
+pub use cloakroom_core::{
+    Clock, Error, ErrorKind, Expiry, Label, SessionExpiry, Site, Subject, SystemClock, Timestamp,
+};
+pub use cloakroom_web::{
+    BearerPolicy, CookiePolicy, CookiePolicyBuilder, Engine, EngineBuilder, Prefix, SameSite,
+    SessionInfo,
+};
 pub use open::open;
+#[cfg(feature = "sweeper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sweeper")))]
+pub use sweeper::{SweepReport, Sweeper};
+
+/// The session itself, free of any framework: for code between the handlers, for
+/// tools, and for tests.
+///
+/// A handler's argument is the session of its framework's module, such as
+/// `cloakroom::axum::Session`, which dereferences to the one here.
+pub mod session {
+    pub use cloakroom_core::session::*;
+}
+
+/// For the author of a store: the contract, and what a store keeps.
+pub mod store {
+    pub use cloakroom_core::store::*;
+}
+
+/// For the author of an adapter, a job or a tool: keys, tokens, and a request's way
+/// through the engine.
+pub mod engine {
+    pub use cloakroom_core::engine::*;
+    pub use cloakroom_web::{
+        COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, ClientState, Closing, Cost, Exchange, HeaderEdit,
+        Outcome, Presented, SubjectSessions, Transport,
+    };
+}
+
+/// The stores by type, for what their URLs cannot say.
+pub mod stores {
+    #[cfg(feature = "cached")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cached")))]
+    pub use cloakroom_cached::{Cached, WhileDeaf};
+    #[cfg(feature = "file")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "file")))]
+    pub use cloakroom_file::{Durability, FileStore};
+    #[cfg(feature = "memory")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
+    pub use cloakroom_memory::MemoryStore;
+    #[cfg(feature = "redb")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
+    pub use cloakroom_redb::RedbStore;
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub use cloakroom_redis::{RedisBuilder, RedisStore};
+    #[cfg(feature = "sealed")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
+    pub use cloakroom_sealed::Sealed;
+    #[cfg(feature = "sled")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
+    pub use cloakroom_sled::SledStore;
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    #[cfg_attr(
+        docsrs,
+        doc(cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite")))
+    )]
+    pub use cloakroom_sql::{SqlStore, SqlStoreBuilder};
+}
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use cloakroom_axum as axum;
-#[cfg(feature = "cached")]
-#[cfg_attr(docsrs, doc(cfg(feature = "cached")))]
-pub use cloakroom_cached::{Cached, WhileDeaf};
 #[cfg(feature = "cookie")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
 pub use cloakroom_cookie as cookie;
-#[cfg(feature = "file")]
-#[cfg_attr(docsrs, doc(cfg(feature = "file")))]
-pub use cloakroom_file::{Durability, FileStore};
-#[cfg(feature = "memory")]
-#[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
-pub use cloakroom_memory::MemoryStore;
-#[cfg(feature = "redb")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
-pub use cloakroom_redb::RedbStore;
-#[cfg(feature = "redis")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use cloakroom_redis::{RedisBuilder, RedisStore};
-#[cfg(feature = "sealed")]
-#[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
-pub use cloakroom_sealed::Sealed;
-#[cfg(feature = "sled")]
-#[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
-pub use cloakroom_sled::SledStore;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-#[cfg_attr(
-    docsrs,
-    doc(cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite")))
-)]
-pub use cloakroom_sql::{SqlStore, SqlStoreBuilder};
-#[cfg(feature = "sweeper")]
-#[cfg_attr(docsrs, doc(cfg(feature = "sweeper")))]
-pub use sweeper::{SweepReport, Sweeper};

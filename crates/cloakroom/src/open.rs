@@ -1,6 +1,7 @@
 //! A store by its URL.
 
-use cloakroom_core::{AnyStore, Error, ErrorKind};
+use cloakroom_core::engine::AnyStore;
+use cloakroom_core::{Error, ErrorKind};
 
 use crate::options::Layers;
 use crate::servers::{self, Address};
@@ -54,19 +55,17 @@ use crate::servers::{self, Address};
 /// | `key_file=PATH` or `key_env=NAME` | where the key ring stands; one of them |
 /// | `name=NAME` | the full name of the session cookie; default `__Host-session` |
 /// | `mode=encrypted` or `mode=signed` | default encrypted |
-/// | `chunks=1` to `chunks=4` | how many cookies a session may take; default 1. Give the engine's cookie policy the same [`chunks_max`](cloakroom_web::CookiePolicyBuilder::chunks_max) |
 ///
 /// A path is taken as it stands, up to the first `?`. In the URL of a server,
 /// characters that mean something there are escaped: a `?` in a password is `%3F`.
 ///
-/// A session that takes several cookies is said twice, to the store and to the
-/// cookie policy:
+/// Whether a session may take several cookies, the engine's cookie policy says:
 ///
 /// ```no_run
 /// use cloakroom::{CookiePolicy, Engine};
 ///
 /// # async fn engine() -> Result<Engine, cloakroom::Error> {
-/// let store = cloakroom::open("cookie:?key_file=./ring&chunks=3").await?;
+/// let store = cloakroom::open("cookie:?key_file=./ring").await?;
 /// let policy = CookiePolicy::builder().chunks_max(3).build()?;
 /// Engine::builder(store).cookie(policy).build()
 /// # }
@@ -369,7 +368,7 @@ mod tests {
                 "CookieStore",
             ),
             (
-                format!("cookie:?chunks=4&key_file={key_file}"),
+                format!("cookie:?mode=encrypted&key_file={key_file}"),
                 "CookieStore",
             ),
         ] {

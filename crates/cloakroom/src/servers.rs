@@ -1,6 +1,7 @@
 //! Stores on a server, by their URLs.
 
-use cloakroom_core::{AnyStore, Error};
+use cloakroom_core::Error;
+use cloakroom_core::engine::AnyStore;
 
 use crate::options::{Layers, Query};
 

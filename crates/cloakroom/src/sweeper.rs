@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cloakroom_core::{AnyStore, Clock, Error, SystemClock, TokenStore as _};
+use cloakroom_core::engine::{AnyStore, TokenStore as _};
+use cloakroom_core::{Clock, Error, SystemClock};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 

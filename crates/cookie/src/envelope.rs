@@ -1,6 +1,8 @@
 //! What lies inside a frame: a record, and whose state it is.
 
-use cloakroom_core::{Error, ErrorKind, KeyDigest, Record, SessionKey, Stored, Timestamp};
+use cloakroom_core::engine::SessionKey;
+use cloakroom_core::store::{KeyDigest, Record, Stored};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use zeroize::Zeroizing;
 
 const ID_BYTES: usize = 16;
@@ -27,6 +29,13 @@ impl Envelope {
         let digest: KeyDigest = key.digest();
         id.copy_from_slice(&digest.as_bytes()[..ID_BYTES]);
         id
+    }
+
+    /// The session's name in events: its id, and zeros.
+    pub(crate) fn digest(&self) -> KeyDigest {
+        let mut digest = [0; KeyDigest::BYTES];
+        digest[..ID_BYTES].copy_from_slice(&self.id);
+        KeyDigest::from_bytes(digest)
     }
 
     pub(crate) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -80,8 +89,9 @@ mod tests {
     #[test]
     fn an_authentic_record_of_a_newer_build_is_unsupported() {
         let newer = bytes(concat!(
-            "020001000000000000002823000000000000fbe80301fdffffffffffffff7f01fbdc050101",
-            "023432011046697265666f78206f6e204c696e757805010161010012c61e31"
+            "020001000000000000002823000000000000e803000000000000fbe80301fdffffffffffff",
+            "ff7f0969646c653a313530300e5f5f486f73742d73657373696f6e01023432011046697265",
+            "666f78206f6e204c696e7578050101610100a5a23710"
         ));
         assert_eq!(reads(&newer), ErrorKind::Unsupported);
     }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cloakroom_core::{Entropy, Error, TOKEN_BYTES_MAX, Token};
+use cloakroom_core::Error;
+use cloakroom_core::engine::{Entropy, TOKEN_BYTES_MAX, Token};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cloakroom_core::{Entropy, Error, ErrorKind};
+use cloakroom_core::engine::Entropy;
+use cloakroom_core::{Error, ErrorKind};
 use zeroize::Zeroizing;
 
 use crate::NAME;

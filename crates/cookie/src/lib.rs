@@ -7,7 +7,8 @@
 //!
 //! ```
 //! use cloakroom_cookie::{CookieStore, KeyRing, Secret};
-//! use cloakroom_core::{Clock, Expiry, OsEntropy, SessionKey, SystemClock, TokenStore};
+//! use cloakroom_core::engine::{OsEntropy, SessionKey, TokenStore};
+//! use cloakroom_core::{Clock, Expiry, SystemClock};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 //! // Once: a line for the key file. At each start: `KeyRing::from_file`.
@@ -41,10 +42,9 @@
 //!   its absolute one does not open, whatever the browser was told.
 //! * A session opened under a retired key is sealed again under the active one:
 //!   the same session, with the deadlines it had.
-//! * No token is made that is longer than
-//!   [`token_bytes_max`](CookieStoreBuilder::token_bytes_max): by default one
-//!   cookie's worth, and up to four where the engine's cookie policy cuts tokens
-//!   into chunks (`chunks_max` in `cloakroom-web`).
+//! * No token is made that is longer than 16 KiB. What fits into one cookie, or into
+//!   up to four where the engine's cookie policy cuts tokens into chunks (`chunks_max`
+//!   in `cloakroom-web`), the engine measures before anything is sent.
 //!
 //! # What is not
 //!
@@ -78,7 +78,7 @@
 //! | 16 | session id: the first bytes of the digest of the key that `create` or `rotate` was given |
 //! | 8 | issued at: when that was, milliseconds since the epoch |
 //! | 8 | the subject's epoch then; 0 without revocation |
-//! | n | the [record's frame](cloakroom_core::Stored), deadlines and revision in it |
+//! | n | the [record's frame](cloakroom_core::store::Stored), deadlines and revision in it |
 //!
 //! Each secret of the ring gives, by HKDF-SHA256 (RFC 5869) without salt, three
 //! things that say nothing of each other: 32 bytes for

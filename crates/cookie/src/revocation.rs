@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use cloakroom_core::{
-    BoxFuture, Data, Error, ErrorKind, KeyDigest, Record, SessionStore, Stored, Subject, Timestamp,
-};
+use cloakroom_core::store::{BoxFuture, Data, KeyDigest, Record, SessionStore, Stored};
+use cloakroom_core::{Error, ErrorKind, Subject, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::NAME;

@@ -3,25 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cloakroom_core::{
-    Capabilities, Clock, Entropy, Error, ErrorKind, LoadedToken, OsEntropy, Record, Revision,
-    SessionKey, Stored, Subject, SystemClock, TOKEN_BYTES_MAX, Timestamp, Token, TokenStore,
-    Written,
+use cloakroom_core::engine::{
+    Entropy, LoadedToken, OsEntropy, SessionKey, TOKEN_BYTES_MAX, Token, TokenStore, Written,
 };
+use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision, Stored};
+use cloakroom_core::{Clock, Error, ErrorKind, Subject, SystemClock, Timestamp};
 
-use crate::envelope::{ENVELOPE_BYTES_MIN, Envelope};
+use crate::envelope::Envelope;
 use crate::frame::{Mode, Opened, Sealer};
 use crate::revocation::unavailable;
 use crate::{KeyRing, NAME, Revocation};
-
-/// Bytes of the longest `Set-Cookie` value that every browser takes (RFC 6265,
-/// section 6.1).
-const COOKIE_BYTES_MAX: usize = 4_096;
-
-/// The most that a cookie for `/` of one host says beside name and value; 400
-/// days is the longest age (RFC 6265bis, section 5.5).
-const ATTRIBUTES: &str =
-    "=; Path=/; Max-Age=34560000; Secure; HttpOnly; SameSite=Strict; Partitioned";
 
 /// Bytes of the longest name of a cookie.
 const COOKIE_NAME_BYTES_MAX: usize = 256;
@@ -29,7 +20,7 @@ const COOKIE_NAME_BYTES_MAX: usize = 256;
 /// Sessions sealed in the cookie: a [`TokenStore`] whose token is the whole
 /// session. See the [crate's page](crate) for what it promises and what not.
 ///
-/// It is no [`SessionStore`](cloakroom_core::SessionStore): there is nothing to
+/// It is no [`SessionStore`](cloakroom_core::store::SessionStore): there is nothing to
 /// cache in front of it, and nothing to sweep.
 ///
 /// # Errors
@@ -39,15 +30,14 @@ const COOKIE_NAME_BYTES_MAX: usize = 256;
 ///
 /// Writes: [`ErrorKind::Gone`] where the token presented does not open,
 /// [`ErrorKind::Conflict`] where the record is not based on it,
-/// [`ErrorKind::TooLarge`] over
-/// [`token_bytes_max`](CookieStoreBuilder::token_bytes_max),
+/// [`ErrorKind::TooLarge`] over 16 KiB ([`TOKEN_BYTES_MAX`]); how much less fits into
+/// the cookies is the engine's cookie policy to say, and the engine measures it,
 /// [`ErrorKind::Misconfigured`] for a subject without an absolute deadline under
 /// revocation, [`ErrorKind::Unavailable`] without randomness or epochs. Writes
 /// look at no deadline: who calls them has loaded the session.
 pub struct CookieStore {
     cookie: String,
     sealer: Sealer,
-    token_bytes_max: usize,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     revocation: Option<Arc<dyn Revocation>>,
@@ -56,7 +46,7 @@ pub struct CookieStore {
 
 impl CookieStore {
     /// A store for the cookie of this name, beginning with the defaults:
-    /// encrypted, 4,096 bytes on the wire, no revocation.
+    /// encrypted, without revocation.
     ///
     /// The name is the full one, with its prefix. It is bound to each token, so
     /// that one site's two cookies are never taken for each other; it must be
@@ -66,7 +56,6 @@ impl CookieStore {
             cookie: cookie.into(),
             ring,
             mode: Mode::Encrypted,
-            token_bytes_max: None,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
             revocation: None,
@@ -144,13 +133,12 @@ impl CookieStore {
         }
         let payload = envelope.encode().map_err(named)?;
         let length = self.sealer.mode().token_bytes(payload.len());
-        if length > self.token_bytes_max {
+        if length > TOKEN_BYTES_MAX {
             return Err(Error::new(
                 ErrorKind::TooLarge,
                 format!(
-                    "the sealed session is {length} bytes, the store's token_bytes_max is {}; \
-                     a longer one needs a cookie policy whose chunks_max allows it too",
-                    self.token_bytes_max
+                    "the sealed session is {length} bytes, TOKEN_BYTES_MAX is \
+                     {TOKEN_BYTES_MAX}: keep less in the session, or use a store on the server"
                 ),
             )
             .in_store(NAME));
@@ -173,14 +161,8 @@ impl CookieStore {
             record,
         })
     }
-}
 
-impl TokenStore for CookieStore {
-    fn is_well_formed(&self, token: &str) -> bool {
-        self.sealer.mode().fits(token)
-    }
-
-    async fn load_token(&self, token: &Token) -> Result<Option<LoadedToken>, Error> {
+    async fn load(&self, token: &Token) -> Result<Option<LoadedToken>, Error> {
         let Some((envelope, opened)) = self.open(token)? else {
             return Ok(None);
         };
@@ -188,20 +170,14 @@ impl TokenStore for CookieStore {
             return Ok(None);
         }
         let mut loaded = LoadedToken::new(Stored::Record(envelope.record));
-        // Limits bind writers: what was sealed under a wider one stays readable.
-        if opened.retired && token.expose().len() <= self.token_bytes_max {
+        if opened.retired {
             let same = self.sealer.seal(&*self.entropy, opened.payload());
             loaded.reissue = Some(same.map_err(named)?);
         }
         Ok(Some(loaded))
     }
 
-    async fn create_token(&self, key: &SessionKey, record: &Record) -> Result<Written, Error> {
-        self.begin(key, None, record.at_revision(Revision::FIRST))
-            .await
-    }
-
-    async fn update_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
+    async fn update(&self, token: &Token, record: &Record) -> Result<Written, Error> {
         let base = self.base(token).await?;
         let next = record
             .next_revision_after(base.record.revision)
@@ -213,23 +189,11 @@ impl TokenStore for CookieStore {
         })
     }
 
-    async fn touch_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
-        let mut base = self.base(token).await?;
-        let stored = &mut base.record;
-        if stored.revision != record.revision || !stored.touch(record.into()) {
-            return Ok(Written::kept(record.revision));
-        }
-        self.issue(&base)
-    }
-
-    /// Leaves no mark: the old token opens until its own deadline, unless the
-    /// session leaves its subject, which is a logout.
-    async fn rotate_token(
+    async fn rotate(
         &self,
         token: &Token,
         new: &SessionKey,
         record: &Record,
-        _mark_until: Timestamp,
     ) -> Result<Written, Error> {
         let base = self.base(token).await?;
         let next = record
@@ -243,10 +207,7 @@ impl TokenStore for CookieStore {
         Ok(written)
     }
 
-    /// Does nothing, since there is nothing to remove; under
-    /// [`logout_ends_all`](CookieStoreBuilder::logout_ends_all), ends all
-    /// sessions of the subject.
-    async fn delete_token(&self, token: &Token) -> Result<(), Error> {
+    async fn delete(&self, token: &Token) -> Result<(), Error> {
         if !self.logout_ends_all {
             return Ok(());
         }
@@ -261,6 +222,76 @@ impl TokenStore for CookieStore {
             _ => Ok(()),
         }
     }
+}
+
+impl TokenStore for CookieStore {
+    fn is_well_formed(&self, token: &str) -> bool {
+        self.sealer.mode().fits(token)
+    }
+
+    /// The session id that is sealed in: the first half of the digest of the key,
+    /// and zeros.
+    fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
+        let (envelope, _) = self.open(token).ok()??;
+        Some(envelope.digest())
+    }
+
+    fn load_token<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
+        Box::pin(self.load(token))
+    }
+
+    fn create_token<'a>(
+        &'a self,
+        key: &'a SessionKey,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(self.begin(key, None, record.at_revision(Revision::FIRST)))
+    }
+
+    fn update_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(self.update(token, record))
+    }
+
+    fn touch_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let mut base = self.base(token).await?;
+            let stored = &mut base.record;
+            if stored.revision != record.revision || !stored.touch(record.into()) {
+                return Ok(Written::kept(record.revision));
+            }
+            self.issue(&base)
+        })
+    }
+
+    /// Leaves no mark: the old token opens until its own deadline, unless the
+    /// session leaves its subject, which is a logout.
+    fn rotate_token<'a>(
+        &'a self,
+        token: &'a Token,
+        new: &'a SessionKey,
+        record: &'a Record,
+        _mark_until: Timestamp,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(self.rotate(token, new, record))
+    }
+
+    /// Does nothing, since there is nothing to remove; under
+    /// [`logout_ends_all`](CookieStoreBuilder::logout_ends_all), ends all
+    /// sessions of the subject.
+    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.delete(token))
+    }
 
     fn token_capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
@@ -273,7 +304,6 @@ impl fmt::Debug for CookieStore {
             .field("cookie", &self.cookie)
             .field("mode", &self.sealer.mode())
             .field("retired_keys", &self.sealer.retired())
-            .field("token_bytes_max", &self.token_bytes_max)
             .field("revocation", &self.revocation.is_some())
             .field("logout_ends_all", &self.logout_ends_all)
             .finish_non_exhaustive()
@@ -286,7 +316,6 @@ pub struct CookieStoreBuilder<'r> {
     cookie: String,
     ring: &'r KeyRing,
     mode: Mode,
-    token_bytes_max: Option<usize>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     revocation: Option<Arc<dyn Revocation>>,
@@ -300,18 +329,6 @@ impl CookieStoreBuilder<'_> {
     #[must_use]
     pub fn signed(mut self) -> Self {
         self.mode = Mode::Signed;
-        self
-    }
-
-    /// Bytes of the longest token that is made. The default fills 4,096 bytes
-    /// together with the name and the attributes of a cookie for `/`; one with a
-    /// Domain or a longer Path has less. Where the engine's cookie policy cuts
-    /// tokens into several cookies (its `chunks_max`), give it here what that
-    /// policy's `token_bytes_max` says. The policy measures each cookie as it is
-    /// sent.
-    #[must_use]
-    pub fn token_bytes_max(mut self, bytes: usize) -> Self {
-        self.token_bytes_max = Some(bytes);
         self
     }
 
@@ -364,18 +381,9 @@ impl CookieStoreBuilder<'_> {
                 "logout_ends_all needs a revocation to end them with",
             ));
         }
-        let default = COOKIE_BYTES_MAX - ATTRIBUTES.len() - self.cookie.len();
-        let token_bytes_max = self.token_bytes_max.unwrap_or(default);
-        let shortest = self.mode.token_bytes(ENVELOPE_BYTES_MIN);
-        if !(shortest..=TOKEN_BYTES_MAX).contains(&token_bytes_max) {
-            return Err(misconfigured(
-                "token_bytes_max holds an empty session at least and TOKEN_BYTES_MAX at most",
-            ));
-        }
         Ok(CookieStore {
             sealer: Sealer::new(self.mode, &self.cookie, self.ring),
             cookie: self.cookie,
-            token_bytes_max,
             clock: self.clock,
             entropy: self.entropy,
             revocation: self.revocation,

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_cookie::{CookieStore, KeyRing};
-use cloakroom_core::{
-    AnyStore, Data, Entropy, Error, ErrorKind, OsEntropy, Record, Revision, SessionKey, Stored,
-    Timestamp, Token, TokenStore as _,
+use cloakroom_core::engine::{
+    AnyStore, Entropy, OsEntropy, SessionKey, TOKEN_BYTES_MAX, Token, TokenStore as _,
 };
+use cloakroom_core::store::{Data, Record, Revision, Stored};
+use cloakroom_core::{Error, ErrorKind, SessionExpiry, Site, Timestamp};
 use cloakroom_testkit::{ManualClock, Profile, conformance, key, sample, survives_reopening};
 use proptest::prelude::*;
 
@@ -97,26 +98,26 @@ async fn a_touch_moves_no_session_past_its_absolute_deadline() {
 async fn the_limit_is_measured_on_the_sealed_token_and_is_a_typed_error() {
     let ring = ring(1, &[]);
     for builder in both_modes(COOKIE, &ring) {
-        let store = builder.token_bytes_max(1_000).build().unwrap();
+        let store = builder.build().unwrap();
         let first = issued(&store, &sample("")).await;
         let mut based = sample("").at_revision(Revision::FIRST);
-        let mut longest = 0;
-        for bytes in 0..1_000 {
+        let mut longest = 11_999;
+        for bytes in 12_000..12_300 {
             let mut record = sample("");
             record.data = Data::from_bytes(vec![7; bytes]);
             match store.create_token(&key(), &record).await {
                 Ok(written) => {
-                    assert_eq!(longest, bytes.saturating_sub(1), "no gap");
-                    assert!(written.token.unwrap().expose().len() <= 1_000);
+                    assert_eq!(longest, bytes - 1, "no gap");
+                    assert!(written.token.unwrap().expose().len() <= TOKEN_BYTES_MAX);
                     longest = bytes;
                 }
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::TooLarge);
-                    assert!(error.to_string().contains("token_bytes_max"), "{error}");
+                    assert!(error.to_string().contains("TOKEN_BYTES_MAX"), "{error}");
                 }
             }
         }
-        assert!((400..700).contains(&longest), "{longest}");
+        assert!((12_001..12_299).contains(&longest), "{longest}");
         based.data = Data::from_bytes(vec![7; longest + 1]);
         for written in [
             store.update_token(&first, &based).await,
@@ -125,26 +126,6 @@ async fn the_limit_is_measured_on_the_sealed_token_and_is_a_typed_error() {
             assert_eq!(written.unwrap_err().kind(), ErrorKind::TooLarge);
         }
     }
-}
-
-#[tokio::test]
-async fn the_default_limit_fits_a_cookie_with_its_name_and_attributes() {
-    let ring = ring(1, &[]);
-    let store = encrypted(&ring);
-    let mut longest = 0;
-    for bytes in (2_000..4_096).rev() {
-        let mut record = sample("");
-        record.data = Data::from_bytes(vec![7; bytes]);
-        if let Ok(written) = store.create_token(&key(), &record).await {
-            longest = written.token.unwrap().expose().len();
-            break;
-        }
-    }
-    let sent = format!(
-        "{COOKIE}={}; Path=/; Max-Age=34560000; Secure; HttpOnly; SameSite=Strict; Partitioned",
-        "x".repeat(longest)
-    );
-    assert!((4_090..=4_096).contains(&sent.len()), "{}", sent.len());
 }
 
 #[tokio::test]
@@ -256,12 +237,9 @@ async fn without_randomness_nothing_is_issued() {
 }
 
 #[test]
-fn a_limit_or_a_name_that_cannot_work_is_refused() {
+fn a_name_that_cannot_work_is_refused() {
     let ring = ring(1, &[]);
-    let builder = || CookieStore::builder(COOKIE, &ring);
     for refused in [
-        builder().token_bytes_max(16_385).build(),
-        builder().token_bytes_max(100).build(),
         CookieStore::builder("", &ring).build(),
         CookieStore::builder("x".repeat(257), &ring).build(),
     ] {
@@ -314,22 +292,24 @@ impl Entropy for Counting {
 #[tokio::test]
 async fn the_published_tokens_of_version_1() {
     const ENCRYPTED: &str = concat!(
-        "Abp_ae9AQUJDREVGR0hJSktMTU5PUFFSU1RVVlfchnzPyuaWmVOX4SGiPWT3YxCvDYiOOtQ8vVjw",
-        "W4hi5sfeA51RZhShUPlYv6649WiNUP3X6_9K33FLdNssQfOh3S3F-kI9p7Y_-4Mo_GRFB20DEUmV",
-        "H8pLCzaYY5kgYftXJz2C5baF5iDm1h0nUaYHcO5k5ur51KrvtC63"
+        "Abp_ae9AQUJDREVGR0hJSktMTU5PUFFSU1RVVlcw-nqNGjbYPenwByfZ4NfEYxCvDYiOOtQ8vVjw",
+        "W4hi5sfeA51RZhShUPlYv6649WiNUP3X6_9K33FLdNssQfOh3S3F-kI9p76tQ-pMx1dEBVwdCH-v",
+        "Fd9QXmWSfsoFZ_sjXQyx5cfCj1ne4f3b-Uq-4KbOwwRLRqeRej2BTFU9D1Ka1VNejR0jx9rKO8lL",
+        "ADI"
     );
     const SIGNED: &str = concat!(
-        "Abp_ae9AQUJDREVGR0hJSktMTU5PUFFSU1RVVlcdAX2ggr_lbdSezzhxLBV66AMAAAAAAAAAAAAA",
-        "AAAAAAEAAQAAAAAAAAAoIwAAAAAAAOgDAAAAAAAA--gDAf3_________fwH73AUBAQI0MgEQRmly",
-        "ZWZveCBvbiBMaW51eAUBAWEBAAtdUY_iaNhLcnzxRJkPUVwBENL8s__KXzQbOqd8EArcUwUM1Q"
+        "Abp_ae9AQUJDREVGR0hJSktMTU5PUFFSU1RVVlfxfXviUm-ryW75KT4K8aZJ6AMAAAAAAAAAAAAA",
+        "AAAAAAEAAQAAAAAAAAAoIwAAAAAAAOgDAAAAAAAA--gDAf3_________fwlpZGxlOjE1MDAOX19I",
+        "b3N0LXNlc3Npb24BAjQyARBGaXJlZm94IG9uIExpbnV4BQEBYQEA9scZIL89D4TEmQDfG1wfRUHd",
+        "yHa9e6kjEa0U5U-8HxepVWIj"
     );
     let counting: [u8; 32] = std::array::from_fn(|at| at as u8);
     let secret = cloakroom_cookie::Secret::from_bytes(&counting).unwrap();
     let ring = KeyRing::new(secret);
     let mut record = Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000));
     record.absolute_deadline = Some(Timestamp::MAX);
-    record.idle_override = Some(Duration::from_millis(1_500));
-    record.ends_with_browser = true;
+    record.expiry = SessionExpiry::Idle(Duration::from_millis(1_500));
+    record.site = Site::new("__Host-session").unwrap();
     record.subject = sample("")
         .subject
         .map(|_| cloakroom_core::Subject::new("42").unwrap());

@@ -7,7 +7,8 @@ mod common;
 use cloakroom_cookie::{
     CookieStore, KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MIN, Secret,
 };
-use cloakroom_core::{ErrorKind, OsEntropy};
+use cloakroom_core::ErrorKind;
+use cloakroom_core::engine::OsEntropy;
 use cloakroom_testkit::sample;
 
 use common::{COOKIE, encrypted, issued, load, secret};

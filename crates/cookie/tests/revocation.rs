@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloakroom_cookie::{CookieStore, EpochStore, KeyRing, Revocation};
-use cloakroom_core::{
-    BoxFuture, Data, Error, ErrorKind, Record, Revision, Stored, Subject, Sweep as _, Timestamp,
-    TokenStore as _,
-};
+use cloakroom_core::engine::TokenStore as _;
+use cloakroom_core::store::{BoxFuture, Data, Record, Revision, Stored, Sweep as _};
+use cloakroom_core::{Error, ErrorKind, Subject, Timestamp};
 use cloakroom_testkit::{Fault, FaultyStore, MapStore, Profile, conformance, key, sample};
 
 use common::{COOKIE, issued, load, ring};

@@ -5,7 +5,7 @@
 mod common;
 
 use cloakroom_cookie::CookieStore;
-use cloakroom_core::{Token, TokenStore as _};
+use cloakroom_core::engine::{Token, TokenStore as _};
 use cloakroom_testkit::{key, sample};
 use proptest::prelude::*;
 

@@ -1,15 +1,15 @@
 //! How long a session lives.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-use crate::{Error, ErrorKind, Record, Timestamp, Touch};
+use crate::time::duration_millis;
+use crate::{Error, ErrorKind, Timestamp};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// The idle time of a session that ends at an instant, however it is used.
-const UNLIMITED: Duration = Duration::from_millis(i64::MAX as u64);
 
 /// The lifetime of sessions: how long one lives unused, and how long it lives
 /// at all.
@@ -124,103 +124,10 @@ impl Expiry {
     pub fn ends_with_browser(&self) -> bool {
         self.ends_with_browser
     }
-
-    /// An empty record that begins at `now`.
-    #[must_use]
-    pub fn begin(&self, now: Timestamp) -> Record {
-        let mut record = Record::new(now, now);
-        self.apply(SessionExpiry::Default, &mut record);
-        self.slide(&mut record, now);
-        record
-    }
-
-    /// Counts the absolute lifetime of a session from `now`, as a login does.
-    /// An end that the session chose as an instant stays where it is.
-    pub fn begin_anew(&self, record: &mut Record, now: Timestamp) {
-        if record.idle_override != Some(UNLIMITED) {
-            let lives = |end: Timestamp| end.saturating_since(record.created_at);
-            record.absolute_deadline = record
-                .absolute_deadline
-                .map(|end| now.saturating_add(lives(end)));
-        }
-        record.created_at = now;
-    }
-
-    /// Writes a session's own choice into its header. The deadline itself moves
-    /// with the next [`slide`](Self::slide).
-    pub fn apply(&self, choice: SessionExpiry, record: &mut Record) {
-        let limit = |expiry: &Self| {
-            expiry
-                .absolute
-                .map(|absolute| record.created_at.saturating_add(absolute))
-        };
-        let (idle, absolute, ends_with_browser) = match choice {
-            SessionExpiry::Default => (None, limit(self), self.ends_with_browser),
-            SessionExpiry::BrowserClose => (None, limit(self), true),
-            SessionExpiry::Idle(idle) => (Some(idle), limit(self), false),
-            SessionExpiry::At(instant) => {
-                let capped = limit(self).map_or(instant, |limit| limit.min(instant));
-                (Some(UNLIMITED), Some(capped), false)
-            }
-            SessionExpiry::Own(own) => (Some(own.idle), limit(&own), own.ends_with_browser),
-        };
-        record.idle_override = idle;
-        record.absolute_deadline = absolute;
-        record.ends_with_browser = ends_with_browser;
-    }
-
-    /// Moves the deadline to what a use at `now` makes it: `now` and the idle
-    /// time, at most the absolute deadline.
-    pub fn slide(&self, record: &mut Record, now: Timestamp) {
-        record.expires_at = self.deadline(record, now);
-    }
-
-    fn deadline(&self, record: &Record, now: Timestamp) -> Timestamp {
-        let idle = now.saturating_add(self.idle_of(record));
-        record
-            .absolute_deadline
-            .map_or(idle, |absolute| idle.min(absolute))
-    }
-
-    fn idle_of(&self, record: &Record) -> Duration {
-        record.idle_override.unwrap_or(self.idle)
-    }
-
-    /// As [`slide`](Self::slide), where that moves the deadline by at least
-    /// `share_percent` of the idle time, or back.
-    pub fn slide_by(&self, record: &mut Record, now: Timestamp, share_percent: u8) {
-        let backwards = self.deadline(record, now) < record.expires_at;
-        if backwards || self.touch_due(record, now, share_percent).is_some() {
-            self.slide(record, now);
-        }
-    }
-
-    /// The touch to write, where a use at `now` is by at least `share_percent`
-    /// of the idle time later than the last one noted, or moves the deadline by
-    /// as much; otherwise a write is not worth it. Of a session that ends sooner
-    /// than it could go unused, the share is that of its whole life.
-    #[must_use]
-    pub fn touch_due(&self, record: &Record, now: Timestamp, share_percent: u8) -> Option<Touch> {
-        let deadline = self.deadline(record, now);
-        let life = record
-            .absolute_deadline
-            .map_or(Duration::MAX, |end| end.saturating_since(record.created_at));
-        let worth = self
-            .idle_of(record)
-            .min(life)
-            .saturating_mul(share_percent.into())
-            / 100;
-        let due = |new: Timestamp, old: Timestamp| new > old && new.saturating_since(old) >= worth;
-        let is_due = due(deadline, record.expires_at) || due(now, record.last_seen_at);
-        is_due.then_some(Touch {
-            last_seen_at: now,
-            expires_at: deadline,
-        })
-    }
 }
 
 /// What one session chooses for itself, with
-/// [`Session::set_expiry`](crate::Session::set_expiry).
+/// [`Session::set_expiry`](crate::session::Session::set_expiry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionExpiry {
@@ -239,101 +146,133 @@ pub enum SessionExpiry {
     Own(Expiry),
 }
 
+/// The choice as text, for a column and for an operator, with durations and
+/// instants in milliseconds: `default`, `idle:N`, `at:N`, `browser`,
+/// `own:IDLE:ABSOLUTE` or `own:IDLE:ABSOLUTE:browser`, where `ABSOLUTE` is `none`
+/// for no limit.
+///
+/// ```
+/// use cloakroom_core::SessionExpiry;
+/// use std::time::Duration;
+///
+/// let choice = SessionExpiry::Idle(Duration::from_secs(60));
+/// assert_eq!(choice.to_string(), "idle:60000");
+/// assert_eq!("idle:60000".parse(), Ok(choice));
+/// ```
+impl fmt::Display for SessionExpiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Idle(idle) => write!(f, "idle:{}", duration_millis(*idle)),
+            Self::At(instant) => write!(f, "at:{}", instant.as_millis()),
+            Self::BrowserClose => f.write_str("browser"),
+            Self::Own(own) => {
+                write!(f, "own:{}:", duration_millis(own.idle))?;
+                match own.absolute {
+                    Some(absolute) => write!(f, "{}", duration_millis(absolute))?,
+                    None => f.write_str("none")?,
+                }
+                f.write_str(if own.ends_with_browser {
+                    ":browser"
+                } else {
+                    ""
+                })
+            }
+        }
+    }
+}
+
+/// That a text is no [`SessionExpiry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSessionExpiry;
+
+impl fmt::Display for NoSessionExpiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this is no lifetime of a session, such as `default` or `idle:60000`")
+    }
+}
+
+impl std::error::Error for NoSessionExpiry {}
+
+impl FromStr for SessionExpiry {
+    type Err = NoSessionExpiry;
+
+    fn from_str(text: &str) -> Result<Self, NoSessionExpiry> {
+        let duration = |text: &str| {
+            let millis: u64 = text.parse().map_err(|_| NoSessionExpiry)?;
+            // What is read can be written again.
+            let millis = Timestamp::from_millis(millis).as_millis();
+            Ok(Duration::from_millis(millis))
+        };
+        let parts: Vec<&str> = text.split(':').collect();
+        Ok(match parts[..] {
+            ["default"] => Self::Default,
+            ["browser"] => Self::BrowserClose,
+            ["idle", idle] => Self::Idle(duration(idle)?),
+            ["at", instant] => {
+                let millis = instant.parse().map_err(|_| NoSessionExpiry)?;
+                Self::At(Timestamp::from_millis(millis))
+            }
+            ["own", idle, absolute, ref browser @ ..] => Self::Own(Expiry {
+                idle: duration(idle)?,
+                absolute: match absolute {
+                    "none" => None,
+                    absolute => Some(duration(absolute)?),
+                },
+                ends_with_browser: match browser {
+                    [] => false,
+                    ["browser"] => true,
+                    _ => return Err(NoSessionExpiry),
+                },
+            }),
+            _ => return Err(NoSessionExpiry),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 
-    fn at(now: Timestamp, minutes: u64) -> Timestamp {
-        now.saturating_add(Duration::from_secs(60 * minutes))
-    }
-
-    fn expiry() -> Expiry {
-        Expiry::new(10 * MINUTE, Some(HOUR)).unwrap()
-    }
-
     #[test]
-    fn idle_slides_and_never_past_the_absolute_deadline() {
-        let mut record = expiry().begin(NOW);
-        assert_eq!(record.expires_at, at(NOW, 10));
-        expiry().slide(&mut record, at(NOW, 5));
-        assert_eq!(record.expires_at, at(NOW, 15));
-        expiry().slide(&mut record, at(NOW, 55));
-        assert_eq!(record.expires_at, at(NOW, 60));
-        expiry().slide(&mut record, at(NOW, 59));
-        assert_eq!(record.expires_at, at(NOW, 60));
-        assert!(record.is_expired(at(NOW, 60)) && !record.is_expired(at(NOW, 59)));
-    }
-
-    #[test]
-    fn each_choice_of_a_session_moves_its_deadlines() {
-        let year = Duration::from_secs(365 * 24 * 3600);
-        let own = Expiry::new(year, None).unwrap();
-        for (choice, expires_at, browser) in [
-            (SessionExpiry::Default, at(NOW, 10), false),
-            (SessionExpiry::Idle(30 * MINUTE), at(NOW, 30), false),
-            (SessionExpiry::Idle(90 * MINUTE), at(NOW, 60), false),
-            (SessionExpiry::At(at(NOW, 45)), at(NOW, 45), false),
-            (SessionExpiry::At(at(NOW, 90)), at(NOW, 60), false),
-            (SessionExpiry::BrowserClose, at(NOW, 10), true),
-            (SessionExpiry::Own(own), NOW.saturating_add(year), false),
+    fn a_choice_reads_back_from_its_text_and_nothing_else_does() {
+        let own = Expiry::new(MINUTE, Some(DAY)).unwrap();
+        for (choice, text) in [
+            (SessionExpiry::Default, "default"),
+            (SessionExpiry::Idle(MINUTE), "idle:60000"),
+            (SessionExpiry::At(NOW), "at:1000000000"),
+            (SessionExpiry::BrowserClose, "browser"),
+            (SessionExpiry::Own(own), "own:60000:86400000"),
+            (
+                SessionExpiry::Own(own.ending_with_browser()),
+                "own:60000:86400000:browser",
+            ),
+            (
+                SessionExpiry::Own(Expiry::new(MINUTE, None).unwrap()),
+                "own:60000:none",
+            ),
         ] {
-            let mut record = expiry().begin(NOW);
-            expiry().apply(choice, &mut record);
-            expiry().slide(&mut record, NOW);
-            assert_eq!(record.expires_at, expires_at, "{choice:?}");
-            assert_eq!(record.ends_with_browser, browser, "{choice:?}");
-            expiry().apply(SessionExpiry::Default, &mut record);
-            expiry().slide(&mut record, NOW);
-            assert_eq!(record, expiry().begin(NOW), "back from {choice:?}");
+            assert_eq!(choice.to_string(), text);
+            assert_eq!(text.parse(), Ok(choice));
         }
-    }
-
-    #[test]
-    fn a_login_counts_the_absolute_lifetime_anew_but_keeps_a_chosen_instant() {
-        let mut record = expiry().begin(NOW);
-        expiry().begin_anew(&mut record, at(NOW, 30));
-        assert_eq!(record.created_at, at(NOW, 30));
-        assert_eq!(record.absolute_deadline, Some(at(NOW, 90)));
-        expiry().apply(SessionExpiry::At(at(NOW, 45)), &mut record);
-        expiry().begin_anew(&mut record, at(NOW, 40));
-        assert_eq!(record.absolute_deadline, Some(at(NOW, 45)));
-    }
-
-    #[test]
-    fn a_touch_is_due_once_its_share_of_the_idle_time_has_passed() {
-        let record = expiry().begin(NOW);
-        assert_eq!(expiry().touch_due(&record, NOW, 10), None);
-        let just_before = NOW.saturating_add(MINUTE - Duration::from_millis(1));
-        assert_eq!(expiry().touch_due(&record, just_before, 10), None);
-        assert_eq!(
-            expiry().touch_due(&record, at(NOW, 1), 10),
-            Some(Touch {
-                last_seen_at: at(NOW, 1),
-                expires_at: at(NOW, 11),
-            })
-        );
-    }
-
-    #[test]
-    fn a_session_near_its_end_is_still_seen() {
-        let mut last = expiry().begin(NOW);
-        expiry().slide(&mut last, at(NOW, 51));
-        last.last_seen_at = at(NOW, 51);
-        let seen = |record: &Record, now| {
-            let touch = expiry().touch_due(record, now, 10)?;
-            assert_eq!(touch.expires_at, record.expires_at);
-            Some(touch.last_seen_at)
-        };
-        let just_before = at(NOW, 51).saturating_add(MINUTE - Duration::from_millis(1));
-        assert_eq!(seen(&last, just_before), None);
-        assert_eq!(seen(&last, at(NOW, 52)), Some(at(NOW, 52)));
-        let mut fixed = expiry().begin(NOW);
-        expiry().apply(SessionExpiry::At(at(NOW, 30)), &mut fixed);
-        expiry().slide(&mut fixed, NOW);
-        assert_eq!(seen(&fixed, at(NOW, 2)), None);
-        assert_eq!(seen(&fixed, at(NOW, 3)), Some(at(NOW, 3)));
+        for text in [
+            "",
+            "idle",
+            "idle:",
+            "idle:-1",
+            "at:x",
+            "own:1",
+            "own:1:2:3",
+            "own:1:2:browser:",
+        ] {
+            assert_eq!(
+                text.parse::<SessionExpiry>(),
+                Err(NoSessionExpiry),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -1,19 +1,27 @@
-//! The words of the Cloakroom session engine.
+//! The core of the Cloakroom session engine.
 //!
-//! This crate has no I/O, no async runtime and no HTTP. It holds what all the
-//! others speak of: the contract of a backend ([`SessionStore`]), the side of
-//! it that the engine uses ([`TokenStore`], [`AnyStore`]), the [`Session`]
-//! dictionary that records operations and replays them, keys
-//! ([`SessionKey`], [`KeyDigest`]), the stored [`Record`] and its encoding
-//! ([`Stored`], [`Value`]), lifetimes ([`Expiry`]), what some stores can do beyond the
-//! contract ([`Capabilities`]) and the one [`Error`].
+//! This crate has no I/O, no async runtime and no HTTP. Each of its readers has a
+//! door of their own:
 //!
-//! An application uses the `cloakroom` facade instead; a backend author depends
-//! on this crate and, for its tests, on `cloakroom-testkit`. See
-//! [`SessionStore`] for a whole backend as an example.
+//! - [`session`] is for the **application**: the [`Session`](session::Session)
+//!   dictionary, which records what is done to it, and the values in it.
+//! - [`store`] is for the **author of a store**: the contract of a backend
+//!   ([`SessionStore`](store::SessionStore)), the [`Record`](store::Record) that it
+//!   keeps, and what it may offer beyond that
+//!   ([`Capabilities`](store::Capabilities)).
+//! - [`engine`] is for the **author of an engine or an adapter**: keys, tokens, and
+//!   a store as the engine sees it ([`TokenStore`](engine::TokenStore),
+//!   [`AnyStore`](engine::AnyStore)).
+//!
+//! The words that all of them use stand at the root. An application depends on the
+//! `cloakroom` facade instead; a backend author depends on this crate and, for its
+//! tests, on `cloakroom-testkit`. See [`SessionStore`](store::SessionStore) for a
+//! whole backend as an example.
 //!
 //! ```
-//! use cloakroom_core::{Clock, Expiry, OsEntropy, SessionKey, Stored, SystemClock};
+//! use cloakroom_core::engine::{OsEntropy, SessionKey};
+//! use cloakroom_core::store::Stored;
+//! use cloakroom_core::{Clock, Expiry, SystemClock};
 //!
 //! # fn main() -> Result<(), cloakroom_core::Error> {
 //! let key = SessionKey::generate(&OsEntropy)?; // for the client
@@ -28,39 +36,16 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod capabilities;
 mod codec;
-mod data;
+pub mod engine;
 mod error;
 mod expiry;
-mod frame;
-mod key;
-mod limits;
-mod record;
-mod session;
-mod store;
+pub mod session;
+pub mod store;
+mod subject;
 mod time;
-mod token;
-mod token_store;
-mod value;
 
-pub use capabilities::{
-    Capabilities, Import, Invalidation, Invalidations, Listed, Listener, Revoke, Scan, ScanCursor,
-    ScanPage, Scanned, Subjects, Sweep, Swept,
-};
-pub use data::{Data, Entries};
 pub use error::{Error, ErrorKind};
-pub use expiry::{Expiry, SessionExpiry};
-pub use frame::{FrameHead, FrameKind, Stored};
-pub use key::{Entropy, KEY_BYTES, KEY_TOKEN_CHARS, KeyDigest, OsEntropy, SessionKey};
-pub use limits::{
-    FRAME_BYTES_CEILING, Limits, NESTING_DEPTH_CEILING, ROTATION_HOPS_MAX, SCAN_PAGE_BYTES_MAX,
-    SCAN_PAGE_ITEMS_MAX, SUBJECT_BYTES_MAX,
-};
-pub use record::{Label, Record, Revision, Subject, Touch};
-pub use session::{Changeset, Commit, Context, SaveOutcome, Session};
-pub use store::{BoxFuture, SessionStore};
+pub use expiry::{Expiry, NoSessionExpiry, SessionExpiry};
+pub use subject::{Label, SUBJECT_BYTES_MAX, Site, Subject};
 pub use time::{Clock, SystemClock, Timestamp};
-pub use token::{TOKEN_BYTES_MAX, Token};
-pub use token_store::{AnyStore, LoadedToken, TokenStore, Written};
-pub use value::{Value, ValueError};

@@ -57,6 +57,23 @@ impl Timestamp {
     }
 }
 
+/// An instant before 1970 is the epoch, one past [`Timestamp::MAX`] is that.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(duration_millis(since))
+    }
+}
+
+/// An instant that the system cannot express is the end of the year 9999.
+impl From<Timestamp> for SystemTime {
+    fn from(instant: Timestamp) -> Self {
+        UNIX_EPOCH
+            .checked_add(Duration::from_millis(instant.0))
+            .unwrap_or(UNIX_EPOCH + Duration::from_secs(253_402_300_799))
+    }
+}
+
 /// Whole milliseconds of a duration, at most those of [`Timestamp::MAX`].
 pub(crate) fn duration_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis())
@@ -76,10 +93,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     /// A machine whose clock stands before 1970 reads as the epoch.
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Timestamp(duration_millis(since))
+        SystemTime::now().into()
     }
 }
 
@@ -93,6 +107,15 @@ mod tests {
         let late = Timestamp::from_millis(i64::MAX as u64 - 1);
         assert_eq!(late.saturating_add(Duration::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::EPOCH.saturating_since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_instant_goes_to_the_systems_time_and_back() {
+        let instant = Timestamp::from_millis(1_700_000_000_123);
+        assert_eq!(Timestamp::from(SystemTime::from(instant)), instant);
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(Timestamp::from(before), Timestamp::EPOCH);
+        assert!(SystemTime::from(Timestamp::MAX) > SystemTime::now());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use cloakroom::Cost;
+use cloakroom::engine::Cost;
 use maud::{Markup, PreEscaped, html};
 
 use crate::moment::counted;

@@ -10,7 +10,9 @@ use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cloakroom::{Entropy as _, Error, OsEntropy, Session};
+use cloakroom::Error;
+use cloakroom::engine::{Entropy as _, OsEntropy};
+use cloakroom::session::Session;
 use subtle::ConstantTimeEq as _;
 
 /// The session entry that holds the token, and the form field that brings it.

@@ -7,7 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::{AnyStore, CookiePolicy, Engine, RedbStore, Sweeper};
+use cloakroom::stores::RedbStore;
+use cloakroom::{AnyStore, CookiePolicy, Engine, Sweeper};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 

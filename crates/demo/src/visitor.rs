@@ -1,6 +1,7 @@
 //! Who looks at a page, as far as its session says.
 
-use cloakroom::{Error, Session};
+use cloakroom::Error;
+use cloakroom::session::Session;
 use maud::{Markup, html};
 
 use crate::csrf;

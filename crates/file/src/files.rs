@@ -7,10 +7,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 
-use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Stored,
-    Subject, Timestamp, Touch,
+use cloakroom_core::store::{
+    FrameHead, FrameKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Stored, SubjectDigest,
+    Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::access::{make_folder, make_way, sync_folder, too_open};
 use crate::folder::{Folder, failed};
@@ -87,14 +88,14 @@ impl Files {
         &self,
         digest: &KeyDigest,
         record: &Record,
-    ) -> Result<(Revision, Option<Subject>), Error> {
+    ) -> Result<(Revision, Option<SubjectDigest>), Error> {
         let frame = self.folder.read(digest)?.ok_or(ErrorKind::Gone)?;
         let (head, subject) = FrameHead::read_with_subject(&frame).map_err(no_frame)?;
         if head.kind == FrameKind::Rotated {
             return Err(ErrorKind::Gone.into());
         }
         let next = record.next_revision_after(head.revision)?;
-        Ok((next, subject.map(Subject::new).transpose()?))
+        Ok((next, subject))
     }
 
     pub(crate) fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
@@ -130,7 +131,7 @@ impl Files {
 
     fn put_free(&self, digest: &KeyDigest, stored: &Stored) -> Result<(), Error> {
         let staged = self.folder.stage(digest, &stored.encode()?)?;
-        let Some(entry) = self.announce(subject_of(stored), digest)? else {
+        let Some(entry) = self.announce(subject_of(stored).as_ref(), digest)? else {
             staged.take_free(digest).map_err(not_linked)?;
             return self.folder.sync(&[*digest]);
         };
@@ -160,9 +161,10 @@ impl Files {
         let (next, was_of) = self.follow(digest, record)?;
         let frame = record.at_revision(next).encode()?;
         let staged = self.folder.stage(digest, &frame)?;
-        let changes_hands = was_of != record.subject;
+        let subject = record.subject_digest();
+        let changes_hands = was_of != subject;
         let entry = match changes_hands {
-            true => self.announce(record.subject.as_ref(), digest)?,
+            true => self.announce(subject.as_ref(), digest)?,
             false => None,
         };
         let held = self.locks.hold(digest)?;
@@ -227,7 +229,7 @@ impl Files {
         let moved = record.at_revision(next).encode()?;
         let moved = self.folder.stage(new, &moved)?;
         let mark = self.folder.stage(old, &mark.encode()?)?;
-        let entry = self.announce(record.subject.as_ref(), new)?;
+        let entry = self.announce(record.subject_digest().as_ref(), new)?;
         let held = self.locks.hold_both(old, new)?;
         let done = self.follow(old, record).and_then(|_| {
             entry
@@ -275,7 +277,7 @@ impl Files {
         &self,
         digest: &KeyDigest,
         relied_on: &mut Vec<KeyDigest>,
-        is_meant: impl Fn(&KeyDigest, &Result<Option<Subject>, Error>) -> bool,
+        is_meant: impl Fn(&KeyDigest, &Result<Option<SubjectDigest>, Error>) -> bool,
     ) -> Result<Option<Ended>, Error> {
         let mut at = *digest;
         for _ in 0..ROTATION_HOPS_MAX {
@@ -306,18 +308,17 @@ impl Files {
 pub(crate) struct Ended {
     pub(crate) digest: KeyDigest,
     /// Whose it was, where that could be read.
-    pub(crate) subject: Option<Subject>,
+    pub(crate) subject: Option<SubjectDigest>,
 }
 
 /// Whose record a frame holds; a mark is nobody's.
-pub(crate) fn owner_of(frame: &[u8]) -> Result<Option<Subject>, Error> {
-    let (_, subject) = FrameHead::read_with_subject(frame)?;
-    subject.map(Subject::new).transpose()
+pub(crate) fn owner_of(frame: &[u8]) -> Result<Option<SubjectDigest>, Error> {
+    Ok(FrameHead::read_with_subject(frame)?.1)
 }
 
-fn subject_of(stored: &Stored) -> Option<&Subject> {
+fn subject_of(stored: &Stored) -> Option<SubjectDigest> {
     match stored {
-        Stored::Record(record) => record.subject.as_ref(),
+        Stored::Record(record) => record.subject_digest(),
         Stored::Rotated { .. } => None,
     }
 }

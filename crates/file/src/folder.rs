@@ -6,7 +6,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cloakroom_core::{Error, FRAME_BYTES_CEILING, FrameHead, KeyDigest};
+use cloakroom_core::Error;
+use cloakroom_core::store::{FRAME_BYTES_CEILING, FrameHead, KeyDigest};
 
 use crate::access::{private, sync_folder};
 use crate::{Durability, subjects, unavailable};

@@ -2,7 +2,8 @@
 //! of one machine with nothing to install.
 //!
 //! ```
-//! use cloakroom_core::{Clock, Expiry, KeyDigest, SessionStore, SystemClock};
+//! use cloakroom_core::store::{KeyDigest, SessionStore};
+//! use cloakroom_core::{Clock, Expiry, SystemClock};
 //! use cloakroom_file::FileStore;
 //!
 //! # async fn example(folder: &std::path::Path) -> Result<(), cloakroom_core::Error> {
@@ -36,7 +37,7 @@
 //! sessions/                 0700, or the store does not open
 //!   v1/                     of this layout; another one gets another name
 //!     00/ … ff/             by the first byte of the digest: 256 folders
-//!       00c3…5e             a session: the frame of cloakroom_core::Stored, 0600
+//!       00c3…5e             a session: the frame of cloakroom_core::store::Stored, 0600
 //!       .new-8d41…-17       being written, or left by a crash
 //!     locks/00 … 3f         64 empty files, never replaced
 //!     subjects/00/ … ff/    by the first byte of the subject's name
@@ -117,11 +118,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
-    Scan, ScanCursor, ScanPage, SessionStore, Stored, Subject, Subjects, Sweep, Swept, Timestamp,
-    Touch,
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
+    ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::files::Files;
 use crate::workers::Workers;
@@ -268,18 +269,18 @@ impl Sweep for FileStore {
 impl Subjects for FileStore {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        let subject = subject.clone();
+        let subject = *subject;
         Box::pin(self.run(move |files| files.sessions_of(&subject)))
     }
 
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        let subject = subject.clone();
+        let subject = *subject;
         Box::pin(self.run(move |files| files.revoke(&subject, which)))
     }
 }

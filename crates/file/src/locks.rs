@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{Error, KeyDigest};
+use cloakroom_core::Error;
+use cloakroom_core::store::KeyDigest;
 use fs4::TryLockError;
 
 use crate::access::private;

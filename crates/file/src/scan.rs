@@ -1,6 +1,7 @@
 //! All that stands, folder by folder, in the order of digests.
 
-use cloakroom_core::{Error, KeyDigest, ScanCursor, ScanPage, Scanned};
+use cloakroom_core::Error;
+use cloakroom_core::store::{KeyDigest, ScanCursor, ScanPage, Scanned};
 
 use crate::NAME;
 use crate::files::Files;
@@ -47,5 +48,5 @@ fn read(files: &Files, digest: KeyDigest) -> Option<Scanned> {
     let frame = files.folder.read(&digest).transpose()?;
     let stored = frame.and_then(|frame| Files::decode(&frame));
     let stored = stored.map_err(|error| error.in_store(NAME));
-    Some(Scanned { digest, stored })
+    Some(Scanned::new(digest, stored))
 }

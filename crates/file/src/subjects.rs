@@ -11,7 +11,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use cloakroom_core::{Data, Error, ErrorKind, KeyDigest, Listed, Revoke, Stored, Subject};
+use cloakroom_core::store::{KeyDigest, Listed, Revoke, Stored, SubjectDigest};
+use cloakroom_core::{Error, ErrorKind};
 
 use crate::access::private;
 use crate::files::{Files, owner_of};
@@ -25,15 +26,14 @@ const PASSES_MAX: usize = 32;
 /// An entry: that this digest may hold a record of that subject.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
-    /// [`Subject::name_bytes`].
-    pub(crate) subject: KeyDigest,
+    pub(crate) subject: SubjectDigest,
     pub(crate) digest: KeyDigest,
 }
 
 impl Entry {
-    pub(crate) fn of(subject: &Subject, digest: &KeyDigest) -> Self {
+    pub(crate) fn of(subject: &SubjectDigest, digest: &KeyDigest) -> Self {
         Self {
-            subject: name_of(subject),
+            subject: *subject,
             digest: *digest,
         }
     }
@@ -46,7 +46,7 @@ impl Entry {
     /// From the name of a file in the folder of subjects that begin so.
     pub(crate) fn parse(first: u8, name: &str) -> Option<Self> {
         let (subject, digest) = name.split_once('.')?;
-        let subject = KeyDigest::from_hex(subject)?;
+        let subject = SubjectDigest::from_hex(subject)?;
         let digest = KeyDigest::from_hex(digest)?;
         (subject.as_bytes()[0] == first).then_some(Self { subject, digest })
     }
@@ -79,22 +79,17 @@ impl Entry {
     /// may be.
     fn is_of(&self, frame: &[u8]) -> bool {
         match owner_of(frame) {
-            Ok(subject) => subject.is_some_and(|subject| name_of(&subject) == self.subject),
+            Ok(subject) => subject == Some(self.subject),
             Err(_) => true,
         }
     }
-}
-
-/// The name that a subject has on the disk; it looks like a digest.
-fn name_of(subject: &Subject) -> KeyDigest {
-    KeyDigest::from_bytes(subject.name_bytes())
 }
 
 impl Files {
     /// Makes an entry before its record; nothing for a record that is nobody's.
     pub(crate) fn announce(
         &self,
-        subject: Option<&Subject>,
+        subject: Option<&SubjectDigest>,
         digest: &KeyDigest,
     ) -> Result<Option<Entry>, Error> {
         let entry = subject.map(|subject| Entry::of(subject, digest));
@@ -110,7 +105,7 @@ impl Files {
         let _ = self.remove_dangling(entry);
     }
 
-    pub(crate) fn withdraw_of(&self, subject: Option<&Subject>, digest: &KeyDigest) {
+    pub(crate) fn withdraw_of(&self, subject: Option<&SubjectDigest>, digest: &KeyDigest) {
         if let Some(subject) = subject {
             self.withdraw(&Entry::of(subject, digest));
         }
@@ -134,12 +129,15 @@ impl Files {
     /// The digests in a subject's entries. A folder is not read in one step: of a
     /// session that moves meanwhile, both entries may be missed. So every lock is
     /// held, under which no record takes a name and no entry is removed.
-    fn entries(&self, subject: &Subject, _: &[Held<'_>]) -> Result<BTreeSet<KeyDigest>, Error> {
-        let name = name_of(subject);
-        let listed = self.folder.list_subjects(name.as_bytes()[0]);
+    fn entries(
+        &self,
+        subject: &SubjectDigest,
+        _: &[Held<'_>],
+    ) -> Result<BTreeSet<KeyDigest>, Error> {
+        let listed = self.folder.list_subjects(subject.as_bytes()[0]);
         let listed = listed.map_err(|source| failed("cannot list a folder", source))?;
         let theirs = listed.iter().filter_map(|entry| match entry {
-            folder::Entry::Listed(entry) if entry.subject == name => Some(entry.digest),
+            folder::Entry::Listed(entry) if entry.subject == *subject => Some(entry.digest),
             _ => None,
         });
         Ok(theirs.collect())
@@ -147,16 +145,13 @@ impl Files {
 
     /// As they stand at one instant, so that one that moves is neither missed nor
     /// listed twice.
-    pub(crate) fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
+    pub(crate) fn sessions_of(&self, subject: &SubjectDigest) -> Result<Vec<Listed>, Error> {
         let held = self.locks.hold_all()?;
         let mut listed = Vec::new();
         for digest in self.entries(subject, &held)? {
             match self.load(&digest) {
-                Ok(Some(Stored::Record(mut record)))
-                    if record.subject.as_ref() == Some(subject) =>
-                {
-                    record.data = Data::empty();
-                    listed.push(Listed { digest, record });
+                Ok(Some(Stored::Record(record))) if record.subject_digest() == Some(*subject) => {
+                    listed.push(Listed::new(digest, record));
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
                 _ => {}
@@ -165,7 +160,11 @@ impl Files {
         Ok(listed)
     }
 
-    pub(crate) fn revoke(&self, subject: &Subject, which: Revoke) -> Result<Vec<KeyDigest>, Error> {
+    pub(crate) fn revoke(
+        &self,
+        subject: &SubjectDigest,
+        which: Revoke,
+    ) -> Result<Vec<KeyDigest>, Error> {
         let mut relied_on = Vec::new();
         let mut ended = Vec::new();
         let done = self.end_all(subject, which, &mut relied_on, &mut ended);
@@ -179,16 +178,16 @@ impl Files {
 
     fn end_all(
         &self,
-        subject: &Subject,
+        subject: &SubjectDigest,
         which: Revoke,
         relied_on: &mut Vec<KeyDigest>,
         ended: &mut Vec<KeyDigest>,
     ) -> Result<(), Error> {
         // Asked under the lock of the digest that is judged: a rotation of the one
         // to be spared is then over, or not begun.
-        let is_meant = |at: &KeyDigest, owner: &Result<Option<Subject>, Error>| {
+        let is_meant = |at: &KeyDigest, owner: &Result<Option<SubjectDigest>, Error>| {
             let is_theirs = match owner {
-                Ok(owner) => owner.as_ref() == Some(subject),
+                Ok(owner) => *owner == Some(*subject),
                 Err(_) => Entry::of(subject, at).place(&self.folder).exists(),
             };
             let is_spared =

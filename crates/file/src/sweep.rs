@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
-use cloakroom_core::{Error, ErrorKind, FrameHead, KeyDigest, Swept, Timestamp};
+use cloakroom_core::store::{FrameHead, KeyDigest, Swept};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::files::{Files, owner_of};
 use crate::folder::{Entry, failed, found};
@@ -53,7 +54,7 @@ pub(crate) fn step(files: &Files, now: Timestamp, max: usize) -> Result<Swept, E
                 // Each look leaves less for the steps to come: whoever calls
                 // again while there is more comes to an end.
                 let more = max > 0;
-                return Ok(Swept { removed, more });
+                return Ok(Swept::new(removed, more));
             }
             looks -= 1;
             match look(files, now, &entry) {
@@ -72,7 +73,7 @@ pub(crate) fn step(files: &Files, now: Timestamp, max: usize) -> Result<Swept, E
             _ => {
                 cursor.next = 0;
                 let more = false;
-                return Ok(Swept { removed, more });
+                return Ok(Swept::new(removed, more));
             }
         };
         cursor.left = listed.map_err(|source| failed("cannot list a folder", source))?;

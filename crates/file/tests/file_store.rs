@@ -8,10 +8,9 @@ use std::fs;
 use std::future::Future as _;
 use std::task::{Context, Waker};
 
-use cloakroom_core::{
-    AnyStore, Clock as _, Data, ErrorKind, KeyDigest, Record, SessionStore as _, Stored,
-    SystemClock, Timestamp,
-};
+use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::{Data, KeyDigest, Record, SessionStore as _, Stored};
+use cloakroom_core::{Clock as _, ErrorKind, SystemClock, Timestamp};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening};
 use common::{files_below, folder, place};

@@ -8,12 +8,13 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cloakroom_core::{
-    ErrorKind, KeyDigest, Record, Revision, Revoke, Scan as _, SessionStore as _, Stored, Subject,
-    Subjects as _, Sweep as _, Timestamp,
+use cloakroom_core::store::{
+    KeyDigest, Record, Revision, Revoke, Scan as _, SessionStore as _, Stored, Subjects as _,
+    Sweep as _,
 };
+use cloakroom_core::{ErrorKind, Subject, Timestamp};
 use cloakroom_file::{Durability, FileStore};
-use cloakroom_testkit::{key, races_of_subjects, sample};
+use cloakroom_testkit::{key, listed_as, races_of_subjects, sample};
 use common::{entry, files_below, folder, place};
 
 fn subject(text: &str) -> Subject {
@@ -33,7 +34,7 @@ async fn begin(store: &FileStore, subject: &Subject) -> KeyDigest {
 }
 
 async fn list(store: &FileStore, subject: &Subject) -> Vec<KeyDigest> {
-    let listed = store.sessions_of(subject).await.unwrap();
+    let listed = store.sessions_of(&listed_as(subject)).await.unwrap();
     let mut digests: Vec<_> = listed.iter().map(|listed| listed.digest).collect();
     digests.sort();
     digests
@@ -95,7 +96,10 @@ async fn an_entry_without_its_record_is_passed_over_and_swept_after_an_hour() {
     sweep_after(&store, 0).await;
     assert!(!dangling[0].exists() && dangling[1].exists());
     assert_eq!(list(&store, &whose).await, [live]);
-    assert_eq!(store.revoke(&whose, Revoke::All).await.unwrap(), [live]);
+    assert_eq!(
+        store.revoke(&listed_as(&whose), Revoke::All).await.unwrap(),
+        [live]
+    );
     assert_eq!(entries(folder.path()), 1);
 }
 
@@ -118,9 +122,15 @@ async fn a_crash_within_a_rotation_lists_both_and_after_it_the_new_alone() {
     sweep_after(&store, 0).await;
     assert!(!entry(folder.path(), &whose, &old).exists());
     assert_eq!(list(&store, &whose).await, [new]);
-    let spared = store.revoke(&whose, Revoke::AllBut(old)).await.unwrap();
+    let spared = store
+        .revoke(&listed_as(&whose), Revoke::AllBut(old))
+        .await
+        .unwrap();
     assert_eq!(spared, []);
-    let ended = store.revoke(&whose, Revoke::One(old)).await.unwrap();
+    let ended = store
+        .revoke(&listed_as(&whose), Revoke::One(old))
+        .await
+        .unwrap();
     assert_eq!(ended, [new]);
     assert!(place(folder.path(), &old).exists(), "marks stay");
 }
@@ -135,7 +145,10 @@ async fn a_crash_while_a_session_changes_hands_gives_it_to_no_two() {
     fs::write(entry(folder.path(), &other, &digest), "").unwrap();
     assert_eq!(list(&store, &one).await, [digest]);
     assert_eq!(list(&store, &other).await, []);
-    assert_eq!(store.revoke(&other, Revoke::All).await.unwrap(), []);
+    assert_eq!(
+        store.revoke(&listed_as(&other), Revoke::All).await.unwrap(),
+        []
+    );
     // Written, and the first one's entry not yet removed.
     let mut record = record_of(&other);
     record.revision = Revision::FIRST;
@@ -145,7 +158,7 @@ async fn a_crash_while_a_session_changes_hands_gives_it_to_no_two() {
     assert_eq!(list(&store, &one).await, []);
     assert_eq!(list(&store, &other).await, [digest]);
     for which in [Revoke::All, Revoke::One(digest)] {
-        assert_eq!(store.revoke(&one, which).await.unwrap(), []);
+        assert_eq!(store.revoke(&listed_as(&one), which).await.unwrap(), []);
     }
     age(&left);
     age(&entry(folder.path(), &other, &digest));
@@ -167,16 +180,22 @@ async fn a_session_that_cannot_be_read_is_ended_by_who_it_is_listed_under() {
     for digest in [&damaged, &single] {
         fs::write(place(folder.path(), digest), [1, 2, 3]).unwrap();
         let which = Revoke::One(*digest);
-        assert_eq!(store.revoke(&other, which).await.unwrap(), []);
+        assert_eq!(store.revoke(&listed_as(&other), which).await.unwrap(), []);
     }
-    let ended = store.revoke(&one, Revoke::One(single)).await.unwrap();
+    let ended = store
+        .revoke(&listed_as(&one), Revoke::One(single))
+        .await
+        .unwrap();
     assert_eq!(ended, [single]);
     // As long as the record stands, a sweep leaves the entry.
     age(&entry(folder.path(), &one, &damaged));
     sweep_after(&store, 0).await;
     assert_eq!(list(&store, &one).await, [swept]);
     let which = Revoke::AllBut(swept);
-    assert_eq!(store.revoke(&one, which).await.unwrap(), [damaged]);
+    assert_eq!(
+        store.revoke(&listed_as(&one), which).await.unwrap(),
+        [damaged]
+    );
     sweep_after(&store, 2).await;
     assert_eq!(entries(folder.path()), 0);
 }
@@ -267,7 +286,7 @@ fn a_session_that_never_rests_is_listed_each_time_and_ended() {
         for _ in 0..200 {
             assert_eq!(list(&store, &whose).await.len(), RESTING + 1);
         }
-        let ended = store.revoke(&whose, Revoke::All).await.unwrap();
+        let ended = store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
         assert_eq!(ended.len(), RESTING + 1);
         assert_eq!(list(&store, &whose).await, []);
     });
@@ -293,7 +312,7 @@ async fn one_of_two_processes_with_one_user() {
         let _ = store.rotate(&old, &new, &record, record.expires_at).await;
         if step % 8 == 7 {
             let which = Revoke::AllBut(old);
-            ended += store.revoke(&whose, which).await.unwrap().len();
+            ended += store.revoke(&listed_as(&whose), which).await.unwrap().len();
         }
     }
     println!("{ended} ended");
@@ -338,7 +357,7 @@ async fn what_two_processes_begin_and_end_is_listed_as_it_stands() {
     assert!(!standing.is_empty());
     assert_eq!(list(&store, &whose).await, standing);
     assert_eq!(entries(folder.path()), standing.len());
-    let mut ended = store.revoke(&whose, Revoke::All).await.unwrap();
+    let mut ended = store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
     ended.sort();
     assert_eq!(ended, standing);
     assert_eq!(entries(folder.path()), 0);

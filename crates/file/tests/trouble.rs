@@ -8,9 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cloakroom_core::{
-    Data, ErrorKind, KeyDigest, Revision, SessionStore as _, Sweep as _, Swept, Timestamp,
-};
+use cloakroom_core::store::{Data, KeyDigest, Revision, SessionStore as _, Sweep as _, Swept};
+use cloakroom_core::{ErrorKind, Timestamp};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_testkit::{key, sample, touch_until};
 use common::{files_below, folder, place};
@@ -196,7 +195,7 @@ async fn a_sweep_goes_on_where_the_last_step_stopped() {
     }
     // No step looks at more than 4,096 files, though none is due.
     let now = later(60);
-    let nothing = |more| Swept { removed: 0, more };
+    let nothing = |more| Swept::new(0, more);
     assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(true));
     assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(false));
     assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(true));
@@ -211,7 +210,8 @@ async fn a_sweep_goes_on_where_the_last_step_stopped() {
 
 #[cfg(unix)]
 async fn scan_past_a_file_that_is_forbidden(path: &Path) {
-    use cloakroom_core::{Error, Scan as _};
+    use cloakroom_core::Error;
+    use cloakroom_core::store::Scan as _;
     use std::os::unix::fs::PermissionsExt as _;
     let store = FileStore::open(path).unwrap();
     let mut digests = Vec::new();

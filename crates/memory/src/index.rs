@@ -10,16 +10,16 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cloakroom_core::{KeyDigest, Subject};
+use cloakroom_core::store::{KeyDigest, SubjectDigest};
 
-/// Subjects are spread over as many locks.
+/// SubjectDigests are spread over as many locks.
 const SHARDS: usize = 16;
 
 /// Entries that are looked at for each that is put in: with one, those that dangle
 /// would grow as fast as they are removed.
 pub(crate) const LOOKS_PER_ENTRY: usize = 4;
 
-pub(crate) type Entry = (Subject, KeyDigest);
+pub(crate) type Entry = (SubjectDigest, KeyDigest);
 
 #[derive(Default)]
 struct Shard {
@@ -48,34 +48,34 @@ impl Default for Index {
 }
 
 impl Index {
-    fn shard(&self, subject: &Subject) -> MutexGuard<'_, Shard> {
-        let hash = self.hasher.hash_one(subject.as_str());
+    fn shard(&self, subject: &SubjectDigest) -> MutexGuard<'_, Shard> {
+        let hash = self.hasher.hash_one(subject);
         lock(&self.shards[usize::try_from(hash % SHARDS as u64).expect("less than SHARDS")])
     }
 
-    pub(crate) fn insert(&self, subject: &Subject, digest: &KeyDigest) {
-        let entry = (subject.clone(), *digest);
+    pub(crate) fn insert(&self, subject: &SubjectDigest, digest: &KeyDigest) {
+        let entry = (*subject, *digest);
         self.shard(subject).entries.insert(entry);
     }
 
-    pub(crate) fn remove(&self, subject: &Subject, digest: &KeyDigest) {
-        let entry = (subject.clone(), *digest);
+    pub(crate) fn remove(&self, subject: &SubjectDigest, digest: &KeyDigest) {
+        let entry = (*subject, *digest);
         self.shard(subject).entries.remove(&entry);
     }
 
     /// The digests of a subject, as they stand at one instant.
-    pub(crate) fn digests(&self, subject: &Subject) -> Vec<KeyDigest> {
+    pub(crate) fn digests(&self, subject: &SubjectDigest) -> Vec<KeyDigest> {
         const FIRST: KeyDigest = KeyDigest::from_bytes([0; KeyDigest::BYTES]);
         const LAST: KeyDigest = KeyDigest::from_bytes([0xff; KeyDigest::BYTES]);
-        let from = Included((subject.clone(), FIRST));
-        let to = Included((subject.clone(), LAST));
+        let from = Included((*subject, FIRST));
+        let to = Included((*subject, LAST));
         let shard = self.shard(subject);
         let entries = shard.entries.range((from, to));
         entries.map(|(_, digest)| *digest).collect()
     }
 
     /// The next few to look at, of those beside a subject's.
-    pub(crate) fn next_beside(&self, subject: &Subject) -> Vec<Entry> {
+    pub(crate) fn next_beside(&self, subject: &SubjectDigest) -> Vec<Entry> {
         next(&mut self.shard(subject), LOOKS_PER_ENTRY)
     }
 
@@ -101,10 +101,10 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 fn next(shard: &mut Shard, max: usize) -> Vec<Entry> {
     let from = shard.cursor.take().map_or(Unbounded, Excluded);
     let rest = shard.entries.range((from, Unbounded));
-    let found: Vec<Entry> = rest.take(max).cloned().collect();
+    let found: Vec<Entry> = rest.take(max).copied().collect();
     // At the end, from the start.
     shard.cursor = (found.len() == max)
-        .then(|| found.last().cloned())
+        .then(|| found.last().copied())
         .flatten();
     found
 }

@@ -11,7 +11,8 @@
 //! keeps none from making room.
 //!
 //! ```
-//! use cloakroom_core::{Expiry, KeyDigest, SessionStore};
+//! use cloakroom_core::Expiry;
+//! use cloakroom_core::store::{KeyDigest, SessionStore};
 //! use cloakroom_memory::MemoryStore;
 //!
 //! # async fn example() -> Result<(), cloakroom_core::Error> {
@@ -34,10 +35,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{
-    BoxFuture, Capabilities, Clock, Error, ErrorKind, Import, KeyDigest, ROTATION_HOPS_MAX, Record,
-    Revision, SessionStore, Stored, Subject, SystemClock, Timestamp, Touch,
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, Import, KeyDigest, Record, Revision, RotationPath, SessionStore,
+    Stored, SubjectDigest, Touch,
 };
+use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 use moka::Expiry as MokaExpiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -159,13 +161,16 @@ impl MemoryStoreBuilder {
 }
 
 fn weight(stored: &Stored) -> u32 {
-    let index = subject_of(stored).map_or(0, |_| INDEX_ENTRY_BYTES);
+    let index = match stored {
+        Stored::Record(record) if record.subject.is_some() => INDEX_ENTRY_BYTES,
+        _ => 0,
+    };
     u32::try_from(ENTRY_BYTES + index + stored.memory_bytes()).unwrap_or(u32::MAX)
 }
 
-fn subject_of(stored: &Stored) -> Option<&Subject> {
+fn subject_of(stored: &Stored) -> Option<SubjectDigest> {
     match stored {
-        Stored::Record(record) => record.subject.as_ref(),
+        Stored::Record(record) => record.subject_digest(),
         Stored::Rotated { .. } => None,
     }
 }
@@ -264,7 +269,7 @@ impl Inner {
             to: *new,
             until: mark_until,
         };
-        self.put(old, mark, stored.subject.as_ref());
+        self.put(old, mark, Some(&stored));
         Ok(next)
     }
 
@@ -273,33 +278,44 @@ impl Inner {
     fn end(
         &self,
         digest: &KeyDigest,
-        is_meant: impl Fn(&KeyDigest, &Stored) -> bool,
-    ) -> Option<KeyDigest> {
-        let mut at = *digest;
-        for _ in 0..ROTATION_HOPS_MAX {
+        is_meant: impl Fn(&KeyDigest, &Stored) -> Result<bool, Error>,
+    ) -> Result<Option<KeyDigest>, Error> {
+        let mut path = RotationPath::from(*digest);
+        loop {
+            let at = *path.at();
             let _turn = self.lock(&at);
-            match self.map.get(&at)?.as_ref() {
-                Stored::Rotated { to, .. } => at = *to,
-                stored if is_meant(&at, stored) => {
-                    self.remove(&at, stored);
-                    return Some(at);
+            match self.map.get(&at).as_deref() {
+                Some(Stored::Rotated { to, .. }) => {
+                    path.follow(*to).map_err(|error| error.in_store(NAME))?;
                 }
-                Stored::Record(_) => return None,
+                Some(stored) if is_meant(&at, stored)? => {
+                    self.remove(&at, stored);
+                    return Ok(Some(at));
+                }
+                Some(Stored::Record(_)) | None => return Ok(None),
             }
         }
-        None
     }
 
-    /// Under the lock of the digest, in place of a session of `was_of`.
-    fn put(&self, digest: &KeyDigest, stored: Stored, was_of: Option<&Subject>) {
-        let subject = subject_of(&stored).cloned();
-        let changes_hands = subject.as_ref() != was_of;
-        if let (true, Some(subject)) = (changes_hands, &subject) {
-            self.index.insert(subject, digest);
+    /// Under the lock of the digest, in place of the record `replaced`.
+    fn put(&self, digest: &KeyDigest, stored: Stored, replaced: Option<&Record>) {
+        // Most writes leave the subject alone, and hash nothing.
+        let keeps_subject = match (&stored, replaced) {
+            (Stored::Record(new), Some(old)) => {
+                (&new.site, &new.subject) == (&old.site, &old.subject)
+            }
+            _ => false,
+        };
+        if keeps_subject {
+            self.map.insert(*digest, Arc::new(stored));
+            return;
+        }
+        if let Some(subject) = subject_of(&stored) {
+            self.index.insert(&subject, digest);
         }
         self.map.insert(*digest, Arc::new(stored));
-        if let (true, Some(was_of)) = (changes_hands, was_of) {
-            self.index.remove(was_of, digest);
+        if let Some(subject) = replaced.and_then(Record::subject_digest) {
+            self.index.remove(&subject, digest);
         }
     }
 
@@ -307,7 +323,7 @@ impl Inner {
     fn remove(&self, digest: &KeyDigest, stored: &Stored) {
         self.map.invalidate(digest);
         if let Some(subject) = subject_of(stored) {
-            self.index.remove(subject, digest);
+            self.index.remove(&subject, digest);
         }
     }
 
@@ -324,9 +340,9 @@ impl Inner {
     }
 
     /// After an entry was put in, with no lock held.
-    fn tidy_beside(&self, subject: Option<&Subject>) {
+    fn tidy_beside(&self, subject: Option<SubjectDigest>) {
         if let Some(subject) = subject {
-            self.tidy(&self.index.next_beside(subject));
+            self.tidy(&self.index.next_beside(&subject));
         }
     }
 }
@@ -343,7 +359,7 @@ impl SessionStore for MemoryStore {
             let stored = Stored::Record(record.at_revision(Revision::FIRST));
             self.inner.put(digest, stored, None);
         }
-        self.inner.tidy_beside(record.subject.as_ref());
+        self.inner.tidy_beside(record.subject_digest());
         Ok(Revision::FIRST)
     }
 
@@ -354,7 +370,7 @@ impl SessionStore for MemoryStore {
             .next_revision_after(stored.revision)
             .map_err(|error| error.in_store(NAME))?;
         let updated = Stored::Record(record.at_revision(next));
-        self.inner.put(digest, updated, stored.subject.as_ref());
+        self.inner.put(digest, updated, Some(&stored));
         Ok(next)
     }
 
@@ -365,11 +381,11 @@ impl SessionStore for MemoryStore {
         touch: Touch,
     ) -> Result<(), Error> {
         let _turn = self.inner.lock(digest);
-        let mut record = self.inner.current(digest)?;
-        if record.revision == revision && record.touch(touch) {
-            let subject = record.subject.clone();
+        let stored = self.inner.current(digest)?;
+        let mut touched = stored.clone();
+        if stored.revision == revision && touched.touch(touch) {
             self.inner
-                .put(digest, Stored::Record(record), subject.as_ref());
+                .put(digest, Stored::Record(touched), Some(&stored));
         }
         Ok(())
     }
@@ -382,12 +398,12 @@ impl SessionStore for MemoryStore {
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
         let next = self.inner.rotate(old, new, record, mark_until)?;
-        self.inner.tidy_beside(record.subject.as_ref());
+        self.inner.tidy_beside(record.subject_digest());
         Ok(next)
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.inner.end(digest, |_, _| true);
+        self.inner.end(digest, |_, _| Ok(true))?;
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use cloakroom_core::{BoxFuture, Error, SCAN_PAGE_ITEMS_MAX, Scan, ScanCursor, ScanPage, Scanned};
+use cloakroom_core::Error;
+use cloakroom_core::store::{BoxFuture, SCAN_PAGE_ITEMS_MAX, Scan, ScanCursor, ScanPage, Scanned};
 
 use crate::{MemoryStore, NAME};
 
@@ -27,12 +28,9 @@ impl Scan for MemoryStore {
                     }
                 }
             }
-            let found = first.into_iter().map(|(digest, stored)| {
-                Ok(Scanned {
-                    digest,
-                    stored: Ok((*stored).clone()),
-                })
-            });
+            let found = first
+                .into_iter()
+                .map(|(digest, stored)| Ok(Scanned::new(digest, Ok((*stored).clone()))));
             ScanPage::fill(found, max)
         })
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use cloakroom_core::{
-    BoxFuture, Data, Error, ErrorKind, KeyDigest, Listed, ROTATION_HOPS_MAX, Revoke, Stored,
-    Subject, Subjects,
+use cloakroom_core::store::{
+    BoxFuture, KeyDigest, Listed, Revoke, RotationPath, Stored, SubjectDigest, Subjects,
 };
+use cloakroom_core::{Error, ErrorKind};
 
 use crate::{Inner, MemoryStore, NAME, subject_of};
 
@@ -15,14 +15,14 @@ const PASSES_MAX: usize = 32;
 impl Subjects for MemoryStore {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(async move { Ok(self.inner.sessions_of(subject)) })
     }
 
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move { self.inner.revoke(subject, which) })
@@ -30,40 +30,41 @@ impl Subjects for MemoryStore {
 }
 
 impl Inner {
-    fn sessions_of(&self, subject: &Subject) -> Vec<Listed> {
+    fn sessions_of(&self, subject: &SubjectDigest) -> Vec<Listed> {
         let mut listed = Vec::new();
         let mut seen = BTreeSet::new();
         for digest in self.index.digests(subject) {
-            // One that has moved since is listed where it is.
-            let mut at = digest;
-            for _ in 0..ROTATION_HOPS_MAX {
-                match self.map.get(&at).as_deref() {
-                    Some(Stored::Rotated { to, .. }) => at = *to,
+            // One that has moved since is listed where it is; where that is too far,
+            // by the entry that it has there.
+            let mut path = RotationPath::from(digest);
+            loop {
+                match self.map.get(path.at()).as_deref() {
+                    Some(Stored::Rotated { to, .. }) if path.follow(*to).is_ok() => continue,
                     Some(Stored::Record(record))
-                        if record.subject.as_ref() == Some(subject) && seen.insert(at) =>
+                        if record.subject_digest() == Some(*subject) && seen.insert(*path.at()) =>
                     {
-                        let mut record = record.clone();
-                        record.data = Data::empty();
-                        listed.push(Listed { digest: at, record });
-                        break;
+                        listed.push(Listed::new(*path.at(), record.clone()));
                     }
-                    _ => break,
+                    _ => {}
                 }
+                break;
             }
         }
         listed
     }
 
-    fn revoke(&self, subject: &Subject, which: Revoke) -> Result<Vec<KeyDigest>, Error> {
+    fn revoke(&self, subject: &SubjectDigest, which: Revoke) -> Result<Vec<KeyDigest>, Error> {
         // Asked under the lock of the digest that is judged: a rotation of the one
         // to be spared is then over, or not begun.
         let is_meant = |at: &KeyDigest, stored: &Stored| {
-            let is_spared =
-                || matches!(which, Revoke::AllBut(kept) if self.whereabouts(&kept) == *at);
-            subject_of(stored) == Some(subject) && !is_spared()
+            let is_spared = match which {
+                Revoke::AllBut(kept) => self.current_digest(&kept)? == *at,
+                Revoke::All | Revoke::One(_) => false,
+            };
+            Ok(subject_of(stored) == Some(*subject) && !is_spared)
         };
         if let Revoke::One(meant) = which {
-            return Ok(self.end(&meant, is_meant).into_iter().collect());
+            return Ok(self.end(&meant, is_meant)?.into_iter().collect());
         }
         let mut ended = Vec::new();
         let mut asked = BTreeSet::new();
@@ -75,22 +76,21 @@ impl Inner {
             if listed.is_subset(&asked) {
                 return Ok(ended);
             }
-            let found = listed
-                .iter()
-                .filter_map(|digest| self.end(digest, is_meant));
-            ended.extend(found);
+            for digest in &listed {
+                ended.extend(self.end(digest, is_meant)?);
+            }
             asked = listed;
         }
         let message = "the sessions of this subject begin faster than they can be ended";
         Err(Error::new(ErrorKind::Unavailable, message).in_store(NAME))
     }
 
-    /// Where a session is that stood there once.
-    fn whereabouts(&self, digest: &KeyDigest) -> KeyDigest {
+    /// Follows rotation marks from `digest` to the session's current digest.
+    fn current_digest(&self, digest: &KeyDigest) -> Result<KeyDigest, Error> {
         let mark = |at: &KeyDigest| match self.map.get(at).as_deref() {
-            Some(Stored::Rotated { to, .. }) => Ok::<_, Error>(Some(*to)),
+            Some(Stored::Rotated { to, .. }) => Ok(Some(*to)),
             _ => Ok(None),
         };
-        Stored::resolve_rotations(digest, mark).unwrap_or(*digest)
+        Stored::resolve_rotations(digest, mark).map_err(|error: Error| error.in_store(NAME))
     }
 }

@@ -1,6 +1,7 @@
 //! Removing what is due before the store forgets it by itself.
 
-use cloakroom_core::{BoxFuture, Error, KeyDigest, Stored, Sweep, Swept, Timestamp};
+use cloakroom_core::store::{BoxFuture, KeyDigest, Stored, Sweep, Swept};
+use cloakroom_core::{Error, Timestamp};
 
 use crate::MemoryStore;
 
@@ -20,10 +21,7 @@ impl Sweep for MemoryStore {
                 .take(max.saturating_add(1))
                 .map(|(digest, _)| *digest)
                 .collect();
-            let mut swept = Swept {
-                removed: 0,
-                more: due.len() > max,
-            };
+            let mut swept = Swept::new(0, due.len() > max);
             for digest in due.iter().take(max) {
                 let _turn = self.inner.lock(digest);
                 if let Some(stored) = map.get(digest).filter(|stored| is_due(stored)) {

@@ -9,12 +9,15 @@ use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use cloakroom_core::{
-    AnyStore, Clock as _, Data, ErrorKind, KeyDigest, Revoke, SessionStore as _, Stored, Subject,
-    Subjects as _, Sweep as _, Timestamp,
+use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::{
+    Data, KeyDigest, Revoke, SessionStore as _, Stored, Subjects as _, Sweep as _,
 };
+use cloakroom_core::{Clock as _, ErrorKind, Subject, Timestamp};
 use cloakroom_memory::MemoryStore;
-use cloakroom_testkit::{ManualClock, Profile, conformance, key, races, races_of_subjects, sample};
+use cloakroom_testkit::{
+    ManualClock, Profile, conformance, key, listed_as, races, races_of_subjects, sample,
+};
 
 #[test]
 fn writers_that_race_from_threads_conform() {
@@ -92,7 +95,7 @@ async fn an_expired_session_is_forgotten_by_its_own_clock_alone() {
         Some(Stored::Record(_))
     ));
     // moka counts by its own clock, from the time left when it was stored.
-    record.revision = cloakroom_core::Revision::FIRST;
+    record.revision = cloakroom_core::store::Revision::FIRST;
     record.expires_at = clock.now().saturating_add(Duration::from_millis(20));
     store.update(&digest, &record).await.unwrap();
     std::thread::sleep(Duration::from_millis(40));
@@ -166,13 +169,17 @@ fn a_session_that_moves_without_a_mark_is_ended_all_the_same() {
             });
             began.wait();
             // It may say that it was too slow, and then be asked again.
-            while let Err(error) = ready(store.revoke(&whose, Revoke::All)) {
+            while let Err(error) = ready(store.revoke(&listed_as(&whose), Revoke::All)) {
                 assert_eq!(error.kind(), ErrorKind::Unavailable);
             }
             is_revoked.store(true, Ordering::SeqCst);
             mover.join().unwrap();
         });
-        assert!(ready(store.sessions_of(&whose)).unwrap().is_empty());
+        assert!(
+            ready(store.sessions_of(&listed_as(&whose)))
+                .unwrap()
+                .is_empty()
+        );
     }
 }
 
@@ -201,7 +208,10 @@ async fn the_index_is_bounded_with_the_store_and_lists_all_that_stands() {
     let mut standing = 0;
     for (number, digest) in digests.iter().enumerate() {
         let stands = store.load(digest).await.unwrap().is_some();
-        let sessions = store.sessions_of(&subject(number)).await.unwrap();
+        let sessions = store
+            .sessions_of(&listed_as(&subject(number)))
+            .await
+            .unwrap();
         assert_eq!(sessions.len(), usize::from(stands));
         standing += usize::from(stands);
     }
@@ -230,7 +240,7 @@ async fn what_ends_or_changes_hands_leaves_no_entry() {
             0 => store.delete(&digest).await.unwrap(),
             1 => {
                 let whose = subject(number + 1);
-                store.revoke(&whose, Revoke::All).await.unwrap();
+                store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
             }
             _ => drop(store.sweep(Timestamp::MAX, 1_000).await.unwrap()),
         }

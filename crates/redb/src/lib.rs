@@ -2,7 +2,8 @@
 //! with nothing to install.
 //!
 //! ```
-//! use cloakroom_core::{Clock, Expiry, KeyDigest, SessionStore, SystemClock};
+//! use cloakroom_core::store::{KeyDigest, SessionStore};
+//! use cloakroom_core::{Clock, Expiry, SystemClock};
 //! use cloakroom_redb::RedbStore;
 //!
 //! # async fn example(folder: &std::path::Path) -> Result<(), cloakroom_core::Error> {
@@ -34,7 +35,7 @@
 //!
 //! One file. `slots` holds, by deadline and digest, whose record it is (its length in 2
 //! bytes, big-endian, and the text; 65,535 for nobody's) and the
-//! [frame](cloakroom_core::Stored); `places` says under which deadline the slot of a
+//! [frame](cloakroom_core::store::Stored); `places` says under which deadline the slot of a
 //! digest lies: its own, or one before it. Moving a deadline on leaves it there, and
 //! the sweep that comes to it moves it. `subjects` lists by subject, of its text and the
 //! digest. It is written in the transaction that writes the record, and only where the
@@ -77,11 +78,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
-    Scan, ScanCursor, ScanPage, SessionStore, Stored, Subject, Subjects, Sweep, Swept, Timestamp,
-    Touch,
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
+    ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use redb::Database;
 
 use crate::tables::{Failure, Tables};
@@ -403,7 +404,7 @@ impl Sweep for RedbStore {
 impl Subjects for RedbStore {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(async move { self.read(|db| reads::sessions_of(db, subject)) })
     }
@@ -411,10 +412,10 @@ impl Subjects for RedbStore {
     /// One transaction: all of them are ended, or none.
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        let subject = subject.clone();
+        let subject = *subject;
         let write = self.inner.writer.write(move |t| t.revoke(&subject, which));
         Box::pin(write)
     }

@@ -1,6 +1,8 @@
 //! Reads, each on a snapshot of its own.
 
-use cloakroom_core::{Data, KeyDigest, Listed, ScanCursor, ScanPage, Scanned, Stored, Subject};
+use cloakroom_core::store::{
+    KeyDigest, Listed, ScanCursor, ScanPage, Scanned, Stored, SubjectDigest,
+};
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _};
 
 use crate::row::{Row, digest_in, entry_key};
@@ -48,25 +50,23 @@ pub(crate) fn load(db: &Database, digest: &KeyDigest) -> Result<Option<Stored>, 
     Ok(slots.get(digest)?.transpose()?)
 }
 
-pub(crate) fn sessions_of(db: &Database, subject: &Subject) -> Result<Vec<Listed>, Failure> {
+pub(crate) fn sessions_of(db: &Database, subject: &SubjectDigest) -> Result<Vec<Listed>, Failure> {
     let transaction = db.begin_read().map_err(redb::Error::from)?;
     let slots = Slots::open(&transaction)?;
     let subjects = transaction
         .open_table(SUBJECTS)
         .map_err(redb::Error::from)?;
-    let name = subject.as_str().as_bytes();
-    let [first, last] = [FIRST, LAST].map(|digest| entry_key(name, &digest));
+    let [first, last] = [FIRST, LAST].map(|digest| entry_key(subject, &digest));
     let mut sessions = Vec::new();
     for entry in subjects.range(&first[..]..=&last[..])? {
         let Some(digest) = digest_in(entry?.0.value()) else {
             continue;
         };
         // One that cannot be read is left out.
-        if let Some(Ok(Stored::Record(mut record))) = slots.get(&digest)?
-            && record.subject.as_ref() == Some(subject)
+        if let Some(Ok(Stored::Record(record))) = slots.get(&digest)?
+            && record.subject_digest() == Some(*subject)
         {
-            record.data = Data::empty();
-            sessions.push(Listed { digest, record });
+            sessions.push(Listed::new(digest, record));
         }
     }
     Ok(sessions)
@@ -101,10 +101,7 @@ pub(crate) fn scan(
                 last = (passed_over == PASSED_OVER_MAX).then_some(digest);
                 last.is_none().then_some(None)
             }
-            Ok((digest, Some(slot))) => Some(Some(Ok(Scanned {
-                digest,
-                stored: slot,
-            }))),
+            Ok((digest, Some(slot))) => Some(Some(Ok(Scanned::new(digest, slot)))),
             Err(failure) => Some(Some(Err(failure))),
         }
     });

@@ -1,7 +1,8 @@
 //! The tables, as a sweep uses them: what is due, what it removes, and what is cleared
 //! after it.
 
-use cloakroom_core::{KeyDigest, Timestamp};
+use cloakroom_core::Timestamp;
+use cloakroom_core::store::KeyDigest;
 use redb::{ReadableTable as _, ReadableTableMetadata as _, StorageError};
 
 use crate::row::{Row, digest_in, entry_key, owner_bytes, read_owner};
@@ -63,7 +64,7 @@ impl Tables<'_> {
         self.take(stored.at, digest)?;
         let last = self.removed.last()?.map(|(number, _)| number.value());
         let number = last.map_or(0, |last| last.saturating_add(1));
-        let bytes = [&digest.as_bytes()[..], &owner_bytes(stored.owner())].concat();
+        let bytes = [&digest.as_bytes()[..], &owner_bytes(stored.owner())[..]].concat();
         self.removed.insert(number, &bytes[..])?;
         Ok(())
     }
@@ -101,7 +102,7 @@ impl Tables<'_> {
                 found.push(Removed {
                     number,
                     digest: KeyDigest::from_bytes(*digest),
-                    entry: read_owner(owner).0.map(|owner| entry_key(owner, digest)),
+                    entry: read_owner(owner).0.map(|owner| entry_key(&owner, digest)),
                 });
             }
         }
@@ -127,7 +128,7 @@ impl Tables<'_> {
             return Ok(());
         };
         let stored = self.stored(&digest)?;
-        if stored.is_none_or(|stored| !stored.may_be_of(owner)) {
+        if stored.is_none_or(|stored| !stored.may_be_of(&owner)) {
             self.unlist(Some(owner), &digest)?;
         }
         Ok(())

@@ -1,36 +1,27 @@
 //! What stands in a slot, and how an entry by subject is written.
 
-use cloakroom_core::{Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Timestamp};
+use cloakroom_core::store::{FrameHead, FrameKind, KeyDigest, SubjectDigest};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
-/// A subject's bytes, with their length before them; nobody's is a length of its own.
-pub(crate) fn owner_bytes(owner: Option<&[u8]>) -> Vec<u8> {
-    let length = owner.map_or(NOBODY, |owner| {
-        u16::try_from(owner.len()).expect("SUBJECT_BYTES_MAX is less")
-    });
-    [&length.to_be_bytes(), owner.unwrap_or_default()].concat()
+/// The bytes of an owner: a subject's digest, or zeros for nobody.
+pub(crate) fn owner_bytes(owner: Option<SubjectDigest>) -> [u8; SubjectDigest::BYTES] {
+    owner.map_or(NOBODY, |owner| *owner.as_bytes())
 }
 
-const NOBODY: u16 = u16::MAX;
+const NOBODY: [u8; SubjectDigest::BYTES] = [0; SubjectDigest::BYTES];
 
 /// The owner, and what stands behind it. Damage may make it another's, or nobody's.
-pub(crate) fn read_owner(bytes: &[u8]) -> (Option<&[u8]>, &[u8]) {
-    let Some((length, rest)) = bytes.split_first_chunk() else {
-        return (None, &[]);
-    };
-    match u16::from_be_bytes(*length) {
-        NOBODY => (None, rest),
-        length => match rest.split_at_checked(length.into()) {
-            Some((owner, rest)) => (Some(owner), rest),
-            None => (None, &[]),
-        },
+pub(crate) fn read_owner(bytes: &[u8]) -> (Option<SubjectDigest>, &[u8]) {
+    match bytes.split_first_chunk() {
+        Some((&NOBODY, rest)) => (None, rest),
+        Some((owner, rest)) => (Some(SubjectDigest::from_bytes(*owner)), rest),
+        None => (None, &[]),
     }
 }
 
 /// The key of an entry in `subjects`.
-pub(crate) fn entry_key(owner: &[u8], digest: &[u8; KeyDigest::BYTES]) -> Vec<u8> {
-    let mut key = owner_bytes(Some(owner));
-    key.extend_from_slice(digest);
-    key
+pub(crate) fn entry_key(owner: &SubjectDigest, digest: &[u8; KeyDigest::BYTES]) -> Vec<u8> {
+    [*owner.as_bytes(), *digest].concat()
 }
 
 /// The digest in such a key; `None` where it is damaged.
@@ -70,17 +61,17 @@ impl Row {
 
     /// Whose record it is: as the frame says, which has a CRC, or where that is
     /// damaged, as stands before it.
-    pub(crate) fn owner(&self) -> Option<&[u8]> {
+    pub(crate) fn owner(&self) -> Option<SubjectDigest> {
         match FrameHead::read_with_subject(self.frame()) {
-            Ok((_, subject)) => subject.map(str::as_bytes),
+            Ok((_, subject)) => subject,
             Err(_) => read_owner(&self.bytes).0,
         }
     }
 
     /// Whether whoever is listed with it may end it.
-    pub(crate) fn may_be_of(&self, subject: &[u8]) -> bool {
+    pub(crate) fn may_be_of(&self, subject: &SubjectDigest) -> bool {
         match FrameHead::read_with_subject(self.frame()) {
-            Ok((_, found)) => found.map(str::as_bytes) == Some(subject),
+            Ok((_, found)) => found == Some(*subject),
             Err(_) => true,
         }
     }

@@ -9,7 +9,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Mutex, PoisonError};
 
-use cloakroom_core::{ErrorKind, KeyDigest, Swept, Timestamp};
+use cloakroom_core::store::{KeyDigest, Swept};
+use cloakroom_core::{ErrorKind, Timestamp};
 use redb::StorageError;
 
 use crate::tables::{FIRST, Failure, Tables};

@@ -8,10 +8,10 @@
 //! What is not of one length is bytes here, for this crate to read: redb would panic on
 //! a text that is none.
 
-use cloakroom_core::{
-    Error, ErrorKind, FrameHead, KeyDigest, Record, Revision, Revoke, Stored, Subject, Timestamp,
-    Touch,
+use cloakroom_core::store::{
+    FrameHead, KeyDigest, Record, Revision, Revoke, Stored, SubjectDigest, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
 
 use crate::row::{Row, digest_in, entry_key, owner_bytes};
@@ -71,11 +71,6 @@ impl From<redb::Error> for Failure {
     fn from(source: redb::Error) -> Self {
         Self::Broken(source)
     }
-}
-
-fn subject_of(record: &Record) -> Option<&[u8]> {
-    let subject = record.subject.as_ref();
-    subject.map(|subject| subject.as_str().as_bytes())
 }
 
 /// Makes the tables where they are not, so that a reader always finds them.
@@ -148,7 +143,7 @@ impl<'t> Tables<'t> {
         &mut self,
         at: Timestamp,
         digest: &KeyDigest,
-        owner: Option<&[u8]>,
+        owner: Option<SubjectDigest>,
         frame: &[u8],
     ) -> Result<(), StorageError> {
         self.changed = true;
@@ -163,7 +158,7 @@ impl<'t> Tables<'t> {
         &mut self,
         at: Timestamp,
         digest: &KeyDigest,
-        owner: Option<&[u8]>,
+        owner: Option<SubjectDigest>,
         frame: &[u8],
     ) -> Result<(), StorageError> {
         self.put(at, digest, owner, frame)?;
@@ -176,7 +171,7 @@ impl<'t> Tables<'t> {
         &mut self,
         at: Timestamp,
         digest: &KeyDigest,
-        owner: Option<&[u8]>,
+        owner: Option<SubjectDigest>,
         frame: &[u8],
         replaced: &Row,
     ) -> Result<(), StorageError> {
@@ -205,9 +200,13 @@ impl<'t> Tables<'t> {
         self.unlist(stored.owner(), digest)
     }
 
-    fn list(&mut self, owner: Option<&[u8]>, digest: &KeyDigest) -> Result<(), StorageError> {
+    fn list(
+        &mut self,
+        owner: Option<SubjectDigest>,
+        digest: &KeyDigest,
+    ) -> Result<(), StorageError> {
         if let Some(owner) = owner {
-            let key = entry_key(owner, digest.as_bytes());
+            let key = entry_key(&owner, digest.as_bytes());
             self.subjects.insert(&key[..], ())?;
         }
         Ok(())
@@ -215,12 +214,12 @@ impl<'t> Tables<'t> {
 
     pub(crate) fn unlist(
         &mut self,
-        owner: Option<&[u8]>,
+        owner: Option<SubjectDigest>,
         digest: &KeyDigest,
     ) -> Result<(), StorageError> {
         if let Some(owner) = owner {
             self.changed = true;
-            let key = entry_key(owner, digest.as_bytes());
+            let key = entry_key(&owner, digest.as_bytes());
             self.subjects.remove(&key[..])?;
         }
         Ok(())
@@ -235,7 +234,7 @@ impl<'t> Tables<'t> {
         if self.stands(digest)? {
             return Err(ErrorKind::Exists.into());
         }
-        self.put_new(record.expires_at, digest, subject_of(record), &frame)?;
+        self.put_new(record.expires_at, digest, record.subject_digest(), &frame)?;
         Ok(Revision::FIRST)
     }
 
@@ -245,7 +244,7 @@ impl<'t> Tables<'t> {
             return Ok(false);
         }
         let owner = match slot {
-            Stored::Record(record) => subject_of(record),
+            Stored::Record(record) => record.subject_digest(),
             Stored::Rotated { .. } => None,
         };
         self.put_new(slot.expires_at(), digest, owner, &frame)?;
@@ -262,7 +261,7 @@ impl<'t> Tables<'t> {
         let frame = record.at_revision(next).encode()?;
         // A deadline that comes nearer takes the slot along.
         let at = stored.at.min(record.expires_at);
-        self.replace(at, digest, subject_of(record), &frame, &stored)?;
+        self.replace(at, digest, record.subject_digest(), &frame, &stored)?;
         Ok(next)
     }
 
@@ -299,7 +298,7 @@ impl<'t> Tables<'t> {
         if self.stands(new)? {
             return Err(ErrorKind::Exists.into());
         }
-        self.put_new(record.expires_at, new, subject_of(record), &frame)?;
+        self.put_new(record.expires_at, new, record.subject_digest(), &frame)?;
         self.replace(mark_until, old, None, &mark, &stored)?;
         Ok(next)
     }
@@ -314,16 +313,14 @@ impl<'t> Tables<'t> {
         })
     }
 
-    fn follow(&self, digest: &KeyDigest) -> Result<KeyDigest, StorageError> {
-        Stored::resolve_rotations(digest, |at| self.mark(at))
+    /// Follows rotation marks from `digest` to the session's current digest.
+    fn current_digest(&self, digest: &KeyDigest) -> Result<KeyDigest, Failure> {
+        Stored::resolve_rotations(digest, |at| Ok(self.mark(at)?))
     }
 
     pub(crate) fn delete(&mut self, digest: &KeyDigest) -> Result<(), Failure> {
-        let at = self.follow(digest)?;
-        // After the last hop there may be one mark more, and marks stay.
-        if self.mark(&at)?.is_none() {
-            self.end(&at)?;
-        }
+        let at = self.current_digest(digest)?;
+        self.end(&at)?;
         Ok(())
     }
 
@@ -338,11 +335,10 @@ impl<'t> Tables<'t> {
 
     pub(crate) fn revoke(
         &mut self,
-        subject: &Subject,
+        subject: &SubjectDigest,
         which: Revoke,
     ) -> Result<Vec<KeyDigest>, Failure> {
-        let which = which.resolved(|digest| self.follow(digest))?;
-        let subject = subject.as_str().as_bytes();
+        let which = which.resolved(|digest| self.current_digest(digest))?;
         let mut meant = Vec::new();
         let [first, last] = [FIRST, LAST].map(|digest| entry_key(subject, &digest));
         for entry in self.subjects.range(&first[..]..=&last[..])? {
@@ -354,10 +350,10 @@ impl<'t> Tables<'t> {
             match self.stored(&digest)? {
                 Some(stored) if stored.may_be_of(subject) => {
                     self.remove(&digest, &stored)?;
-                    self.unlist(Some(subject), &digest)?;
+                    self.unlist(Some(*subject), &digest)?;
                     ended.push(digest);
                 }
-                _ => self.unlist(Some(subject), &digest)?,
+                _ => self.unlist(Some(*subject), &digest)?,
             }
         }
         Ok(ended)

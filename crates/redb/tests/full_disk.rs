@@ -6,7 +6,8 @@
 use std::fs;
 use std::process::Command;
 
-use cloakroom_core::{Data, ErrorKind, Revision, SessionStore as _};
+use cloakroom_core::ErrorKind;
+use cloakroom_core::store::{Data, Revision, SessionStore as _};
 use cloakroom_redb::RedbStore;
 use cloakroom_testkit::{key, sample};
 use tempfile::TempDir;

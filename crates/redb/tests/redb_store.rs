@@ -6,13 +6,16 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use cloakroom_core::{
-    AnyStore, ErrorKind, Import as _, KeyDigest, Revision, Revoke, SessionStore as _, Stored,
-    Subject, Subjects as _, Sweep as _, Swept, Timestamp,
+use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::{
+    Import as _, KeyDigest, Revision, Revoke, SessionStore as _, Stored, Subjects as _, Sweep as _,
+    Swept,
 };
+use cloakroom_core::{ErrorKind, Subject, Timestamp};
 use cloakroom_redb::RedbStore;
 use cloakroom_testkit::{
-    Profile, conformance, key, races_of_subjects, sample, survives_reopening, touch_until,
+    Profile, conformance, key, listed_as, races_of_subjects, sample, survives_reopening,
+    touch_until,
 };
 use redb::ReadableTable as _;
 use tempfile::TempDir;
@@ -205,7 +208,7 @@ async fn schedule(store: &RedbStore) {
                 1 => Revoke::AllBut(digest),
                 _ => Revoke::One(digest),
             };
-            store.revoke(&whose, which).await.unwrap();
+            store.revoke(&listed_as(&whose), which).await.unwrap();
         }
     }
 }
@@ -232,10 +235,11 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
             let slot = Stored::decode(&value.value()[begin..]).unwrap();
             assert!(at <= slot.expires_at().as_millis());
             assert_eq!(raw.place(&KeyDigest::from_bytes(*digest)), at);
-            let subject = slot.into_record().and_then(|record| record.subject);
-            assert_eq!(owner, subject.as_ref().map(|s| s.as_str().as_bytes()));
+            let record = slot.into_record();
+            let subject = record.and_then(|record| record.subject_digest());
+            assert_eq!(owner, subject);
             if let Some(subject) = subject {
-                let entry = raw.subjects.get(&entry_key(subject.as_str(), digest)[..]);
+                let entry = raw.subjects.get(&entry_key(&subject, digest)[..]);
                 assert!(entry.unwrap().is_some());
                 listed += 1;
             }
@@ -272,9 +276,12 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
         {
             let store = RedbStore::open(file(&folder)).unwrap();
             let whose = sample("x").subject.unwrap();
-            assert_eq!(store.sessions_of(&whose).await.unwrap().len(), 1);
+            assert_eq!(
+                store.sessions_of(&listed_as(&whose)).await.unwrap().len(),
+                1
+            );
             if !is_swept {
-                let mut ended = store.revoke(&whose, Revoke::All).await.unwrap();
+                let mut ended = store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
                 let mut expected = digests.clone();
                 ended.sort();
                 expected.sort();
@@ -340,13 +347,7 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
     store.delete(&digests[1]).await.unwrap();
     assert!(store.load(&digests[1]).await.unwrap().is_none());
     let swept = store.sweep(later(7_200), 10).await.unwrap();
-    assert_eq!(
-        swept,
-        Swept {
-            removed: 3,
-            more: false
-        }
-    );
+    assert_eq!(swept, Swept::new(3, false));
     for digest in &digests {
         assert!(store.load(digest).await.unwrap().is_none());
     }

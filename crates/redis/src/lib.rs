@@ -1,7 +1,8 @@
 //! Cloakroom sessions in Redis or Valkey: a single server or a cluster.
 //!
 //! ```
-//! use cloakroom_core::{Clock, Expiry, KeyDigest, SessionStore, SystemClock};
+//! use cloakroom_core::store::{KeyDigest, SessionStore};
+//! use cloakroom_core::{Clock, Expiry, SystemClock};
 //! use cloakroom_redis::RedisStore;
 //!
 //! # async fn example() -> Result<(), cloakroom_core::Error> {
@@ -66,7 +67,7 @@
 //!
 //! Redis's own TTL collects what is dead, a minute after its deadline, so that
 //! the server's clock may run ahead of the application's by that much. There is
-//! nothing to sweep, and no [`Sweep`](cloakroom_core::Sweep).
+//! nothing to sweep, and no [`Sweep`](cloakroom_core::store::Sweep).
 //!
 //! Under `cloakroom:u:` and the SHA-256 of a subject stands the set of its
 //! sessions, written by the same script as they are. A session that Redis drops
@@ -139,10 +140,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::{
-    Capabilities, Error, ErrorKind, KeyDigest, Record, Revision, SessionStore, Stored, Timestamp,
-    Touch,
+use cloakroom_core::store::{
+    Capabilities, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 pub use crate::builder::{PREFIX_BYTES_MAX, RedisBuilder};
 pub use crate::listener::{BACKLOG_MAX, HEARTBEAT};

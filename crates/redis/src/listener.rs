@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use cloakroom_core::{
-    BoxFuture, Error, ErrorKind, Invalidation, Invalidations, KeyDigest, Listener, Revision,
+use cloakroom_core::store::{
+    BoxFuture, Invalidation, Invalidations, KeyDigest, Listener, Revision,
 };
+use cloakroom_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind as ErrorKindOf, Msg, PushInfo, PushKind, RedisError,

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use cloakroom_core::{
-    Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, Stored, Timestamp,
-    Touch,
+use cloakroom_core::store::{
+    KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, Stored, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use futures_util::future::{join, join_all};
 
 use crate::answer::{outcome, refused};
@@ -151,7 +151,7 @@ async fn unlist(to: &Caller, subject: &str, digest: &KeyDigest) {
 pub(crate) async fn put(to: &Caller, digest: &KeyDigest, slot: &Stored) -> Result<bool, Error> {
     let entry = match slot {
         Stored::Record(record) => {
-            let subject = link_of(record.subject.as_ref());
+            let subject = link_of(record.subject_digest());
             enlist(to, &subject, digest, Touch::from(record)).await?
         }
         Stored::Rotated { .. } => None,
@@ -166,7 +166,7 @@ pub(crate) async fn update(
     digest: &KeyDigest,
     record: &Record,
 ) -> Result<Revision, Error> {
-    let subject = link_of(record.subject.as_ref());
+    let subject = link_of(record.subject_digest());
     let touch = Touch::from(record);
     let mut words = one::send_update(to, digest, record, false).await?;
     if outcome(&words)? == "INDEX" {
@@ -214,7 +214,7 @@ pub(crate) async fn rotate(
 ) -> Result<Revision, Error> {
     let next = record.revision.next();
     let moved = record.at_revision(next);
-    let subject = link_of(record.subject.as_ref());
+    let subject = link_of(record.subject_digest());
     // Encoded before anything is sent: a record too large leaves nothing behind.
     let value = value::encode_moving(&moved, old)?;
     let entry = enlist(to, &subject, new, Touch::from(record)).await?;

@@ -1,7 +1,8 @@
 //! The operations on one server: each is one script, and so one step and one
 //! round trip.
 
-use cloakroom_core::{Error, KeyDigest, Record, Revision, Revoke, Stored, Timestamp, Touch};
+use cloakroom_core::store::{KeyDigest, Record, Revision, Revoke, Stored, Touch};
+use cloakroom_core::{Error, Timestamp};
 
 use crate::answer::{outcome, refused};
 use crate::script;
@@ -13,7 +14,7 @@ pub(crate) async fn put(to: &Caller, digest: &KeyDigest, slot: &Stored) -> Resul
     let value = value::encode(slot)?;
     let (subject, keep) = match slot {
         Stored::Record(record) => (
-            link_of(record.subject.as_ref()),
+            link_of(record.subject_digest()),
             keep_until(record.last_seen_at, record.expires_at),
         ),
         Stored::Rotated { until, .. } => (value::NOBODY.to_owned(), ttl(*until)),
@@ -73,7 +74,7 @@ pub(crate) async fn send_update(
         digits(record.revision.as_u64()).into_bytes(),
         value,
         ttl(record.expires_at).into_bytes(),
-        link_of(record.subject.as_ref()).into_bytes(),
+        link_of(record.subject_digest()).into_bytes(),
         keep_until(record.last_seen_at, record.expires_at).into_bytes(),
         digits(record.expires_at.as_millis()).into_bytes(),
         next.as_u64().to_string().into_bytes(),
@@ -138,7 +139,7 @@ pub(crate) async fn rotate(
         digits(record.revision.as_u64()).into_bytes(),
         value::encode(&Stored::Record(record.at_revision(next)))?,
         ttl(record.expires_at).into_bytes(),
-        link_of(record.subject.as_ref()).into_bytes(),
+        link_of(record.subject_digest()).into_bytes(),
         keep_until(record.last_seen_at, record.expires_at).into_bytes(),
         next.as_u64().to_string().into_bytes(),
         value::encode(&mark)?,

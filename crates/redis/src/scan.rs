@@ -1,9 +1,9 @@
 //! Walking over all sessions, and taking over another store's.
 
-use cloakroom_core::{
-    BoxFuture, Error, ErrorKind, Import, KeyDigest, SCAN_PAGE_BYTES_MAX, Scan, ScanCursor,
-    ScanPage, Scanned, Stored,
+use cloakroom_core::store::{
+    BoxFuture, Import, KeyDigest, SCAN_PAGE_BYTES_MAX, Scan, ScanCursor, ScanPage, Scanned, Stored,
 };
+use cloakroom_core::{Error, ErrorKind};
 use redis::Value;
 
 use crate::trouble::error;
@@ -93,10 +93,7 @@ impl Scan for RedisStore {
                 }),
                 (cursor, _) => Some(Place { cursor, ..place }),
             };
-            Ok(ScanPage {
-                items,
-                next: next.as_ref().map(Place::to_cursor),
-            })
+            Ok(ScanPage::new(items, next.as_ref().map(Place::to_cursor)))
         })
     }
 }
@@ -149,10 +146,7 @@ impl RedisStore {
                 },
                 Err(error) => Err(error.in_store(NAME)),
             };
-            items.push(Scanned {
-                digest: *digest,
-                stored: slot,
-            });
+            items.push(Scanned::new(*digest, slot));
         }
         Ok(items)
     }

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use cloakroom_core::{
-    BoxFuture, Data, Error, KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke, Stored, Subject,
+use cloakroom_core::Error;
+use cloakroom_core::store::{
+    BoxFuture, KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke, Stored, SubjectDigest,
     Subjects,
 };
 use futures_util::future::join_all;
 
-use crate::value::subject_hex;
 use crate::wire::{Caller, strange};
 use crate::{RedisStore, many, one, script};
 
@@ -61,7 +61,7 @@ enum Standing {
 impl RedisStore {
     /// The session that stands at a digest now, or where it has moved.
     async fn standing(&self, digest: KeyDigest) -> Result<Standing, Error> {
-        use cloakroom_core::SessionStore as _;
+        use cloakroom_core::store::SessionStore as _;
         let mut at = digest;
         for _ in 0..=ROTATION_HOPS_MAX {
             match self.load(&at).await {
@@ -87,10 +87,10 @@ fn is_about_one(error: &Error) -> bool {
 impl Subjects for RedisStore {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(async move {
-            let hex = subject_hex(subject);
+            let hex = subject.to_hex();
             let entries = entries(&self.caller, &hex).await?;
             let mut listed = Vec::new();
             let mut seen = BTreeSet::new();
@@ -99,13 +99,11 @@ impl Subjects for RedisStore {
                 let found = join_all(some.iter().map(|digest| self.standing(*digest))).await;
                 for (entry, found) in some.iter().zip(found) {
                     match found? {
-                        Standing::Session(digest, mut record)
-                            if record.subject.as_ref() == Some(subject) =>
+                        Standing::Session(digest, record)
+                            if record.subject_digest() == Some(*subject) =>
                         {
                             if seen.insert(digest) {
-                                record.data = Data::empty();
-                                let record = *record;
-                                listed.push(Listed { digest, record });
+                                listed.push(Listed::new(digest, *record));
                             }
                         }
                         Standing::Session(..) | Standing::Nothing => dangling.push((*entry, None)),
@@ -120,11 +118,11 @@ impl Subjects for RedisStore {
 
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
-            let hex = subject_hex(subject);
+            let hex = subject.to_hex();
             match self.caller.is_one() {
                 true => one::revoke(&self.caller, &hex, which).await,
                 false => many::revoke(&self.caller, &hex, which).await,

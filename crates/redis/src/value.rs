@@ -1,9 +1,9 @@
 //! What stands under a key: a head that scripts read, and the frame.
 
-use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, Subject, Timestamp,
+use cloakroom_core::store::{
+    FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, SubjectDigest,
 };
-use sha2::{Digest as _, Sha256};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 /// Bytes of the head, in this version and in every later one.
 pub(crate) const HEAD_BYTES: usize = 134;
@@ -43,15 +43,9 @@ pub(crate) fn digits(number: u64) -> String {
     format!("{number:020}")
 }
 
-/// What a record's head says of its subject: SHA-256, so that any bytes fit into
-/// the name of a key.
-pub(crate) fn link_of(subject: Option<&Subject>) -> String {
-    subject.map_or_else(|| NOBODY.to_owned(), subject_hex)
-}
-
-pub(crate) fn subject_hex(subject: &Subject) -> String {
-    let hash: [u8; 32] = Sha256::digest(subject.as_str().as_bytes()).into();
-    KeyDigest::from_bytes(hash).to_hex()
+/// What a record's head says of its subject.
+pub(crate) fn link_of(subject: Option<SubjectDigest>) -> String {
+    subject.map_or_else(|| NOBODY.to_owned(), |subject| subject.to_hex())
 }
 
 /// What was found under a key.
@@ -82,7 +76,7 @@ fn record_head(kind: u8, record: &Record) -> Vec<u8> {
         record.revision,
         record.expires_at,
         record.last_seen_at,
-        &link_of(record.subject.as_ref()),
+        &link_of(record.subject_digest()),
     )
 }
 
@@ -157,7 +151,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
         && last_seen_at >= frame.last_seen_at;
     let link = &head[69..HEAD_BYTES - 1];
     match slot {
-        Stored::Record(record) if agrees && link == link_of(record.subject.as_ref()).as_bytes() => {
+        Stored::Record(record) if agrees && link == link_of(record.subject_digest()).as_bytes() => {
             let record = {
                 let mut record = record;
                 record.expires_at = expires_at;
@@ -180,12 +174,14 @@ pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
 mod tests {
     use std::time::Duration;
 
+    use cloakroom_core::{SessionExpiry, Subject};
+
     use super::*;
 
     fn full() -> Record {
         let mut record = Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000));
         record.revision = Revision::from_u64(u64::MAX);
-        record.idle_override = Some(Duration::from_millis(1_500));
+        record.expiry = SessionExpiry::Idle(Duration::from_millis(1_500));
         record.subject = Some(Subject::new("42").unwrap());
         record
     }

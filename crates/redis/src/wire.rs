@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::{Error, ErrorKind, KeyDigest};
+use cloakroom_core::store::KeyDigest;
+use cloakroom_core::{Error, ErrorKind};
 use futures_util::future::join_all;
 use redis::{Client, Cmd, Value};
 use tokio::time::Instant;

@@ -6,14 +6,13 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{
-    Error, ErrorKind, Import as _, KeyDigest, Record, Revoke, Scan as _, SessionStore as _, Stored,
-    Subject, Subjects as _,
+use cloakroom_core::store::{
+    Import as _, KeyDigest, Record, Revoke, Scan as _, SessionStore as _, Stored, Subjects as _,
 };
+use cloakroom_core::{Error, ErrorKind, Subject};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::{Redis, RedisCluster};
-use cloakroom_testkit::{key, sample};
-use sha2::{Digest as _, Sha256};
+use cloakroom_testkit::{key, listed_as, sample};
 use tokio::time::timeout;
 
 async fn create(store: &RedisStore) -> (KeyDigest, Record) {
@@ -174,7 +173,7 @@ async fn what_fails_after_the_step_that_counts_is_not_said_to_be_unwritten() {
     record.revision = record.revision.next();
     assert_eq!(stored(&store, &old).await.as_ref(), Some(&record));
     record.expires_at = later.saturating_add(Duration::from_secs(60));
-    let touch = cloakroom_core::Touch::from(&record);
+    let touch = cloakroom_core::store::Touch::from(&record);
     is_unknown(store.touch(&old, record.revision, touch).await.unwrap_err());
     assert_eq!(stored(&store, &old).await.as_ref(), Some(&record));
     // A step before the one that counts may say so.
@@ -226,18 +225,19 @@ async fn a_mark_that_cannot_be_read_spares_no_session_from_a_revocation() {
         store.create(digest, &record).await.unwrap();
     }
     let new = key().digest();
-    let old = record.at_revision(cloakroom_core::Revision::FIRST);
+    let old = record.at_revision(cloakroom_core::store::Revision::FIRST);
     store
         .rotate(&digests[0], &new, &old, record.expires_at)
         .await
         .unwrap();
-    let hash: [u8; 32] = Sha256::digest(subject.as_str().as_bytes()).into();
-    let index = KeyDigest::from_bytes(hash).to_hex();
-    let index = format!("{}u:{index}", setup.prefix);
+    let index = format!("{}u:{}", setup.prefix, listed_as(&subject).to_hex());
     setup.ask(&["ZADD", &index, "1", &digests[0].to_hex()]);
     let mark = format!("{}s:{}", setup.prefix, digests[0].to_hex());
     setup.ask(&["SETRANGE", &mark, "2", "2"]);
-    let error = store.revoke(&subject, Revoke::All).await.unwrap_err();
+    let error = store
+        .revoke(&listed_as(&subject), Revoke::All)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     digests[0] = new;
     for digest in &digests {
@@ -429,7 +429,7 @@ async fn the_round_trips_are_those_that_the_first_page_says() {
     for _ in 0..40 {
         let (digest, mut record) = create(&store).await;
         record.revision = store.update(&digest, &record).await.unwrap();
-        let touch = cloakroom_core::Touch::from(&record);
+        let touch = cloakroom_core::store::Touch::from(&record);
         store.touch(&digest, record.revision, touch).await.unwrap();
         let (new, until) = (key().digest(), record.expires_at);
         store.rotate(&digest, &new, &record, until).await.unwrap();
@@ -463,14 +463,14 @@ async fn the_round_trips_are_those_that_the_first_page_says() {
         record.revision = store.update(&digest, &record).await.unwrap();
         cost("update", costs[2]);
         record.expires_at = record.expires_at.saturating_add(Duration::from_secs(60));
-        let touch = cloakroom_core::Touch::from(&record);
+        let touch = cloakroom_core::store::Touch::from(&record);
         store.touch(&digest, record.revision, touch).await.unwrap();
         cost("touch", costs[3]);
         // So far on that a crash after it must not find the list ended before.
         record.expires_at = record
             .expires_at
             .saturating_add(Duration::from_secs(1 << 20));
-        let touch = cloakroom_core::Touch::from(&record);
+        let touch = cloakroom_core::store::Touch::from(&record);
         store.touch(&digest, record.revision, touch).await.unwrap();
         cost("a touch far on", costs[4]);
         let until = record.expires_at;

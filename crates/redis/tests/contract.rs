@@ -6,9 +6,9 @@ mod common;
 
 use std::sync::Arc;
 
-use cloakroom_core::{
-    AnyStore, Error, KeyDigest, Record, Revision, SessionStore, Stored, Timestamp, Touch,
-};
+use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::{KeyDigest, Record, Revision, SessionStore, Stored, Touch};
+use cloakroom_core::{Error, Timestamp};
 use cloakroom_redis::RedisStore;
 use cloakroom_testkit::{Profile, conformance, races, survives_reopening};
 use tokio::runtime::Handle;

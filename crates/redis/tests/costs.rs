@@ -4,10 +4,10 @@
 
 mod common;
 
-use cloakroom_core::{Revoke, SessionStore as _, Subjects as _, Touch};
+use cloakroom_core::store::{Revoke, SessionStore as _, Subjects as _, Touch};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
-use cloakroom_testkit::{key, sample};
+use cloakroom_testkit::{key, listed_as, sample};
 
 /// What the store has sent: none of these is called by a script of a single server.
 fn trips(server: &Redis) -> u64 {
@@ -55,7 +55,10 @@ async fn every_operation_on_a_single_server_is_one_round_trip() {
         store.delete(&old).await.unwrap();
         cost("delete through a mark");
         let subject = record.subject.as_ref().unwrap();
-        store.revoke(subject, Revoke::All).await.unwrap();
+        store
+            .revoke(&listed_as(subject), Revoke::All)
+            .await
+            .unwrap();
         cost("revoke");
     }
 }

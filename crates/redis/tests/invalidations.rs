@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{
-    ErrorKind, Invalidation, Invalidations as _, KeyDigest, Listener, Revision, Revoke,
-    SessionStore as _, Subject, Subjects as _, Touch,
+use cloakroom_core::store::{
+    Invalidation, Invalidations as _, KeyDigest, Listener, Revision, Revoke, SessionStore as _,
+    Subjects as _, Touch,
 };
+use cloakroom_core::{ErrorKind, Subject};
 use cloakroom_redis::{HEARTBEAT, RedisStore};
 use cloakroom_servers::Redis;
-use cloakroom_testkit::{key, sample};
+use cloakroom_testkit::{key, listed_as, sample};
 use tokio::time::timeout;
 
 use crate::common::proxy::Proxy;
@@ -61,7 +62,10 @@ async fn every_write_but_a_create_and_a_touch_is_heard() {
         let expected = BTreeSet::from([(new, last)]);
         assert_eq!(heard(&mut *listener, 1).await, expected);
         store.create(&other, &record).await.unwrap();
-        store.revoke(&subject, Revoke::All).await.unwrap();
+        store
+            .revoke(&listed_as(&subject), Revoke::All)
+            .await
+            .unwrap();
         let expected = BTreeSet::from([(other, last)]);
         assert_eq!(heard(&mut *listener, 1).await, expected);
     }

@@ -6,13 +6,13 @@ mod common;
 
 use std::time::Duration;
 
-use cloakroom_core::{
-    Error, ErrorKind, Invalidations as _, KeyDigest, Record, Revoke, SessionStore as _, Stored,
-    Subjects as _, Touch,
+use cloakroom_core::store::{
+    Invalidations as _, KeyDigest, Record, Revoke, SessionStore as _, Stored, Subjects as _, Touch,
 };
+use cloakroom_core::{Error, ErrorKind};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::{Redis, RedisCluster};
-use cloakroom_testkit::{Profile, conformance, key, sample};
+use cloakroom_testkit::{Profile, conformance, key, listed_as, sample};
 
 async fn create(store: &RedisStore, record: &Record) -> (KeyDigest, Record) {
     let digest = key().digest();
@@ -75,7 +75,10 @@ impl Bench<'_> {
             5 => store.delete(digest).await,
             _ => {
                 let subject = self.theirs.1.subject.as_ref().unwrap();
-                store.revoke(subject, Revoke::All).await.map(drop)
+                store
+                    .revoke(&listed_as(subject), Revoke::All)
+                    .await
+                    .map(drop)
             }
         }
     }
@@ -88,7 +91,7 @@ async fn look(store: &RedisStore, bench: &Bench<'_>) -> (Vec<Option<Stored>>, Ve
         stands.push(store.load(digest).await.unwrap());
     }
     let subject = bench.theirs.1.subject.as_ref().unwrap();
-    let listed = store.sessions_of(subject).await.unwrap();
+    let listed = store.sessions_of(&listed_as(subject)).await.unwrap();
     (stands, listed.iter().map(|listed| listed.digest).collect())
 }
 

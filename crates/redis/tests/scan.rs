@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use cloakroom_core::{Data, SCAN_PAGE_BYTES_MAX, Scan as _, SessionStore as _, Stored};
+use cloakroom_core::store::{Data, SCAN_PAGE_BYTES_MAX, Scan as _, SessionStore as _, Stored};
 use cloakroom_testkit::{key, sample};
 
 const RECORD_BYTES: usize = 60 * 1024;

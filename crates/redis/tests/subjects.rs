@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cloakroom_core::{
-    Clock as _, ErrorKind, KeyDigest, Record, Revoke, SessionStore as _, Stored, Subject,
-    Subjects as _, SystemClock, Timestamp, Touch,
+use cloakroom_core::store::{
+    KeyDigest, Record, Revoke, SessionStore as _, Stored, Subjects as _, Touch,
 };
+use cloakroom_core::{Clock as _, ErrorKind, Subject, SystemClock, Timestamp};
 use cloakroom_redis::RedisStore;
-use cloakroom_testkit::{key, sample};
+use cloakroom_testkit::{key, listed_as, sample};
 use tokio::time::sleep;
 
 use crate::common::Setup;
@@ -61,7 +61,7 @@ async fn create(store: &RedisStore, record: &Record) -> (KeyDigest, Record) {
 }
 
 async fn digests(store: &RedisStore, subject: &Subject) -> Vec<KeyDigest> {
-    let listed = store.sessions_of(subject).await.unwrap();
+    let listed = store.sessions_of(&listed_as(subject)).await.unwrap();
     let mut digests: Vec<KeyDigest> = listed.iter().map(|listed| listed.digest).collect();
     digests.sort();
     digests
@@ -69,9 +69,7 @@ async fn digests(store: &RedisStore, subject: &Subject) -> Vec<KeyDigest> {
 
 /// The keys of the indexes: one, where one subject has sessions.
 fn index(setup: &Setup, subject: &Subject) -> String {
-    use sha2::Digest as _;
-    let hash: [u8; 32] = sha2::Sha256::digest(subject.as_str().as_bytes()).into();
-    format!("{}u:{}", setup.prefix, KeyDigest::from_bytes(hash).to_hex())
+    format!("{}u:{}", setup.prefix, listed_as(subject).to_hex())
 }
 
 fn entries(setup: &Setup, subject: &Subject) -> usize {
@@ -99,7 +97,10 @@ async fn logins_at_once_are_all_listed() {
         let mut expected = futures_util::future::join_all(logins).await;
         expected.sort();
         assert_eq!(digests(store, subject).await, expected);
-        let mut ended = store.revoke(subject, Revoke::All).await.unwrap();
+        let mut ended = store
+            .revoke(&listed_as(subject), Revoke::All)
+            .await
+            .unwrap();
         ended.sort();
         assert_eq!(ended, expected);
         assert_eq!(entries(&setup, subject), 0, "and the index is gone");
@@ -233,7 +234,10 @@ async fn a_revocation_ends_sessions_that_move_meanwhile() {
                 moving.push(tokio::spawn(rotate_on(store.clone(), digest, record)));
             }
             sleep(Duration::from_micros(300 * round)).await;
-            store.revoke(&subject, Revoke::All).await.unwrap();
+            store
+                .revoke(&listed_as(&subject), Revoke::All)
+                .await
+                .unwrap();
             for keys in moving {
                 let keys = keys.await.unwrap();
                 assert!(!opens(store, &keys).await, "ended wherever it was");
@@ -254,7 +258,7 @@ async fn a_session_that_is_spared_is_spared_while_it_moves() {
             let moving = tokio::spawn(rotate_on(store.clone(), here, record));
             sleep(Duration::from_micros(300 * round)).await;
             let which = Revoke::AllBut(here);
-            let ended = store.revoke(&subject, which).await.unwrap();
+            let ended = store.revoke(&listed_as(&subject), which).await.unwrap();
             assert_eq!(ended, [there]);
             let keys = moving.await.unwrap();
             assert_eq!(keys.len(), 21, "no rotation was refused");
@@ -279,7 +283,10 @@ async fn a_damaged_session_is_not_listed_and_can_be_revoked() {
         assert_eq!(digests(store, subject).await, [whole]);
         let mut expected = [damaged.clone(), vec![whole]].concat();
         expected.sort();
-        let mut ended = store.revoke(subject, Revoke::All).await.unwrap();
+        let mut ended = store
+            .revoke(&listed_as(subject), Revoke::All)
+            .await
+            .unwrap();
         ended.sort();
         assert_eq!(ended, expected);
         assert!(!opens(store, &expected).await);
@@ -326,7 +333,10 @@ async fn a_list_keeps_the_old_entry_of_a_live_session_that_it_cannot_read() {
         setup.ask(&["SETRANGE", &name, "2", "2"]);
         assert_eq!(digests(store, subject).await, []);
         assert_eq!(entries(&setup, subject), 1);
-        let ended = store.revoke(subject, Revoke::All).await.unwrap();
+        let ended = store
+            .revoke(&listed_as(subject), Revoke::All)
+            .await
+            .unwrap();
         assert_eq!(ended, [digest]);
         assert_eq!(setup.ask(&["EXISTS", &name]), "0");
     })
@@ -352,7 +362,14 @@ async fn lists_of_others_go_on_while_one_is_revoked() {
         for _ in 0..50 {
             create(store, &record_of(&one)).await;
         }
-        assert_eq!(store.revoke(&one, Revoke::All).await.unwrap().len(), 50);
+        assert_eq!(
+            store
+                .revoke(&listed_as(&one), Revoke::All)
+                .await
+                .unwrap()
+                .len(),
+            50
+        );
         stop.store(true, Ordering::SeqCst);
         watching.await.unwrap();
     }

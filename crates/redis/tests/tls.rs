@@ -3,7 +3,8 @@
 #![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use cloakroom_core::{ErrorKind, Invalidations as _, SessionStore as _};
+use cloakroom_core::ErrorKind;
+use cloakroom_core::store::{Invalidations as _, SessionStore as _};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
 use cloakroom_testkit::{Profile, conformance, key, sample};

@@ -8,18 +8,18 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{
-    Error, ErrorKind, Invalidations as _, Record, Revision, Revoke, SessionStore as _, Stored,
-    Subjects as _, Touch,
+use cloakroom_core::store::{
+    Invalidations as _, Record, Revision, Revoke, SessionStore as _, Stored, Subjects as _, Touch,
 };
+use cloakroom_core::{Error, ErrorKind};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
-use cloakroom_testkit::{Profile, conformance, key, sample, touch_until};
+use cloakroom_testkit::{Profile, conformance, key, listed_as, sample, touch_until};
 use tokio::time::sleep;
 
 use crate::common::proxy::Proxy;
 
-async fn create(store: &RedisStore) -> (cloakroom_core::KeyDigest, Record) {
+async fn create(store: &RedisStore) -> (cloakroom_core::store::KeyDigest, Record) {
     let (digest, record) = (key().digest(), sample("text"));
     let revision = store.create(&digest, &record).await.unwrap();
     (digest, record.at_revision(revision))
@@ -357,7 +357,10 @@ async fn a_write_over_damage_in_the_link_is_done_and_answered() {
         assert_eq!(found.into_record().as_ref(), Some(&record));
         damage();
         let subject = record.subject.as_ref().unwrap();
-        let ended = store.revoke(subject, Revoke::All).await.unwrap();
+        let ended = store
+            .revoke(&listed_as(subject), Revoke::All)
+            .await
+            .unwrap();
         assert!(ended.contains(&digest), "the list says whose it is");
         store.create(&digest, &record).await.unwrap();
         damage();

@@ -6,7 +6,9 @@
 //! generate, hand out, rotate or lose: it lies in the visitor's cookie.
 //!
 //! ```
-//! use cloakroom_core::{Clock, Data, Expiry, OsEntropy, SessionKey, SystemClock, TokenStore};
+//! use cloakroom_core::engine::{OsEntropy, SessionKey, TokenStore};
+//! use cloakroom_core::store::Data;
+//! use cloakroom_core::{Clock, Expiry, SystemClock};
 //! use cloakroom_sealed::Sealed;
 //! use cloakroom_testkit::MapStore;
 //!
@@ -80,10 +82,11 @@ mod seal;
 use std::fmt;
 use std::sync::Arc;
 
-use cloakroom_core::{
-    Capabilities, Entropy, Error, ErrorKind, LoadedToken, OsEntropy, Record, SessionKey,
-    SessionStore, Stored, Timestamp, Token, TokenStore, Written,
+use cloakroom_core::engine::{
+    Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
+use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, SessionStore, Stored};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::seal::SealingKey;
 
@@ -136,7 +139,7 @@ impl<S> fmt::Debug for Sealed<S> {
 }
 
 fn key(token: &Token) -> Result<SessionKey, Error> {
-    SessionKey::parse(token.expose()).ok_or_else(|| ErrorKind::Gone.into())
+    SessionKey::from_token(token).ok_or_else(|| ErrorKind::Gone.into())
 }
 
 impl<S: SessionStore> TokenStore for Sealed<S> {
@@ -144,65 +147,86 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         SessionKey::parse(token).is_some()
     }
 
-    async fn load_token(&self, token: &Token) -> Result<Option<LoadedToken>, Error> {
-        let Some(key) = SessionKey::parse(token.expose()) else {
-            return Ok(None);
-        };
-        let stored = match self.inner.load(&key.digest()).await? {
-            Some(Stored::Record(record)) => Stored::Record(
-                SealingKey::of(&key)
-                    .open(record)
-                    .map_err(|error| error.in_store(NAME))?,
-            ),
-            Some(mark) => mark,
-            None => return Ok(None),
-        };
-        Ok(Some(LoadedToken::new(stored)))
+    fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
+        Some(SessionKey::from_token(token)?.digest())
     }
 
-    async fn create_token(&self, key: &SessionKey, record: &Record) -> Result<Written, Error> {
-        let sealed = self.seal(key, record)?;
-        let revision = self.inner.create(&key.digest(), &sealed).await?;
-        Ok(Written::issued(revision, key.to_token()))
+    fn load_token<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
+        Box::pin(async move {
+            let Some(key) = SessionKey::from_token(token) else {
+                return Ok(None);
+            };
+            let stored = match self.inner.load(&key.digest()).await? {
+                Some(Stored::Record(record)) => Stored::Record(
+                    SealingKey::of(&key)
+                        .open(record)
+                        .map_err(|error| error.in_store(NAME))?,
+                ),
+                Some(mark) => mark,
+                None => return Ok(None),
+            };
+            Ok(Some(LoadedToken::new(stored)))
+        })
     }
 
-    async fn update_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
-        let key = key(token)?;
-        let sealed = self.seal(&key, record)?;
-        let revision = self.inner.update(&key.digest(), &sealed).await?;
-        Ok(Written::kept(revision))
+    fn create_token<'a>(
+        &'a self,
+        key: &'a SessionKey,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let sealed = self.seal(key, record)?;
+            let revision = self.inner.create(&key.digest(), &sealed).await?;
+            Ok(Written::issued(revision, key.to_token()))
+        })
+    }
+
+    fn update_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let key = key(token)?;
+            let sealed = self.seal(&key, record)?;
+            let revision = self.inner.update(&key.digest(), &sealed).await?;
+            Ok(Written::kept(revision))
+        })
     }
 
     /// Passes through: a deadline is no part of what is sealed.
-    async fn touch_token(&self, token: &Token, record: &Record) -> Result<Written, Error> {
-        let digest = key(token)?.digest();
-        self.inner
-            .touch(&digest, record.revision, record.into())
-            .await?;
-        Ok(Written::kept(record.revision))
+    fn touch_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        self.inner.touch_token(token, record)
     }
 
-    async fn rotate_token(
-        &self,
-        token: &Token,
-        new: &SessionKey,
-        record: &Record,
+    fn rotate_token<'a>(
+        &'a self,
+        token: &'a Token,
+        new: &'a SessionKey,
+        record: &'a Record,
         mark_until: Timestamp,
-    ) -> Result<Written, Error> {
-        let old = key(token)?.digest();
-        let sealed = self.seal(new, record)?;
-        let revision = self
-            .inner
-            .rotate(&old, &new.digest(), &sealed, mark_until)
-            .await?;
-        Ok(Written::issued(revision, new.to_token()))
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let old = key(token)?.digest();
+            let sealed = self.seal(new, record)?;
+            let new_digest = new.digest();
+            let revision = self
+                .inner
+                .rotate(&old, &new_digest, &sealed, mark_until)
+                .await?;
+            Ok(Written::issued(revision, new.to_token()))
+        })
     }
 
-    async fn delete_token(&self, token: &Token) -> Result<(), Error> {
-        match SessionKey::parse(token.expose()) {
-            Some(key) => self.inner.delete(&key.digest()).await,
-            None => Ok(()),
-        }
+    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        self.inner.delete_token(token)
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {

@@ -1,7 +1,9 @@
 //! One record's data, sealed and opened.
 
 use chacha20poly1305::{AeadInOut as _, KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
-use cloakroom_core::{Data, Entropy, Error, ErrorKind, KeyDigest, Record, SessionKey};
+use cloakroom_core::engine::{Entropy, SessionKey};
+use cloakroom_core::store::{Data, KeyDigest, Record};
+use cloakroom_core::{Error, ErrorKind};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;

@@ -2,7 +2,8 @@
 //! with nothing to install.
 //!
 //! ```
-//! use cloakroom_core::{Clock, Expiry, KeyDigest, SessionStore, SystemClock};
+//! use cloakroom_core::store::{KeyDigest, SessionStore};
+//! use cloakroom_core::{Clock, Expiry, SystemClock};
 //! use cloakroom_sled::SledStore;
 //!
 //! # async fn example(folder: &std::path::Path) -> Result<(), cloakroom_core::Error> {
@@ -36,7 +37,7 @@
 //!
 //! Three trees. `records` holds, under the 32 bytes of a digest, 8 bytes that say
 //! where the record stands in the index, big-endian, and the
-//! [frame](cloakroom_core::Stored). `expiry` is that index: 8 bytes of a deadline
+//! [frame](cloakroom_core::store::Stored). `expiry` is that index: 8 bytes of a deadline
 //! and the digest, so that a sweep reads what is due and nothing else. A record
 //! has exactly one entry there, at its deadline or before it: moving a deadline
 //! on leaves the index alone, and the sweep that comes to the old entry moves
@@ -77,11 +78,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, Import, KeyDigest, Listed, Record, Revision, Revoke,
-    Scan, ScanCursor, ScanPage, SessionStore, Stored, Subject, Subjects, Sweep, Swept, Timestamp,
-    Touch,
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
+    ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::leftovers::Cleared;
 use crate::sync::{Disk, Syncer};
@@ -325,19 +326,19 @@ impl Sweep for SledStore {
 impl Subjects for SledStore {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        let subject = subject.clone();
+        let subject = *subject;
         Box::pin(self.walk(move |trees| trees.sessions_of(&subject)))
     }
 
     /// Some at a time: where it fails, some of them may be ended.
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        let subject = subject.clone();
+        let subject = *subject;
         Box::pin(self.durable_walk(move |trees| trees.revoke(&subject, which)))
     }
 }

@@ -3,7 +3,8 @@
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Mutex;
 
-use cloakroom_core::{Error, ErrorKind, KeyDigest, Swept, Timestamp};
+use cloakroom_core::store::{KeyDigest, Swept};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use sled::IVec;
 

@@ -4,10 +4,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cloakroom_core::{
-    Error, ErrorKind, FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, Subject,
-    Timestamp, Touch,
+use cloakroom_core::store::{
+    FrameHead, FrameKind, KeyDigest, Record, Revision, RotationPath, Stored, SubjectDigest, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
     TransactionalTree,
@@ -77,7 +77,7 @@ impl Row {
     }
 
     /// The head of a record, and whose it is.
-    fn record(&self) -> Result<(FrameHead, Option<&str>), Error> {
+    fn record(&self) -> Result<(FrameHead, Option<SubjectDigest>), Error> {
         match FrameHead::read_with_subject(self.frame())? {
             found if found.0.kind == FrameKind::Record => Ok(found),
             _ => Err(ErrorKind::Gone.into()),
@@ -100,22 +100,14 @@ pub(crate) fn index_key(deadline: Timestamp, digest: &KeyDigest) -> [u8; 40] {
     key
 }
 
-/// How the entries of a subject in `subjects` begin, and what the entry of a
-/// record in `expiry` holds: the length and the text, so that no subject's begins
-/// another's. Nothing, where the record is nobody's.
-pub(crate) fn owner_of(subject: Option<&str>) -> Vec<u8> {
-    let Some(subject) = subject else {
-        return Vec::new();
-    };
-    let length = u16::try_from(subject.len()).expect("SUBJECT_BYTES_MAX is less");
-    let mut owner = Vec::with_capacity(2 + subject.len() + KeyDigest::BYTES);
-    owner.extend_from_slice(&length.to_be_bytes());
-    owner.extend_from_slice(subject.as_bytes());
-    owner
+/// How the entries of a subject in `subjects` begin, and what the entry of a record
+/// in `expiry` holds. Nothing, where the record is nobody's.
+pub(crate) fn owner_of(subject: Option<SubjectDigest>) -> Vec<u8> {
+    subject.map_or_else(Vec::new, |subject| subject.as_bytes().to_vec())
 }
 
 fn owner_of_record(record: &Record) -> Vec<u8> {
-    owner_of(record.subject.as_ref().map(Subject::as_str))
+    owner_of(record.subject_digest())
 }
 
 fn subject_key(owner: &[u8], digest: &KeyDigest) -> Vec<u8> {
@@ -249,7 +241,11 @@ impl All<'_> {
     }
 
     pub(crate) fn follow(&self, digest: &KeyDigest) -> Step<KeyDigest> {
-        Stored::resolve_rotations(digest, |at| self.mark(at))
+        let mut path = RotationPath::from(*digest);
+        while let Some(to) = self.mark(path.at())? {
+            path.follow(to).map_err(abort)?;
+        }
+        Ok(*path.at())
     }
 
     /// Removes what stands there, and says whether that was a session.
@@ -398,7 +394,7 @@ impl Trees {
             let (head, subject) = stored.record()?;
             let next = record.next_revision_after(head.revision)?;
             let frame = record.at_revision(next).encode()?;
-            let moves = subject != record.subject.as_ref().map(Subject::as_str);
+            let moves = subject != record.subject_digest();
             if moves || record.expires_at < stored.indexed_at {
                 return self.update_entries(digest, record);
             }

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
-use cloakroom_core::{
-    Data, Error, ErrorKind, KeyDigest, Listed, Revoke, ScanCursor, ScanPage, Scanned, Stored,
-    Subject,
+use cloakroom_core::store::{
+    KeyDigest, Listed, Revoke, ScanCursor, ScanPage, Scanned, Stored, SubjectDigest,
 };
+use cloakroom_core::{Error, ErrorKind};
 
 use crate::failed;
 use crate::trees::{Listing, Row, Trees, owner_of};
@@ -41,8 +41,8 @@ impl Trees {
         digests.filter_map(Result::transpose).collect()
     }
 
-    pub(crate) fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
-        let owner = owner_of(Some(subject.as_str()));
+    pub(crate) fn sessions_of(&self, subject: &SubjectDigest) -> Result<Vec<Listed>, Error> {
+        let owner = owner_of(Some(*subject));
         let mut seen = BTreeMap::new();
         for pass in 1.. {
             let listing = self.listing();
@@ -63,20 +63,22 @@ impl Trees {
     }
 
     /// `None` for a dangling entry, or a record that cannot be read.
-    fn listed(&self, subject: &Subject, digest: &KeyDigest) -> Result<Option<Listed>, Error> {
+    fn listed(&self, subject: &SubjectDigest, digest: &KeyDigest) -> Result<Option<Listed>, Error> {
         match self.load(digest) {
-            Ok(Some(Stored::Record(mut record))) if record.subject.as_ref() == Some(subject) => {
-                record.data = Data::empty();
-                let digest = *digest;
-                Ok(Some(Listed { digest, record }))
+            Ok(Some(Stored::Record(record))) if record.subject_digest() == Some(*subject) => {
+                Ok(Some(Listed::new(*digest, record)))
             }
             Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
             _ => Ok(None),
         }
     }
 
-    pub(crate) fn revoke(&self, subject: &Subject, which: Revoke) -> Result<Vec<KeyDigest>, Error> {
-        let owner = owner_of(Some(subject.as_str()));
+    pub(crate) fn revoke(
+        &self,
+        subject: &SubjectDigest,
+        which: Revoke,
+    ) -> Result<Vec<KeyDigest>, Error> {
+        let owner = owner_of(Some(*subject));
         if let Revoke::One(meant) = which {
             return self.transact(|all| {
                 let at = all.follow(&meant)?;
@@ -130,10 +132,7 @@ impl Trees {
         let found = self.records.range::<&[u8], _>(rest).map(|entry| {
             let (key, bytes) = entry.map_err(failed)?;
             let stored = |bytes| Stored::decode(Row::read(bytes)?.frame());
-            Ok(digest_of(&key).map(|digest| Scanned {
-                digest,
-                stored: stored(bytes),
-            }))
+            Ok(digest_of(&key).map(|digest| Scanned::new(digest, stored(bytes))))
         });
         ScanPage::fill(found.filter_map(Result::transpose), max)
     }

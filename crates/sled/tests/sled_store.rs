@@ -4,13 +4,16 @@
 
 use std::time::Duration;
 
-use cloakroom_core::{
-    AnyStore, ErrorKind, Import as _, Revision, Revoke, SessionStore as _, Stored, Subject,
-    Subjects as _, Sweep as _, Swept, Timestamp,
+use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::{
+    Import as _, Revision, Revoke, SessionStore as _, Stored, SubjectDigest, Subjects as _,
+    Sweep as _, Swept,
 };
+use cloakroom_core::{ErrorKind, Subject, Timestamp};
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{
-    Profile, conformance, key, races, races_of_subjects, sample, survives_reopening, touch_until,
+    Profile, conformance, key, listed_as, races, races_of_subjects, sample, survives_reopening,
+    touch_until,
 };
 use tempfile::TempDir;
 
@@ -177,12 +180,8 @@ fn with_trees<T>(
 }
 
 /// How the entries of a subject begin; nothing, where a record is nobody's.
-fn owner(subject: Option<&Subject>) -> Vec<u8> {
-    let Some(text) = subject.map(Subject::as_str) else {
-        return Vec::new();
-    };
-    let length = u16::try_from(text.len()).unwrap();
-    [&length.to_be_bytes(), text.as_bytes()].concat()
+fn owner(subject: Option<SubjectDigest>) -> Vec<u8> {
+    subject.map_or_else(Vec::new, |subject| subject.as_bytes().to_vec())
 }
 
 fn later(seconds: u64) -> Timestamp {
@@ -241,7 +240,7 @@ async fn schedule(store: &SledStore) {
                 1 => Revoke::AllBut(digest),
                 _ => Revoke::One(digest),
             };
-            store.revoke(&whose, which).await.unwrap();
+            store.revoke(&listed_as(&whose), which).await.unwrap();
         }
     }
 }
@@ -260,7 +259,7 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
             let stored = Stored::decode(&stored[8..]).unwrap();
             assert!(u64::from_be_bytes(indexed_at) <= stored.expires_at().as_millis());
             let entry = expiry.get([&indexed_at[..], &digest].concat()).unwrap();
-            let owner = owner(stored.into_record().and_then(|r| r.subject).as_ref());
+            let owner = owner(stored.into_record().and_then(|r| r.subject_digest()));
             assert_eq!(entry.unwrap(), owner);
             if !owner.is_empty() {
                 let entry = [&owner[..], &digest].concat();
@@ -297,9 +296,12 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
             let store = SledStore::open(folder.path()).unwrap();
             let whose = sample("x").subject.unwrap();
             // The frame of the first is whole.
-            assert_eq!(store.sessions_of(&whose).await.unwrap().len(), 2);
+            assert_eq!(
+                store.sessions_of(&listed_as(&whose)).await.unwrap().len(),
+                2
+            );
             if !is_swept {
-                let mut ended = store.revoke(&whose, Revoke::All).await.unwrap();
+                let mut ended = store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
                 let mut expected = digests.clone();
                 ended.sort();
                 expected.sort();
@@ -380,13 +382,7 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
     store.delete(&digests[1]).await.unwrap();
     assert!(store.load(&digests[1]).await.unwrap().is_none());
     let swept = store.sweep(later(7_200), 10).await.unwrap();
-    assert_eq!(
-        swept,
-        Swept {
-            removed: 3,
-            more: false
-        }
-    );
+    assert_eq!(swept, Swept::new(3, false));
     for digest in &digests {
         assert!(store.load(digest).await.unwrap().is_none());
     }
@@ -423,7 +419,7 @@ async fn sessions_too_large_for_sleds_log_survive_reopening_and_lie_in_blobs() {
     let folder = folder();
     let large = |byte: u8| {
         let mut record = sample("");
-        record.data = cloakroom_core::Data::from_bytes(vec![byte; 64 * 1024]);
+        record.data = cloakroom_core::store::Data::from_bytes(vec![byte; 64 * 1024]);
         record
     };
     let mut digests = Vec::new();

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use cloakroom_core::{KeyDigest, Revision, SessionStore as _, Sweep as _, Swept, Timestamp};
+use cloakroom_core::Timestamp;
+use cloakroom_core::store::{KeyDigest, Revision, SessionStore as _, Sweep as _, Swept};
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{key, sample, touch_until};
 use tempfile::TempDir;
@@ -119,7 +120,7 @@ async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
     let store = open(&folder);
     let mut behind = sample("x");
     behind.expires_at = later(5_000);
-    let swept = |removed, more| Swept { removed, more };
+    let swept = |removed, more| Swept::new(removed, more);
     for is_there in [true, false, true] {
         if is_there {
             store.create(&key().digest(), &behind).await.unwrap();

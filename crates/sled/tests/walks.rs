@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
-use cloakroom_core::{
-    ErrorKind, KeyDigest, Listed, Revision, Revoke, Scan as _, SessionStore as _, Subjects as _,
-    Sweep as _, Timestamp,
+use cloakroom_core::store::{
+    KeyDigest, Listed, Revision, Revoke, Scan as _, SessionStore as _, Subjects as _, Sweep as _,
 };
+use cloakroom_core::{ErrorKind, Timestamp};
 use cloakroom_sled::SledStore;
-use cloakroom_testkit::{key, sample};
+use cloakroom_testkit::{key, listed_as, sample};
 
 const SESSIONS: usize = 3_000;
 
@@ -59,15 +59,17 @@ async fn lists_scans_sweeps_and_revocations_are_not_done_on_the_callers_thread()
     let store = SledStore::open(folder.path()).unwrap();
     let digests = filled(&store).await;
     let whose = sample("x").subject.unwrap();
-    assert!(!is_answered_at_once(store.sessions_of(&whose)));
+    assert!(!is_answered_at_once(store.sessions_of(&listed_as(&whose))));
     assert!(!is_answered_at_once(store.scan(None, 1_000)));
     assert!(!is_answered_at_once(store.sweep(Timestamp::EPOCH, 1_000)));
     // Those were begun, and are done before this is: one thread does them all.
-    let listed = store.sessions_of(&whose).await.unwrap();
+    let listed = store.sessions_of(&listed_as(&whose)).await.unwrap();
     let mut listed: Vec<_> = listed.iter().map(|Listed { digest, .. }| *digest).collect();
     listed.sort();
     assert_eq!(listed, digests);
-    assert!(!is_answered_at_once(store.revoke(&whose, Revoke::All)));
+    assert!(!is_answered_at_once(
+        store.revoke(&listed_as(&whose), Revoke::All)
+    ));
     let standing = store.load(&digests[SESSIONS - 1]).await.unwrap();
     assert!(standing.is_some(), "it was done in the first poll");
 }
@@ -83,7 +85,7 @@ async fn others_read_and_write_while_many_sessions_are_ended() {
         let revocation = {
             let (store, whose) = (store.clone(), whose.clone());
             let which = Revoke::AllBut(key().digest());
-            tokio::spawn(async move { store.revoke(&whose, which).await })
+            tokio::spawn(async move { store.revoke(&listed_as(&whose), which).await })
         };
         tokio::task::yield_now().await;
         if is_seen_half_done(&store, &digests).await {
@@ -100,7 +102,13 @@ async fn others_read_and_write_while_many_sessions_are_ended() {
     let mut ended = revocation.await.unwrap().unwrap();
     ended.sort();
     assert_eq!(ended, digests);
-    assert!(store.sessions_of(&whose).await.unwrap().is_empty());
+    assert!(
+        store
+            .sessions_of(&listed_as(&whose))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(store.load(&late).await.unwrap().is_some());
 }
 
@@ -139,10 +147,10 @@ async fn a_session_that_moves_on_while_many_are_ended_is_listed_and_ended_too() 
     let mut lists = 0;
     while lists < 10 || moves.load(Ordering::SeqCst) <= 10 {
         lists += 1;
-        let listed = store.sessions_of(&whose).await.unwrap();
+        let listed = store.sessions_of(&listed_as(&whose)).await.unwrap();
         assert_eq!(listed.len(), SESSIONS + 1);
     }
-    let ended = store.revoke(&whose, Revoke::All).await.unwrap();
+    let ended = store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
     is_revoked.store(true, Ordering::SeqCst);
     assert_eq!(ended.len(), SESSIONS + 1);
     mover.await.unwrap();

@@ -1,9 +1,10 @@
 //! The store of any database, behind one type.
 
-use cloakroom_core::{
-    BoxFuture, Error, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
-    ScanPage, Stored, Subject, Subjects, Sweep, Swept, Timestamp, Touch,
+use cloakroom_core::store::{
+    BoxFuture, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor, ScanPage,
+    Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
+use cloakroom_core::{Error, Timestamp};
 
 use crate::dialect::Dialect;
 use crate::store::Store;
@@ -106,14 +107,14 @@ impl<DB: Dialect> Sweep for Store<DB> {
 impl<DB: Dialect> Subjects for Store<DB> {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(self.sessions_of(subject))
     }
 
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(self.revoke(subject, which))

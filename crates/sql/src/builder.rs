@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::{Error, ErrorKind, Invalidations};
+use cloakroom_core::store::Invalidations;
+use cloakroom_core::{Error, ErrorKind};
 use sqlx::Pool;
 use sqlx::pool::PoolOptions;
 

@@ -13,12 +13,14 @@ use crate::table::Table;
 use crate::texts::Words;
 
 /// A value to bind.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Arg<'a> {
     Int(i64),
     MaybeInt(Option<i64>),
     Bytes(&'a [u8]),
     MaybeBytes(Option<&'a [u8]>),
+    MaybeDigest(Option<[u8; 32]>),
+    MaybeText(Option<String>),
 }
 
 /// A statement, built once.
@@ -121,11 +123,13 @@ macro_rules! binds {
         ) -> sqlx::query::Query<'static, $db, <$db as sqlx::Database>::Arguments> {
             let mut query = sqlx::query(text.sql.clone());
             for &at in &text.order {
-                query = match args[at] {
+                query = match args[at].clone() {
                     Arg::Int(value) => query.bind(value),
                     Arg::MaybeInt(value) => query.bind(value),
                     Arg::Bytes(value) => query.bind(value),
                     Arg::MaybeBytes(value) => query.bind(value),
+                    Arg::MaybeDigest(value) => query.bind(value.map(|digest| digest.to_vec())),
+                    Arg::MaybeText(value) => query.bind(value.map(String::into_bytes)),
                 };
             }
             query

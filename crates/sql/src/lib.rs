@@ -1,7 +1,8 @@
 //! Cloakroom sessions in PostgreSQL, MySQL, MariaDB or SQLite.
 //!
 //! ```
-//! use cloakroom_core::{Clock, Expiry, KeyDigest, SessionStore, SystemClock};
+//! use cloakroom_core::store::{KeyDigest, SessionStore};
+//! use cloakroom_core::{Clock, Expiry, SystemClock};
 //! use cloakroom_sql::SqlStore;
 //!
 //! # async fn example() -> Result<(), cloakroom_core::Error> {
@@ -118,10 +119,10 @@ mod texts;
 use std::fmt;
 use std::sync::Arc;
 
-use cloakroom_core::{
-    Capabilities, Error, Invalidations, KeyDigest, Record, Revision, SessionStore, Stored,
-    Timestamp, Touch,
+use cloakroom_core::store::{
+    Capabilities, Invalidations, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
 };
+use cloakroom_core::{Error, Timestamp};
 
 use crate::backend::Backend;
 pub use crate::builder::{

@@ -1,9 +1,10 @@
 //! What is about many sessions: sweeping, listing and ending by subject, scanning.
 
-use cloakroom_core::{
-    Error, ErrorKind, KeyDigest, Listed, Revoke, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX,
-    ScanCursor, ScanPage, Scanned, Stored, Subject, Swept, Timestamp,
+use cloakroom_core::store::{
+    KeyDigest, Listed, Revoke, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX, ScanCursor, ScanPage,
+    Scanned, Stored, SubjectDigest, Swept,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::dialect::{Arg, Dialect};
 use crate::failure::unavailable;
@@ -19,20 +20,17 @@ impl<DB: Dialect> Store<DB> {
         let args = [Arg::Int(millis(now)), Arg::Int(limit)];
         let removed = self.link.write(&self.texts.sweep, &args).await?;
         let removed = usize::try_from(removed).unwrap_or(usize::MAX);
-        Ok(Swept {
-            removed,
-            more: max > 0 && removed >= max,
-        })
+        Ok(Swept::new(removed, max > 0 && removed >= max))
     }
 
-    pub(crate) async fn sessions_of(&self, subject: &Subject) -> Result<Vec<Listed>, Error> {
-        let args = [Arg::Bytes(subject.as_str().as_bytes())];
+    pub(crate) async fn sessions_of(&self, subject: &SubjectDigest) -> Result<Vec<Listed>, Error> {
+        let args = [Arg::Bytes(subject.as_bytes())];
         let rows = self.link.read(&self.texts.sessions, &args).await?;
         let mut listed = Vec::new();
         for row in &rows {
             let digest = row::digest::<DB>(row, 0)?;
             if let Ok(Stored::Record(record)) = stored::<DB>(row, false)? {
-                listed.push(Listed { digest, record });
+                listed.push(Listed::new(digest, record));
             }
         }
         Ok(listed)
@@ -40,7 +38,7 @@ impl<DB: Dialect> Store<DB> {
 
     pub(crate) async fn revoke(
         &self,
-        subject: &Subject,
+        subject: &SubjectDigest,
         which: Revoke,
     ) -> Result<Vec<KeyDigest>, Error> {
         let spared = match which {
@@ -52,7 +50,7 @@ impl<DB: Dialect> Store<DB> {
             Revoke::AllBut(digest) => Some(digest),
         };
         let args = [
-            Arg::Bytes(subject.as_str().as_bytes()),
+            Arg::Bytes(subject.as_bytes()),
             Arg::MaybeBytes(spared.as_ref().map(|digest| &digest.as_bytes()[..])),
         ];
         let mut ended = Vec::new();
@@ -94,7 +92,7 @@ impl<DB: Dialect> Store<DB> {
         let max = max.clamp(1, SCAN_PAGE_ITEMS_MAX);
         // Without their data first: of large records fewer are in a page, so that none
         // is too long for its time.
-        let args = [from, rows(max)];
+        let args = [from.clone(), rows(max)];
         let ahead = self.link.read(&self.texts.ahead, &args).await?;
         let (mut end, mut count, mut bytes) = (None, 0, 0);
         for row in &ahead {
@@ -114,7 +112,7 @@ impl<DB: Dialect> Store<DB> {
         let items = found.iter().map(|row| {
             let digest = row::digest::<DB>(row, 0)?;
             let stored = stored::<DB>(row, true)?;
-            Ok(Scanned { digest, stored })
+            Ok(Scanned::new(digest, stored))
         });
         let items = items.collect::<Result<Vec<_>, Error>>()?;
         // What has come in between may have pushed others out of the page.
@@ -123,7 +121,7 @@ impl<DB: Dialect> Store<DB> {
             _ => end,
         };
         let next = (!is_last || reached != end).then(|| ScanCursor::after(&reached));
-        Ok(ScanPage { items, next })
+        Ok(ScanPage::new(items, next))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cloakroom_core::{BoxFuture, Error, Invalidation, Invalidations, KeyDigest, Listener};
+use cloakroom_core::Error;
+use cloakroom_core::store::{BoxFuture, Invalidation, Invalidations, KeyDigest, Listener};
 use sqlx::Postgres;
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification};
@@ -127,7 +128,7 @@ fn parse(payload: &str) -> Option<Invalidation> {
 
 #[cfg(test)]
 mod tests {
-    use cloakroom_core::Revision;
+    use cloakroom_core::store::Revision;
 
     use super::*;
 

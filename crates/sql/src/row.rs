@@ -1,11 +1,7 @@
 //! A record or a mark as columns.
 
-use std::time::Duration;
-
-use cloakroom_core::{
-    Data, Error, ErrorKind, FRAME_BYTES_CEILING, KeyDigest, Label, Record, Revision, Stored,
-    Subject, Timestamp,
-};
+use cloakroom_core::store::{Data, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored};
+use cloakroom_core::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
 
 use crate::dialect::{Arg, Dialect};
 use crate::failure::with_source;
@@ -27,10 +23,6 @@ pub(crate) fn revision(number: i64) -> Revision {
     Revision::from_u64(number.cast_unsigned())
 }
 
-fn duration(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// Whether a record may be stored at all.
 ///
 /// # Errors
@@ -47,16 +39,20 @@ pub(crate) fn check(record: &Record) -> Result<(), Error> {
 }
 
 /// The columns from the revision on.
-pub(crate) fn changing(record: &Record, revision: Revision) -> [Arg<'_>; 10] {
+pub(crate) fn changing(record: &Record, revision: Revision) -> [Arg<'_>; 11] {
     [
         Arg::Int(number(revision)),
         Arg::Int(millis(record.created_at)),
         Arg::Int(millis(record.last_seen_at)),
         Arg::Int(millis(record.expires_at)),
         Arg::MaybeInt(record.absolute_deadline.map(millis)),
-        Arg::MaybeInt(record.idle_override.map(duration)),
-        Arg::Int(record.ends_with_browser.into()),
+        Arg::MaybeText(match record.expiry {
+            SessionExpiry::Default => None,
+            chosen => Some(chosen.to_string()),
+        }),
+        Arg::MaybeBytes(Some(record.site.as_str().as_bytes()).filter(|site| !site.is_empty())),
         Arg::MaybeBytes(record.subject.as_ref().map(|text| text.as_str().as_bytes())),
+        Arg::MaybeDigest(record.subject_digest().map(|subject| *subject.as_bytes())),
         Arg::MaybeBytes(record.label.as_ref().map(|text| text.as_str().as_bytes())),
         Arg::Bytes(record.data.as_bytes()),
     ]
@@ -87,8 +83,9 @@ pub(crate) fn mark<'a>(digest: &'a KeyDigest, to: &'a KeyDigest, until: Timestam
         Arg::Int(0),
         Arg::Int(millis(until)),
         Arg::MaybeInt(None),
-        Arg::MaybeInt(None),
-        Arg::Int(0),
+        Arg::MaybeBytes(None),
+        Arg::MaybeBytes(None),
+        Arg::MaybeBytes(None),
         Arg::MaybeBytes(None),
         Arg::MaybeBytes(None),
         Arg::Bytes(&[]),
@@ -151,8 +148,7 @@ pub(crate) fn bytes<DB: Dialect>(row: &DB::Row, at: usize) -> Result<Option<Vec<
 }
 
 /// What stands in a row: `digest, format, moved_to, revision, created_at,
-/// last_seen_at, expires_at, absolute_deadline, idle_override, ends_with_browser,
-/// subject, label`, and the data where it was asked for.
+/// last_seen_at, expires_at, absolute_deadline, expiry, site, subject, label`, and the data where it was asked for.
 pub(crate) fn stored<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Stored, Error> {
     known(int::<DB>(row, 1)?)?;
     let instant = |at| {
@@ -181,8 +177,14 @@ pub(crate) fn stored<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Stor
     record.revision = revision(int::<DB>(row, 3)?);
     record.last_seen_at = instant(5)?;
     record.absolute_deadline = maybe(7)?.map(Timestamp::from_millis);
-    record.idle_override = maybe(8)?.map(Duration::from_millis);
-    record.ends_with_browser = int::<DB>(row, 9)? != 0;
+    record.expiry = match text(8)? {
+        None => SessionExpiry::Default,
+        Some(chosen) => chosen
+            .parse()
+            .map_err(|_| corrupt("the session's own lifetime cannot be read"))?,
+    };
+    record.site = Site::new(&text(9)?.unwrap_or_default())
+        .map_err(|_| corrupt("the site is no name of a site"))?;
     record.subject = text(10)?.map(Subject::new).transpose().map_err(too_long)?;
     record.label = text(11)?.map(Label::new).transpose().map_err(too_long)?;
     if with_data {

@@ -1,9 +1,9 @@
 //! The contract, statement by statement.
 
-use cloakroom_core::{
-    Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Stored, Subject, Timestamp,
-    Touch,
+use cloakroom_core::store::{
+    KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Stored, SubjectDigest, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::dialect::{Arg, Dialect};
 use crate::failure::{Cause, unavailable};
@@ -147,9 +147,9 @@ impl<DB: Dialect> Store<DB> {
     pub(crate) async fn end(
         &self,
         digest: &KeyDigest,
-        subject: Option<&Subject>,
+        subject: Option<&SubjectDigest>,
     ) -> Result<Option<KeyDigest>, Error> {
-        let subject = subject.map(|subject| subject.as_str().as_bytes());
+        let subject = subject.map(|subject| &subject.as_bytes()[..]);
         let mut at = *digest;
         let args = [Arg::Bytes(at.as_bytes()), Arg::MaybeBytes(subject)];
         if self.link.write(&self.texts.end, &args).await? > 0 {

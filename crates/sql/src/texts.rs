@@ -3,7 +3,7 @@
 //! They are written with numbered placeholders, which MySQL has not; there the
 //! numbers become the order in which values are bound.
 
-use cloakroom_core::ROTATION_HOPS_MAX;
+use cloakroom_core::store::ROTATION_HOPS_MAX;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::dialect::Text;
@@ -52,9 +52,9 @@ pub(crate) enum Rotation {
 /// The statements that one table is used with.
 pub(crate) struct Texts {
     pub(crate) load: Text,
-    /// $1 to $13 are the columns.
+    /// $1 to $14 are the columns.
     pub(crate) create: Text,
-    /// $1 digest, $2 revision, $3 to $12 the columns from the revision on.
+    /// $1 digest, $2 revision, $3 to $13 the columns from the revision on.
     pub(crate) update: Text,
     /// $1 digest, $2 revision, $3 last use, $4 deadline. Where that moves nothing,
     /// nothing is written.
@@ -63,7 +63,7 @@ pub(crate) struct Texts {
     pub(crate) look: Text,
     /// $1 digest, $2 revision, $3 to where, $4 until when.
     pub(crate) mark: Text,
-    /// `mark` and `create` in one: $5 to $14 are the columns from the revision on.
+    /// `mark` and `create` in one: $5 to $15 are the columns from the revision on.
     pub(crate) rotate: Text,
     pub(crate) script: Script,
     /// Removes the record at $1, where its subject is $2 or that is NULL.
@@ -85,15 +85,16 @@ pub(crate) struct Texts {
 }
 
 /// From the revision on, as `update` takes them.
-const CHANGING: [&str; 10] = [
+const CHANGING: [&str; 11] = [
     "revision",
     "created_at",
     "last_seen_at",
     "expires_at",
     "absolute_deadline",
-    "idle_override",
-    "ends_with_browser",
+    "expiry",
+    "site",
     "subject",
+    "subject_digest",
     "label",
     "data",
 ];
@@ -141,7 +142,7 @@ impl Texts {
         let all = CHANGING.join(", ");
         let header = format!(
             "digest, format{widened}, moved_to, revision, created_at, last_seen_at, expires_at, \
-             absolute_deadline, idle_override, ends_with_browser{widened}, subject, label"
+             absolute_deadline, expiry, site, subject, label"
         );
         // A mark, and what is of another format, is nothing to write to.
         let based =
@@ -156,30 +157,30 @@ impl Texts {
         };
         let mark = format!(
             "UPDATE {t} SET moved_to = $3, expires_at = $4, revision = 0, created_at = 0, \
-             last_seen_at = 0, absolute_deadline = NULL, idle_override = NULL, \
-             ends_with_browser = 0, subject = NULL, label = NULL, data = {empty} WHERE {based}"
+             last_seen_at = 0, absolute_deadline = NULL, expiry = NULL, site = NULL, \
+             subject = NULL, subject_digest = NULL, label = NULL, data = {empty} WHERE {based}"
         );
         let made = format!(
             "INSERT INTO {t} (digest, format, moved_to, {all}) SELECT $3, {FORMAT}, NULL::bytea, \
              {} FROM {MARKED}",
-            values(5, 14)
+            values(5, 15)
         );
         let hops = |from: &str| {
             format!(
-                "WITH RECURSIVE {HOPS} (digest, moved_to, subject, hop) AS (\
-                 SELECT digest, moved_to, subject, 0 FROM {t} WHERE digest = {from} UNION ALL \
-                 SELECT t.digest, t.moved_to, t.subject, hop + 1 FROM {HOPS} h \
+                "WITH RECURSIVE {HOPS} (digest, moved_to, subject_digest, hop) AS (\
+                 SELECT digest, moved_to, subject_digest, 0 FROM {t} WHERE digest = {from} UNION ALL \
+                 SELECT t.digest, t.moved_to, t.subject_digest, hop + 1 FROM {HOPS} h \
                  JOIN {t} t ON t.digest = h.moved_to WHERE hop < {ROTATION_HOPS_MAX})"
             )
         };
-        let meant = format!("subject = $1 AND digest NOT IN (SELECT digest FROM {HOPS})");
+        let meant = format!("subject_digest = $1 AND digest NOT IN (SELECT digest FROM {HOPS})");
         let spared = hops("$2");
-        let ended = "moved_to IS NULL AND ($2 IS NULL OR subject = $2)";
+        let ended = "moved_to IS NULL AND ($2 IS NULL OR subject_digest = $2)";
         Self {
             load: text(&format!("SELECT {header}, data FROM {t} WHERE digest = $1")),
             create: text(&format!(
                 "INSERT INTO {t} (digest, format, moved_to, {all}) VALUES ({})",
-                values(1, 13)
+                values(1, 14)
             )),
             update: write(&format!("UPDATE {t} SET {} WHERE {based}", sets.join(", "))),
             touch: text(&format!(
@@ -209,10 +210,12 @@ impl Texts {
                 channel,
             )),
             follow: text(&format!(
-                "{} SELECT digest, subject FROM {HOPS} WHERE moved_to IS NULL",
+                "{} SELECT digest, subject_digest FROM {HOPS} WHERE moved_to IS NULL",
                 hops("$1")
             )),
-            sessions: text(&format!("SELECT {header} FROM {t} WHERE subject = $1")),
+            sessions: text(&format!(
+                "SELECT {header} FROM {t} WHERE subject_digest = $1"
+            )),
             meant: text(&format!("{spared} SELECT digest FROM {t} WHERE {meant}")),
             revoke: text(&told(
                 &spared,
@@ -234,15 +237,15 @@ impl Texts {
 
 impl Script {
     fn new(t: &str, based: &str, mark: &str, numbered: bool) -> Self {
-        const VALUES: std::ops::RangeInclusive<usize> = 1..=14;
-        // Digests, subject, label and data; all else is a number.
-        const BYTES: [usize; 5] = [1, 3, 12, 13, 14];
+        const VALUES: std::ops::RangeInclusive<usize> = 1..=15;
+        // Digests, texts and data; all else is a number.
+        const BYTES: [usize; 8] = [1, 3, 10, 11, 12, 13, 14, 15];
         let each = |value: &dyn Fn(usize) -> String| {
             let each: Vec<_> = VALUES.map(value).collect();
             each.join(", ")
         };
         let all = CHANGING.join(", ");
-        let made: Vec<_> = (5..=14).map(|at| format!("${at}")).collect();
+        let made: Vec<_> = (5..=15).map(|at| format!("${at}")).collect();
         let made = made.join(", ");
         let forget = format!("SET {}", each(&|at| format!("@cloakroom_{at} = NULL")));
         // Each asks the same of the old row, which the first one locks. The second must
@@ -268,7 +271,7 @@ impl Script {
     }
 }
 
-/// [`Revision::LAST`](cloakroom_core::Revision::LAST), as the column holds it.
+/// [`Revision::LAST`](cloakroom_core::store::Revision::LAST), as the column holds it.
 const ENDED: i64 = -1;
 
 /// An UPDATE or DELETE that answers the digest of each row, and tells the channel,

@@ -7,7 +7,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{ErrorKind, SessionStore as _};
+use cloakroom_core::ErrorKind;
+use cloakroom_core::store::SessionStore as _;
 
 use cloakroom_servers::{Mariadb, Postgres};
 use cloakroom_sql::{SqlStore, SqlStoreBuilder};

@@ -7,12 +7,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{
-    ErrorKind, Invalidation, Listener, Revision, Revoke, SessionStore as _, Subject,
-};
+use cloakroom_core::store::{Invalidation, Listener, Revision, Revoke, SessionStore as _};
+use cloakroom_core::{ErrorKind, Subject};
 use cloakroom_servers::Postgres;
 use cloakroom_sql::SqlStore;
-use cloakroom_testkit::{key, sample, touch_until};
+use cloakroom_testkit::{key, listed_as, sample, touch_until};
 
 use common::{kind, later, table};
 
@@ -57,9 +56,15 @@ async fn what_takes_something_away_is_heard_on_every_node_and_nothing_else() {
     }
     let subjects = other.capabilities().subjects.unwrap();
     let subject = Subject::new("user-42").unwrap();
-    let one = subjects.revoke(&subject, Revoke::One(third)).await.unwrap();
+    let one = subjects
+        .revoke(&listed_as(&subject), Revoke::One(third))
+        .await
+        .unwrap();
     assert_eq!(one, [third]);
-    let rest = subjects.revoke(&subject, Revoke::All).await.unwrap();
+    let rest = subjects
+        .revoke(&listed_as(&subject), Revoke::All)
+        .await
+        .unwrap();
     assert_eq!(rest, [fourth]);
     let heard = |digest, revision| Invalidation { digest, revision };
     let expected = [

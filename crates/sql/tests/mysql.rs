@@ -7,7 +7,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{ErrorKind, Revoke, SessionStore as _, Subject};
+use cloakroom_core::ErrorKind;
+use cloakroom_core::store::{Revoke, SessionStore as _, SubjectDigest};
 use cloakroom_servers::Mariadb;
 use cloakroom_sql::{SqlStore, SqlStoreBuilder};
 use cloakroom_testkit::{key, sample};
@@ -277,7 +278,7 @@ async fn a_record_that_the_server_takes_no_packet_of_is_an_error_and_harms_no_ot
     };
     let store = open_with(&server, SqlStore::builder()).await;
     let mut record = sample("x");
-    record.data = cloakroom_core::Data::from_bytes(vec![7; 2 * 1024 * 1024]);
+    record.data = cloakroom_core::store::Data::from_bytes(vec![7; 2 * 1024 * 1024]);
     let error = store.create(&key().digest(), &record).await.unwrap_err();
     let kinds = [ErrorKind::TooLarge, ErrorKind::Unavailable];
     assert!(kinds.contains(&error.kind()), "{error}");
@@ -392,7 +393,8 @@ async fn each_index_is_used() {
     server
         .query(&format!(
             "INSERT INTO {table} SELECT unhex(sha2(seq, 256)), 1, NULL, 1, 0, 0, seq * 1000, \
-             NULL, NULL, 0, concat('user ', seq % 5000), NULL, '' FROM seq_1_to_20000"
+             NULL, NULL, NULL, concat('user ', seq % 5000), \
+             unhex(sha2(seq % 5000, 256)), NULL, '' FROM seq_1_to_20000"
         ))
         .unwrap();
     server.query(&format!("ANALYZE TABLE {table}")).unwrap();
@@ -402,7 +404,7 @@ async fn each_index_is_used() {
             "expires_at",
         ),
         (
-            format!("SELECT digest FROM {table} WHERE subject = 'user 7'"),
+            format!("SELECT digest FROM {table} WHERE subject_digest = unhex(sha2('7', 256))"),
             "subject",
         ),
     ] {
@@ -419,7 +421,9 @@ async fn each_index_is_used() {
         server.query(sql).unwrap()[0][1].parse::<u64>().unwrap()
     };
     let before = read();
-    let subject = Subject::new("user 7").unwrap();
+    // SHA-256 of "7", as the rows above have it.
+    let subject = "7902699be42c8a8e46fbbb4501726517e86b22c56a189f7625a6da49081b2451";
+    let subject = SubjectDigest::from_hex(subject).unwrap();
     let subjects = store.capabilities().subjects.unwrap();
     let sweep = store.capabilities().sweep.unwrap();
     let digest = key().digest();

@@ -8,7 +8,8 @@ mod common;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cloakroom_core::{ErrorKind, SessionStore as _};
+use cloakroom_core::ErrorKind;
+use cloakroom_core::store::SessionStore as _;
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, sample};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};

@@ -2,7 +2,7 @@
 //!
 //! Each makes the sessions it needs under new random keys, so they can be run
 //! on one store in any order. They speak of tokens, and so ask stores of both
-//! kinds: a [`SessionStore`](cloakroom_core::SessionStore) is a [`TokenStore`]
+//! kinds: a [`SessionStore`](cloakroom_core::store::SessionStore) is a [`TokenStore`]
 //! too.
 //!
 //! # Panics
@@ -13,9 +13,9 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use cloakroom_core::{
-    Clock as _, Data, Error, ErrorKind, Revision, Stored, SystemClock, Timestamp, Token, TokenStore,
-};
+use cloakroom_core::engine::{Token, TokenStore};
+use cloakroom_core::store::{Data, Revision, Stored};
+use cloakroom_core::{Clock as _, Error, ErrorKind, SessionExpiry, SystemClock, Timestamp};
 use futures_util::future::{join_all, join3};
 
 use crate::sample::{Sample, after, key, load, sample, stored};
@@ -59,7 +59,7 @@ pub async fn what_was_created_is_loaded_whole<T: TokenStore>(store: &T) {
     assert!(store.is_well_formed(full.token.expose()));
 
     let now = SystemClock.now();
-    let bare = cloakroom_core::Record::new(now, after(now, 3_600));
+    let bare = cloakroom_core::store::Record::new(now, after(now, 3_600));
     let written = store.create_token(&key(), &bare).await.expect("created");
     let token = written.token.expect("a new session comes with its token");
     let found = stored(store, &token).await.expect("just created");
@@ -155,7 +155,7 @@ pub async fn revisions_count_up_from_the_first<T: TokenStore>(store: &T) {
 pub async fn an_update_replaces_header_and_data<T: TokenStore>(store: &T) {
     let mut sample = Sample::create(store, "before").await;
     let now = sample.record.created_at;
-    let mut bare = cloakroom_core::Record::new(after(now, 1), after(now, 1_800));
+    let mut bare = cloakroom_core::store::Record::new(after(now, 1), after(now, 1_800));
     bare.revision = sample.record.revision;
     bare.data = Data::from_bytes(&b"after"[..]);
     let written = store
@@ -229,7 +229,7 @@ pub async fn the_latest_deadline_comes_back<T: TokenStore>(store: &T) {
     record.last_seen_at = Timestamp::MAX;
     record.expires_at = Timestamp::MAX;
     record.absolute_deadline = Some(Timestamp::MAX);
-    record.idle_override = Some(longest);
+    record.expiry = SessionExpiry::Idle(longest);
     let written = store.create_token(&key(), &record).await.expect("created");
     let token = written.token.expect("a new session comes with its token");
     let found = stored(store, &token).await.expect("just created");

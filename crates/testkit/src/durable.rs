@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use cloakroom_core::TokenStore;
+use cloakroom_core::engine::TokenStore;
 
 use crate::Profile;
 use crate::sample::{Sample, after, key, load, stored};

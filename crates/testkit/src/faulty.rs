@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cloakroom_core::{
-    BoxFuture, Capabilities, Error, ErrorKind, KeyDigest, Listed, Record, Revision, Revoke,
-    SessionStore, Stored, Subject, Subjects, Sweep, Swept, Timestamp, Touch,
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored,
+    SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 /// How an operation fails. Of the first two the caller sees
 /// [`ErrorKind::Unavailable`], and cannot tell which it was.
@@ -24,7 +25,8 @@ pub enum Fault {
 /// Fails at the operations it is told to, counted from 0, and works otherwise.
 ///
 /// ```
-/// use cloakroom_core::{ErrorKind, KeyDigest, SessionStore};
+/// use cloakroom_core::store::{KeyDigest, SessionStore};
+/// use cloakroom_core::ErrorKind;
 /// use cloakroom_testkit::{Fault, FaultyStore, MapStore};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -162,7 +164,7 @@ impl<S: SessionStore> SessionStore for FaultyStore<S> {
 impl<S: SessionStore> Subjects for FaultyStore<S> {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(self.run(async move {
             match self.inner.capabilities().subjects {
@@ -174,7 +176,7 @@ impl<S: SessionStore> Subjects for FaultyStore<S> {
 
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(self.run(async move {

@@ -4,7 +4,7 @@
 //! crate, and writes one test:
 //!
 //! ```
-//! use cloakroom_core::AnyStore;
+//! use cloakroom_core::engine::AnyStore;
 //! use cloakroom_testkit::{MapStore, Profile, conformance};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -49,5 +49,5 @@ pub use linear::{Trial, linearizable};
 pub use map::MapStore;
 pub use races::{races, races_of_subjects};
 pub use recording::{Call, RecordingStore};
-pub use sample::{Sample, key, sample, touch_until};
+pub use sample::{Sample, key, listed_as, sample, touch_until};
 pub use suite::{Profile, conformance};

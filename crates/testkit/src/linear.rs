@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use cloakroom_core::{
-    Data, Error, ErrorKind, KeyDigest, Record, Revision, SessionKey, Stored, Timestamp, TokenStore,
-};
+use cloakroom_core::engine::{SessionKey, TokenStore};
+use cloakroom_core::store::{Data, KeyDigest, Record, Revision, Stored};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use futures_executor::block_on;
 
 use crate::sample::{after, key, sample};
@@ -214,7 +214,7 @@ impl Trial {
     async fn make<T: TokenStore>(&self, store: &T, call: Call) -> Answer {
         let token = |at: usize| self.shared().keys[at].to_token();
         let key_of = |at: usize| SessionKey::parse(token(at).expose()).expect("it is a key's");
-        let written = |result: Result<cloakroom_core::Written, Error>| {
+        let written = |result: Result<cloakroom_core::engine::Written, Error>| {
             result.map(|written| Answer::Written(written.revision.as_u64()))
         };
         let result = match call {
@@ -383,7 +383,7 @@ fn apply(state: &mut State, call: Call) -> Answer {
         },
         Call::Delete(at) => {
             let mut at = at;
-            for _ in 0..cloakroom_core::ROTATION_HOPS_MAX {
+            for _ in 0..cloakroom_core::store::ROTATION_HOPS_MAX {
                 match state[at] {
                     Some(Stands::Mark(to)) => at = to,
                     _ => {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cloakroom_core::{
-    BoxFuture, Capabilities, Data, Error, ErrorKind, Import, KeyDigest, Listed, ROTATION_HOPS_MAX,
-    Record, Revision, Revoke, Scan, ScanCursor, ScanPage, Scanned, SessionStore, Stored, Subject,
-    Subjects, Sweep, Swept, Timestamp, Touch,
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
+    ScanPage, Scanned, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 /// A store in a map behind one lock: the model that other stores are compared
 /// with. It keeps everything until told otherwise, expired records included.
@@ -40,15 +40,12 @@ fn current<'s>(map: &'s mut Map, digest: &KeyDigest) -> Result<&'s mut Record, E
     }
 }
 
-fn follow_marks(map: &Map, digest: &KeyDigest) -> KeyDigest {
-    let mut at = *digest;
-    for _ in 0..ROTATION_HOPS_MAX {
-        match map.get(&at) {
-            Some(Stored::Rotated { to, .. }) => at = *to,
-            _ => break,
-        }
-    }
-    at
+/// Follows rotation marks from `digest` to the session's current digest.
+fn current_digest(map: &Map, digest: &KeyDigest) -> Result<KeyDigest, Error> {
+    Stored::resolve_rotations(digest, |at| match map.get(at) {
+        Some(Stored::Rotated { to, .. }) => Ok(Some(*to)),
+        _ => Ok(None),
+    })
 }
 
 fn vacant(map: &Map, digest: &KeyDigest) -> Result<(), Error> {
@@ -114,7 +111,7 @@ impl SessionStore for MapStore {
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
         let mut map = self.map();
-        let at = follow_marks(&map, digest);
+        let at = current_digest(&map, digest)?;
         // After the last hop there may be one mark more, and marks stay.
         if let Some(Stored::Record(_)) = map.get(&at) {
             map.remove(&at);
@@ -147,17 +144,17 @@ impl Sweep for MapStore {
                 left -= usize::from(due);
                 !due
             });
-            Ok(Swept {
-                removed: before - map.len(),
-                more,
-            })
+            Ok(Swept::new(before - map.len(), more))
         })
     }
 }
 
-fn of<'s>(map: &'s Map, subject: &'s Subject) -> impl Iterator<Item = (&'s KeyDigest, &'s Record)> {
+fn of<'s>(
+    map: &'s Map,
+    subject: &'s SubjectDigest,
+) -> impl Iterator<Item = (&'s KeyDigest, &'s Record)> {
     map.iter().filter_map(move |(digest, stored)| match stored {
-        Stored::Record(record) if record.subject.as_ref() == Some(subject) => {
+        Stored::Record(record) if record.subject_digest() == Some(*subject) => {
             Some((digest, record))
         }
         _ => None,
@@ -167,36 +164,28 @@ fn of<'s>(map: &'s Map, subject: &'s Subject) -> impl Iterator<Item = (&'s KeyDi
 impl Subjects for MapStore {
     fn sessions_of<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         Box::pin(async move {
             let map = self.map();
-            let listed = of(&map, subject).map(|(digest, record)| {
-                let mut record = record.clone();
-                record.data = Data::empty();
-                Listed {
-                    digest: *digest,
-                    record,
-                }
-            });
-            Ok(listed.collect())
+            let listed = of(&map, subject);
+            Ok(listed
+                .map(|(digest, record)| Listed::new(*digest, record.clone()))
+                .collect())
         })
     }
 
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
             let mut map = self.map();
+            let which = which.resolved(|digest| current_digest(&map, digest))?;
             let ended: Vec<KeyDigest> = of(&map, subject)
                 .map(|(digest, _)| *digest)
-                .filter(|digest| match which {
-                    Revoke::All => true,
-                    Revoke::AllBut(kept) => *digest != follow_marks(&map, &kept),
-                    Revoke::One(meant) => *digest == follow_marks(&map, &meant),
-                })
+                .filter(|digest| which.means(digest))
                 .collect();
             for digest in &ended {
                 map.remove(digest);
@@ -219,13 +208,10 @@ impl Scan for MapStore {
             let rest = map.range((from.map_or(Unbounded, Excluded), Unbounded));
             let items: Vec<Scanned> = rest
                 .take(max)
-                .map(|(digest, stored)| Scanned {
-                    digest: *digest,
-                    stored: Ok(stored.clone()),
-                })
+                .map(|(digest, stored)| Scanned::new(*digest, Ok(stored.clone())))
                 .collect();
             let next = items.last().map(|last| ScanCursor::after(&last.digest));
-            Ok(ScanPage { items, next })
+            Ok(ScanPage::new(items, next))
         })
     }
 }

@@ -7,10 +7,12 @@
 use std::sync::Barrier;
 use std::thread;
 
-use cloakroom_core::{Error, ErrorKind, KeyDigest, Revoke, Subject, Subjects, TokenStore};
+use cloakroom_core::engine::TokenStore;
+use cloakroom_core::store::{KeyDigest, Revoke, Subjects};
+use cloakroom_core::{Error, ErrorKind, Subject};
 use futures_executor::block_on;
 
-use crate::sample::{Sample, after, key, load, sample, stored};
+use crate::sample::{Sample, after, key, listed_as, load, sample, stored};
 
 const THREADS: usize = 4;
 
@@ -99,7 +101,7 @@ fn subjects<T: TokenStore>(store: &T) -> &dyn Subjects {
 }
 
 fn listed<T: TokenStore>(store: &T, subject: &Subject) -> Vec<KeyDigest> {
-    let listed = block_on(subjects(store).sessions_of(subject)).expect("it answers");
+    let listed = block_on(subjects(store).sessions_of(&listed_as(subject))).expect("it answers");
     let mut digests: Vec<_> = listed.iter().map(|listed| listed.digest).collect();
     digests.sort();
     digests
@@ -151,7 +153,7 @@ pub fn races_of_subjects<T: TokenStore>(store: &T, rounds: usize) {
             }
             _ => {
                 let which = Revoke::AllBut(*first);
-                block_on(subjects(store).revoke(&whose, which)).expect("it answers")
+                block_on(subjects(store).revoke(&listed_as(&whose), which)).expect("it answers")
             }
         });
         let last = results[0][0];
@@ -177,6 +179,7 @@ pub fn races_of_subjects<T: TokenStore>(store: &T, rounds: usize) {
                 None
             }
             _ => {
+                let whose = listed_as(&whose);
                 let ended = subjects(store).revoke(&whose, Revoke::All);
                 block_on(ended).expect("it answers");
                 None
@@ -203,7 +206,7 @@ pub fn races_of_subjects<T: TokenStore>(store: &T, rounds: usize) {
                 let _ = block_on(store.update_token(token, &record));
             }
             1 => drop(block_on(
-                subjects(store).revoke(&whose, Revoke::One(*digest)),
+                subjects(store).revoke(&listed_as(&whose), Revoke::One(*digest)),
             )),
             _ => drop(listed(store, &whose)),
         });

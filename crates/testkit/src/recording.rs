@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use cloakroom_core::{
-    Capabilities, Error, KeyDigest, Record, Revision, SessionStore, Stored, Timestamp, Touch,
+use cloakroom_core::store::{
+    Capabilities, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
 };
+use cloakroom_core::{Error, Timestamp};
 
 /// A method of [`SessionStore`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +22,7 @@ pub enum Call {
 /// Passes every call on and remembers it.
 ///
 /// ```
-/// use cloakroom_core::{KeyDigest, SessionStore};
+/// use cloakroom_core::store::{KeyDigest, SessionStore};
 /// use cloakroom_testkit::{Call, MapStore, RecordingStore};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

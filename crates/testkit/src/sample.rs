@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use cloakroom_core::{
-    Clock as _, Data, Label, OsEntropy, Record, SessionKey, Stored, Subject, SystemClock,
-    Timestamp, Token, TokenStore, Touch,
-};
+use cloakroom_core::engine::{OsEntropy, SessionKey, Token, TokenStore};
+use cloakroom_core::store::{Data, Record, Stored, SubjectDigest, Touch};
+use cloakroom_core::{Clock as _, Label, SessionExpiry, Site, Subject, SystemClock, Timestamp};
 
 /// A touch that moves the deadline alone.
 #[must_use]
@@ -35,12 +34,23 @@ pub fn sample(text: &str) -> Record {
     let now = SystemClock.now();
     let mut record = Record::new(now, after(now, 3_600));
     record.absolute_deadline = Some(after(now, 7_200));
-    record.idle_override = Some(Duration::from_millis(3_600_001));
-    record.ends_with_browser = true;
+    record.expiry = SessionExpiry::Idle(Duration::from_millis(3_600_001));
+    record.site = site();
     record.subject = Some(Subject::new("user-42").expect("short"));
     record.label = Some(Label::new("Firefox on Linux").expect("short"));
     record.data = Data::from_bytes(text.as_bytes());
     record
+}
+
+/// The site of every [`sample`].
+pub(crate) fn site() -> Site {
+    Site::new("__Host-session").expect("short")
+}
+
+/// The name under which a store lists a [`sample`] of this subject.
+#[must_use]
+pub fn listed_as(subject: &Subject) -> SubjectDigest {
+    SubjectDigest::new(&site(), subject)
 }
 
 pub(crate) fn after(now: Timestamp, secs: u64) -> Timestamp {

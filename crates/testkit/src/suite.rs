@@ -1,6 +1,6 @@
 //! The whole suite in one call.
 
-use cloakroom_core::TokenStore;
+use cloakroom_core::engine::TokenStore;
 
 use crate::{clauses, scan, subjects, sweep};
 
@@ -86,10 +86,10 @@ macro_rules! ask {
 /// # Panics
 /// Where a clause does not hold; its name is written to the standard error.
 ///
-/// [`Sweep`]: cloakroom_core::Sweep
-/// [`Subjects`]: cloakroom_core::Subjects
-/// [`Scan`]: cloakroom_core::Scan
-/// [`Import`]: cloakroom_core::Import
+/// [`Sweep`]: cloakroom_core::store::Sweep
+/// [`Subjects`]: cloakroom_core::store::Subjects
+/// [`Scan`]: cloakroom_core::store::Scan
+/// [`Import`]: cloakroom_core::store::Import
 pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
     ask!(store, true, clauses:
         what_is_no_token_opens_nothing,

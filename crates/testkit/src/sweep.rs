@@ -1,4 +1,4 @@
-//! The clauses of [`Sweep`](cloakroom_core::Sweep), one function each.
+//! The clauses of [`Sweep`](cloakroom_core::store::Sweep), one function each.
 //!
 //! Each asks a store that offers the capability. Deadlines lie in the future of
 //! the real clock and the sweep is told a later time, so that stores which
@@ -7,7 +7,9 @@
 //! # Panics
 //! Every function panics where its clause does not hold.
 
-use cloakroom_core::{ErrorKind, Swept, Timestamp, TokenStore};
+use cloakroom_core::engine::TokenStore;
+use cloakroom_core::store::Swept;
+use cloakroom_core::{ErrorKind, Timestamp};
 
 use crate::sample::{Sample, after, key, load, stored};
 

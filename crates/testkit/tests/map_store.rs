@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloakroom_core::AnyStore;
+use cloakroom_core::engine::AnyStore;
 use cloakroom_testkit::{FaultyStore, MapStore, Profile, RecordingStore, conformance, races};
 
 #[test]

@@ -1,9 +1,10 @@
 //! The token in headers instead of a cookie, for APIs.
 
-use cloakroom_core::{Error, ErrorKind, Token};
+use cloakroom_core::engine::Token;
+use cloakroom_core::{Error, ErrorKind};
 
 use crate::cookie::is_name_octet;
-use crate::{Presented, ResponseHeader};
+use crate::{HeaderEdit, Presented};
 
 /// The token travels in headers of its own: the client sends
 /// `Authorization: Bearer TOKEN`, and learns its token, or a new one, from a
@@ -13,7 +14,7 @@ use crate::{Presented, ResponseHeader};
 /// nothing keeps it but the client's own code.
 ///
 /// ```
-/// use cloakroom_core::Token;
+/// use cloakroom_core::engine::Token;
 /// use cloakroom_web::BearerPolicy;
 ///
 /// let policy = BearerPolicy::default();
@@ -56,20 +57,23 @@ impl BearerPolicy {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where the token holds what a header cannot.
-    pub fn set(&self, token: &Token) -> Result<ResponseHeader, Error> {
+    pub fn set(&self, token: &Token) -> Result<HeaderEdit, Error> {
         if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::new(
                 ErrorKind::Corrupt,
                 "the store made a token that does not fit into a header",
             ));
         }
-        Ok(ResponseHeader::new(&self.response_header, token.expose()))
+        Ok(HeaderEdit::append_secret(
+            &self.response_header,
+            token.expose(),
+        ))
     }
 
     /// The response header that takes the token away: the same, empty.
     #[must_use]
-    pub fn removal(&self) -> ResponseHeader {
-        ResponseHeader::new(&self.response_header, "")
+    pub fn removal(&self) -> HeaderEdit {
+        HeaderEdit::append_secret(&self.response_header, "")
     }
 
     /// What the `Authorization` headers of a request hold. Other schemes than

@@ -1,6 +1,7 @@
 //! What a request cost in the store.
 
-use cloakroom_core::{LoadedToken, Record, Stored};
+use cloakroom_core::engine::LoadedToken;
+use cloakroom_core::store::{Record, Stored};
 
 /// Calls to the store on behalf of one request, and the session data that went
 /// through them. Adapters leave it in the response's extensions.

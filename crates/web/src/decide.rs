@@ -2,7 +2,7 @@
 
 /// What the request's token was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// There was none.
     Anonymous,
     /// No token of this store; refused without I/O.
@@ -17,30 +17,30 @@ pub enum Arrival {
 
 /// All that the decision depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// What the token was found to be.
-    pub arrival: Arrival,
+    pub(crate) arrival: Arrival,
     /// Whether a record stands in the store, as far as this request knows.
-    pub stored: bool,
+    pub(crate) stored: bool,
     /// Whether the session was read or written.
-    pub accessed: bool,
+    pub(crate) accessed: bool,
     /// Whether anything was changed.
-    pub modified: bool,
+    pub(crate) modified: bool,
     /// Whether the stored session is to end.
-    pub flushed: bool,
+    pub(crate) flushed: bool,
     /// Whether it is to move to a new key.
-    pub rotate: bool,
+    pub(crate) rotate: bool,
     /// Whether somebody logs in.
-    pub login: bool,
+    pub(crate) login: bool,
     /// Whether a new record would hold anything.
-    pub content: bool,
+    pub(crate) content: bool,
     /// Whether the deadline is worth moving.
-    pub touch_due: bool,
+    pub(crate) touch_due: bool,
 }
 
 /// What to do with the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Nothing.
     Nothing,
     /// Nothing, and the browser's cookie opens nothing: remove it.
@@ -72,7 +72,7 @@ pub enum Decision {
 /// 4. A session that was used and opened nothing removes its cookie, unless a
 ///    rotation mark stands there.
 #[must_use]
-pub fn decide(facts: &Facts) -> Decision {
+pub(crate) fn decide(facts: &Facts) -> Decision {
     let used = facts.accessed || facts.modified;
     if facts.stored {
         return match facts {

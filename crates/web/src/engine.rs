@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::{
-    AnyStore, Clock, Entropy, Error, ErrorKind, Expiry, FRAME_BYTES_CEILING, Limits, OsEntropy,
-    SystemClock, TOKEN_BYTES_MAX, TokenStore,
-};
+use cloakroom_core::engine::{AnyStore, Entropy, OsEntropy, TOKEN_BYTES_MAX, TokenStore};
+use cloakroom_core::session::Limits;
+use cloakroom_core::store::FRAME_BYTES_CEILING;
+use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, SystemClock};
 
 use crate::queue::Queue;
+use crate::shared::Shared;
 use crate::{BearerPolicy, CookiePolicy, Exchange, Transport};
 
 /// One application's sessions: a store, a cookie policy, lifetimes and limits.
@@ -18,7 +19,8 @@ use crate::{BearerPolicy, CookiePolicy, Exchange, Transport};
 /// defaults are right for a site on https:
 ///
 /// ```
-/// use cloakroom_core::{Expiry, SessionStore};
+/// use cloakroom_core::Expiry;
+/// use cloakroom_core::store::SessionStore;
 /// use cloakroom_web::Engine;
 ///
 /// fn engine(store: impl SessionStore) -> Result<Engine, cloakroom_core::Error> {
@@ -27,24 +29,7 @@ use crate::{BearerPolicy, CookiePolicy, Exchange, Transport};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Engine {
-    pub(crate) shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) store: AnyStore,
-    pub(crate) transport: Transport,
-    pub(crate) token_bytes_max: usize,
-    pub(crate) expiry: Expiry,
-    pub(crate) limits: Limits,
-    pub(crate) touch_share_percent: u8,
-    pub(crate) rotation_mark: Duration,
-    pub(crate) conflict_deadline: Duration,
-    pub(crate) strict_reads: bool,
-    pub(crate) sessions_per_subject_max: Option<usize>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) queue: Queue,
+    shared: Arc<Shared>,
 }
 
 impl Engine {
@@ -61,6 +46,7 @@ impl Engine {
             shared: Shared {
                 store: AnyStore::new(store),
                 transport: Transport::Cookie(CookiePolicy::default()),
+                site: Site::default(),
                 token_bytes_max: TOKEN_BYTES_MAX,
                 expiry: Expiry::default(),
                 limits: Limits::default(),
@@ -80,7 +66,7 @@ impl Engine {
     /// response headers. Costs one allocation and no I/O.
     #[must_use]
     pub fn exchange(&self) -> Exchange {
-        Exchange::new(self.clone())
+        Exchange::new(self.shared.clone())
     }
 
     /// The store, for a page or a command that looks into it.
@@ -225,7 +211,7 @@ impl EngineBuilder {
             if max == 0 {
                 return refuse("sessions_per_subject_max is one at least: the login itself");
             }
-            if self.shared.store.token_capabilities().subjects.is_none() {
+            if self.shared.subjects().is_err() {
                 return refuse("sessions_per_subject_max needs a store that lists by subject");
             }
         }

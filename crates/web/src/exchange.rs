@@ -1,22 +1,23 @@
 //! One request's way through: open on first use, write before the headers
 //! leave.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use cloakroom_core::{
-    BoxFuture, Changeset, Commit, Context, Error, ErrorKind, KeyDigest, LoadedToken, Record,
-    SaveOutcome, Session, SessionKey, Stored, Timestamp, Token, TokenStore as _,
+use cloakroom_core::engine::{
+    Changeset, Commit, Context, LoadedToken, SaveOutcome, Token, TokenStore as _,
 };
+use cloakroom_core::session::Session;
+use cloakroom_core::store::{BoxFuture, KeyDigest, Record, Stored};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use crate::decide::{Arrival, Decision, Facts, decide};
-use crate::engine::Shared;
-use crate::sessions;
-use crate::write::{Failure, Outcome, Writer};
-use crate::{Cost, Engine, Held, ResponseHeader, Transport, cache_control, vary_on};
+use crate::login_limit;
+use crate::shared::Shared;
+use crate::write::Writer;
+use crate::{ClientState, Closing, Cost, Outcome, Presented, Transport};
 
 /// The session of one request. Cheap to clone; all clones are the one request.
 ///
@@ -30,13 +31,13 @@ pub struct Exchange {
 }
 
 struct Inner {
-    engine: Engine,
+    engine: Arc<Shared>,
     me: Weak<Inner>,
     opened: OnceCell<Opened>,
     /// Held while changes are written, so that a `save` and the end of the
     /// request follow one another.
     saving: AsyncMutex<()>,
-    outbox: Mutex<Outbox>,
+    client: Mutex<Client>,
 }
 
 struct Opened {
@@ -44,19 +45,19 @@ struct Opened {
     arrival: Arrival,
 }
 
-/// What the client holds, and what it is to be told.
+/// What the browser holds, and what it is to be told.
 #[derive(Default)]
-struct Outbox {
-    held: Held,
+struct Client {
+    state: ClientState,
     token: Option<Token>,
     /// The new token of a rotation whose outcome is not known yet.
     candidate: Option<Token>,
-    outgoing: Outgoing,
+    action: CookieAction,
     cost: Cost,
 }
 
 #[derive(Default)]
-enum Outgoing {
+enum CookieAction {
     #[default]
     Nothing,
     Set {
@@ -67,14 +68,14 @@ enum Outgoing {
 }
 
 impl Exchange {
-    pub(crate) fn new(engine: Engine) -> Self {
+    pub(crate) fn new(engine: Arc<Shared>) -> Self {
         Self {
             inner: Arc::new_cyclic(|me| Inner {
                 engine,
                 me: me.clone(),
                 opened: OnceCell::new(),
                 saving: AsyncMutex::new(()),
-                outbox: Mutex::new(Outbox::default()),
+                client: Mutex::new(Client::default()),
             }),
         }
     }
@@ -93,37 +94,65 @@ impl Exchange {
         &self,
         headers: impl Iterator<Item = &'h [u8]>,
     ) -> Result<Session, Error> {
-        let opened = self
-            .inner
-            .opened
-            .get_or_try_init(|| self.inner.load(headers))
-            .await?;
+        let engine = &*self.inner.engine;
+        let find = || {
+            engine.transport.find(headers, |token| {
+                token.len() <= engine.token_bytes_max && engine.store.is_well_formed(token)
+            })
+        };
+        self.open_presented(find).await
+    }
+
+    /// As [`open`](Self::open), by a token instead of headers: for a job, a socket or
+    /// a test. What the client must be told is in the [`Closing`] all the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_token(&self, token: Token) -> Result<Session, Error> {
+        let engine = &*self.inner.engine;
+        let find = || Presented {
+            count: 1,
+            token: Some(token).filter(|token| engine.store.is_well_formed(token.expose())),
+            ..Presented::default()
+        };
+        self.open_presented(find).await
+    }
+
+    async fn open_presented(&self, find: impl FnOnce() -> Presented) -> Result<Session, Error> {
+        let load = || self.inner.load(find());
+        let opened = self.inner.opened.get_or_try_init(load).await?;
         Ok(opened.session.clone())
+    }
+
+    /// The session, where it was opened already: for code that cannot wait.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        let opened = self.inner.opened.get()?;
+        Some(opened.session.clone())
     }
 
     /// How the token travels: which header to open the session with.
     #[must_use]
     pub fn transport(&self) -> &Transport {
-        self.inner.engine.transport()
+        &self.inner.engine.transport
     }
 
     pub(crate) fn shared(&self) -> &Shared {
-        &self.inner.engine.shared
+        &self.inner.engine
     }
 
     /// Where this request's session stands, as far as it is known now.
     pub(crate) fn digest(&self) -> Option<KeyDigest> {
-        let outbox = self.inner.outbox();
-        let key = SessionKey::parse(outbox.token.as_ref()?.expose())?;
-        Some(key.digest())
+        let client = self.inner.client();
+        self.inner.engine.store.digest_of(client.token.as_ref()?)
     }
 
     pub(crate) fn count_list(&self) {
-        self.inner.outbox().cost.list();
+        self.inner.client().cost.list();
     }
 
     pub(crate) fn count_revocation(&self) {
-        self.inner.outbox().cost.touch();
+        self.inner.client().cost.touch();
     }
 
     /// Whether anything has opened the session. Where nothing has, there is
@@ -134,46 +163,44 @@ impl Exchange {
     }
 
     /// Ends the request: writes what is to be written, and says what to tell
-    /// the client. `status` is the status of the handler's response.
-    ///
-    /// On a status of 500 or above the changes are dropped, but a rotation and
-    /// a flush are written.
-    pub async fn close(&self, status: u16) -> Closing {
+    /// the client. The `outcome` is that of the handler, or simply the HTTP status of
+    /// its response.
+    pub async fn close(&self, outcome: impl Into<Outcome>) -> Closing {
         let Some(opened) = self.inner.opened.get() else {
             return Closing::nothing();
         };
-        let mut failure = self.inner.commit(opened, Some(status)).await.err();
+        let written = self.inner.commit(opened, Some(outcome.into())).await;
+        // At the end nobody is left to tell that the session has ended meanwhile.
+        let mut failure = written
+            .err()
+            .filter(|error| error.kind() != ErrorKind::Gone);
         opened.session.close();
         self.inner.resolve_candidate().await;
         let accessed = opened.session.was_accessed();
-        let mut outbox = self.inner.outbox();
-        let policy = self.inner.engine.transport();
-        let headers =
-            match &outbox.outgoing {
-                Outgoing::Nothing => Vec::new(),
-                Outgoing::Remove => policy.removal(outbox.held),
-                Outgoing::Set { token, age } => policy
-                    .set(token, *age, outbox.held)
-                    .unwrap_or_else(|error| {
-                        failure.get_or_insert(error);
-                        Vec::new()
-                    }),
-            };
+        let mut client = self.inner.client();
+        let policy = &self.inner.engine.transport;
+        let token_headers = match &client.action {
+            CookieAction::Nothing => Vec::new(),
+            CookieAction::Remove => policy.removal(client.state),
+            CookieAction::Set { token, age } => policy
+                .set(token, *age, client.state)
+                .unwrap_or_else(|error| {
+                    failure.get_or_insert(error);
+                    Vec::new()
+                }),
+        };
         if let Some(error) = &failure {
-            tracing::error!(error = %error, source = %source(error), "session not saved");
+            let source = std::error::Error::source(error).map(tracing::field::display);
+            tracing::error!(%error, source, "session not saved");
         }
         Closing {
-            headers,
+            token_headers,
             varies_on: policy.request_header(),
             accessed,
             failure,
-            cost: std::mem::take(&mut outbox.cost),
+            cost: std::mem::take(&mut client.cost),
         }
     }
-}
-
-fn source(error: &Error) -> String {
-    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
 }
 
 impl fmt::Debug for Exchange {
@@ -184,87 +211,24 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// What to tell the client at the end of a request.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Closing {
-    /// The headers that hand out the token or take it away, each to be added to
-    /// the response even beside a failure. None where the client holds what it
-    /// should.
-    pub headers: Vec<ResponseHeader>,
-    /// Whether the response depends on the session.
-    pub accessed: bool,
-    /// The request header that it then depends on.
-    pub varies_on: &'static str,
-    /// Why the changes were not written: the response must be replaced by an
-    /// error of status [`Closing::status_of`], with the headers above
-    /// and nothing of the handler's.
-    pub failure: Option<Error>,
-    /// What the request cost in the store.
-    pub cost: Cost,
-}
-
-impl Closing {
-    fn nothing() -> Self {
-        Self {
-            headers: Vec::new(),
-            accessed: false,
-            varies_on: "Cookie",
-            failure: None,
-            cost: Cost::default(),
-        }
-    }
-
-    /// The `Vary` header to set, where the existing one will not do.
-    pub fn vary<'h>(&self, existing: impl Iterator<Item = &'h str>) -> Option<String> {
-        (self.accessed || !self.headers.is_empty())
-            .then(|| vary_on(self.varies_on, existing))
-            .flatten()
-    }
-
-    /// The `Cache-Control` header to set, where the existing one will not do.
-    pub fn cache_control<'h>(
-        &self,
-        existing: impl Iterator<Item = &'h str>,
-    ) -> Option<Cow<'static, str>> {
-        let sets_cookie = !self.headers.is_empty();
-        (self.accessed || sets_cookie)
-            .then(|| cache_control(existing, sets_cookie))
-            .flatten()
-    }
-
-    /// The status a session error is answered with: 409 for
-    /// [`ErrorKind::Overwritten`], else 500.
-    #[must_use]
-    pub fn status_of(error: &Error) -> u16 {
-        match error.kind() {
-            ErrorKind::Overwritten => 409,
-            _ => 500,
-        }
-    }
-}
-
 impl Inner {
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn load<'h>(&self, headers: impl Iterator<Item = &'h [u8]>) -> Result<Opened, Error> {
-        let engine = &*self.engine.shared;
-        let presented = engine.transport.find(headers, |token| {
-            token.len() <= engine.token_bytes_max && engine.store.is_well_formed(token)
-        });
+    async fn load(&self, presented: Presented) -> Result<Opened, Error> {
+        let engine = &*self.engine;
         if presented.count > 1 {
             tracing::warn!(
                 tokens = presented.count,
                 "several session tokens in one request; the first well-formed one counts"
             );
         }
-        if presented.held != Held::default() {
-            self.outbox().held = presented.held;
+        if presented.state != ClientState::default() {
+            self.client().state = presented.state;
         }
         let now = engine.clock.now();
-        let Some(token) = presented.token else {
+        let Some(token) = presented.token.map(|token| token.of_site(&engine.site)) else {
             let arrival = match presented.count {
                 0 => Arrival::Anonymous,
                 _ => Arrival::Malformed,
@@ -279,21 +243,23 @@ impl Inner {
             }
             Err(error) => return Err(error),
         };
-        self.outbox().cost.load(&loaded);
+        self.client().cost.load(&loaded);
         match loaded {
             Some(LoadedToken {
                 stored: Stored::Record(record),
                 reissue,
                 ..
             }) if !record.is_expired(now) => {
-                let age = age(&record, now);
+                let age = engine.cookie_age(&record, now);
                 match self.begin(Some(record), Arrival::Stored, now) {
                     Ok(opened) => {
-                        let mut outbox = self.outbox();
-                        outbox.token = Some(token);
-                        if let Some(fresh) = reissue {
-                            outbox.token = Some(fresh.clone());
-                            outbox.outgoing = Outgoing::Set { token: fresh, age };
+                        let mut client = self.client();
+                        client.token = Some(token);
+                        // Limits bind writers: what was sealed under a wider one stays.
+                        let fits = |token: &Token| engine.transport.check_length(token).is_ok();
+                        if let Some(fresh) = reissue.filter(fits) {
+                            client.token = Some(fresh.clone());
+                            client.action = CookieAction::Set { token: fresh, age };
                         }
                         Ok(opened)
                     }
@@ -308,7 +274,7 @@ impl Inner {
                 ..
             }) if until > now => {
                 // A logout under it ends the session where it has moved.
-                self.outbox().token = Some(token);
+                self.client().token = Some(token);
                 self.begin(None, Arrival::Rotated, now)
             }
             _ => self.begin(None, Arrival::Missing, now),
@@ -322,37 +288,33 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Opened, Error> {
         let commit: Weak<Inner> = self.me.clone();
-        let context = Context::new(
-            now,
-            self.engine.shared.limits,
-            self.engine.shared.expiry,
-            commit,
-        );
+        let context = Context::new(now, self.engine.limits, self.engine.expiry)
+            .of_site(&self.engine.site)
+            .committed_by(commit);
         let session = Session::open(stored, context)?;
         Ok(Opened { session, arrival })
     }
 
     fn unreadable(&self, token: &Token, error: &Error) {
         tracing::error!(
-            session = %crate::write::short(token),
+            session = %self.engine.short(token),
             error = %error,
             "the stored session cannot be read; a new one begins"
         );
     }
 
-    /// Writes what the session has recorded. `status` is that of the response,
-    /// `None` for an early save.
-    async fn commit(&self, opened: &Opened, status: Option<u16>) -> Result<(), Error> {
+    /// Writes what the session has recorded: at the `end` of the request, or early.
+    async fn commit(&self, opened: &Opened, end: Option<Outcome>) -> Result<(), Error> {
         let turn = self.saving.lock().await;
-        let mut changeset = match status {
+        let mut changeset = match end {
             Some(_) => opened.session.last_changeset()?,
             None => opened.session.changeset()?,
         };
-        let server_error = status.is_some_and(|status| status >= 500);
+        let server_error = end == Some(Outcome::ServerError);
         if server_error {
             changeset.drop_operations();
         }
-        let engine = &*self.engine.shared;
+        let engine = &*self.engine;
         let now = engine.clock.now();
         let touch = changeset
             .stored()
@@ -377,9 +339,9 @@ impl Inner {
             content: changeset.has_content(),
             touch_due: touch.is_some(),
         });
-        let token = self.outbox().token.clone();
+        let token = self.client().token.clone();
         let mut writer = Writer::new(engine, now);
-        let written = match (decision, &token) {
+        let outcome = match (decision, &token) {
             (Decision::Create, _) => writer.create(&mut changeset).await,
             (Decision::Update, Some(token)) => writer.update(token, &mut changeset).await,
             (Decision::Rotate, Some(token)) => {
@@ -387,120 +349,127 @@ impl Inner {
             }
             (Decision::Touch, Some(token)) => writer.touch(token, &mut changeset, touch).await,
             (Decision::Delete, Some(token)) => writer.delete(token).await,
-            (Decision::Drop, _) => Ok(Outcome::Dead),
+            (Decision::Drop, _) => SaveOutcome::Gone,
             (Decision::Forget, _) => {
-                if status.is_some() {
-                    self.outbox().outgoing = Outgoing::Remove;
+                if end.is_some() {
+                    self.client().action = CookieAction::Remove;
                 }
-                Ok(Outcome::Unchanged)
+                SaveOutcome::Unchanged
             }
             // A stored session always has its token.
-            (_, None) | (Decision::Nothing, _) => Ok(Outcome::Unchanged),
+            (_, None) | (Decision::Nothing, _) => SaveOutcome::Unchanged,
         };
-        self.outbox().cost.add(writer.cost);
-        let login = match &written {
-            Ok(Outcome::Stored { token, record, .. }) if changeset.is_login() => {
-                engine.login(token, record)
-            }
+        self.client().cost.add(writer.cost);
+        let login = match &outcome {
+            SaveOutcome::Stored {
+                token: Some(token),
+                record,
+            } if changeset.is_login() => engine.login(token, record),
             _ => None,
         };
-        let (settled, result) = self.conclude(written, now, token.as_ref());
+        self.tell_client(&outcome, &changeset, now, token.as_ref());
         // Who saves early wants to know; at the end nobody is left to tell.
-        let result = match settled {
-            SaveOutcome::Dead if status.is_none() => Err(ErrorKind::Gone.into()),
-            _ => result,
+        let is_late = end.is_some() && matches!(outcome, SaveOutcome::Gone);
+        let result = match opened.session.settle(changeset, outcome) {
+            Err(error) if is_late && error.kind() == ErrorKind::Gone => Ok(()),
+            result => result,
         };
-        opened.session.settle(changeset, settled)?;
         drop(turn);
         // What was written is told by now, so that whoever stops waiting loses this
         // alone.
         if let Some(login) = login {
-            let cost = sessions::keep_to_limit(engine, &login).await;
-            self.outbox().cost.add(cost);
+            let cost = login_limit::keep_to_limit(engine, &login).await;
+            self.client().cost.add(cost);
         }
         result
     }
 
-    /// The candidate stands in the outbox while the store is asked, so that the
+    /// The candidate stands in the client's part while the store is asked, so that the
     /// end of the request finds it also where this future is dropped half-way.
     async fn rotate(
         &self,
         writer: &mut Writer<'_>,
         token: &Token,
         changeset: &mut Changeset,
-    ) -> Result<Outcome, Failure> {
-        let entropy = &*self.engine.shared.entropy;
-        let new = SessionKey::generate(entropy).map_err(Failure::NotWritten)?;
-        self.outbox().candidate = Some(new.to_token());
-        let written = writer.rotate(token, &new, changeset).await;
-        if !matches!(written, Err(Failure::Unknown(_))) {
-            self.outbox().candidate = None;
+    ) -> SaveOutcome {
+        let new = match writer.new_key() {
+            Ok(new) => new,
+            Err(error) => return SaveOutcome::NotWritten(error),
+        };
+        self.client().candidate = Some(new.to_token());
+        let outcome = writer.rotate(token, &new, changeset).await;
+        if !matches!(outcome, SaveOutcome::Unknown(_)) {
+            self.client().candidate = None;
         }
-        written
+        outcome
     }
 
     /// Looks for a session whose rotation may have happened, and hands its token
     /// out where it did.
     async fn resolve_candidate(&self) {
-        let Some(token) = self.outbox().candidate.take() else {
+        let Some(token) = self.client().candidate.take() else {
             return;
         };
-        let engine = &*self.engine.shared;
+        let engine = &*self.engine;
         let now = engine.clock.now();
         let mut writer = Writer::new(engine, now);
         let found = writer.look_for(&token).await;
-        let mut outbox = self.outbox();
-        outbox.cost.add(writer.cost);
+        let mut client = self.client();
+        client.cost.add(writer.cost);
         if let Some(record) = found {
-            let age = age(&record, now);
-            outbox.outgoing = Outgoing::Set { token, age };
+            let age = engine.cookie_age(&record, now);
+            client.action = CookieAction::Set { token, age };
         }
     }
 
-    /// Notes what the client must be told.
-    fn conclude(
+    /// Notes what the client must be told. `changeset` knows the record as it stood
+    /// before, and `before` is the token that the client holds.
+    fn tell_client(
         &self,
-        written: Result<Outcome, Failure>,
+        outcome: &SaveOutcome,
+        changeset: &Changeset,
         now: Timestamp,
-        token: Option<&Token>,
-    ) -> (SaveOutcome, Result<(), Error>) {
-        let mut outbox = self.outbox();
-        match written {
-            Ok(Outcome::Unchanged) => (SaveOutcome::Unchanged, Ok(())),
-            Ok(Outcome::Stored {
-                token,
+        before: Option<&Token>,
+    ) {
+        let mut client = self.client();
+        match outcome {
+            SaveOutcome::Stored {
+                token: Some(token),
                 record,
-                tell,
-            }) => {
-                if tell {
-                    let age = age(&record, now);
-                    let token = token.clone();
-                    outbox.outgoing = Outgoing::Set { token, age };
+            } => {
+                let holds = |record: &Record| {
+                    let ends_with_browser = self.engine.expiry.cookie_ends_with_browser(record);
+                    (record.expires_at, ends_with_browser)
+                };
+                let same_cookie = before == Some(token)
+                    && changeset
+                        .stored()
+                        .is_some_and(|stored| holds(stored) == holds(record));
+                if !same_cookie {
+                    client.action = CookieAction::Set {
+                        token: token.clone(),
+                        age: self.engine.cookie_age(record, now),
+                    };
                 }
-                outbox.token = Some(token);
-                (SaveOutcome::Stored(record), Ok(()))
+                client.token = Some(token.clone());
             }
-            Ok(Outcome::Deleted) => {
-                outbox.outgoing = Outgoing::Remove;
-                outbox.token = None;
-                (SaveOutcome::Deleted, Ok(()))
+            SaveOutcome::Deleted => {
+                client.action = CookieAction::Remove;
+                client.token = None;
             }
-            Ok(Outcome::Dead) => {
+            SaveOutcome::Gone => {
+                let session = before.map_or_else(String::new, |token| self.engine.short(token));
                 tracing::warn!(
-                    session = %token.map_or_else(String::new, crate::write::short),
+                    %session,
                     "the session ended or moved meanwhile; this request's changes are dropped"
                 );
-                (SaveOutcome::Dead, Ok(()))
             }
-            Err(Failure::NotWritten(error)) => (SaveOutcome::Failed, Err(error)),
-            Err(Failure::Unknown(error)) => (SaveOutcome::Unknown(error.clone()), Err(error)),
+            SaveOutcome::Stored { token: None, .. }
+            | SaveOutcome::Unchanged
+            | SaveOutcome::NotWritten(_)
+            | SaveOutcome::Unknown(_) => {}
         }
     }
-}
-
-/// The age of a cookie whose record was written at `now`.
-fn age(record: &Record, now: Timestamp) -> Option<Duration> {
-    (!record.ends_with_browser).then(|| record.expires_at.saturating_since(now))
 }
 
 impl Commit for Inner {
@@ -511,5 +480,10 @@ impl Commit for Inner {
                 None => Ok(()),
             }
         })
+    }
+
+    fn id(&self) -> Option<KeyDigest> {
+        let token = self.client().token.clone()?;
+        self.engine.store.digest_of(&token)
     }
 }

@@ -4,16 +4,7 @@ use std::borrow::Cow;
 
 /// The `Vary` header of a response that depends on the session, or `None`
 /// where the existing one will do. A `*` stays; `Cookie` is not said twice.
-///
-/// ```
-/// use cloakroom_web::vary_on;
-///
-/// assert_eq!(vary_on("Cookie", [].into_iter()).as_deref(), Some("Cookie"));
-/// assert_eq!(vary_on("Cookie", ["Accept"].into_iter()).as_deref(), Some("Accept, Cookie"));
-/// assert_eq!(vary_on("Cookie", ["cookie, Accept"].into_iter()), None);
-/// assert_eq!(vary_on("Cookie", ["*"].into_iter()), None);
-/// ```
-pub fn vary_on<'h>(header: &str, existing: impl Iterator<Item = &'h str>) -> Option<String> {
+pub(crate) fn vary_on<'h>(header: &str, existing: impl Iterator<Item = &'h str>) -> Option<String> {
     let mut merged = Vec::new();
     for name in existing.flat_map(|value| value.split(',')).map(str::trim) {
         if name == "*" || name.eq_ignore_ascii_case(header) {
@@ -34,19 +25,7 @@ pub fn vary_on<'h>(header: &str, existing: impl Iterator<Item = &'h str>) -> Opt
 /// but a shared cache must never keep a response that hands out a token: beside
 /// one, `public` and `s-maxage` give way to `no-store`, and any other value gets
 /// `private` added where it has neither that nor `no-store`.
-///
-/// ```
-/// use cloakroom_web::cache_control;
-///
-/// let control = |own: &'static str, token| cache_control([own].into_iter(), token);
-/// assert_eq!(control("", false).as_deref(), Some("private"));
-/// assert_eq!(control("", true).as_deref(), Some("no-store"));
-/// assert_eq!(control("public, max-age=60", false), None);
-/// assert_eq!(control("public, max-age=60", true).as_deref(), Some("no-store"));
-/// assert_eq!(control("max-age=60", true).as_deref(), Some("max-age=60, private"));
-/// assert_eq!(control("private, max-age=60", true), None);
-/// ```
-pub fn cache_control<'h>(
+pub(crate) fn cache_control<'h>(
     existing: impl Iterator<Item = &'h str>,
     hands_out_token: bool,
 ) -> Option<Cow<'static, str>> {
@@ -74,6 +53,32 @@ pub fn cache_control<'h>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_response_varies_on_is_said_once() {
+        let vary = |existing: &'static str| vary_on("Cookie", [existing].into_iter());
+        assert_eq!(vary_on("Cookie", [].into_iter()).as_deref(), Some("Cookie"));
+        assert_eq!(vary("Accept").as_deref(), Some("Accept, Cookie"));
+        assert_eq!(vary("cookie, Accept"), None);
+        assert_eq!(vary("*"), None);
+    }
+
+    #[test]
+    fn a_handlers_own_cache_control_counts_but_beside_a_token() {
+        let control = |own: &'static str, token| cache_control([own].into_iter(), token);
+        assert_eq!(control("", false).as_deref(), Some("private"));
+        assert_eq!(control("", true).as_deref(), Some("no-store"));
+        assert_eq!(control("public, max-age=60", false), None);
+        assert_eq!(
+            control("public, max-age=60", true).as_deref(),
+            Some("no-store")
+        );
+        assert_eq!(
+            control("max-age=60", true).as_deref(),
+            Some("max-age=60, private")
+        );
+        assert_eq!(control("private, max-age=60", true), None);
+    }
 
     #[test]
     fn several_header_lines_are_merged_and_empty_ones_dropped() {

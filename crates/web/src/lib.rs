@@ -6,14 +6,13 @@
 //! [`Exchange::close`] answers. Headers are text here, so adapters for
 //! frameworks of different `http` versions share all of it.
 //!
-//! What happens at the end of a request is decided by one pure function,
-//! [`decide`]; how the token travels is the [`Transport`]'s, a [`CookiePolicy`] or
-//! a [`BearerPolicy`]; which other
-//! headers go along, [`vary_on`] and [`cache_control`] say. [`SubjectSessions`] is
-//! behind every page "where am I logged in".
+//! How the token travels is the [`Transport`]'s, a [`CookiePolicy`] or a
+//! [`BearerPolicy`]. What the response must say, [`Closing::header_edits`] lists.
+//! [`SubjectSessions`] is behind every page "where am I logged in".
 //!
 //! ```
-//! use cloakroom_core::{Error, SessionStore};
+//! use cloakroom_core::store::SessionStore;
+//! use cloakroom_core::Error;
 //! use cloakroom_web::{Closing, Engine};
 //!
 //! async fn request(store: impl SessionStore) -> Result<Closing, Error> {
@@ -31,26 +30,30 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bearer;
+mod closing;
 mod cookie;
 mod cost;
 mod decide;
 mod engine;
 mod exchange;
+mod header_edit;
 mod headers;
+mod login_limit;
 mod queue;
 mod sessions;
+mod shared;
 mod transport;
 mod write;
 
 pub use bearer::BearerPolicy;
+pub use closing::{Closing, Outcome};
 pub use cookie::{
-    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, CookiePolicy, CookiePolicyBuilder, Held,
-    Prefix, SameSite,
+    COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, ClientState, CookiePolicy, CookiePolicyBuilder, Prefix,
+    SameSite,
 };
 pub use cost::Cost;
-pub use decide::{Arrival, Decision, Facts, decide};
 pub use engine::{Engine, EngineBuilder};
-pub use exchange::{Closing, Exchange};
-pub use headers::{cache_control, vary_on};
+pub use exchange::Exchange;
+pub use header_edit::HeaderEdit;
 pub use sessions::{SessionInfo, SubjectSessions};
-pub use transport::{Presented, ResponseHeader, Transport};
+pub use transport::{Presented, Transport};

@@ -10,30 +10,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cloakroom_core::Token;
+use cloakroom_core::engine::Token;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
-/// Those who wait for one session.
+/// The queue of one session.
 #[derive(Clone, Debug, Default)]
 struct Line {
     turn: Arc<AsyncMutex<()>>,
-    /// Turns that were given back.
+    /// Counts the turns that are over.
     over: Arc<AtomicU64>,
 }
 
-type Places = Mutex<HashMap<u64, Line>>;
+type Queues = Mutex<HashMap<u64, Line>>;
 
 /// Queues by the hash of the token: two tokens that share one wait for each
 /// other now and then, which is harmless.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    places: Places,
+    queues: Queues,
     hasher: RandomState,
 }
 
 /// Holds the queue of one session until dropped.
-pub(crate) struct Place<'q> {
+pub(crate) struct Ticket<'q> {
     queue: &'q Queue,
     hash: u64,
     turn: Option<OwnedMutexGuard<()>>,
@@ -41,16 +41,16 @@ pub(crate) struct Place<'q> {
 }
 
 impl Queue {
-    /// Waits for as long as somebody's turn is over within this time each; `None`
-    /// where the queue stands still for longer.
-    pub(crate) async fn enter(&self, token: &Token, still_max: Duration) -> Option<Place<'_>> {
+    /// Waits for this session's turn; gives up, with `None`, when no writer ahead of it
+    /// finishes within `still_max`.
+    pub(crate) async fn enter(&self, token: &Token, still_max: Duration) -> Option<Ticket<'_>> {
         let hash = self.hasher.hash_one(token.expose());
         let Line { turn, over } = {
-            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            places.entry(hash).or_default().clone()
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            queues.entry(hash).or_default().clone()
         };
         // Made before the wait, so that a waiter that gives up cleans up too.
-        let mut place = Place {
+        let mut ticket = Ticket {
             queue: self,
             hash,
             turn: None,
@@ -61,8 +61,8 @@ impl Queue {
             let before = over.load(Ordering::Relaxed);
             match timeout(still_max, &mut turn).await {
                 Ok(turn) => {
-                    place.turn = Some(turn);
-                    return Some(place);
+                    ticket.turn = Some(turn);
+                    return Some(ticket);
                 }
                 Err(_) if over.load(Ordering::Relaxed) == before => return None,
                 Err(_) => {}
@@ -72,26 +72,26 @@ impl Queue {
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.places.lock().unwrap().len()
+        self.queues.lock().unwrap().len()
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         if self.turn.take().is_some() {
             self.over.fetch_add(1, Ordering::Relaxed);
         }
-        let mut places = self
+        let mut queues = self
             .queue
-            .places
+            .queues
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         // Who waits holds a clone, taken under this very lock.
-        if places
+        if queues
             .get(&self.hash)
             .is_some_and(|line| Arc::strong_count(&line.turn) == 1)
         {
-            places.remove(&self.hash);
+            queues.remove(&self.hash);
         }
     }
 }
@@ -126,9 +126,9 @@ mod tests {
         let slow = |_| {
             let queue = queue.clone();
             tokio::spawn(async move {
-                let place = queue.enter(&Token::new("a"), wait).await;
+                let ticket = queue.enter(&Token::new("a"), wait).await;
                 tokio::time::sleep(Duration::from_secs(9)).await;
-                place.is_some()
+                ticket.is_some()
             })
         };
         for waiter in Vec::from_iter((0..WAITERS).map(slow)) {
@@ -147,7 +147,7 @@ mod tests {
         let mut waiter = Box::pin(queue.enter(&token, wait));
         tokio::select! {
             biased;
-            _ = &mut waiter => unreachable!("the place is taken"),
+            _ = &mut waiter => unreachable!("the turn is taken"),
             () = std::future::ready(()) => {}
         }
         drop(first);

@@ -1,11 +1,11 @@
 //! How the token travels: in a cookie, or in headers.
 
-use std::fmt;
 use std::time::Duration;
 
-use cloakroom_core::{Error, Token};
+use cloakroom_core::Error;
+use cloakroom_core::engine::Token;
 
-use crate::{BearerPolicy, CookiePolicy, Held};
+use crate::{BearerPolicy, ClientState, CookiePolicy, HeaderEdit};
 
 /// How the token travels between client and engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +19,14 @@ pub enum Transport {
 
 /// What a request presented as its token.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Presented {
     /// The first well-formed token.
     pub token: Option<Token>,
     /// How many there were, well formed or not.
     pub count: usize,
-    /// Which of the policy's cookies there were.
-    pub held: Held,
+    /// Which of the policy's cookies the browser holds.
+    pub state: ClientState,
 }
 
 impl Transport {
@@ -55,60 +56,37 @@ impl Transport {
         &self,
         token: &Token,
         age: Option<Duration>,
-        held: Held,
-    ) -> Result<Vec<ResponseHeader>, Error> {
+        state: ClientState,
+    ) -> Result<Vec<HeaderEdit>, Error> {
         match self {
-            Self::Cookie(policy) => policy.set(token, age, held).map(set_cookies),
+            Self::Cookie(policy) => policy.set(token, age, state).map(set_cookies),
             Self::Bearer(policy) => Ok(vec![policy.set(token)?]),
         }
     }
 
-    pub(crate) fn removal(&self, held: Held) -> Vec<ResponseHeader> {
+    /// Whether a token can be sent whatever its age.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`](cloakroom_core::ErrorKind::TooLarge), saying by how
+    /// much not.
+    pub(crate) fn check_length(&self, token: &Token) -> Result<(), Error> {
         match self {
-            Self::Cookie(policy) => set_cookies(policy.removal(held)),
+            Self::Cookie(policy) => policy.check_length(token),
+            Self::Bearer(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn removal(&self, state: ClientState) -> Vec<HeaderEdit> {
+        match self {
+            Self::Cookie(policy) => set_cookies(policy.removal(state)),
             Self::Bearer(policy) => vec![policy.removal()],
         }
     }
 }
 
-fn set_cookies(texts: Vec<String>) -> Vec<ResponseHeader> {
+fn set_cookies(texts: Vec<String>) -> Vec<HeaderEdit> {
     let texts = texts.into_iter();
     texts
-        .map(|text| ResponseHeader::new("set-cookie", text))
+        .map(|text| HeaderEdit::append_secret("set-cookie", text))
         .collect()
-}
-
-/// A response header that carries a token, or takes one away. Its value is as
-/// secret as the token: `Debug` prints the name alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ResponseHeader {
-    name: String,
-    value: Token,
-}
-
-impl ResponseHeader {
-    pub(crate) fn new(name: &str, value: impl Into<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            value: Token::new(value),
-        }
-    }
-
-    /// Its name, in lower case.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its value: ASCII without control characters.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        self.value.expose()
-    }
-}
-
-impl fmt::Debug for ResponseHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ResponseHeader({}: ..)", self.name)
-    }
 }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use cloakroom_core::{
-    Changeset, Error, ErrorKind, Record, SessionKey, Stored, Timestamp, Token, TokenStore as _,
-    Touch, Written,
-};
+use cloakroom_core::engine::{Changeset, SaveOutcome, SessionKey, Token, TokenStore as _, Written};
+use cloakroom_core::store::{Record, Stored, Touch};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Cost;
-use crate::engine::Shared;
+use crate::shared::Shared;
 
 /// How often the engine looks for the new key after a rotation whose answer was
 /// lost.
@@ -25,31 +24,6 @@ const QUEUE_WAIT_MIN: Duration = Duration::from_secs(10);
 
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-
-/// What a write came to.
-pub(crate) enum Outcome {
-    /// There was nothing to write.
-    Unchanged,
-    /// The record stands in the store, under this token.
-    Stored {
-        token: Token,
-        record: Record,
-        /// Whether the client holds another token or deadline than it should.
-        tell: bool,
-    },
-    /// The session is gone, as was asked for.
-    Deleted,
-    /// The session was ended or moved by somebody else.
-    Dead,
-}
-
-/// Why a write came to nothing that is known.
-pub(crate) enum Failure {
-    /// The store is as it was.
-    NotWritten(Error),
-    /// It may have been written or not.
-    Unknown(Error),
-}
 
 /// One commit's dealings with the store.
 pub(crate) struct Writer<'e> {
@@ -72,22 +46,26 @@ impl<'e> Writer<'e> {
         }
     }
 
-    pub(crate) async fn create(&mut self, changeset: &mut Changeset) -> Result<Outcome, Failure> {
+    pub(crate) async fn create(&mut self, changeset: &mut Changeset) -> SaveOutcome {
+        let key = match self.new_key() {
+            Ok(key) => key,
+            Err(error) => return SaveOutcome::NotWritten(error),
+        };
         let record = self.record(changeset);
-        let key = SessionKey::generate(&*self.engine.entropy).map_err(Failure::NotWritten)?;
         let written = self.engine.store.create_token(&key, &record).await;
         self.cost.write(&record);
         match written {
-            Ok(written) => Ok(stored(&key.to_token(), written, record, None)),
-            Err(error) => Err(Failure::classify(error)),
+            Ok(written) => self.stored(&key.to_token(), written, record),
+            Err(error) => failed(error),
         }
     }
 
-    pub(crate) async fn update(
-        &mut self,
-        token: &Token,
-        changeset: &mut Changeset,
-    ) -> Result<Outcome, Failure> {
+    pub(crate) fn new_key(&self) -> Result<SessionKey, Error> {
+        let key = SessionKey::generate(&*self.engine.entropy)?;
+        Ok(key.of_site(&self.engine.site))
+    }
+
+    pub(crate) async fn update(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
         self.swap(token, changeset, &Attempt::Update).await
     }
 
@@ -96,7 +74,7 @@ impl<'e> Writer<'e> {
         token: &Token,
         new: &SessionKey,
         changeset: &mut Changeset,
-    ) -> Result<Outcome, Failure> {
+    ) -> SaveOutcome {
         self.swap(token, changeset, &Attempt::Rotate(new)).await
     }
 
@@ -105,36 +83,39 @@ impl<'e> Writer<'e> {
         token: &Token,
         changeset: &mut Changeset,
         touch: Option<Touch>,
-    ) -> Result<Outcome, Failure> {
+    ) -> SaveOutcome {
         let (Some(stored_record), Some(touch)) = (changeset.stored(), touch) else {
-            return Ok(Outcome::Unchanged);
+            return SaveOutcome::Unchanged;
         };
         let mut record = stored_record.clone();
         record.touch(touch);
         self.cost.touch();
         match self.engine.store.touch_token(token, &record).await {
-            Ok(written) => Ok(stored(token, written, record, changeset.stored())),
+            Ok(written) => self.stored(token, written, record),
             // A touch that is lost costs idle time, not the request.
             Err(error) => {
                 if error.kind() != ErrorKind::Gone {
-                    tracing::warn!(session = %short(token), error = %error, "touch failed");
+                    let session = self.engine.short(token);
+                    tracing::warn!(%session, %error, "touch failed");
                 }
-                Ok(Outcome::Unchanged)
+                SaveOutcome::Unchanged
             }
         }
     }
 
-    pub(crate) async fn delete(&mut self, token: &Token) -> Result<Outcome, Failure> {
-        // A logout needs no place: it only spares others a conflict.
+    pub(crate) async fn delete(&mut self, token: &Token) -> SaveOutcome {
+        // A logout needs no ticket: the queue only spares others a conflict.
         let wait = self.engine.conflict_deadline;
-        let _place = self.engine.queue.enter(token, wait).await;
-        self.remove(token).await.map(|()| Outcome::Deleted)
+        let _ticket = self.engine.queue.enter(token, wait).await;
+        match self.remove(token).await {
+            Ok(()) => SaveOutcome::Deleted,
+            Err(error) => failed(error),
+        }
     }
 
-    async fn remove(&mut self, token: &Token) -> Result<(), Failure> {
+    async fn remove(&mut self, token: &Token) -> Result<(), Error> {
         self.cost.touch();
-        let deleted = self.engine.store.delete_token(token).await;
-        deleted.map_err(Failure::classify)
+        self.engine.store.delete_token(token).await
     }
 
     fn record(&self, changeset: &Changeset) -> Record {
@@ -152,15 +133,15 @@ impl<'e> Writer<'e> {
         token: &Token,
         changeset: &mut Changeset,
         attempt: &Attempt<'_>,
-    ) -> Result<Outcome, Failure> {
+    ) -> SaveOutcome {
         let wait = self.engine.conflict_deadline.max(QUEUE_WAIT_MIN);
-        let _place = self.engine.queue.enter(token, wait).await.ok_or_else(|| {
-            Failure::NotWritten(Error::new(
+        let Some(_ticket) = self.engine.queue.enter(token, wait).await else {
+            return SaveOutcome::NotWritten(Error::new(
                 ErrorKind::Unavailable,
                 "other requests of this session are being written for too long; this one \
                  was not",
-            ))
-        })?;
+            ));
+        };
         let deadline = Instant::now().checked_add(self.engine.conflict_deadline);
         let mut conflicts = 0;
         loop {
@@ -168,30 +149,34 @@ impl<'e> Writer<'e> {
             let written = self.try_swap(token, &record, attempt).await;
             self.cost.write(&record);
             let error = match written {
-                Ok(written) => return Ok(stored(token, written, record, changeset.stored())),
+                Ok(written) => return self.stored(token, written, record),
                 Err(error) => error,
             };
             match error.kind() {
                 ErrorKind::Conflict => {}
                 ErrorKind::Gone => return self.gone(token, changeset).await,
-                _ => return Err(Failure::classify(error)),
+                _ => return failed(error),
             }
             conflicts += 1;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Failure::NotWritten(Error::new(
+                return SaveOutcome::NotWritten(Error::new(
                     ErrorKind::Conflict,
                     format!(
                         "other requests changed the session {conflicts} times within \
                          conflict_deadline; nothing was written"
                     ),
-                )));
+                ));
             }
             if conflicts > 1 {
                 sleep(self.pause(conflicts)).await;
             }
-            match self.fresh(token).await? {
-                Some(fresh) => self.replay(token, changeset, fresh)?,
-                None => return self.gone(token, changeset).await,
+            let replayed = match self.fresh(token).await {
+                Ok(Some(fresh)) => self.replay(token, changeset, fresh),
+                Ok(None) => return self.gone(token, changeset).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = replayed {
+                return SaveOutcome::NotWritten(error);
             }
         }
     }
@@ -200,19 +185,22 @@ impl<'e> Writer<'e> {
     /// dropped; a logout still ends the session, where it has moved too; and
     /// logging in is a fresh act, not a late write: it begins a new session,
     /// with nothing of the old.
-    async fn gone(&mut self, token: &Token, changeset: &mut Changeset) -> Result<Outcome, Failure> {
-        if changeset.is_flushed() {
-            self.remove(token).await?;
+    async fn gone(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
+        if changeset.is_flushed()
+            && let Err(error) = self.remove(token).await
+        {
+            return failed(error);
         }
         if changeset.is_login() {
-            changeset.detach().map_err(Failure::NotWritten)?;
-            return self.create(changeset).await;
+            return match changeset.detach() {
+                Ok(()) => self.create(changeset).await,
+                Err(error) => SaveOutcome::NotWritten(error),
+            };
         }
-        Ok(if changeset.is_flushed() {
-            Outcome::Deleted
-        } else {
-            Outcome::Dead
-        })
+        match changeset.is_flushed() {
+            true => SaveOutcome::Deleted,
+            false => SaveOutcome::Gone,
+        }
     }
 
     async fn try_swap(
@@ -231,38 +219,32 @@ impl<'e> Writer<'e> {
         }
     }
 
-    async fn fresh(&mut self, token: &Token) -> Result<Option<Record>, Failure> {
-        let loaded = self.engine.store.load_token(token).await;
-        let loaded = loaded.map_err(Failure::NotWritten)?;
+    async fn fresh(&mut self, token: &Token) -> Result<Option<Record>, Error> {
+        let loaded = self.engine.store.load_token(token).await?;
         self.cost.load(&loaded);
         Ok(loaded
             .and_then(|loaded| loaded.stored.into_record())
             .filter(|record| !record.is_expired(self.now)))
     }
 
-    fn replay(
-        &self,
-        token: &Token,
-        changeset: &mut Changeset,
-        fresh: Record,
-    ) -> Result<(), Failure> {
-        let overwritten = changeset.replay(fresh).map_err(Failure::NotWritten)?;
+    fn replay(&self, token: &Token, changeset: &mut Changeset, fresh: Record) -> Result<(), Error> {
+        let overwritten = changeset.replay(fresh)?;
         if overwritten.is_empty() {
             return Ok(());
         }
         tracing::warn!(
-            session = %short(token),
+            session = %self.engine.short(token),
             entries = overwritten.len(),
             "a value that was read, then set had been changed by another request; use `update`"
         );
         if self.engine.strict_reads {
-            return Err(Failure::NotWritten(Error::new(
+            return Err(Error::new(
                 ErrorKind::Overwritten,
                 format!(
                     "{} entries that were read, then set had been changed by another request",
                     overwritten.len()
                 ),
-            )));
+            ));
         }
         Ok(())
     }
@@ -301,38 +283,31 @@ impl<'e> Writer<'e> {
         let _ = self.engine.entropy.fill(&mut chance);
         base / 2 + base * u32::from(chance[0]) / 256
     }
-}
 
-impl Failure {
-    /// Whether the store may have written it, by the kind of its error.
-    fn classify(error: Error) -> Self {
-        match error.kind() {
-            ErrorKind::Exists
-            | ErrorKind::Conflict
-            | ErrorKind::Gone
-            | ErrorKind::TooLarge
-            | ErrorKind::Mismatch
-            | ErrorKind::Misconfigured => Self::NotWritten(error),
-            _ => Self::Unknown(error),
+    fn stored(&self, token: &Token, written: Written, mut record: Record) -> SaveOutcome {
+        record.revision = written.revision;
+        let token = written.token.unwrap_or_else(|| token.clone());
+        // Only a token that is the whole session can be too long, and of such a
+        // session nothing was written but what the client does not get.
+        if let Err(error) = self.engine.transport.check_length(&token) {
+            return SaveOutcome::NotWritten(error);
+        }
+        SaveOutcome::Stored {
+            token: Some(token),
+            record,
         }
     }
 }
 
-/// `base` is the record as it stood before, where the client knows it.
-fn stored(token: &Token, written: Written, mut record: Record, base: Option<&Record>) -> Outcome {
-    record.revision = written.revision;
-    let same_cookie = base.is_some_and(|base| {
-        (base.expires_at, base.ends_with_browser) == (record.expires_at, record.ends_with_browser)
-    });
-    Outcome::Stored {
-        tell: written.token.is_some() || !same_cookie,
-        token: written.token.unwrap_or_else(|| token.clone()),
-        record,
+/// Whether the store may have written it, by the kind of its error.
+fn failed(error: Error) -> SaveOutcome {
+    match error.kind() {
+        ErrorKind::Exists
+        | ErrorKind::Conflict
+        | ErrorKind::Gone
+        | ErrorKind::TooLarge
+        | ErrorKind::Mismatch
+        | ErrorKind::Misconfigured => SaveOutcome::NotWritten(error),
+        _ => SaveOutcome::Unknown(error),
     }
-}
-
-/// What an event says of a session: the first characters of its key's digest.
-pub(crate) fn short(token: &Token) -> String {
-    SessionKey::parse(token.expose())
-        .map_or_else(|| "sealed".to_owned(), |key| key.digest().short())
 }

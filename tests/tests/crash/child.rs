@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use cloakroom::{AnyStore, Stored, Timestamp, TokenStore as _};
+use cloakroom::engine::TokenStore as _;
+use cloakroom::store::Stored;
+use cloakroom::{AnyStore, Timestamp};
 use cloakroom_tests::embedded::{Chance, Embedded};
 
 use crate::op::{Content, Id, Op, load};

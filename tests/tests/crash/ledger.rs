@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloakroom::Stored;
+use cloakroom::store::Stored;
 
 use crate::op::{Content, Id, Op, Stand};
 

@@ -28,7 +28,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloakroom::{OsEntropy, SessionKey, Timestamp, TokenStore as _};
+use cloakroom::Timestamp;
+use cloakroom::engine::{OsEntropy, SessionKey, TokenStore as _};
 use cloakroom_tests::embedded::{Chance, Embedded};
 use tempfile::TempDir;
 

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use cloakroom::{AnyStore, Data, Error, Record, Revision, SessionKey, Stored, Subject, Timestamp};
-use cloakroom::{Token, TokenStore as _};
+use cloakroom::engine::SessionKey;
+use cloakroom::engine::{Token, TokenStore as _};
+use cloakroom::store::{Data, Record, Revision, Stored};
+use cloakroom::{AnyStore, Error, Subject, Timestamp};
 use cloakroom_tests::embedded::Chance;
 
 /// A session is a number to the test, and its key is made of it.

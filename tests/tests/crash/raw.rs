@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cloakroom::{KeyDigest, Stored};
+use cloakroom::store::{KeyDigest, Stored, SubjectDigest};
 use cloakroom_tests::embedded::Embedded;
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _,
 };
-use sha2::{Digest as _, Sha256};
 
 const RECORDS: &str = "cloakroom/records/v1";
 const EXPIRY: &str = "cloakroom/expiry/v1";
@@ -32,10 +31,8 @@ pub(crate) struct Raw {
     pub(crate) records: BTreeMap<KeyDigest, Vec<u8>>,
     /// `None` where the store has no index of deadlines.
     indexes: Option<Indexes>,
-    /// By subject, or by what stands for it.
+    /// By the digest of the subject.
     subjects: BTreeSet<(Vec<u8>, KeyDigest)>,
-    /// What stands for a subject in that index.
-    names_subject: fn(&str) -> Vec<u8>,
     /// Whether each entry has its record, or only each record its entry.
     is_exact: bool,
     /// What was removed, and has left something that is to be cleared.
@@ -70,7 +67,6 @@ impl Raw {
             records: BTreeMap::new(),
             indexes: Some(Indexes::default()),
             subjects: BTreeSet::new(),
-            names_subject: |subject| subject.as_bytes().to_vec(),
             is_exact: true,
             to_clear: 0,
             findings,
@@ -106,15 +102,12 @@ impl Raw {
         for entry in &db.open_tree(EXPIRY).unwrap() {
             let (key, value) = entry.unwrap();
             let (deadline, digest) = key.split_first_chunk().unwrap();
-            // The length, and the text.
-            let owner = value.get(2..).unwrap_or_default();
-            raw.list(u64::from_be_bytes(*deadline), digest_of(digest), owner);
+            raw.list(u64::from_be_bytes(*deadline), digest_of(digest), &value);
         }
         for entry in &db.open_tree(SUBJECTS).unwrap() {
             let (key, value) = entry.unwrap();
             assert!(value.is_empty());
-            let (length, rest) = key.split_first_chunk().unwrap();
-            let (subject, digest) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
+            let (subject, digest) = key.split_at(32);
             raw.subjects.insert((subject.to_vec(), digest_of(digest)));
         }
         raw
@@ -171,12 +164,6 @@ impl Raw {
             records: BTreeMap::new(),
             indexes: None,
             subjects: BTreeSet::new(),
-            // In hexadecimal, the SHA-256 that `Subject::name_bytes` documents.
-            names_subject: |subject| {
-                let named = [b"cloakroom/subject/v1\0", subject.as_bytes()].concat();
-                let hash = Sha256::digest(named);
-                KeyDigest::from_bytes(hash.into()).to_hex().into_bytes()
-            },
             // An entry alone is harmless there.
             is_exact: false,
             to_clear: 0,
@@ -191,6 +178,7 @@ impl Raw {
             }
             if let Some((subject, digest)) = name.split_once('.') {
                 let digest = KeyDigest::from_hex(digest).expect("an entry ends in a digest");
+                let subject = SubjectDigest::from_hex(subject).expect("and begins with one");
                 raw.subjects.insert((subject.as_bytes().to_vec(), digest));
                 continue;
             }
@@ -225,9 +213,9 @@ impl Raw {
         let mut expected = BTreeSet::new();
         for (digest, frame) in &self.records {
             if let Ok(Stored::Record(record)) = Stored::decode(frame)
-                && let Some(subject) = &record.subject
+                && let Some(subject) = record.subject_digest()
             {
-                expected.insert(((self.names_subject)(subject.as_str()), *digest));
+                expected.insert((subject.as_bytes().to_vec(), *digest));
             }
         }
         for (_, digest) in expected.difference(&self.subjects) {
@@ -264,10 +252,11 @@ impl Raw {
             if stored.expires_at().as_millis() < indexed_at {
                 findings.push(format!("{digest:?} is listed after its deadline"));
             }
-            let subject = stored.into_record().and_then(|record| record.subject);
-            let subject = subject.as_ref().map_or("", |subject| subject.as_str());
+            let record = stored.into_record();
+            let subject = record.and_then(|record| record.subject_digest());
+            let subject = subject.map_or_else(Vec::new, |subject| subject.as_bytes().to_vec());
             let owner = indexes.expiry.get(&(indexed_at, *digest));
-            if owner.is_some_and(|owner| owner != subject.as_bytes()) {
+            if owner.is_some_and(|owner| *owner != subject) {
                 findings.push(format!("{digest:?} is listed as somebody else's"));
             }
         }
@@ -297,12 +286,11 @@ fn open_sled(place: &Path) -> sled::Db {
     attempts.expect("a database that nobody holds")
 }
 
-/// A subject after its length, nothing after the greatest; and what stands behind.
+/// The digest of a subject, empty where it is zeros for nobody; and what stands behind.
 fn owner_of(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let (length, rest) = bytes.split_first_chunk().unwrap();
-    match u16::from_be_bytes(*length) {
-        u16::MAX => (&[], rest),
-        length => rest.split_at(length.into()),
+    match bytes.split_at(32) {
+        (owner, rest) if owner == [0; 32] => (&[], rest),
+        split => split,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use cloakroom::{Cached, RedisStore, SessionStore, SqlStore};
+use cloakroom::store::SessionStore;
+use cloakroom::stores::{Cached, RedisStore, SqlStore};
 use cloakroom_testkit::{key, sample};
 
 const ROUNDS: usize = 100;

@@ -67,7 +67,10 @@ async fn count(engine: &Engine, visitor: &Visitor) -> bool {
     let closing = exchange.close(200).await;
     let removes = |value: &str| value.contains("Max-Age=0");
     assert!(
-        !closing.headers.iter().any(|header| removes(header.value())),
+        !closing
+            .token_headers()
+            .iter()
+            .any(|header| removes(header.value())),
         "an outage takes no cookie away"
     );
     if let Some(error) = closing.failure {
@@ -86,7 +89,7 @@ async fn visitors(engine: &Engine) -> Vec<Arc<Visitor>> {
         let session = exchange.open(std::iter::empty()).await.unwrap();
         session.insert("n", 0_u64).unwrap();
         let closing = exchange.close(200).await;
-        let set = closing.headers[0].value();
+        let set = closing.token_headers()[0].value();
         let cookie = set.split(';').next().unwrap().to_owned();
         visitors.push(Arc::new(Visitor {
             cookie,

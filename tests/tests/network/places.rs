@@ -1,7 +1,7 @@
 //! Where the stores of these tests are: each place is fresh, on a server that the
 //! process shares.
 
-use cloakroom::{RedisStore, SqlStore};
+use cloakroom::stores::{RedisStore, SqlStore};
 use cloakroom_testkit::key;
 use tempfile::TempDir;
 

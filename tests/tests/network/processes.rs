@@ -38,7 +38,7 @@ async fn request(engine: &Engine, cookie: &str, count: bool) -> (u64, Option<Str
     let counted = session.get("n").unwrap().unwrap_or(0);
     let closing = exchange.close(200).await;
     assert!(closing.failure.is_none(), "{:?}", closing.failure);
-    let header = closing.headers.first();
+    let header = closing.token_headers().first();
     let header = header.map(|header| header.value().to_owned());
     (counted, header)
 }

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use cloakroom::{AnyStore, Cached, Sealed, SessionStore, TokenStore};
+use cloakroom::AnyStore;
+use cloakroom::engine::TokenStore;
+use cloakroom::store::SessionStore;
+use cloakroom::stores::{Cached, Sealed};
 use cloakroom_testkit::{Profile, conformance};
 
 use crate::places;

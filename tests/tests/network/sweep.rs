@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use cloakroom::{AnyStore, Clock as _, SystemClock, TokenStore};
+use cloakroom::engine::TokenStore;
+use cloakroom::{AnyStore, Clock as _, SystemClock};
 use cloakroom_testkit::{key, sample};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -56,9 +57,9 @@ async fn on_postgres_a_sweep_lets_others_work() {
         server
             .query(&format!(
                 "INSERT INTO cloakroom_sessions (digest, format, revision, created_at, \
-                 last_seen_at, expires_at, ends_with_browser, data) \
+                 last_seen_at, expires_at, data) \
                  SELECT sha256(n::text::bytea), 1, 1, {now}, {now}, \
-                 CASE WHEN n % 10 = 0 THEN {now} - {hour} ELSE {now} + {hour} END, 0, \
+                 CASE WHEN n % 10 = 0 THEN {now} - {hour} ELSE {now} + {hour} END, \
                  sha256(n::text::bytea) FROM generate_series({from}, {to}) AS n"
             ))
             .unwrap();

@@ -1,7 +1,8 @@
 //! What a request costs in round trips, counted at the server: nothing where the
 //! session is not touched, one to read, two to write, three at most to log in.
 
-use cloakroom::{CookiePolicy, Engine, Session, Subject};
+use cloakroom::session::Session;
+use cloakroom::{CookiePolicy, Engine, Subject};
 use cloakroom_testkit::key;
 
 struct Site<'c> {
@@ -31,7 +32,7 @@ impl<'c> Site<'c> {
         handle(&session);
         let closing = exchange.close(200).await;
         assert!(closing.failure.is_none(), "{:?}", closing.failure);
-        if let Some(header) = closing.headers.first() {
+        if let Some(header) = closing.token_headers().first() {
             let pair = header.value().split(';').next();
             self.cookie = pair.unwrap().to_owned();
         }
@@ -50,7 +51,7 @@ impl<'c> Site<'c> {
             let untouched = {
                 let before = (self.counted)();
                 let closing = self.engine.exchange().close(200).await;
-                assert!(closing.headers.is_empty());
+                assert!(closing.token_headers().is_empty());
                 (self.counted)() - before
             };
             let costs = [

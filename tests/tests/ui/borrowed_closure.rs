@@ -1,6 +1,6 @@
 //! A closure of `update` may run after the handler has returned.
 
-use cloakroom::Session;
+use cloakroom::session::Session;
 
 fn handler(session: &Session) {
     let mut seen = 0_u64;

@@ -1,6 +1,6 @@
 //! A key is not text.
 
-use cloakroom::SessionKey;
+use cloakroom::engine::SessionKey;
 
 fn main() {
     let key = SessionKey::from_bytes([0; 32]);

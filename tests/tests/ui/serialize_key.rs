@@ -1,6 +1,6 @@
 //! A key is in no message.
 
-use cloakroom::SessionKey;
+use cloakroom::engine::SessionKey;
 
 #[derive(serde::Serialize)]
 struct Message {

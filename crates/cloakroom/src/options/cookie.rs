@@ -1,8 +1,8 @@
 //! What `cookie:` takes.
 
 use cloakroom_cookie::{CookieStore, KeyRing};
-use cloakroom_core::{AnyStore, Error};
-use cloakroom_web::{CookiePolicy, Prefix, SameSite};
+use cloakroom_core::Error;
+use cloakroom_core::engine::AnyStore;
 
 use super::Query;
 
@@ -11,11 +11,9 @@ pub(crate) struct Cookie {
     name: String,
     ring: KeyRing,
     signed: bool,
-    chunks_max: usize,
 }
 
-const OWN: &str = "key_file=PATH or key_env=NAME, name=NAME, mode=encrypted or mode=signed, \
-                   chunks=1 to chunks=4";
+const OWN: &str = "key_file=PATH or key_env=NAME, name=NAME, mode=encrypted or mode=signed";
 
 impl Cookie {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
@@ -31,57 +29,21 @@ impl Cookie {
             Some("encrypted") | None => false,
             Some(_) => return Err(query.refuse("no such mode")),
         };
-        let chunks_max = match query.text("chunks") {
-            Some("1") | None => 1,
-            Some("2") => 2,
-            Some("3") => 3,
-            Some("4") => 4,
-            Some(_) => return Err(query.refuse("a session takes 1 to 4 cookies")),
-        };
         let name = query.text("name").unwrap_or("__Host-session").to_owned();
         query.finish()?;
         let ring = match (file, variable) {
             (Some(path), _) => KeyRing::from_file(path)?,
             (_, variable) => KeyRing::from_env(variable.unwrap_or_default())?,
         };
-        Ok(Self {
-            name,
-            ring,
-            signed,
-            chunks_max,
-        })
+        Ok(Self { name, ring, signed })
     }
 
     pub(crate) fn open(self) -> Result<AnyStore, Error> {
-        let token_bytes_max = match self.chunks_max {
-            1 => None,
-            _ => Some(self.longest_policy()?.token_bytes_max()),
-        };
         let mut builder = CookieStore::builder(self.name, &self.ring);
         if self.signed {
             builder = builder.signed();
         }
-        if let Some(bytes) = token_bytes_max {
-            builder = builder.token_bytes_max(bytes);
-        }
         builder.build().map(AnyStore::new)
-    }
-
-    /// The policy of this name and number of chunks with all that a cookie for
-    /// `/` of one host can say, as the store's own default counts it.
-    fn longest_policy(&self) -> Result<CookiePolicy, Error> {
-        let prefixes = [("__Host-", Prefix::Host), ("__Secure-", Prefix::Secure)];
-        let (base_name, prefix) = prefixes
-            .into_iter()
-            .find_map(|(text, prefix)| Some((self.name.strip_prefix(text)?, prefix)))
-            .unwrap_or((&self.name, Prefix::None));
-        CookiePolicy::builder()
-            .name(base_name)
-            .prefix(prefix)
-            .same_site(SameSite::Strict)
-            .partitioned()
-            .chunks_max(self.chunks_max)
-            .build()
     }
 }
 
@@ -100,8 +62,7 @@ mod tests {
             ("key_env=PATH&key_file=x", "said twice"),
             ("key_env=PATH&sealed=true", "no such option"),
             ("key_env", "a name, = and a value"),
-            ("key_env=PATH&chunks=0", "1 to 4 cookies"),
-            ("key_env=PATH&chunks=5", "1 to 4 cookies"),
+            ("key_env=PATH&chunks=4", "no such option"),
         ] {
             let error = Cookie::parse(text).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Misconfigured);

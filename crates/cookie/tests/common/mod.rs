@@ -7,7 +7,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_cookie::{CookieStore, CookieStoreBuilder, KeyRing, Secret};
-use cloakroom_core::{ErrorKind, Record, SystemClock, Token, TokenStore};
+use cloakroom_core::engine::{Token, TokenStore};
+use cloakroom_core::store::Record;
+use cloakroom_core::{ErrorKind, SystemClock};
 use cloakroom_testkit::{key, sample};
 
 pub(crate) const COOKIE: &str = "__Host-session";

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use super::op::Op;
 use super::view::{Raw, View};
 use super::{Session, encode_value};
-use crate::{Error, ErrorKind, Label, SessionExpiry, Subject, Value};
+use crate::session::Value;
+use crate::{Error, ErrorKind, Label, SessionExpiry, Subject};
 
 /// The name of Django's test cookie entry, and its value.
 pub(super) const TEST_COOKIE: (&str, &str) = ("testcookie", "worked");
@@ -119,7 +120,7 @@ impl Session {
     /// is: it must do nothing but change it.
     ///
     /// ```
-    /// # let session = cloakroom_core::Session::detached();
+    /// # let session = cloakroom_core::session::Session::detached();
     /// session.update("visits", |visits: &mut u64| *visits += 1)?;
     /// # Ok::<(), cloakroom_core::Error>(())
     /// ```

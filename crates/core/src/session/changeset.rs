@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::op::Pending;
 use super::view::View;
-use crate::{Entries, Error, Expiry, Limits, Record, Timestamp};
+use crate::engine::Token;
+use crate::session::{Entries, Limits};
+use crate::store::Record;
+use crate::{Error, Expiry, Site, Timestamp};
 
 /// The changes of a session, taken out to be written.
 ///
-/// An engine takes one with [`Session::changeset`](crate::Session::changeset), writes
+/// An engine takes one with [`Session::changeset`](crate::session::Session::changeset), writes
 /// what it says, and hands it back with
-/// [`Session::settle`](crate::Session::settle). A changeset that is never handed
+/// [`Session::settle`](crate::session::Session::settle). A changeset that is never handed
 /// back (its future was dropped half-way) leaves the session refusing to be
 /// saved again, since the outcome of the write is unknown.
 #[derive(Debug)]
@@ -24,23 +27,31 @@ pub struct Changeset {
     pub(super) modified: bool,
     pub(super) dead: bool,
     pub(super) limits: Limits,
+    /// Which site a new record belongs to.
+    pub(super) site: Site,
 }
 
-/// How a write ended, told with [`Session::settle`](crate::Session::settle).
+/// What became of a save, from the writer to the session: told with
+/// [`Session::settle`](crate::session::Session::settle).
 #[derive(Debug)]
 pub enum SaveOutcome {
     /// Nothing was to be written.
     Unchanged,
     /// The record stands in the store as given.
-    Stored(Record),
+    Stored {
+        /// The record, at the revision that was stored.
+        record: Record,
+        /// The token that opens it; `None` for a session that is its own store.
+        token: Option<Token>,
+    },
     /// The stored session was flushed; what is changed from now on begins a new
     /// one.
     Deleted,
     /// The session was ended or moved elsewhere; this request's changes are
     /// dropped, and so are those still to come, but for a login.
-    Dead,
+    Gone,
     /// Nothing was written; the changes wait for another save.
-    Failed,
+    NotWritten(Error),
     /// It may have been written or not; every later save fails the same way.
     Unknown(Error),
 }
@@ -165,8 +176,12 @@ impl Changeset {
         let kept = self.stored.as_ref().filter(|_| !self.pending.flushed);
         let header = &self.pending.header;
         let mut record = header.written(kept, policy, now, touch_share_percent);
-        if let Some(stored) = &self.stored {
-            record.revision = stored.revision;
+        match &self.stored {
+            Some(stored) => {
+                record.revision = stored.revision;
+                record.site = stored.site.clone();
+            }
+            None => record.site = self.site.clone(),
         }
         record.data = self.entries.data().clone();
         record

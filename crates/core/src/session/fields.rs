@@ -5,8 +5,9 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 
 use super::view::View;
 use super::{Session, encode_value};
-use crate::value::ValueError;
-use crate::{Error, ErrorKind, Value};
+use crate::session::Value;
+use crate::session::ValueError;
+use crate::{Error, ErrorKind};
 
 /// The typed view.
 ///
@@ -15,7 +16,7 @@ use crate::{Error, ErrorKind, Value};
 /// survive.
 ///
 /// ```
-/// use cloakroom_core::Session;
+/// use cloakroom_core::session::Session;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Default, Serialize, Deserialize)]

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Session;
-use crate::{Error, ErrorKind, Value};
+use crate::session::Value;
+use crate::{Error, ErrorKind};
 
 /// Flash values are an entry of their own for each name, a list.
 fn entry_name(name: &str) -> String {

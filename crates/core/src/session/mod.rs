@@ -1,14 +1,20 @@
-//! The session as a handler uses it: a typed dictionary that records what is
-//! done to it.
+//! For the application: the session as a handler uses it, and the values in it.
+//!
+//! [`Session`] is a typed dictionary that records what is done to it.
 
 mod change;
-mod changeset;
-mod engine;
+pub(crate) mod changeset;
+pub(crate) mod commit;
+mod deadlines;
+mod entries;
 mod fields;
 mod flash;
+mod limits;
 mod op;
+mod opening;
 mod read;
 mod state;
+mod value;
 mod view;
 
 #[cfg(test)]
@@ -19,12 +25,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-pub use self::changeset::{Changeset, SaveOutcome};
+pub use self::entries::Entries;
+pub use self::limits::{Limits, NESTING_DEPTH_CEILING};
+pub use self::value::{Value, ValueError};
+
+use self::changeset::SaveOutcome;
+use self::commit::Context;
 use self::op::Pending;
-pub use self::state::Context;
 use self::state::{Phase, Shared, State};
 use self::view::{Raw, View};
-use crate::{BoxFuture, Entries, Error, ErrorKind, Expiry, Limits, Record, Timestamp, Value};
+use crate::store::Record;
+use crate::{Error, ErrorKind, Expiry, Timestamp};
 
 /// A handle to one request's session: cheap to clone, all clones are the one
 /// session, every method takes `&self` and none waits for I/O but
@@ -62,7 +73,8 @@ use crate::{BoxFuture, Entries, Error, ErrorKind, Expiry, Limits, Record, Timest
 /// anything serde can serialise; see [`Value`] for how it is kept.
 ///
 /// ```
-/// use cloakroom_core::{Error, Session};
+/// use cloakroom_core::session::Session;
+/// use cloakroom_core::Error;
 ///
 /// fn add_to_cart(session: &Session, item: &str) -> Result<usize, Error> {
 ///     let item = item.to_owned();
@@ -86,23 +98,12 @@ pub struct Session {
     shared: Arc<Shared>,
 }
 
-/// What [`Session::save`] calls: the engine that opened the session.
-pub trait Commit: Send + Sync {
-    /// Writes the session's changes now.
-    fn commit(&self) -> BoxFuture<'_, Result<(), Error>>;
-}
-
 impl Session {
     /// A session of its own, in no store, that saves into itself: for tests of
     /// code that takes one.
     #[must_use]
     pub fn detached() -> Self {
-        let context = Context {
-            now: Timestamp::EPOCH,
-            limits: Limits::default(),
-            expiry: Expiry::default(),
-            commit: None,
-        };
+        let context = Context::new(Timestamp::EPOCH, Limits::default(), Expiry::default());
         Self::with(None, Entries::empty(), context)
     }
 
@@ -131,7 +132,7 @@ impl Session {
     ///
     /// # Errors
     /// What the store says; see
-    /// [`SessionStore::update`](crate::SessionStore::update);
+    /// [`SessionStore::update`](crate::store::SessionStore::update);
     /// [`ErrorKind::Gone`] where the session was ended elsewhere. Changes that were
     /// certainly not written wait for the next save; after an
     /// [`ErrorKind::Unavailable`] every later save fails too, since nobody
@@ -154,7 +155,11 @@ impl Session {
         let changeset = self.changeset()?;
         let context = &self.shared.context;
         let record = changeset.record(&context.expiry, context.now, 0);
-        self.settle(changeset, SaveOutcome::Stored(record))
+        let outcome = SaveOutcome::Stored {
+            record,
+            token: None,
+        };
+        self.settle(changeset, outcome)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -183,7 +188,7 @@ impl Session {
 }
 
 fn encode_value<T: Serialize>(value: &T, depth_max: usize) -> Result<Raw, Error> {
-    Ok(Value::from_serialize(value, depth_max)?.encode()?.into())
+    Ok(Value::from_serialize(value, depth_max)?.encode().into())
 }
 
 impl fmt::Debug for Session {

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::view::{Raw, View};
-use crate::{Entries, Error, Expiry, Label, Record, SessionExpiry, Subject, Timestamp};
+use crate::session::Entries;
+use crate::store::Record;
+use crate::{Error, Expiry, Label, SessionExpiry, Subject, Timestamp};
 
 /// A change of the caller's, run again on whatever it then finds.
 pub(super) type Change = Box<dyn FnMut(&mut View) -> Result<(), Error> + Send>;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::Session;
-use crate::{Entries, Error, Record, Subject, Timestamp, Value};
+use crate::session::{Entries, Value};
+use crate::store::{KeyDigest, Record};
+use crate::{Error, Subject, Timestamp};
 
 /// Reading.
 impl Session {
@@ -120,7 +122,17 @@ impl Session {
         let mut state = self.lock();
         state.accessed = true;
         let context = &self.shared.context;
-        state.header(&context.expiry, context.now).ends_with_browser
+        let header = state.header(&context.expiry, context.now);
+        context.expiry.cookie_ends_with_browser(&header)
+    }
+
+    /// The public id of the session: the digest of its key, which opens nothing.
+    /// `None` until it is first stored. A login or a `cycle_key` moves the session
+    /// to another id, so key by it only what may end with that.
+    #[must_use]
+    pub fn id(&self) -> Option<KeyDigest> {
+        self.lock().accessed = true;
+        self.shared.context.commit.as_ref()?.upgrade()?.id()
     }
 
     /// Who is logged in.

@@ -1,53 +1,17 @@
 //! What all handles of one session share.
 
-use std::fmt;
-use std::sync::{Mutex, Weak};
+use std::sync::Mutex;
 
-use super::Commit;
+use super::commit::Context;
 use super::op::{HeaderChange, Op, Pending};
 use super::view::View;
-use crate::{Entries, Error, Expiry, Limits, Record, Subject, Timestamp};
+use crate::session::Entries;
+use crate::store::Record;
+use crate::{Error, Expiry, Subject, Timestamp};
 
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) context: Context,
-}
-
-/// What a session knows of the engine that opens it.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct Context {
-    /// When the request began: "now" for everything a handler asks.
-    pub now: Timestamp,
-    /// What the session may hold.
-    pub limits: Limits,
-    /// How long sessions live.
-    pub expiry: Expiry,
-    /// Who writes the changes; without one, `save` fails.
-    pub commit: Option<Weak<dyn Commit>>,
-}
-
-impl Context {
-    /// For an engine that opens sessions.
-    #[must_use]
-    pub fn new(now: Timestamp, limits: Limits, expiry: Expiry, commit: Weak<dyn Commit>) -> Self {
-        Self {
-            now,
-            limits,
-            expiry,
-            commit: Some(commit),
-        }
-    }
-}
-
-impl fmt::Debug for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
-            .field("now", &self.now)
-            .field("limits", &self.limits)
-            .field("expiry", &self.expiry)
-            .finish_non_exhaustive()
-    }
 }
 
 pub(super) struct State {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::changeset::Changeset;
 use super::*;
 use crate::{Label, SessionExpiry, Subject};
 
@@ -15,12 +16,7 @@ fn record_of(pairs: &[(&str, u64)]) -> Record {
 }
 
 fn context(limits: Limits) -> Context {
-    Context {
-        now: Timestamp::EPOCH,
-        limits,
-        expiry: Expiry::default(),
-        commit: None,
-    }
+    Context::new(Timestamp::EPOCH, limits, Expiry::default())
 }
 
 fn open(record: &Record) -> Session {
@@ -233,7 +229,13 @@ fn changes_made_while_a_save_is_under_way_are_kept_and_follow_it() {
     changeset.replay(record_of(&[("n", 5)])).unwrap();
     let stored = changeset.record(&Expiry::default(), Timestamp::EPOCH, 0);
     session
-        .settle(changeset, SaveOutcome::Stored(stored))
+        .settle(
+            changeset,
+            SaveOutcome::Stored {
+                record: stored,
+                token: None,
+            },
+        )
         .unwrap();
     assert_eq!(session.get::<u64>("n").unwrap(), Some(16));
     let next = session
@@ -249,7 +251,7 @@ fn a_failed_save_keeps_the_changes_and_an_abandoned_one_refuses_the_next() {
     session.insert("a", 1).unwrap();
     let changeset = session.changeset().unwrap();
     session.insert("b", 2).unwrap();
-    session.settle(changeset, SaveOutcome::Failed).unwrap();
+    not_written(&session, changeset);
     let changeset = session.changeset().unwrap();
     assert!(changeset.is_modified());
     assert_eq!(changeset.entries.len(), 2);
@@ -427,7 +429,7 @@ fn the_expiry_a_session_reads_is_the_one_a_save_would_write() {
         let changeset = session.changeset().unwrap();
         let record = changeset.record(&context.expiry, context.now, 0);
         assert_eq!(session.expiry_date(), record.expires_at, "{choice:?}");
-        session.settle(changeset, SaveOutcome::Failed).unwrap();
+        not_written(&session, changeset);
     }
 }
 
@@ -438,4 +440,10 @@ fn flash_values_queue_up_and_a_detached_session_keeps_them() {
     session.flash("notice", "two").unwrap();
     let left: Vec<String> = session.get("flash.notice").unwrap().unwrap();
     assert_eq!(left, ["one", "two"]);
+}
+
+fn not_written(session: &Session, changeset: Changeset) {
+    let outcome = SaveOutcome::NotWritten(ErrorKind::Conflict.into());
+    let error = session.settle(changeset, outcome).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
 }

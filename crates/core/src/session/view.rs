@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Entries, Error, ErrorKind, Limits};
+use crate::session::{Entries, Limits};
+use crate::{Error, ErrorKind};
 
 /// An encoded value, shared between the view and the recorded operation.
 pub(super) type Raw = Arc<[u8]>;
@@ -70,16 +71,7 @@ impl View {
     }
 
     pub(super) fn set(&mut self, name: &str, value: Raw) -> Result<(), Error> {
-        if name.len() > self.limits.name_bytes_max {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "entry name is {} bytes, name_bytes_max is {}",
-                    name.len(),
-                    self.limits.name_bytes_max
-                ),
-            ));
-        }
+        self.limits.check_name(name)?;
         let old = self.get(name).map(|old| entry_bytes(name, old));
         let count = self.count + usize::from(old.is_none());
         let bytes = self.bytes - old.unwrap_or(0) + entry_bytes(name, &value);

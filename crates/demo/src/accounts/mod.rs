@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cloakroom::{Entropy as _, OsEntropy};
+use cloakroom::engine::{Entropy as _, OsEntropy};
 use tokio::sync::Semaphore;
 
 use self::file::Kept;

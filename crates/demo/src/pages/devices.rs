@@ -2,9 +2,9 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use cloakroom::KeyDigest;
 use cloakroom::SessionInfo;
 use cloakroom::axum::{Session, SubjectSessions};
+use cloakroom::store::KeyDigest;
 use maud::{Markup, html};
 
 use super::Answer;

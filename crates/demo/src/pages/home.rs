@@ -102,7 +102,5 @@ fn your_ticket(session: &Session, visitor: &Visitor) -> Markup {
 }
 
 fn ends_with_browser(session: &Session) -> bool {
-    session
-        .stored_record()
-        .is_some_and(|record| record.ends_with_browser)
+    session.stored_record().is_some() && session.expires_at_browser_close()
 }

@@ -1,8 +1,10 @@
 //! What the store holds of this session: all but the key, which it has never
 //! seen.
 
+use cloakroom::SessionExpiry;
 use cloakroom::axum::Session;
-use cloakroom::{Record, Value};
+use cloakroom::session::Value;
+use cloakroom::store::Record;
 use maud::{Markup, html};
 
 use super::Answer;
@@ -19,7 +21,7 @@ pub(crate) async fn page(session: Session) -> Answer {
                 "This lies in the store under the digest of your ticket. The ticket itself is in \
                  your browser alone."
             }
-            (head(&record))
+            (head(&record, session.expires_at_browser_close()))
             h2 { "Entries" }
             (entries(&session.items()?))
         },
@@ -40,10 +42,11 @@ pub(crate) async fn page(session: Session) -> Answer {
     Ok(page.render())
 }
 
-fn head(record: &Record) -> Markup {
-    let idle = match record.idle_override {
-        Some(idle) => format!("{}, its own choice", span(idle)),
-        None => "as configured".to_owned(),
+fn head(record: &Record, ends_with_browser: bool) -> Markup {
+    let idle = match record.expiry {
+        SessionExpiry::Idle(idle) => format!("{}, its own choice", span(idle)),
+        SessionExpiry::Own(own) => format!("{}, its own choice", span(own.idle())),
+        _ => "as configured".to_owned(),
     };
     let subject = record.subject.as_ref();
     let label = record.label.as_ref();
@@ -59,7 +62,7 @@ fn head(record: &Record) -> Markup {
         ("Idle time", html! { (idle) }),
         (
             "Ends with the browser",
-            html! { (if record.ends_with_browser { "yes" } else { "no" }) },
+            html! { (if ends_with_browser { "yes" } else { "no" }) },
         ),
         (
             "Belongs to",

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cloakroom_core::{KeyDigest, Subject};
+use cloakroom_core::Subject;
+use cloakroom_core::store::KeyDigest;
 use tempfile::TempDir;
 
 /// A folder for its owner alone.
@@ -40,7 +41,7 @@ pub(crate) fn files_below(folder: &Path, text: &str) -> Vec<PathBuf> {
 /// Where the documentation says that an entry is.
 #[allow(dead_code)] // Not every file of tests asks.
 pub(crate) fn entry(folder: &Path, subject: &Subject, digest: &KeyDigest) -> PathBuf {
-    let subject = KeyDigest::from_bytes(subject.name_bytes()).to_hex();
+    let subject = cloakroom_testkit::listed_as(subject).to_hex();
     let name = format!("{subject}.{}", digest.to_hex());
     folder.join("v1/subjects").join(&subject[..2]).join(name)
 }

@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cloakroom_core::{KeyDigest, Timestamp};
+use cloakroom_core::Timestamp;
+use cloakroom_core::store::{KeyDigest, SubjectDigest};
 use cloakroom_testkit::sample;
 use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition};
 use tempfile::TempDir;
@@ -84,16 +85,14 @@ impl Raw<'_> {
 }
 
 /// Whose record it is, and where the frame begins.
-pub(crate) fn owner_of(slot: &[u8]) -> (Option<&[u8]>, usize) {
-    let (length, rest) = slot.split_first_chunk().unwrap();
-    match u16::from_be_bytes(*length) {
-        u16::MAX => (None, 2),
-        length => (Some(&rest[..length.into()]), 2 + usize::from(length)),
-    }
+pub(crate) fn owner_of(slot: &[u8]) -> (Option<SubjectDigest>, usize) {
+    let (owner, _) = slot.split_first_chunk().unwrap();
+    let is_somebody = *owner != [0; SubjectDigest::BYTES];
+    let owner = is_somebody.then(|| SubjectDigest::from_bytes(*owner));
+    (owner, SubjectDigest::BYTES)
 }
 
 /// The key of an entry by subject: as in a slot, and the digest.
-pub(crate) fn entry_key(subject: &str, digest: &[u8; 32]) -> Vec<u8> {
-    let length = u16::try_from(subject.len()).unwrap();
-    [&length.to_be_bytes(), subject.as_bytes(), digest].concat()
+pub(crate) fn entry_key(subject: &SubjectDigest, digest: &[u8; 32]) -> Vec<u8> {
+    [*subject.as_bytes(), *digest].concat()
 }

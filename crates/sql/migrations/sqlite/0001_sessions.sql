@@ -13,16 +13,20 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
     last_seen_at INTEGER NOT NULL CHECK (last_seen_at >= 0),
     expires_at INTEGER NOT NULL CHECK (expires_at >= 0),
     absolute_deadline INTEGER CHECK (absolute_deadline >= 0),
-    idle_override INTEGER CHECK (idle_override >= 0),
-    ends_with_browser INTEGER NOT NULL CHECK (ends_with_browser IN (0, 1)),
     -- UTF-8, in bytes: any text, compared byte by byte.
+    -- `expiry` is what the session chose for itself, such as `idle:60000`.
+    expiry BLOB CHECK (length(expiry) <= 256),
+    site BLOB CHECK (length(site) <= 256),
     subject BLOB CHECK (length(subject) <= 256),
+    -- SHA-256 over site and subject: what the lists go by.
+    subject_digest BLOB CHECK (length(subject_digest) = 32),
     label BLOB CHECK (length(label) <= 256),
     data BLOB NOT NULL,
-    CHECK (moved_to IS NULL OR subject IS NULL)
+    CHECK (moved_to IS NULL OR subject IS NULL),
+    CHECK ((subject IS NULL) = (subject_digest IS NULL))
 );
 CREATE INDEX IF NOT EXISTS "cloakroom_sessions_expires_at"
     ON "cloakroom_sessions" (expires_at);
 CREATE INDEX IF NOT EXISTS "cloakroom_sessions_subject"
-    ON "cloakroom_sessions" (subject) WHERE subject IS NOT NULL;
+    ON "cloakroom_sessions" (subject_digest) WHERE subject_digest IS NOT NULL;
 INSERT OR IGNORE INTO "cloakroom_sessions_schema" (version) VALUES (1);

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use cloakroom_core::{Error, Invalidations};
+use cloakroom_core::Error;
+use cloakroom_core::store::Invalidations;
 use sqlx::Postgres;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 

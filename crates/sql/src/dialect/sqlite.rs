@@ -98,8 +98,10 @@ mod tests {
             .unwrap();
         let fill = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n \
                     WHERE n < 20000) INSERT INTO cloakroom_sessions SELECT randomblob(32), 1, \
-                    NULL, 1, 0, 0, n * 1000, NULL, NULL, 0, \
-                    CAST('user ' || (n % 5000) AS BLOB), NULL, x'00' FROM n; ANALYZE";
+                    NULL, 1, 0, 0, n * 1000, NULL, NULL, NULL, \
+                    CAST('user ' || (n % 5000) AS BLOB), \
+                    CAST(substr('user ' || (n % 5000) || hex(zeroblob(32)), 1, 32) AS BLOB), \
+                    NULL, x'00' FROM n; ANALYZE";
         sqlx::raw_sql(fill).execute(&pool).await.unwrap();
         let texts = Texts::new(&Sqlite::WORDS, &Table::default(), None);
         let (due, mine, key) = ("expires_at (", "subject (", "sqlite_autoindex");

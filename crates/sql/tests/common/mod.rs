@@ -7,13 +7,14 @@ pub(crate) mod proxy;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use cloakroom_core::{
-    AnyStore, Error, ErrorKind, KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX,
-    SessionStore, Stored, Subject, Timestamp, Touch,
+use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::{
+    KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX, SessionStore, Stored, Touch,
 };
+use cloakroom_core::{Error, ErrorKind, Subject, Timestamp};
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{
-    Profile, conformance, key, races, sample, survives_reopening, touch_until,
+    Profile, conformance, key, listed_as, races, sample, survives_reopening, touch_until,
 };
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
@@ -54,7 +55,7 @@ pub(crate) async fn tells_a_wrong_table(store: &SqlStore, digest: &KeyDigest) {
     assert_eq!(kind(store.load(digest).await), ErrorKind::Misconfigured);
     let subjects = store.capabilities().subjects.unwrap();
     let subject = Subject::new("user-42").unwrap();
-    let listed = subjects.sessions_of(&subject).await;
+    let listed = subjects.sessions_of(&listed_as(&subject)).await;
     assert_eq!(kind(listed), ErrorKind::Misconfigured);
     let scan = store.capabilities().scan.unwrap();
     assert_eq!(kind(scan.scan(None, 10).await), ErrorKind::Misconfigured);
@@ -77,7 +78,7 @@ pub(crate) async fn serves_who_waits_for_ever(
 pub(crate) async fn scans_large_records_in_small_pages(store: &SqlStore) {
     let mut all = Vec::new();
     let mut record = sample("large");
-    record.data = cloakroom_core::Data::from_bytes(vec![7; 1024 * 1024]);
+    record.data = cloakroom_core::store::Data::from_bytes(vec![7; 1024 * 1024]);
     for _ in 0..10 {
         let digest = key().digest();
         store.create(&digest, &record).await.unwrap();
@@ -126,7 +127,9 @@ pub(crate) async fn serves_in_a_table_of_any_name(open: impl AsyncFn(&str) -> Sq
             store.create(&new, &record).await?;
             let subject = record.subject.clone().unwrap();
             let spared = key().digest();
-            let ended = subjects.revoke(&subject, Revoke::AllBut(spared)).await?;
+            let ended = subjects
+                .revoke(&listed_as(&subject), Revoke::AllBut(spared))
+                .await?;
             assert_eq!(ended, [new], "{name}");
             Ok(())
         };
@@ -261,7 +264,7 @@ pub(crate) async fn tells_unreadable_rows_apart(
 
     let subjects = store.capabilities().subjects.unwrap();
     let subject = Subject::new("user-42").unwrap();
-    let listed = subjects.sessions_of(&subject).await.unwrap();
+    let listed = subjects.sessions_of(&listed_as(&subject)).await.unwrap();
     assert_eq!(listed.len(), 1, "what cannot be read is not listed");
     let scan = store.capabilities().scan.unwrap();
     let page = scan.scan(None, 100).await.unwrap();
@@ -270,7 +273,10 @@ pub(crate) async fn tells_unreadable_rows_apart(
 
     store.delete(&newer).await.unwrap();
     assert!(store.load(&newer).await.unwrap().is_none());
-    let ended = subjects.revoke(&subject, Revoke::All).await.unwrap();
+    let ended = subjects
+        .revoke(&listed_as(&subject), Revoke::All)
+        .await
+        .unwrap();
     assert_eq!(ended.len(), 3, "what cannot be read is ended as well");
 }
 
@@ -310,11 +316,17 @@ pub(crate) async fn revokes_what_moves(store: &SqlStore) {
         }));
         let revoke = async {
             begun.notified().await;
-            subjects.revoke(&subject, Revoke::All).await.unwrap()
+            subjects
+                .revoke(&listed_as(&subject), Revoke::All)
+                .await
+                .unwrap()
         };
         let (_, ended) = tokio::join!(moves, revoke);
         assert_eq!(ended.len(), 4, "each once");
-        assert_eq!(subjects.sessions_of(&subject).await.unwrap(), []);
+        assert_eq!(
+            subjects.sessions_of(&listed_as(&subject)).await.unwrap(),
+            []
+        );
     }
 }
 
@@ -343,11 +355,13 @@ pub(crate) async fn spares_what_moves(store: &SqlStore) {
         };
         let revoke = async {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            subjects.revoke(&subject, Revoke::AllBut(kept)).await
+            subjects
+                .revoke(&listed_as(&subject), Revoke::AllBut(kept))
+                .await
         };
         let (at, ended) = tokio::join!(moves, revoke);
         assert_eq!(ended.unwrap().len(), 3);
-        let listed = subjects.sessions_of(&subject).await.unwrap();
+        let listed = subjects.sessions_of(&listed_as(&subject)).await.unwrap();
         assert_eq!(
             listed.iter().map(|one| one.digest).collect::<Vec<_>>(),
             [at]

@@ -5,7 +5,7 @@
 //! browser can hold a mixture. It keeps no secret and stops no forger; what a
 //! token is worth its store alone knows.
 
-use cloakroom_core::{TOKEN_BYTES_MAX, Token};
+use cloakroom_core::engine::{TOKEN_BYTES_MAX, Token};
 
 use super::COOKIE_CHUNKS_MAX;
 
@@ -23,9 +23,9 @@ const SEEN_MAX: usize = 4 * COOKIE_CHUNKS_MAX;
 
 /// One of the cookies that can carry a policy's token, or a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(usize);
+pub(super) struct ChunkIndex(usize);
 
-impl Place {
+impl ChunkIndex {
     /// The cookie of the policy's own name.
     pub(super) const WHOLE: Self = Self(0);
     /// The chunk without which no others are joined.
@@ -46,21 +46,21 @@ impl Place {
 
 /// Which of a policy's cookies a client holds: the one of its name, and chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held(u8);
+pub struct ClientState(u8);
 
-impl Held {
-    pub(super) fn with(self, place: Place) -> Self {
-        Self(self.0 | place.bit())
+impl ClientState {
+    pub(super) fn with(self, index: ChunkIndex) -> Self {
+        Self(self.0 | index.bit())
     }
 
-    pub(super) fn without(self, place: Place) -> Self {
-        Self(self.0 & !place.bit())
+    pub(super) fn without(self, index: ChunkIndex) -> Self {
+        Self(self.0 & !index.bit())
     }
 
     /// The whole first, then the chunks in their order.
-    pub(super) fn places(self) -> impl Iterator<Item = Place> {
-        let all = (0..=COOKIE_CHUNKS_MAX).map(Place);
-        all.filter(move |place| self.0 & place.bit() != 0)
+    pub(super) fn indices(self) -> impl Iterator<Item = ChunkIndex> {
+        let all = (0..=COOKIE_CHUNKS_MAX).map(ChunkIndex);
+        all.filter(move |index| self.0 & index.bit() != 0)
     }
 }
 
@@ -78,15 +78,15 @@ pub(super) struct Chunks<'h> {
 }
 
 struct Chunk<'h> {
-    place: Place,
+    index: ChunkIndex,
     head: &'h [u8; HEAD_BYTES],
     part: &'h [u8],
 }
 
 impl<'h> Chunk<'h> {
-    fn read(place: Place, value: &'h [u8]) -> Option<Self> {
+    fn read(index: ChunkIndex, value: &'h [u8]) -> Option<Self> {
         let (head, part) = value.split_first_chunk()?;
-        Some(Self { place, head, part })
+        Some(Self { index, head, part })
     }
 
     /// How many there should be.
@@ -98,14 +98,14 @@ impl<'h> Chunk<'h> {
 
 impl<'h> Chunks<'h> {
     /// Keeps a pair whose name is the policy's and a suffix. Answers which one.
-    pub(super) fn keep(&mut self, suffix: &[u8], value: &'h [u8]) -> Option<Place> {
-        let mut places = Place::chunks(COOKIE_CHUNKS_MAX);
-        let place = places.find(|place| place.suffix().as_bytes() == suffix)?;
-        match Chunk::read(place, value) {
+    pub(super) fn keep(&mut self, suffix: &[u8], value: &'h [u8]) -> Option<ChunkIndex> {
+        let mut indices = ChunkIndex::chunks(COOKIE_CHUNKS_MAX);
+        let index = indices.find(|index| index.suffix().as_bytes() == suffix)?;
+        match Chunk::read(index, value) {
             Some(chunk) if self.seen.len() < SEEN_MAX => self.seen.push(chunk),
             _ => self.alien += 1,
         }
-        Some(place)
+        Some(index)
     }
 
     /// How many tokens these are chunks of, well formed or not.
@@ -123,7 +123,7 @@ impl<'h> Chunks<'h> {
         let mut firsts = self
             .seen
             .iter()
-            .filter(|chunk| chunk.place == Place::FIRST_CHUNK);
+            .filter(|chunk| chunk.index == ChunkIndex::FIRST_CHUNK);
         firsts.find_map(|first| {
             let token = self.whole(first)?;
             is_well_formed(token.expose()).then_some(token)
@@ -133,9 +133,9 @@ impl<'h> Chunks<'h> {
     fn whole(&self, first: &Chunk<'h>) -> Option<Token> {
         let count = first.count()?;
         let mut parts = [&[][..]; COOKIE_CHUNKS_MAX];
-        for (part, place) in parts.iter_mut().zip(Place::chunks(count)) {
+        for (part, index) in parts.iter_mut().zip(ChunkIndex::chunks(count)) {
             let mut of_this_token = self.seen.iter().filter(|chunk| chunk.head == first.head);
-            *part = of_this_token.find(|chunk| chunk.place == place)?.part;
+            *part = of_this_token.find(|chunk| chunk.index == index)?.part;
         }
         let length = parts.iter().map(|part| part.len()).sum();
         if length > TOKEN_BYTES_MAX {

@@ -8,7 +8,7 @@ mod policy;
 use std::time::Duration;
 
 pub use builder::CookiePolicyBuilder;
-pub use chunks::Held;
+pub use chunks::ClientState;
 pub use policy::CookiePolicy;
 
 /// Bytes of the longest `Set-Cookie` value that is sent: what every browser
@@ -20,7 +20,7 @@ pub const COOKIE_CHUNKS_MAX: usize = 4;
 
 /// The longest life of a cookie: browsers cut a longer one to 400 days
 /// (RFC 6265bis, section 5.5).
-pub const COOKIE_AGE_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+pub(crate) const COOKIE_AGE_MAX: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// When a browser sends the cookie along with requests that another site
 /// caused.

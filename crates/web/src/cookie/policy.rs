@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use cloakroom_core::{Error, ErrorKind, TOKEN_BYTES_MAX, Token};
+use cloakroom_core::engine::{TOKEN_BYTES_MAX, Token};
+use cloakroom_core::{Error, ErrorKind};
 
-use super::chunks::{CHUNK_BYTES, Chunks, Place, head};
-use super::{COOKIE_AGE_MAX, COOKIE_BYTES_MAX, CookiePolicyBuilder, Held, SameSite};
+use super::chunks::{CHUNK_BYTES, ChunkIndex, Chunks, head};
+use super::{COOKIE_AGE_MAX, COOKIE_BYTES_MAX, ClientState, CookiePolicyBuilder, SameSite};
 use crate::Presented;
 
 /// How the session cookie is named, set and removed.
@@ -14,12 +15,12 @@ use crate::Presented;
 /// The default is as strict as a session cookie can be:
 ///
 /// ```
-/// use cloakroom_web::{CookiePolicy, Held};
+/// use cloakroom_web::{CookiePolicy, ClientState};
 ///
 /// let policy = CookiePolicy::default();
 /// assert_eq!(policy.name(), "__Host-session");
 /// assert_eq!(
-///     policy.removal(Held::default()),
+///     policy.removal(ClientState::default()),
 ///     ["__Host-session=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"]
 /// );
 /// ```
@@ -88,8 +89,8 @@ impl CookiePolicy {
         self.secure
     }
 
-    /// Bytes of the longest token that can be sent whatever its age: what a store
-    /// whose token is the whole session is to be told.
+    /// Bytes of the longest token that can be sent whatever its age. The engine
+    /// measures each token by it, right after the store has made it.
     #[must_use]
     pub fn token_bytes_max(&self) -> usize {
         let age_secs = Some(COOKIE_AGE_MAX.as_secs());
@@ -112,7 +113,7 @@ impl CookiePolicy {
         &self,
         token: &Token,
         age: Option<Duration>,
-        held: Held,
+        state: ClientState,
     ) -> Result<Vec<String>, Error> {
         let token = token.expose();
         // To the end, whatever is found: tokens are random, and a branch for each
@@ -127,10 +128,10 @@ impl CookiePolicy {
             ));
         }
         let age = age.map(|age| age.clamp(Duration::from_secs(1), COOKIE_AGE_MAX).as_secs());
-        let whole = self.format(Place::WHOLE, "", token, age);
+        let whole = self.format(ChunkIndex::WHOLE, "", token, age);
         if whole.len() <= self.bytes_max {
             let mut texts = vec![whole];
-            texts.extend(self.removals(held.without(Place::WHOLE)));
+            texts.extend(self.removals(state.without(ChunkIndex::WHOLE)));
             return Ok(texts);
         }
         let attributes_bytes = whole.len() - token.len();
@@ -143,12 +144,12 @@ impl CookiePolicy {
         let head = head(token, count);
         let mut texts = Vec::with_capacity(count + 1);
         // A parallel request may have set the whole one, which would count.
-        let mut stale = held.with(Place::WHOLE);
+        let mut stale = state.with(ChunkIndex::WHOLE);
         let mut rest = token;
-        for place in Place::chunks(count) {
+        for index in ChunkIndex::chunks(count) {
             let (part, more) = rest.split_at(part_bytes.min(rest.len()));
-            texts.push(self.format(place, &head, part, age));
-            stale = stale.without(place);
+            texts.push(self.format(index, &head, part, age));
+            stale = stale.without(index);
             rest = more;
         }
         texts.extend(self.removals(stale));
@@ -161,17 +162,26 @@ impl CookiePolicy {
     /// first chunk: a parallel request may have set them, and without the first
     /// no others are joined.
     #[must_use]
-    pub fn removal(&self, held: Held) -> Vec<String> {
-        let mut gone = held.with(Place::WHOLE);
+    pub fn removal(&self, state: ClientState) -> Vec<String> {
+        let mut gone = state.with(ChunkIndex::WHOLE);
         if self.chunks_max > 1 {
-            gone = gone.with(Place::FIRST_CHUNK);
+            gone = gone.with(ChunkIndex::FIRST_CHUNK);
         }
         self.removals(gone).collect()
     }
 
-    fn removals(&self, held: Held) -> impl Iterator<Item = String> {
-        held.places()
-            .map(|place| self.format(place, "", "", Some(0)))
+    pub(crate) fn check_length(&self, token: &Token) -> Result<(), Error> {
+        let (bytes, room) = (token.expose().len(), self.token_bytes_max());
+        match bytes > room {
+            true => Err(self.too_large(bytes, room)),
+            false => Ok(()),
+        }
+    }
+
+    fn removals(&self, state: ClientState) -> impl Iterator<Item = String> {
+        state
+            .indices()
+            .map(|index| self.format(index, "", "", Some(0)))
     }
 
     /// Bytes of the longest token that fits beside these attributes.
@@ -192,21 +202,20 @@ impl CookiePolicy {
         Error::new(
             ErrorKind::TooLarge,
             format!(
-                "the token is {token_bytes} bytes, and the cookie policy carries {room}: its \
-                 chunks_max is {chunks_max}, of bytes_max = {bytes_max} on the wire; give the \
-                 store a token_bytes_max of {}",
-                self.token_bytes_max()
+                "the session is a token of {token_bytes} bytes, and the cookie policy carries \
+                 {room}: its chunks_max is {chunks_max}, of bytes_max = {bytes_max} on the wire; \
+                 keep less in the session, allow more chunks, or use a store on the server"
             ),
         )
     }
 
     /// Bytes of a cookie beside its token.
     pub(super) fn attributes_bytes(&self, age_secs: Option<u64>) -> usize {
-        self.format(Place::WHOLE, "", "", age_secs).len()
+        self.format(ChunkIndex::WHOLE, "", "", age_secs).len()
     }
 
-    fn format(&self, place: Place, head: &str, part: &str, age_secs: Option<u64>) -> String {
-        let suffix = place.suffix();
+    fn format(&self, index: ChunkIndex, head: &str, part: &str, age_secs: Option<u64>) -> String {
+        let suffix = index.suffix();
         let mut text = format!("{}{suffix}={head}{part}; Path={}", self.name, self.path);
         if let Some(domain) = &self.domain {
             let _ = write!(text, "; Domain={domain}");
@@ -250,13 +259,13 @@ impl CookiePolicy {
             let Some(value) = rest.strip_prefix(b"=") else {
                 if self.chunks_max > 1
                     && let Some((suffix, value)) = split_pair(rest)
-                    && let Some(place) = chunks.keep(suffix, unquoted(value))
+                    && let Some(index) = chunks.keep(suffix, unquoted(value))
                 {
-                    presented.held = presented.held.with(place);
+                    presented.state = presented.state.with(index);
                 }
                 continue;
             };
-            presented.held = presented.held.with(Place::WHOLE);
+            presented.state = presented.state.with(ChunkIndex::WHOLE);
             presented.count += 1;
             if presented.token.is_none() {
                 presented.token = std::str::from_utf8(unquoted(value))
@@ -370,8 +379,11 @@ mod tests {
                 "session=TOKEN; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict",
             ),
         ] {
-            assert_eq!(policy.set(&token, age, Held::default()).unwrap(), [text]);
-            let [removal] = &policy.removal(Held::default())[..] else {
+            assert_eq!(
+                policy.set(&token, age, ClientState::default()).unwrap(),
+                [text]
+            );
+            let [removal] = &policy.removal(ClientState::default())[..] else {
                 panic!("one cookie");
             };
             assert!(removal.contains("=; ") && removal.contains("; Max-Age=0"));
@@ -390,7 +402,7 @@ mod tests {
     #[test]
     fn the_size_limit_is_met_on_the_wire() {
         let set = |policy: &CookiePolicy, token: &str| {
-            policy.set(&Token::new(token), None, Held::default())
+            policy.set(&Token::new(token), None, ClientState::default())
         };
         let policy = CookiePolicy::default();
         let empty = set(&policy, "").unwrap()[0].len();

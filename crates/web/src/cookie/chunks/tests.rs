@@ -10,7 +10,7 @@ fn policy(chunks_max: usize, bytes_max: usize) -> CookiePolicy {
 }
 
 fn set(policy: &CookiePolicy, token: &str) -> Vec<String> {
-    let set = policy.set(&Token::new(token), None, Held::default());
+    let set = policy.set(&Token::new(token), None, ClientState::default());
     set.unwrap()
 }
 
@@ -32,9 +32,9 @@ fn found<S: AsRef<str>>(policy: &CookiePolicy, pairs: &[S]) -> Option<String> {
     token.map(|token| token.expose().to_owned())
 }
 
-fn held(places: &[usize]) -> Held {
-    let places = places.iter().map(|place| Place(*place));
-    places.fold(Held::default(), Held::with)
+fn state(indices: &[usize]) -> ClientState {
+    let indices = indices.iter().map(|index| ChunkIndex(*index));
+    indices.fold(ClientState::default(), ClientState::with)
 }
 
 const ATTRIBUTES: &str = "; Path=/; Secure; HttpOnly; SameSite=Lax";
@@ -82,7 +82,7 @@ fn what_else_the_client_holds_is_removed_with_a_set_and_with_a_removal() {
         let gone = gone.iter().map(|suffix| ((*suffix).to_owned(), true));
         set.chain(gone).collect()
     };
-    for (bytes, places, kept, removed) in [
+    for (bytes, indices, kept, removed) in [
         (10, &[][..], &[""][..], &[][..]),
         (10, &[0], &[""], &[]),
         (10, &[0, 1, 2, 3, 4], &[""], &[".1", ".2", ".3", ".4"]),
@@ -93,19 +93,19 @@ fn what_else_the_client_holds_is_removed_with_a_set_and_with_a_removal() {
         (288, &[0, 1], &[".1", ".2", ".3", ".4"], &[""]),
     ] {
         let token = Token::new("x".repeat(bytes));
-        let texts = policy.set(&token, None, held(places)).unwrap();
-        assert_eq!(names(&texts), listed(kept, removed), "{bytes} {places:?}");
+        let texts = policy.set(&token, None, state(indices)).unwrap();
+        assert_eq!(names(&texts), listed(kept, removed), "{bytes} {indices:?}");
     }
-    for (places, removed) in [
+    for (indices, removed) in [
         (&[][..], &["", ".1"][..]),
         (&[0], &["", ".1"]),
         (&[1, 2], &["", ".1", ".2"]),
         (&[4], &["", ".1", ".4"]),
     ] {
-        assert_eq!(names(&policy.removal(held(places))), listed(&[], removed));
+        assert_eq!(names(&policy.removal(state(indices))), listed(&[], removed));
     }
     let plain = CookiePolicy::default();
-    assert_eq!(plain.removal(held(&[0])), [gone("")]);
+    assert_eq!(plain.removal(state(&[0])), [gone("")]);
 }
 
 /// Opting in must not lengthen a wire that was measured, nor give an error
@@ -130,9 +130,11 @@ fn each_number_of_cookies_is_filled_to_the_byte() {
                 }
             }
             let token = Token::new("x".repeat(room(chunks_max) + 1));
-            let error = policy.set(&token, None, Held::default()).unwrap_err();
+            let error = policy
+                .set(&token, None, ClientState::default())
+                .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooLarge);
-            for part in ["chunks_max is", "bytes_max = ", "token_bytes_max"] {
+            for part in ["chunks_max is", "bytes_max = ", "use a store on the server"] {
                 assert!(error.to_string().contains(part), "{error}");
             }
         }
@@ -145,7 +147,7 @@ fn the_longest_token_of_a_policy_is_sent_at_any_age_and_found_again() {
         let policy = policy(chunks_max, COOKIE_BYTES_MAX);
         let token = Token::new("x".repeat(policy.token_bytes_max()));
         for age in [None, Some(std::time::Duration::MAX)] {
-            let texts = policy.set(&token, age, Held::default()).unwrap();
+            let texts = policy.set(&token, age, ClientState::default()).unwrap();
             assert!(texts.iter().all(|text| text.len() <= COOKIE_BYTES_MAX));
             assert!(find(&policy, &pairs(&texts)).token == Some(token.clone()));
         }
@@ -221,7 +223,7 @@ fn chunks_that_do_not_make_one_whole_token_are_none() {
             .collect();
         let presented = find(&policy, &lone);
         assert!(presented.token.is_none() && presented.count > 0, "{head}");
-        assert_eq!(presented.held, held(&[1, 2, 3, 4]));
+        assert_eq!(presented.state, state(&[1, 2, 3, 4]));
     }
 }
 
@@ -232,14 +234,14 @@ fn among_several_the_whole_one_counts_then_the_first_that_is_complete() {
     let b = pairs(&set(&policy, &"b".repeat(100)));
     let both = [&a[..], &b].concat();
     let presented = find(&policy, &both);
-    assert_eq!((presented.count, presented.held), (2, held(&[1, 2, 3])));
+    assert_eq!((presented.count, presented.state), (2, state(&[1, 2, 3])));
     assert_eq!(found(&policy, &both), Some("a".repeat(150)));
     let other_way = [&b[..], &a].concat();
     assert_eq!(found(&policy, &other_way), Some("b".repeat(100)));
     // A browser keeps one cookie of a name: the last chunk of three is left.
     let overwritten = [b[0].clone(), b[1].clone(), a[2].clone()];
     let presented = find(&policy, &overwritten);
-    assert_eq!((presented.count, presented.held), (2, held(&[1, 2, 3])));
+    assert_eq!((presented.count, presented.state), (2, state(&[1, 2, 3])));
     assert_eq!(found(&policy, &overwritten), Some("b".repeat(100)));
     let whole = "__Host-session=w".to_owned();
     assert_eq!(
@@ -266,7 +268,7 @@ fn a_whole_cookie_that_is_no_token_leaves_the_chunks_to_count() {
     all.insert(0, "__Host-session=bad".to_owned());
     let header = all.join(";");
     let presented = policy.find([header.as_bytes()].into_iter(), |token| token != "bad");
-    assert_eq!((presented.count, presented.held), (2, held(&[0, 1, 2])));
+    assert_eq!((presented.count, presented.state), (2, state(&[0, 1, 2])));
     assert_eq!(presented.token.unwrap().expose(), token);
 }
 
@@ -274,7 +276,10 @@ fn a_whole_cookie_that_is_no_token_leaves_the_chunks_to_count() {
 fn without_the_choice_chunks_are_other_peoples_cookies() {
     let pairs = pairs(&set(&policy(2, 140), &"a".repeat(100)));
     let presented = find(&CookiePolicy::default(), &pairs);
-    assert_eq!((presented.count, presented.held), (0, Held::default()));
+    assert_eq!(
+        (presented.count, presented.state),
+        (0, ClientState::default())
+    );
     assert!(presented.token.is_none());
 }
 
@@ -320,7 +325,7 @@ proptest! {
         others in proptest::collection::vec("[a-z]{1,3}(=[a-z.0-9]{0,9})?", 0..4),
     ) {
         let policy = policy(chunks_max, bytes_max);
-        let set = policy.set(&Token::new(&*token), None, Held::default());
+        let set = policy.set(&Token::new(&*token), None, ClientState::default());
         let Ok(set) = set else {
             prop_assert!(token.len() > policy.token_bytes_max());
             return Ok(());

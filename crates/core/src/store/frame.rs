@@ -1,28 +1,27 @@
 //! How what a store keeps is written down.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, corrupt};
-use crate::limits::{FRAME_BYTES_CEILING, ROTATION_HOPS_MAX, SUBJECT_BYTES_MAX};
-use crate::time::duration_millis;
-use crate::{
-    Data, Error, ErrorKind, KeyDigest, Label, Record, Revision, Subject, Timestamp, Touch,
-};
+use crate::store::{Data, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, SubjectDigest, Touch};
+use crate::{Error, ErrorKind, Label, SUBJECT_BYTES_MAX, SessionExpiry, Site, Subject, Timestamp};
 
 impl Record {
     /// The frame to store; see [`Stored`] for its bytes.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] over 16 MiB
-    /// ([`FRAME_BYTES_CEILING`](crate::FRAME_BYTES_CEILING)).
+    /// ([`FRAME_BYTES_CEILING`](crate::store::FRAME_BYTES_CEILING)).
     pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        let expiry = match self.expiry {
+            SessionExpiry::Default => String::new(),
+            chosen => chosen.to_string(),
+        };
         let body = codec::encode(&Body {
             created_at: self.created_at.as_millis(),
             absolute_deadline: self.absolute_deadline.map(Timestamp::as_millis),
-            idle_override: self.idle_override.map(duration_millis),
-            ends_with_browser: self.ends_with_browser,
+            expiry: &expiry,
+            site: self.site.as_str(),
             subject: self.subject.as_ref().map(Subject::as_str),
             label: self.label.as_ref().map(Label::as_str),
             data: Bytes(self.data.as_bytes()),
@@ -58,7 +57,7 @@ impl Record {
 /// | 8 | revision; 0 in a mark |
 /// | 8 | `expires_at`, milliseconds since the epoch |
 /// | 8 | `last_seen_at`, milliseconds since the epoch; 0 in a mark |
-/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>`, `idle_override: Option<u64>` (all milliseconds), `ends_with_browser: bool`, `subject: Option<str>`, `label: Option<str>`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to |
+/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>` (milliseconds since the epoch), `expiry: str` (empty for the default, else as [`SessionExpiry`] writes it), `site: str`, `subject: Option<str>`, `label: Option<str>`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to |
 /// | 4 | CRC-32 (IEEE) of all bytes before |
 ///
 /// Every version ends in that CRC, so damage and a newer version can be told
@@ -116,26 +115,6 @@ impl Stored {
         }
     }
 
-    /// Where a session is that stood at `digest` once: from mark to mark
-    /// ([`ROTATION_HOPS_MAX`] of them), where `mark` says where the one at a digest
-    /// leads, and `None` where none stands.
-    ///
-    /// # Errors
-    /// What `mark` fails with.
-    pub fn resolve_rotations<E>(
-        digest: &KeyDigest,
-        mut mark: impl FnMut(&KeyDigest) -> Result<Option<KeyDigest>, E>,
-    ) -> Result<KeyDigest, E> {
-        let mut at = *digest;
-        for _ in 0..ROTATION_HOPS_MAX {
-            match mark(&at)? {
-                Some(to) => at = to,
-                None => break,
-            }
-        }
-        Ok(at)
-    }
-
     /// The frame to store.
     ///
     /// # Errors
@@ -177,11 +156,13 @@ impl Stored {
                     last_seen_at: head.last_seen_at,
                     expires_at: head.expires_at,
                     absolute_deadline: body.absolute_deadline.map(Timestamp::from_millis),
-                    // As every instant is: what is read can be written again.
-                    idle_override: body.idle_override.map(|millis| {
-                        Duration::from_millis(Timestamp::from_millis(millis).as_millis())
-                    }),
-                    ends_with_browser: body.ends_with_browser,
+                    expiry: match body.expiry {
+                        "" => SessionExpiry::Default,
+                        text => text
+                            .parse()
+                            .map_err(|_| corrupt("the record's own lifetime cannot be read"))?,
+                    },
+                    site: site(body.site)?,
                     subject: body.subject.map(Subject::new).transpose()?,
                     label: body.label.map(Label::new).transpose()?,
                     data: Data::from_bytes(body.data.0),
@@ -245,11 +226,18 @@ impl FrameHead {
     ///
     /// # Errors
     /// As [`Stored::decode`].
-    pub fn read_with_subject(frame: &[u8]) -> Result<(Self, Option<&str>), Error> {
+    pub fn read_with_subject(frame: &[u8]) -> Result<(Self, Option<SubjectDigest>), Error> {
         let (head, body) = Self::open(frame)?;
-        let subject = match head.kind {
-            FrameKind::Rotated => None,
-            FrameKind::Record => Body::read(body)?.subject,
+        if head.kind == FrameKind::Rotated {
+            return Ok((head, None));
+        }
+        let body = Body::read(body)?;
+        let subject = match body.subject {
+            Some(subject) => Some(SubjectDigest::new(
+                &site(body.site)?,
+                &Subject::new(subject)?,
+            )),
+            None => None,
         };
         Ok((head, subject))
     }
@@ -344,8 +332,10 @@ impl FrameHead {
 struct Body<'a> {
     created_at: u64,
     absolute_deadline: Option<u64>,
-    idle_override: Option<u64>,
-    ends_with_browser: bool,
+    #[serde(borrow)]
+    expiry: &'a str,
+    #[serde(borrow)]
+    site: &'a str,
     #[serde(borrow)]
     subject: Option<&'a str>,
     #[serde(borrow)]
@@ -358,7 +348,7 @@ impl<'a> Body<'a> {
     /// No build writes a longer subject or label: a frame that holds one was
     /// damaged or made by hand, whatever its CRC says.
     fn read(bytes: &'a [u8]) -> Result<Self, Error> {
-        let body: Self = codec::decode_flat(bytes)?;
+        let body: Self = codec::decode(bytes)?;
         let texts = [body.subject, body.label].into_iter().flatten();
         match texts.max_by_key(|text| text.len()) {
             Some(text) if text.len() > SUBJECT_BYTES_MAX => {
@@ -367,6 +357,10 @@ impl<'a> Body<'a> {
             _ => Ok(body),
         }
     }
+}
+
+fn site(name: &str) -> Result<Site, Error> {
+    Site::new(name).map_err(|_| corrupt("the record's site is no name of a site"))
 }
 
 /// Borrowed bytes that serde takes as bytes rather than as a list of numbers.
@@ -386,6 +380,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn full() -> Record {
@@ -393,8 +389,8 @@ mod tests {
             revision: Revision::from_u64(7),
             last_seen_at: Timestamp::from_millis(1_500),
             absolute_deadline: Some(Timestamp::MAX),
-            idle_override: Some(Duration::from_millis(1_500)),
-            ends_with_browser: true,
+            expiry: SessionExpiry::Idle(Duration::from_millis(1_500)),
+            site: Site::new("__Host-session").unwrap(),
             subject: Some(Subject::new("42").unwrap()),
             label: Some(Label::new("Firefox on Linux").unwrap()),
             data: Data::from_bytes([1, 1, b'a', 1, 0]),
@@ -421,11 +417,9 @@ mod tests {
             let head = FrameHead::read(&frame).unwrap();
             assert_eq!(head.expires_at, stored.expires_at());
             assert_eq!(FrameHead::peek(&frame[..FrameHead::BYTES]).unwrap(), head);
-            let subject = stored
-                .clone()
-                .into_record()
-                .and_then(|record| record.subject);
-            let expected = (head, subject.as_ref().map(Subject::as_str));
+            let record = stored.clone().into_record();
+            let subject = record.and_then(|record| record.subject_digest());
+            let expected = (head, subject);
             assert_eq!(FrameHead::read_with_subject(&frame).unwrap(), expected);
             assert!(FrameHead::peek(&frame[..FrameHead::BYTES - 1]).is_err());
             let touch = Touch {
@@ -499,8 +493,8 @@ mod tests {
             let body = codec::encode(&Body {
                 created_at: 0,
                 absolute_deadline: None,
-                idle_override: None,
-                ends_with_browser: false,
+                expiry: "",
+                site: "",
                 subject: Some(&texts[0]),
                 label: Some(&texts[1]),
                 data: Bytes(&[]),
@@ -532,8 +526,8 @@ mod tests {
         let body = codec::encode(&Body {
             created_at: u64::MAX,
             absolute_deadline: Some(u64::MAX),
-            idle_override: Some(u64::MAX),
-            ends_with_browser: false,
+            expiry: "idle:18446744073709551615",
+            site: "",
             subject: None,
             label: None,
             data: Bytes(&[]),
@@ -547,7 +541,8 @@ mod tests {
         let stored = Stored::decode(&head.frame(&body.unwrap())).unwrap();
         assert_eq!(Stored::decode(&stored.encode().unwrap()).unwrap(), stored);
         let longest = Duration::from_millis(Timestamp::MAX.as_millis());
-        assert_eq!(stored.into_record().unwrap().idle_override, Some(longest));
+        let expiry = stored.into_record().unwrap().expiry;
+        assert_eq!(expiry, SessionExpiry::Idle(longest));
     }
 
     /// The format is a promise: these bytes, put together by hand from the
@@ -555,8 +550,9 @@ mod tests {
     #[test]
     fn the_published_frame_of_version_1_opens() {
         let hex = concat!(
-            "010007000000000000002823000000000000dc05000000000000fbe80301fdffffffffffffff7f01fbdc05",
-            "0101023432011046697265666f78206f6e204c696e75780501016101008f66af76"
+            "010007000000000000002823000000000000dc05000000000000fbe80301fdffffffffffffff7f0969646c",
+            "653a313530300e5f5f486f73742d73657373696f6e01023432011046697265666f78206f6e204c696e7578",
+            "050101610100b75b945b"
         );
         let frame: Vec<u8> = (0..hex.len() / 2)
             .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())

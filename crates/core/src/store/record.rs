@@ -1,13 +1,7 @@
 //! What a store keeps.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
-
-use sha2::{Digest as _, Sha256};
-
-use crate::limits::SUBJECT_BYTES_MAX;
-use crate::{Data, Error, ErrorKind, Timestamp};
+use crate::store::{Data, SubjectDigest};
+use crate::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
 
 /// Counts the writes to a record; compare-and-swap compares it.
 ///
@@ -73,76 +67,6 @@ impl From<&Record> for Touch {
     }
 }
 
-/// A text of at most [`SUBJECT_BYTES_MAX`] bytes in a record's header.
-macro_rules! header_text {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// Takes the text.
-            ///
-            /// # Errors
-            /// [`ErrorKind::TooLarge`] over 256 bytes
-            /// ([`SUBJECT_BYTES_MAX`](crate::SUBJECT_BYTES_MAX)).
-            pub fn new(text: impl Into<Arc<str>>) -> Result<Self, Error> {
-                let text = text.into();
-                if text.len() > SUBJECT_BYTES_MAX {
-                    return Err(Error::new(
-                        ErrorKind::TooLarge,
-                        format!(
-                            concat!(stringify!($name), " is {} bytes, SUBJECT_BYTES_MAX is {}"),
-                            text.len(),
-                            SUBJECT_BYTES_MAX
-                        ),
-                    ));
-                }
-                Ok(Self(text))
-            }
-
-            /// The text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($name), "(..)"))
-            }
-        }
-    };
-}
-
-header_text! {
-    /// Whom a session belongs to, as the application names its users: an id,
-    /// not a name to show. At most 256 bytes; `Debug` does not print it.
-    Subject
-}
-
-/// What is hashed before a subject, so that its name is a name of nothing else.
-const SUBJECT_DOMAIN: &[u8] = b"cloakroom/subject/v1\0";
-
-impl Subject {
-    /// SHA-256 of `"cloakroom/subject/v1\0"` and the text: a name of one length,
-    /// for a store that lists by it. It hides no subject from who can guess it.
-    #[must_use]
-    pub fn name_bytes(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(SUBJECT_DOMAIN);
-        hash.update(self.as_str().as_bytes());
-        hash.finalize().into()
-    }
-}
-
-header_text! {
-    /// What a user reads in a list of their sessions, such as "Firefox on
-    /// Linux". At most 256 bytes; `Debug` does not print it.
-    Label
-}
-
 /// A session as a store keeps it: a header that the engine and the sweep read,
 /// and data that neither needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,11 +83,11 @@ pub struct Record {
     pub expires_at: Timestamp,
     /// The instant that no activity moves `expires_at` past.
     pub absolute_deadline: Option<Timestamp>,
-    /// This session's own idle time, instead of the configured one.
-    pub idle_override: Option<Duration>,
-    /// Whether the cookie ends with the browser; the record has its deadlines
-    /// all the same.
-    pub ends_with_browser: bool,
+    /// What this session chose for itself. Everything else about its lifetime
+    /// follows from the policy of the engine that opens it.
+    pub expiry: SessionExpiry,
+    /// Which site it belongs to.
+    pub site: Site,
     /// Whose session it is, once somebody has logged in.
     pub subject: Option<Subject>,
     /// What to show its owner in a list.
@@ -182,8 +106,8 @@ impl Record {
             last_seen_at: created_at,
             expires_at,
             absolute_deadline: None,
-            idle_override: None,
-            ends_with_browser: false,
+            expiry: SessionExpiry::Default,
+            site: Site::default(),
             subject: None,
             label: None,
             data: Data::empty(),
@@ -204,6 +128,13 @@ impl Record {
             revision,
             ..self.clone()
         }
+    }
+
+    /// The name of its subject within its site, under which a store lists it.
+    #[must_use]
+    pub fn subject_digest(&self) -> Option<SubjectDigest> {
+        let subject = self.subject.as_ref()?;
+        Some(SubjectDigest::new(&self.site, subject))
     }
 
     /// Notes a use; says whether that moved anything.
@@ -243,17 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_subject_is_a_published_vector() {
-        let name = Subject::new("user-42").unwrap().name_bytes();
-        assert_eq!(name[..8], [0xd5, 0xcf, 0x51, 0xc4, 0x21, 0xc9, 0x48, 0x74]);
-        assert_ne!(name, Subject::new("user-43").unwrap().name_bytes());
-    }
-
-    #[test]
-    fn subject_and_label_are_limited_and_not_printed() {
-        assert!(Subject::new("x".repeat(SUBJECT_BYTES_MAX)).is_ok());
-        let error = Label::new("x".repeat(SUBJECT_BYTES_MAX + 1)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TooLarge);
+    fn subject_and_label_are_not_printed() {
         let mut record = Record::new(Timestamp::EPOCH, Timestamp::EPOCH);
         record.subject = Some(Subject::new("42").unwrap());
         record.label = Some(Label::new("Firefox on Linux").unwrap());

@@ -1,47 +1,12 @@
-//! A session's entries as one shared run of bytes.
+//! A session's entries, read in place.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::codec::{Cursor, corrupt, put_counted_bytes, put_varint};
-use crate::{Error, ErrorKind, Limits};
-
-/// The data of a record: opaque bytes to a store, which neither reads nor
-/// needs them. Cloning shares them.
-///
-/// The bytes of an unsealed record are a count, then for each entry, in
-/// ascending order of its name, the name and the encoded value, each with its
-/// length before it: bincode's encoding of a `Vec<(String, Vec<u8>)>`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Data(Arc<[u8]>);
-
-impl Data {
-    /// No entries.
-    #[must_use]
-    pub fn empty() -> Self {
-        Self(Arc::from([0]))
-    }
-
-    /// Bytes that came from a store; they are looked at only when the session
-    /// is opened.
-    #[must_use]
-    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self(bytes.into())
-    }
-
-    /// The bytes to store.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Data {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Data({} bytes)", self.0.len())
-    }
-}
+use crate::session::{Limits, Value};
+use crate::store::{Data, Record};
+use crate::{Error, ErrorKind};
 
 /// Data that has been walked once and found whole: every lookup after that is
 /// a scan over borrowed bytes which decodes nothing.
@@ -171,6 +136,54 @@ impl Entries {
             data: Data::from_bytes(bytes),
             count,
         })
+    }
+}
+
+/// Entries built and read without a session, for tools and for moving sessions in.
+impl Data {
+    /// The data of these names and values. Of a name that comes twice, the last
+    /// value counts.
+    ///
+    /// ```
+    /// use cloakroom_core::session::{Limits, Value};
+    /// use cloakroom_core::store::{Data, Record};
+    /// use cloakroom_core::Timestamp;
+    ///
+    /// let values = [("visits", Value::UInt(3)), ("theme", Value::Str("dark".into()))];
+    /// let mut record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
+    /// record.data = Data::from_values(values, &Limits::default())?;
+    /// assert_eq!(record.values()?["visits"], Value::UInt(3));
+    /// # Ok::<(), cloakroom_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] where they exceed the limits.
+    pub fn from_values<N: AsRef<str>>(
+        values: impl IntoIterator<Item = (N, Value)>,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let mut laid = BTreeMap::new();
+        for (name, value) in values {
+            let name = name.as_ref();
+            limits.check_name(name)?;
+            laid.insert(Arc::from(name), Some(Arc::from(value.encode())));
+        }
+        Ok(Entries::empty().merge(&laid, limits)?.data)
+    }
+}
+
+impl Record {
+    /// The values in its data, by name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the data is not entries, or is sealed, or where
+    /// one of them is no value.
+    pub fn values(&self) -> Result<BTreeMap<String, Value>, Error> {
+        let entries = Entries::open(self.data.clone())?;
+        let values = entries
+            .iter()
+            .map(|(name, bytes)| Ok((name.to_owned(), Value::decode(bytes)?)));
+        values.collect()
     }
 }
 

@@ -1,12 +1,14 @@
 //! A limit on everything that can grow, with its unit in its name.
 
+use crate::{Error, ErrorKind};
+
 /// Limits on what one session may hold. A change that would exceed one fails
 /// with [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge), before any I/O.
 ///
 /// They bind writers alone: a session stored under wider limits stays readable.
 ///
 /// ```
-/// use cloakroom_core::Limits;
+/// use cloakroom_core::session::Limits;
 ///
 /// let limits = Limits::default().with_record_bytes_max(4 * 1024);
 /// assert_eq!(limits.entries_max, 1_024);
@@ -28,23 +30,6 @@ pub struct Limits {
 /// The deepest nesting that is ever decoded, whatever [`Limits`] says: the
 /// stack of the smallest usual thread (2 MiB) holds it many times over.
 pub const NESTING_DEPTH_CEILING: usize = 128;
-
-/// Bytes of the longest frame that is decoded at all, whatever [`Limits`]
-/// says: 16 MiB.
-pub const FRAME_BYTES_CEILING: usize = 16 * 1024 * 1024;
-
-/// How many rotation marks a `delete` follows, one to the next: marks last a
-/// minute, and a damaged store must not lead it round in circles.
-pub const ROTATION_HOPS_MAX: usize = 32;
-
-/// Items of the longest page of a scan, whatever is asked for.
-pub const SCAN_PAGE_ITEMS_MAX: usize = 1_024;
-
-/// Bytes of memory after which a page of a scan ends: 4 MiB.
-pub const SCAN_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Bytes of the longest subject or label.
-pub const SUBJECT_BYTES_MAX: usize = 256;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -85,6 +70,20 @@ impl Limits {
     pub fn with_nesting_depth_max(mut self, levels: usize) -> Self {
         self.nesting_depth_max = levels;
         self
+    }
+
+    pub(crate) fn check_name(&self, name: &str) -> Result<(), Error> {
+        if name.len() <= self.name_bytes_max {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "entry name is {} bytes, name_bytes_max is {}",
+                name.len(),
+                self.name_bytes_max
+            ),
+        ))
     }
 
     pub(crate) fn depth(&self) -> usize {

@@ -9,17 +9,18 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::{Error, ErrorKind, Token};
+use crate::engine::Token;
+use crate::store::KeyDigest;
+use crate::{Error, ErrorKind, Site};
 
 /// Bytes of randomness in a [`SessionKey`]: 256 bits.
 pub const KEY_BYTES: usize = 32;
 
 /// Characters of a session key as a token: unpadded base64url of 32 bytes.
-pub const KEY_TOKEN_CHARS: usize = 43;
+const KEY_TOKEN_CHARS: usize = 43;
 
-/// What is hashed before the key bytes, so that a digest of this library is a
-/// digest of nothing else.
-const DIGEST_DOMAIN: &[u8] = b"cloakroom/digest/v1\0";
+/// What is hashed before a derived key, so that it is derived nowhere else.
+const DERIVE_DOMAIN: &[u8] = b"cloakroom/derive/v1\0";
 
 /// Where randomness comes from. Only the engine draws from it.
 pub trait Entropy: Send + Sync + fmt::Debug + 'static {
@@ -53,7 +54,7 @@ impl Entropy for OsEntropy {
 /// cookie; stores get the [`KeyDigest`].
 ///
 /// ```
-/// use cloakroom_core::{OsEntropy, SessionKey};
+/// use cloakroom_core::engine::{OsEntropy, SessionKey};
 ///
 /// let key = SessionKey::generate(&OsEntropy)?;
 /// let token = key.to_token();
@@ -67,30 +68,60 @@ impl Entropy for OsEntropy {
 /// It has no `Display`:
 ///
 /// ```compile_fail
-/// # let key = cloakroom_core::SessionKey::from_bytes([7; 32]);
+/// # let key = cloakroom_core::engine::SessionKey::from_bytes([7; 32]);
 /// println!("{key}");
 /// ```
-pub struct SessionKey(Zeroizing<[u8; KEY_BYTES]>);
+pub struct SessionKey {
+    bytes: Zeroizing<[u8; KEY_BYTES]>,
+    site: Site,
+}
 
 impl SessionKey {
-    /// Draws a new key.
+    /// Draws a new key, of the default site.
     ///
     /// # Errors
     /// What [`Entropy::fill`] gives.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, Error> {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         entropy.fill(bytes.as_mut_slice())?;
-        Ok(Self(bytes))
+        Ok(Self::new(bytes))
     }
 
-    /// A key of these bytes, for tests and for sources of keys of one's own.
+    /// A key of these bytes, of the default site.
     #[must_use]
     pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self::new(Zeroizing::new(bytes))
     }
 
-    /// Reads a key from a token. `None` for anything but the one canonical
-    /// 43-character spelling, so that a key has exactly one token.
+    /// A key that follows from a secret of another library, such as the session
+    /// id that a visitor already holds: SHA-256 of `"cloakroom/derive/v1\0"`, the
+    /// domain, a zero byte and the secret. It is as hard to guess as the secret.
+    #[must_use]
+    pub fn derive(domain: &str, secret: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        for part in [DERIVE_DOMAIN, domain.as_bytes(), &[0], secret] {
+            hash.update(part);
+        }
+        Self::from_bytes(hash.finalize().into())
+    }
+
+    fn new(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Self {
+        Self {
+            bytes,
+            site: Site::default(),
+        }
+    }
+
+    /// The same key at a site.
+    #[must_use]
+    pub fn of_site(mut self, site: &Site) -> Self {
+        self.site = site.clone();
+        self
+    }
+
+    /// Reads a key of the default site from the text of a token. `None` for
+    /// anything but the one canonical 43-character spelling, so that a key has
+    /// exactly one token.
     #[must_use]
     pub fn parse(token: &str) -> Option<Self> {
         if token.len() != KEY_TOKEN_CHARS {
@@ -98,40 +129,44 @@ impl SessionKey {
         }
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         match URL_SAFE_NO_PAD.decode_slice(token, bytes.as_mut_slice()) {
-            Ok(KEY_BYTES) => Some(Self(bytes)),
+            Ok(KEY_BYTES) => Some(Self::new(bytes)),
             _ => None,
         }
+    }
+
+    /// Reads a key of the token's site from a token, as [`parse`](Self::parse)
+    /// does from its text.
+    #[must_use]
+    pub fn from_token(token: &Token) -> Option<Self> {
+        Some(Self::parse(token.expose())?.of_site(token.site()))
     }
 
     /// The token the client gets: 43 characters of base64url without padding.
     #[must_use]
     pub fn to_token(&self) -> Token {
         let mut text = String::with_capacity(KEY_TOKEN_CHARS);
-        URL_SAFE_NO_PAD.encode_string(self.0.as_slice(), &mut text);
-        Token::new(text)
+        URL_SAFE_NO_PAD.encode_string(self.bytes.as_slice(), &mut text);
+        Token::new(text).of_site(&self.site)
     }
 
     /// The name under which a store keeps this session.
     #[must_use]
     pub fn digest(&self) -> KeyDigest {
-        let mut hash = Sha256::new();
-        hash.update(DIGEST_DOMAIN);
-        hash.update(self.0.as_slice());
-        KeyDigest(hash.finalize().into())
+        KeyDigest::new(&self.site, &self.bytes)
     }
 
     /// The raw bytes, for a store that derives a sealing key from them. They
     /// are as secret as the key: never store, log or send them.
     #[must_use]
     pub fn expose_bytes(&self) -> &[u8; KEY_BYTES] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl PartialEq for SessionKey {
     /// Constant-time.
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(other.0.as_slice()).into()
+        bool::from(self.bytes.ct_eq(other.bytes.as_slice())) && self.site == other.site
     }
 }
 
@@ -140,95 +175,6 @@ impl Eq for SessionKey {}
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionKey(..)")
-    }
-}
-
-/// SHA-256 of `"cloakroom/digest/v1\0"` and the 32 key bytes: the name of a
-/// session inside a store.
-///
-/// Who reads the store learns digests, and a digest opens no session.
-/// Test vectors (key bytes, then digest, in hexadecimal):
-///
-/// ```
-/// use cloakroom_core::SessionKey;
-///
-/// let vector = |byte| SessionKey::from_bytes([byte; 32]).digest().to_hex();
-/// assert_eq!(vector(0x00), "f8ba3758fa8ec52a3afe18b11bc97bcb71f9014bfe41e3677c75d00274f024f4");
-/// assert_eq!(vector(0xff), "6144713df56a8a136e6744ffbf8af1604c6f6cab701dbef9bff580c1131f33e1");
-/// let counting: [u8; 32] = std::array::from_fn(|i| i as u8);
-/// assert_eq!(
-///     SessionKey::from_bytes(counting).digest().to_hex(),
-///     "1d017da082bfe56dd49ecf38712c157a154e3af84f1cad44127f07e6df6b53ec"
-/// );
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyDigest([u8; 32]);
-
-impl KeyDigest {
-    /// Bytes of a digest.
-    pub const BYTES: usize = 32;
-
-    /// From stored bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes, as a store keeps them.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-
-    /// 64 lower-case hexadecimal characters.
-    #[must_use]
-    pub fn to_hex(&self) -> String {
-        hex(&self.0)
-    }
-
-    /// Reads what [`KeyDigest::to_hex`] wrote; `None` for anything else,
-    /// upper-case letters included.
-    #[must_use]
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let text = text.as_bytes();
-        if text.len() != 2 * Self::BYTES {
-            return None;
-        }
-        let mut bytes = [0; Self::BYTES];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
-        }
-        Some(Self(bytes))
-    }
-
-    /// The first 8 hexadecimal characters: what events and logs carry.
-    #[must_use]
-    pub fn short(&self) -> String {
-        hex(&self.0[..4])
-    }
-}
-
-impl fmt::Debug for KeyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyDigest({}..)", self.short())
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
-}
-
-fn hex_digit(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
     }
 }
 
@@ -263,19 +209,6 @@ mod tests {
             assert!(SessionKey::parse(bad).is_none(), "{bad:?}");
         }
         assert!(SessionKey::parse(&"é".repeat(22)[..]).is_none());
-    }
-
-    #[test]
-    fn hexadecimal_round_trips_and_refuses_other_spellings() {
-        let digest = SessionKey::from_bytes([1; 32]).digest();
-        let text = digest.to_hex();
-        assert_eq!(KeyDigest::from_hex(&text), Some(digest));
-        assert_eq!(KeyDigest::from_hex(&text.to_uppercase()), None);
-        assert_eq!(KeyDigest::from_hex(&text[1..]), None);
-        assert_eq!(
-            format!("{digest:?}"),
-            format!("KeyDigest({}..)", &text[..8])
-        );
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Opening a session, taking its changes out, closing it: what an engine calls.
 
+use super::Session;
+use super::changeset::{Changeset, SaveOutcome};
+use super::commit::Context;
 use super::op::Pending;
-use super::state::{Context, Phase};
+use super::state::Phase;
 use super::view::View;
-use super::{Changeset, SaveOutcome, Session};
-use crate::{Entries, Error, ErrorKind, Record};
+use crate::session::Entries;
+use crate::store::Record;
+use crate::{Error, ErrorKind};
 
 /// For engines; a handler gets its session from the framework's extractor.
 impl Session {
@@ -66,25 +70,45 @@ impl Session {
             modified: std::mem::take(&mut state.modified),
             dead: state.dead,
             limits: self.shared.context.limits,
+            site: self.shared.context.site.clone(),
         })
     }
 
     /// Hands a changeset back with what became of it.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] or [`ErrorKind::Mismatch`] where changes made
-    /// while the changeset was out do not apply to what was stored; they are
-    /// dropped.
+    /// [`ErrorKind::Gone`] where the session was ended or moved elsewhere, and the
+    /// error of an outcome that has one. [`ErrorKind::TooLarge`] or
+    /// [`ErrorKind::Mismatch`] where changes made while the changeset was out do not
+    /// apply to what was stored; they are dropped.
     pub fn settle(&self, changeset: Changeset, outcome: SaveOutcome) -> Result<(), Error> {
-        let (read, stored, dead) = match outcome {
-            SaveOutcome::Stored(record) => (changeset.entries, Some(record), false),
-            SaveOutcome::Deleted => (Entries::empty(), None, false),
-            SaveOutcome::Dead => (Entries::empty(), None, true),
-            other => {
-                self.settle_unwritten(changeset, other);
-                return Ok(());
+        match outcome {
+            SaveOutcome::Stored { record, .. } => {
+                self.go_on(changeset.entries, Some(record), false)
             }
-        };
+            SaveOutcome::Deleted => self.go_on(Entries::empty(), None, false),
+            SaveOutcome::Gone => {
+                self.go_on(Entries::empty(), None, true)?;
+                Err(ErrorKind::Gone.into())
+            }
+            SaveOutcome::Unchanged => {
+                self.reopen(Phase::Open, None);
+                Ok(())
+            }
+            SaveOutcome::NotWritten(error) => {
+                self.reopen(Phase::Open, Some(changeset.pending));
+                Err(error)
+            }
+            SaveOutcome::Unknown(error) => {
+                self.reopen(Phase::Broken(error.clone()), None);
+                Err(error)
+            }
+        }
+    }
+
+    /// After a write: what was changed while the changeset was out follows on what
+    /// was written.
+    fn go_on(&self, read: Entries, stored: Option<Record>, dead: bool) -> Result<(), Error> {
         let limits = self.shared.context.limits;
         {
             let mut state = self.lock();
@@ -96,8 +120,7 @@ impl Session {
             state.dead = dead;
             state.out = None;
         }
-        // What was changed while the changeset was out follows on what was written.
-        // Its closures are the caller's code: they run without the lock, and
+        // The closures in it are the caller's code: they run without the lock, and
         // what is changed meanwhile follows in turn.
         let mut view = View::new(read.clone(), limits);
         let mut followed = Pending::default();
@@ -124,24 +147,19 @@ impl Session {
         }
     }
 
-    fn settle_unwritten(&self, changeset: Changeset, outcome: SaveOutcome) {
+    /// Where nothing was written, or nobody knows. `unwritten` are changes that
+    /// wait for the next save, before those made meanwhile.
+    fn reopen(&self, phase: Phase, unwritten: Option<Pending>) {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Closed) {
             return;
         }
-        state.phase = Phase::Open;
+        state.phase = phase;
         state.out = None;
-        match outcome {
-            SaveOutcome::Unchanged
-            | SaveOutcome::Stored(_)
-            | SaveOutcome::Deleted
-            | SaveOutcome::Dead => {}
-            SaveOutcome::Failed => {
-                let later = std::mem::replace(&mut state.pending, changeset.pending);
-                state.pending.append(later);
-                state.modified = state.pending.is_modified();
-            }
-            SaveOutcome::Unknown(error) => state.phase = Phase::Broken(error),
+        if let Some(unwritten) = unwritten {
+            let later = std::mem::replace(&mut state.pending, unwritten);
+            state.pending.append(later);
+            state.modified = state.pending.is_modified();
         }
     }
 

@@ -30,7 +30,7 @@ fn round_trip<T>(value: T)
 where
     T: Serialize + serde::de::DeserializeOwned + PartialEq + fmt::Debug,
 {
-    let stored = Value::from_serialize(&value, 32).unwrap().encode().unwrap();
+    let stored = Value::from_serialize(&value, 32).unwrap().encode();
     assert_eq!(Value::decode(&stored).unwrap().read::<T>().unwrap(), value);
 }
 
@@ -192,7 +192,7 @@ fn what_serialises_within_the_limit_decodes_within_it() {
             };
         }
         if let Ok(value) = Value::from_serialize(&nest, 16) {
-            codec::decode_value(&value.encode().unwrap(), 16).unwrap();
+            format::read(&value.encode(), 16).unwrap();
         }
     }
 }

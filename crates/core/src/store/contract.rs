@@ -4,7 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{Capabilities, Error, KeyDigest, Record, Revision, Stored, Timestamp, Touch};
+use crate::store::{Capabilities, KeyDigest, Record, Revision, Stored, Touch};
+use crate::{Error, Timestamp};
 
 /// A future that can be kept behind `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -46,10 +47,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// use std::collections::HashMap;
 /// use std::sync::Mutex;
 ///
-/// use cloakroom_core::{
-///     Error, ErrorKind, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, SessionStore, Stored,
-///     Timestamp, Touch,
-/// };
+/// use cloakroom_core::store::{KeyDigest, Record, Revision, SessionStore, Stored, Touch};
+/// use cloakroom_core::{Error, ErrorKind, Timestamp};
 ///
 /// #[derive(Debug, Default)]
 /// struct Shelf(Mutex<HashMap<KeyDigest, Stored>>);
@@ -130,17 +129,14 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 ///     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
 ///         self.with(|map| {
-///             let mut at = *digest;
-///             // A mark is followed, and stays.
-///             for _ in 0..ROTATION_HOPS_MAX {
-///                 match map.get(&at) {
-///                     Some(Stored::Rotated { to, .. }) => at = *to,
-///                     _ => break,
-///                 }
-///             }
+///             // Marks are followed, and stay.
+///             let at = Stored::resolve_rotations(digest, |at| match map.get(at) {
+///                 Some(Stored::Rotated { to, .. }) => Ok::<_, Error>(Some(*to)),
+///                 _ => Ok(None),
+///             })?;
 ///             map.remove(&at);
-///         });
-///         Ok(())
+///             Ok(())
+///         })
 ///     }
 /// }
 /// ```
@@ -231,7 +227,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// nothing there is success.
     ///
     /// A rotation mark is followed to where the session has moved, from mark to
-    /// mark ([`ROTATION_HOPS_MAX`](crate::ROTATION_HOPS_MAX) of them), and the
+    /// mark ([`ROTATION_HOPS_MAX`](crate::store::ROTATION_HOPS_MAX) of them), and the
     /// record there is removed; the marks stay. So a logout that a
     /// rotation overtakes still ends the session, and parallel requests with the
     /// old cookie are still spared.

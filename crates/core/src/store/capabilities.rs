@@ -2,15 +2,20 @@
 
 use std::fmt;
 
-use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX};
-use crate::{BoxFuture, Error, ErrorKind, KeyDigest, Record, Revision, Stored, Subject, Timestamp};
+use crate::store::{
+    BoxFuture, Data, KeyDigest, Record, Revision, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX, Stored,
+    SubjectDigest,
+};
+use crate::{Error, ErrorKind, Timestamp};
 
 /// What a store can do beyond keeping records; `None` is "cannot".
 ///
 /// ```
-/// use cloakroom_core::{AnyStore, Error, Listed, Subject, TokenStore};
+/// use cloakroom_core::Error;
+/// use cloakroom_core::engine::{AnyStore, TokenStore};
+/// use cloakroom_core::store::{Listed, SubjectDigest};
 ///
-/// async fn devices(store: &AnyStore, user: &Subject) -> Result<Vec<Listed>, Error> {
+/// async fn devices(store: &AnyStore, user: &SubjectDigest) -> Result<Vec<Listed>, Error> {
 ///     match store.token_capabilities().subjects {
 ///         Some(subjects) => subjects.sessions_of(user).await,
 ///         None => Ok(Vec::new()), // a cookie store keeps no list
@@ -110,11 +115,20 @@ pub trait Sweep: Send + Sync {
 
 /// What one step of a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Swept {
     /// How many records and marks were removed.
     pub removed: usize,
     /// Whether the step stopped at its limit, and more may be waiting.
     pub more: bool,
+}
+
+impl Swept {
+    /// So many were removed, and whether more may be waiting.
+    #[must_use]
+    pub fn new(removed: usize, more: bool) -> Self {
+        Self { removed, more }
+    }
 }
 
 /// Lists the sessions of a user, and ends them.
@@ -129,8 +143,10 @@ pub trait Subjects: Send + Sync {
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) where the store does not answer.
-    fn sessions_of<'a>(&'a self, subject: &'a Subject)
-    -> BoxFuture<'a, Result<Vec<Listed>, Error>>;
+    fn sessions_of<'a>(
+        &'a self,
+        subject: &'a SubjectDigest,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>>;
 
     /// Ends sessions of a subject, and no one else's, whatever digest it is told;
     /// answers the digests of those it ended.
@@ -144,18 +160,31 @@ pub trait Subjects: Send + Sync {
     /// [`Unavailable`](ErrorKind::Unavailable) where some of them may still stand.
     fn revoke<'a>(
         &'a self,
-        subject: &'a Subject,
+        subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>>;
 }
 
 /// A session in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listed {
     /// Where it stands. It opens nothing, and may be shown to its owner.
     pub digest: KeyDigest,
     /// Its header: beginning, last use, deadlines, label. The data is left out.
     pub record: Record,
+}
+
+impl Listed {
+    /// The session at a digest; leaves its data out.
+    #[must_use]
+    pub fn new(digest: KeyDigest, record: Record) -> Self {
+        let data = Data::empty();
+        Self {
+            digest,
+            record: Record { data, ..record },
+        }
+    }
 }
 
 /// Which sessions of a subject to end.
@@ -171,7 +200,7 @@ pub enum Revoke {
 }
 
 impl Revoke {
-    /// The same, of where the session it names is now, as `follow` says.
+    /// Resolves the named digest to the session's current one, which `follow` answers.
     ///
     /// # Errors
     /// What `follow` fails with.
@@ -252,6 +281,7 @@ impl ScanCursor {
 
 /// One page of a scan.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct ScanPage {
     /// What was found.
     pub items: Vec<Scanned>,
@@ -260,10 +290,16 @@ pub struct ScanPage {
 }
 
 impl ScanPage {
+    /// A page, and where to go on.
+    #[must_use]
+    pub fn new(items: Vec<Scanned>, next: Option<ScanCursor>) -> Self {
+        Self { items, next }
+    }
+
     /// The next page of a store that walks in the order of digests, from what it
     /// finds past the cursor: of `max` items, and no more than
-    /// [`SCAN_PAGE_ITEMS_MAX`](crate::SCAN_PAGE_ITEMS_MAX) nor much more than
-    /// [`SCAN_PAGE_BYTES_MAX`](crate::SCAN_PAGE_BYTES_MAX).
+    /// [`SCAN_PAGE_ITEMS_MAX`](crate::store::SCAN_PAGE_ITEMS_MAX) nor much more than
+    /// [`SCAN_PAGE_BYTES_MAX`](crate::store::SCAN_PAGE_BYTES_MAX).
     ///
     /// # Errors
     /// The first that `found` gives.
@@ -291,6 +327,7 @@ impl ScanPage {
 
 /// What a scan found at a digest.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Scanned {
     /// Where it stands.
     pub digest: KeyDigest,
@@ -301,6 +338,14 @@ pub struct Scanned {
     pub stored: Result<Stored, Error>,
 }
 
+impl Scanned {
+    /// What was found at a digest.
+    #[must_use]
+    pub fn new(digest: KeyDigest, stored: Result<Stored, Error>) -> Self {
+        Self { digest, stored }
+    }
+}
+
 /// Takes over what another store held.
 pub trait Import: Send + Sync {
     /// Puts a record or a mark at a digest as it is, its revision included, where
@@ -308,7 +353,7 @@ pub trait Import: Send + Sync {
     /// It is as durable as a `create`, and listed under its subject.
     ///
     /// # Errors
-    /// As [`SessionStore::create`](crate::SessionStore::create), but for
+    /// As [`SessionStore::create`](crate::store::SessionStore::create), but for
     /// `Exists`.
     fn import<'a>(
         &'a self,
@@ -354,15 +399,12 @@ pub struct Invalidation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Data;
 
     fn scanned(number: u8, bytes: usize) -> Result<Scanned, Error> {
         let mut record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
         record.data = Data::from_bytes(vec![number; bytes]);
-        Ok(Scanned {
-            digest: KeyDigest::from_bytes([number; 32]),
-            stored: Ok(Stored::Record(record)),
-        })
+        let digest = KeyDigest::from_bytes([number; 32]);
+        Ok(Scanned::new(digest, Ok(Stored::Record(record))))
     }
 
     fn page(items: u8, bytes: usize, max: usize) -> (usize, bool) {
@@ -402,8 +444,5 @@ mod tests {
         assert_eq!(means(Revoke::AllBut(old)), [true, false, true]);
         assert_eq!(means(Revoke::AllBut(other)), [true, true, false]);
         assert_eq!(means(Revoke::One(old)), [false, true, false]);
-        // Marks that lead round in circles come to an end.
-        let around = Stored::resolve_rotations(&old, |at| Ok::<_, Error>(Some(*at)));
-        assert_eq!(around.unwrap(), old);
     }
 }

@@ -1,16 +1,16 @@
 //! A session value with its own shape: what is stored under a name.
 
 mod de;
+mod format;
 mod ser;
-mod wire;
 
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::limits::NESTING_DEPTH_CEILING;
-use crate::{Error, ErrorKind, codec};
+use crate::session::NESTING_DEPTH_CEILING;
+use crate::{Error, ErrorKind};
 
 /// A stored value, self-describing: it can be printed without the Rust type it
 /// came from, read into a struct that has gained or lost fields since, and
@@ -28,7 +28,8 @@ use crate::{Error, ErrorKind, codec};
 /// [`Value::display`] prints all of it, for an operator who asked.
 ///
 /// ```
-/// use cloakroom_core::{ErrorKind, Value};
+/// use cloakroom_core::session::Value;
+/// use cloakroom_core::ErrorKind;
 ///
 /// let cart = Value::from_serialize(&vec![("tea", 2_u8), ("milk", 1)], 32)?;
 /// assert_eq!(cart.display().to_string(), r#"[["tea", 2], ["milk", 1]]"#);
@@ -93,12 +94,22 @@ impl Value {
         Shown(self)
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        codec::decode_value(bytes, NESTING_DEPTH_CEILING).map(Self::from)
+    /// Reads a value from its stored bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the bytes are not one value,
+    /// [`ErrorKind::TooLarge`] where it is nested deeper than 128 levels
+    /// ([`NESTING_DEPTH_CEILING`]).
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        format::read(bytes, NESTING_DEPTH_CEILING)
     }
 
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, Error> {
-        codec::encode(&wire::Ref(self))
+    /// The bytes to store.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        format::write(self, &mut bytes);
+        bytes
     }
 
     fn kind(&self) -> String {
@@ -230,8 +241,6 @@ fn shape(found: &serde::de::Unexpected<'_>) -> &'static str {
         _ => "another kind of value",
     }
 }
-
-pub(crate) use self::wire::Wire;
 
 #[cfg(test)]
 pub(crate) mod tests;

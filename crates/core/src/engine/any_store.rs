@@ -1,0 +1,100 @@
+//! A store chosen at run time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::engine::{LoadedToken, SessionKey, Token, TokenStore, Written};
+use crate::store::{BoxFuture, Capabilities, KeyDigest, Record};
+use crate::{Error, Timestamp};
+
+/// Any store, its type forgotten: what a backend chosen at run time is held as.
+///
+/// Cheap to clone; all clones are the one store.
+#[derive(Clone)]
+pub struct AnyStore {
+    store: Arc<dyn TokenStore>,
+    type_name: &'static str,
+}
+
+impl AnyStore {
+    /// Forgets the type of a store. An `AnyStore` is not wrapped again.
+    pub fn new<T: TokenStore>(store: T) -> Self {
+        store.into_any()
+    }
+
+    pub(crate) fn wrap<T: TokenStore>(store: T) -> Self {
+        Self {
+            store: Arc::new(store),
+            type_name: std::any::type_name::<T>(),
+        }
+    }
+}
+
+impl fmt::Debug for AnyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyStore({})", self.type_name)
+    }
+}
+
+impl TokenStore for AnyStore {
+    fn is_well_formed(&self, token: &str) -> bool {
+        self.store.is_well_formed(token)
+    }
+
+    fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
+        self.store.digest_of(token)
+    }
+
+    fn load_token<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
+        self.store.load_token(token)
+    }
+
+    fn create_token<'a>(
+        &'a self,
+        key: &'a SessionKey,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        self.store.create_token(key, record)
+    }
+
+    fn update_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        self.store.update_token(token, record)
+    }
+
+    fn touch_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        self.store.touch_token(token, record)
+    }
+
+    fn rotate_token<'a>(
+        &'a self,
+        token: &'a Token,
+        new: &'a SessionKey,
+        record: &'a Record,
+        mark_until: Timestamp,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        self.store.rotate_token(token, new, record, mark_until)
+    }
+
+    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        self.store.delete_token(token)
+    }
+
+    fn token_capabilities(&self) -> Capabilities<'_> {
+        self.store.token_capabilities()
+    }
+
+    fn into_any(self) -> AnyStore {
+        self
+    }
+}

@@ -1,0 +1,239 @@
+//! The token side: what the engine uses.
+
+use crate::engine::{AnyStore, SessionKey, Token};
+use crate::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision, SessionStore, Stored};
+use crate::{Error, ErrorKind, Timestamp};
+
+/// Something found under a token.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LoadedToken {
+    /// What stands there.
+    pub stored: Stored,
+    /// A token to hand out in place of the one presented, where the store
+    /// wants it replaced though nothing has changed.
+    pub reissue: Option<Token>,
+}
+
+impl LoadedToken {
+    /// Found, and the client keeps its token.
+    #[must_use]
+    pub fn new(stored: Stored) -> Self {
+        Self {
+            stored,
+            reissue: None,
+        }
+    }
+}
+
+/// The answer to a write.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Written {
+    /// The revision the record has now.
+    pub revision: Revision,
+    /// The token the client must hold from now on, where it is another one.
+    pub token: Option<Token>,
+}
+
+impl Written {
+    /// Written, and the client keeps its token.
+    #[must_use]
+    pub fn kept(revision: Revision) -> Self {
+        Self {
+            revision,
+            token: None,
+        }
+    }
+
+    /// Written, and the client must hold this token from now on.
+    #[must_use]
+    pub fn issued(revision: Revision, token: Token) -> Self {
+        Self {
+            revision,
+            token: Some(token),
+        }
+    }
+}
+
+/// A store as the engine sees it: by the token the client holds.
+///
+/// Every [`SessionStore`] is one, through the blanket implementation below: its
+/// token is the session key, of which the store sees the digest. A store that
+/// needs the token itself implements this trait directly: one that keeps the
+/// whole session in the cookie, or one that seals records under the key.
+///
+/// The clauses are those of [`SessionStore`], said of tokens. A token that is
+/// not [well formed](TokenStore::is_well_formed) is refused without I/O: it
+/// loads nothing, and there is nothing to write to under it.
+///
+/// The trait is object-safe: [`AnyStore`] is an `Arc` of it, so that a backend can
+/// be chosen at run time.
+pub trait TokenStore: Send + Sync + 'static {
+    /// Whether the text could be a token of this store; no I/O. `false` is
+    /// final, `true` promises nothing.
+    fn is_well_formed(&self, token: &str) -> bool;
+
+    /// The digest that the session of a token has in this store's lists and events;
+    /// no I/O. `None` where the token is none of this store's.
+    ///
+    /// Whoever needs a digest asks here, since a token need not be a session key.
+    fn digest_of(&self, token: &Token) -> Option<KeyDigest>;
+
+    /// What stands under the token.
+    ///
+    /// # Errors
+    /// As [`SessionStore::load`].
+    fn load_token<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>>;
+
+    /// Stores a new session and says the token to hand out.
+    ///
+    /// # Errors
+    /// As [`SessionStore::create`].
+    fn create_token<'a>(
+        &'a self,
+        key: &'a SessionKey,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>>;
+
+    /// Replaces the session.
+    ///
+    /// # Errors
+    /// As [`SessionStore::update`].
+    fn update_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>>;
+
+    /// Notes a use: moves the record on to its `last_seen_at` and
+    /// `expires_at`; the rest of it is what was loaded, its revision included.
+    ///
+    /// # Errors
+    /// As [`SessionStore::touch`].
+    fn touch_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>>;
+
+    /// Moves the session to a new key and says the token to hand out.
+    ///
+    /// # Errors
+    /// As [`SessionStore::rotate`].
+    fn rotate_token<'a>(
+        &'a self,
+        token: &'a Token,
+        new: &'a SessionKey,
+        record: &'a Record,
+        mark_until: Timestamp,
+    ) -> BoxFuture<'a, Result<Written, Error>>;
+
+    /// Ends the session.
+    ///
+    /// # Errors
+    /// As [`SessionStore::delete`].
+    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// What the store can do beyond this trait.
+    fn token_capabilities(&self) -> Capabilities<'_>;
+
+    /// The store with its type forgotten. An [`AnyStore`] answers itself, so that
+    /// no store is wrapped twice.
+    fn into_any(self) -> AnyStore
+    where
+        Self: Sized,
+    {
+        AnyStore::wrap(self)
+    }
+}
+
+fn key(token: &Token) -> Result<SessionKey, Error> {
+    SessionKey::from_token(token).ok_or_else(|| ErrorKind::Gone.into())
+}
+
+impl<S: SessionStore> TokenStore for S {
+    fn is_well_formed(&self, token: &str) -> bool {
+        SessionKey::parse(token).is_some()
+    }
+
+    fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
+        Some(SessionKey::from_token(token)?.digest())
+    }
+
+    fn load_token<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
+        Box::pin(async move {
+            let Some(key) = SessionKey::from_token(token) else {
+                return Ok(None);
+            };
+            Ok(self.load(&key.digest()).await?.map(LoadedToken::new))
+        })
+    }
+
+    fn create_token<'a>(
+        &'a self,
+        key: &'a SessionKey,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let revision = self.create(&key.digest(), record).await?;
+            Ok(Written::issued(revision, key.to_token()))
+        })
+    }
+
+    fn update_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let revision = self.update(&key(token)?.digest(), record).await?;
+            Ok(Written::kept(revision))
+        })
+    }
+
+    fn touch_token<'a>(
+        &'a self,
+        token: &'a Token,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let digest = key(token)?.digest();
+            self.touch(&digest, record.revision, record.into()).await?;
+            Ok(Written::kept(record.revision))
+        })
+    }
+
+    fn rotate_token<'a>(
+        &'a self,
+        token: &'a Token,
+        new: &'a SessionKey,
+        record: &'a Record,
+        mark_until: Timestamp,
+    ) -> BoxFuture<'a, Result<Written, Error>> {
+        Box::pin(async move {
+            let old = key(token)?.digest();
+            let revision = self.rotate(&old, &new.digest(), record, mark_until).await?;
+            Ok(Written::issued(revision, new.to_token()))
+        })
+    }
+
+    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            match SessionKey::from_token(token) {
+                Some(key) => self.delete(&key.digest()).await,
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn token_capabilities(&self) -> Capabilities<'_> {
+        self.capabilities()
+    }
+}

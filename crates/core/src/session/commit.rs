@@ -1,0 +1,72 @@
+//! What a session knows of the engine that opened it.
+
+use std::fmt;
+use std::sync::Weak;
+
+use crate::session::Limits;
+use crate::store::{BoxFuture, KeyDigest};
+use crate::{Error, Expiry, Site, Timestamp};
+
+/// What [`Session::save`] calls: the engine that opened the session.
+pub trait Commit: Send + Sync {
+    /// Writes the session's changes now.
+    fn commit(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The digest that the session stands under, as far as this request knows.
+    fn id(&self) -> Option<KeyDigest>;
+}
+
+/// What a session knows of the engine that opens it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Context {
+    /// When the request began: "now" for everything a handler asks.
+    pub now: Timestamp,
+    /// What the session may hold.
+    pub limits: Limits,
+    /// How long sessions live.
+    pub expiry: Expiry,
+    /// Which site a session that begins here belongs to.
+    pub site: Site,
+    /// Who writes the changes. A session without one is its own store: what is
+    /// saved stays in it.
+    pub commit: Option<Weak<dyn Commit>>,
+}
+
+impl Context {
+    /// Of a session that is its own store, as a test or a tool opens one.
+    #[must_use]
+    pub fn new(now: Timestamp, limits: Limits, expiry: Expiry) -> Self {
+        Self {
+            now,
+            limits,
+            expiry,
+            site: Site::default(),
+            commit: None,
+        }
+    }
+
+    /// The same, of a session of this site.
+    #[must_use]
+    pub fn of_site(mut self, site: &Site) -> Self {
+        self.site = site.clone();
+        self
+    }
+
+    /// The same, of a session whose changes this engine writes.
+    #[must_use]
+    pub fn committed_by(mut self, commit: Weak<dyn Commit>) -> Self {
+        self.commit = Some(commit);
+        self
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("now", &self.now)
+            .field("limits", &self.limits)
+            .field("expiry", &self.expiry)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,25 @@
+//! For the author of a store: the contract, what is kept, and what a store may
+//! offer beyond the contract.
+
+mod capabilities;
+mod contract;
+mod data;
+mod digest;
+mod frame;
+mod limits;
+mod record;
+mod rotation;
+
+pub use capabilities::{
+    Capabilities, Import, Invalidation, Invalidations, Listed, Listener, Revoke, Scan, ScanCursor,
+    ScanPage, Scanned, Subjects, Sweep, Swept,
+};
+pub use contract::{BoxFuture, SessionStore};
+pub use data::Data;
+pub use digest::{KeyDigest, SubjectDigest};
+pub use frame::{FrameHead, FrameKind, Stored};
+pub use limits::{
+    FRAME_BYTES_CEILING, ROTATION_HOPS_MAX, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX,
+};
+pub use record::{Record, Revision, Touch};
+pub use rotation::RotationPath;

@@ -1,0 +1,120 @@
+//! How a request ends, as an adapter sees it.
+
+use cloakroom_core::{Error, ErrorKind};
+
+use crate::headers::{cache_control, vary_on};
+use crate::{Cost, HeaderEdit};
+
+/// How a handler's work ended, as far as its session is concerned.
+///
+/// An HTTP status converts into it: 500 and above is a server error. Where the status
+/// does not say it, as with gRPC, whose failed calls are HTTP 200, the adapter says it
+/// itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The session's changes are written.
+    Success,
+    /// The changes are dropped, but a rotation and a flush are written: a login or a
+    /// logout that has half failed must not leave the old key open.
+    ServerError,
+}
+
+impl From<u16> for Outcome {
+    /// From an HTTP status.
+    fn from(status: u16) -> Self {
+        match status {
+            500.. => Self::ServerError,
+            _ => Self::Success,
+        }
+    }
+}
+
+/// What to tell the client at the end of a request.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Closing {
+    /// The headers that hand out the token or take it away.
+    pub(crate) token_headers: Vec<HeaderEdit>,
+    /// Whether the response depends on the session.
+    pub(crate) accessed: bool,
+    /// The request header that it then depends on.
+    pub(crate) varies_on: &'static str,
+    /// Why the changes were not written: the response must be replaced by an
+    /// error of status [`Closing::status_of`], with the
+    /// [header edits](Closing::header_edits) and nothing of the handler's.
+    pub failure: Option<Error>,
+    /// What the request cost in the store.
+    pub cost: Cost,
+}
+
+impl Closing {
+    pub(crate) fn nothing() -> Self {
+        Self {
+            token_headers: Vec::new(),
+            accessed: false,
+            varies_on: "Cookie",
+            failure: None,
+            cost: Cost::default(),
+        }
+    }
+
+    /// The headers that hand out the token or take it away. None where the client
+    /// holds what it should.
+    #[must_use]
+    pub fn token_headers(&self) -> &[HeaderEdit] {
+        &self.token_headers
+    }
+
+    /// Whether the response depends on the session.
+    #[must_use]
+    pub fn is_accessed(&self) -> bool {
+        self.accessed
+    }
+
+    /// What to do to the headers of the response, in this order, even beside a
+    /// [failure](Closing::failure): the token, and what keeps a shared cache from
+    /// handing one visitor's response to another. `existing` answers the values that
+    /// the response has for a header's name, in lower case.
+    ///
+    /// ```
+    /// use cloakroom_web::Closing;
+    ///
+    /// fn apply(closing: &Closing, headers: &mut Vec<(String, String)>) {
+    ///     let existing = |name: &str| -> Vec<String> {
+    ///         let values = headers.iter().filter(|(of, _)| of == name);
+    ///         values.map(|(_, value)| value.clone()).collect()
+    ///     };
+    ///     for edit in closing.header_edits(existing) {
+    ///         if !edit.appends() {
+    ///             headers.retain(|(name, _)| name != edit.name());
+    ///         }
+    ///         headers.push((edit.name().to_owned(), edit.value().to_owned()));
+    ///     }
+    /// }
+    /// ```
+    pub fn header_edits(&self, existing: impl Fn(&str) -> Vec<String>) -> Vec<HeaderEdit> {
+        let sets_token = !self.token_headers.is_empty();
+        if !self.accessed && !sets_token {
+            return Vec::new();
+        }
+        let vary = existing("vary");
+        let vary = vary_on(self.varies_on, vary.iter().map(String::as_str));
+        let control = existing("cache-control");
+        let control = cache_control(control.iter().map(String::as_str), sets_token);
+        let mut edits = Vec::with_capacity(2 + self.token_headers.len());
+        edits.extend(vary.map(|value| HeaderEdit::set("vary", value)));
+        edits.extend(control.map(|value| HeaderEdit::set("cache-control", value)));
+        edits.extend_from_slice(&self.token_headers);
+        edits
+    }
+
+    /// The status a session error is answered with: 409 for
+    /// [`ErrorKind::Overwritten`], else 500.
+    #[must_use]
+    pub fn status_of(error: &Error) -> u16 {
+        match error.kind() {
+            ErrorKind::Overwritten => 409,
+            _ => 500,
+        }
+    }
+}

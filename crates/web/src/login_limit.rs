@@ -1,0 +1,69 @@
+//! The limit of sessions per subject, kept to after each login.
+
+use cloakroom_core::engine::{Token, TokenStore as _};
+use cloakroom_core::store::{KeyDigest, Listed, Record, Revoke, SubjectDigest};
+use cloakroom_core::{Error, Timestamp};
+
+use crate::Cost;
+use crate::shared::Shared;
+
+/// The sessions of a subject that have not expired.
+pub(crate) async fn live(engine: &Shared, subject: &SubjectDigest) -> Result<Vec<Listed>, Error> {
+    let now = engine.clock.now();
+    let mut listed = engine.subjects()?.sessions_of(subject).await?;
+    listed.retain(|listed| !listed.record.is_expired(now));
+    Ok(listed)
+}
+
+/// How many sessions one login ends at most, so that nobody waits for long; the
+/// next login goes on.
+const ENDED_PER_LOGIN_MAX: usize = 16;
+
+/// A session that has just been written, and whose it is.
+pub(crate) struct Login {
+    subject: SubjectDigest,
+    /// Logins of one subject in one order, the same for all who look: of two at
+    /// the same time the later may end the earlier, and never the other way.
+    order: (Timestamp, KeyDigest),
+    max: usize,
+}
+
+impl Shared {
+    /// A login, where there is a limit to keep to.
+    pub(crate) fn login(&self, token: &Token, record: &Record) -> Option<Login> {
+        let max = self.sessions_per_subject_max?;
+        Some(Login {
+            subject: record.subject_digest()?,
+            order: (record.created_at, self.store.digest_of(token)?),
+            max,
+        })
+    }
+}
+
+/// Where the subject has more sessions than the limit, ends those that went unused
+/// longest among the earlier ones. The login stands, whatever becomes of this.
+pub(crate) async fn keep_to_limit(engine: &Shared, login: &Login) -> Cost {
+    let mut cost = Cost::default();
+    if let Err(error) = end_excess(engine, login, &mut cost).await {
+        tracing::error!(
+            session = %login.order.1.short(),
+            error = %error,
+            "sessions_per_subject_max could not be kept to"
+        );
+    }
+    cost
+}
+
+async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<(), Error> {
+    let mut listed = live(engine, &login.subject).await?;
+    cost.list();
+    let excess = listed.len().saturating_sub(login.max);
+    listed.retain(|listed| (listed.record.created_at, listed.digest) < login.order);
+    listed.sort_by_key(|listed| (listed.record.last_seen_at, listed.digest));
+    for listed in listed.iter().take(excess.min(ENDED_PER_LOGIN_MAX)) {
+        let which = Revoke::One(listed.digest);
+        cost.touch();
+        engine.subjects()?.revoke(&login.subject, which).await?;
+    }
+    Ok(())
+}

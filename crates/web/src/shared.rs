@@ -1,0 +1,56 @@
+//! What all exchanges of one engine share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_core::engine::{AnyStore, Entropy, Token, TokenStore as _};
+use cloakroom_core::session::Limits;
+use cloakroom_core::store::{KeyDigest, Record, Subjects};
+use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Timestamp};
+
+use crate::Transport;
+use crate::queue::Queue;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: AnyStore,
+    pub(crate) transport: Transport,
+    /// Keeps the sessions of two applications over one store apart.
+    pub(crate) site: Site,
+    pub(crate) token_bytes_max: usize,
+    pub(crate) expiry: Expiry,
+    pub(crate) limits: Limits,
+    pub(crate) touch_share_percent: u8,
+    pub(crate) rotation_mark: Duration,
+    pub(crate) conflict_deadline: Duration,
+    pub(crate) strict_reads: bool,
+    pub(crate) sessions_per_subject_max: Option<usize>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) queue: Queue,
+}
+
+impl Shared {
+    /// The store's lists by subject.
+    pub(crate) fn subjects(&self) -> Result<&dyn Subjects, Error> {
+        self.store.token_capabilities().subjects.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Misconfigured,
+                "this store keeps no list of a user's sessions",
+            )
+        })
+    }
+
+    /// What an event says of a session: the first characters of its digest.
+    pub(crate) fn short(&self, token: &Token) -> String {
+        let digest = self.store.digest_of(token);
+        digest.as_ref().map_or_else(String::new, KeyDigest::short)
+    }
+
+    /// The age of a cookie whose record was written at `now`; `None` where the
+    /// cookie ends with the browser.
+    pub(crate) fn cookie_age(&self, record: &Record, now: Timestamp) -> Option<Duration> {
+        let is_persistent = !self.expiry.cookie_ends_with_browser(record);
+        is_persistent.then(|| record.expires_at.saturating_since(now))
+    }
+}
