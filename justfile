@@ -1,0 +1,72 @@
+# Recipes for just (https://just.systems). Each is a command of CONTRIBUTING.md or of
+# .ci/run; neither needs this file.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+set positional-arguments
+
+# Lists the recipes.
+default:
+    @just --list
+
+# Everything a change must pass; installs what is missing.
+ci:
+    bash .ci/run
+
+# Every test. CI=true makes a test fail that would be skipped.
+test:
+    cargo test --workspace --all-features
+
+# The tests whose names hold a text, with what follows given to the test binary.
+test-one name *args:
+    cargo test --workspace --all-features "$1" -- "${@:2}"
+
+# Formatting, clippy and the checks on dependencies.
+lint:
+    cargo fmt --all -- --check
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+    cargo clippy -p cloakroom --no-default-features -- -D warnings
+    cargo deny check bans licenses sources
+
+# The documentation, where a warning is an error.
+docs *args:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps "$@"
+
+# All benches, or what the arguments choose, such as --bench stores.
+bench *args:
+    cargo bench -p cloakroom-benches "$@"
+
+# One fuzz target, for so many seconds; without one, the list.
+fuzz target="" secs="60":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd fuzz
+    if [ -z "$1" ]; then
+        exec cargo +nightly fuzz list
+    fi
+    mkdir -p "corpus/$1"
+    cargo +nightly fuzz run "$1" "corpus/$1" "seeds/$1" -- \
+        -max_total_time="$2" -rss_limit_mb=4096
+
+# Kills a process at each embedded store so often, and checks what is left.
+crash kills="1000":
+    CLOAKROOM_CRASHES="$1" cargo test -p cloakroom-tests a_killed_ -- --nocapture
+
+# Compares sessions and stores with models over so many random histories.
+model cases="20000":
+    CLOAKROOM_CASES="$1" cargo test -p cloakroom-tests model
+
+# Looks for an order that explains what concurrent clients were answered, so often.
+linearizable trials="20000":
+    CLOAKROOM_TRIALS="$1" cargo test -p cloakroom-tests linearizable
+
+# Kills and starts each server under load for so many seconds.
+outage secs="120":
+    CLOAKROOM_OUTAGE_SECS="$1" cargo test -p cloakroom-tests may_be_killed_and_restarted
+
+# Measures sweeps among so many sessions.
+sweep sessions="1000000":
+    CLOAKROOM_SWEEP_SESSIONS="$1" cargo test --release -p cloakroom-tests a_sweep_
+
+# The demo site, on http://127.0.0.1:8000 unless the arguments say otherwise.
+demo *args:
+    cargo run -- demo "$@"
