@@ -25,6 +25,7 @@ mod post;
 mod problem;
 mod serve;
 mod site;
+mod state;
 mod store_url;
 mod style;
 mod visitor;

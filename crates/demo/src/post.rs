@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use cloakroom::axum::{Session, SessionError, SubjectSessions};
 
-use crate::site::Site;
+use crate::state::Site;
 use crate::{csrf, problem};
 
 /// The argument of every handler that changes something: there is no way to

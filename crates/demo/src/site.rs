@@ -13,16 +13,11 @@ use cloakroom::Engine;
 use cloakroom::axum::SessionLayer;
 
 use crate::pages::{about, admin, cart, count, devices, enter, home, record, test_cookie};
+use crate::state::Site;
 use crate::{Accounts, bill, problem, style};
 
 /// Bytes of the longest form that is read.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
-
-/// What handlers share.
-#[derive(Clone, Debug)]
-pub(crate) struct Site {
-    pub(crate) accounts: Arc<Accounts>,
-}
 
 /// The demo site over an engine and its accounts.
 ///

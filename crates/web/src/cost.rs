@@ -35,12 +35,12 @@ impl Cost {
         self.bytes_written += record.data.as_bytes().len() as u64;
     }
 
-    /// A write that carries no data.
+    /// Counts a write that carries no data.
     pub(crate) fn touch(&mut self) {
         self.writes += 1;
     }
 
-    /// A list of headers.
+    /// Counts a list of headers.
     pub(crate) fn list(&mut self) {
         self.loads += 1;
     }

@@ -1,6 +1,6 @@
-//! What becomes of a session when its request ends: one pure function.
+//! What to do with a session when its request ends: one pure function.
 
-/// What the request's token was found to be.
+/// What became of the request's token when it was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// There was none.

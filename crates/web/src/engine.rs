@@ -39,7 +39,7 @@ impl Engine {
         Self::builder(store).assemble()
     }
 
-    /// An engine with choices of one's own.
+    /// Builds an engine that differs from the defaults.
     #[must_use]
     pub fn builder<T: TokenStore>(store: T) -> EngineBuilder {
         EngineBuilder {
@@ -62,8 +62,7 @@ impl Engine {
         }
     }
 
-    /// One request's way through, from its first use of the session to its
-    /// response headers. Costs one allocation and no I/O.
+    /// One request and its response. Costs one allocation and no I/O.
     #[must_use]
     pub fn exchange(&self) -> Exchange {
         Exchange::new(self.shared.clone())
@@ -82,7 +81,7 @@ impl Engine {
     }
 }
 
-/// More than the header of a record can take of a frame.
+/// An upper bound of the bytes that a record's header takes in a frame.
 const HEADER_BYTES: usize = 4 * 1024;
 
 /// Builds an [`Engine`].
@@ -138,8 +137,8 @@ impl EngineBuilder {
         self
     }
 
-    /// How long the mark of a rotation spares parallel requests that still
-    /// carry the old cookie. Default 60 s.
+    /// How long a rotation mark spares parallel requests that still carry the old
+    /// cookie. Default 60 s.
     #[must_use]
     pub fn rotation_mark(mut self, duration: Duration) -> Self {
         self.shared.rotation_mark = duration;

@@ -1,5 +1,5 @@
-//! One request's way through: open on first use, write before the headers
-//! leave.
+//! One request and its response: open the session on first use, write it before the
+//! headers leave.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -34,8 +34,8 @@ struct Inner {
     engine: Arc<Shared>,
     me: Weak<Inner>,
     opened: OnceCell<Opened>,
-    /// Held while changes are written, so that a `save` and the end of the
-    /// request follow one another.
+    /// Locked while changes are written, so that a `save` and the end of the request
+    /// follow one another.
     saving: AsyncMutex<()>,
     client: Mutex<Client>,
 }
@@ -141,7 +141,7 @@ impl Exchange {
         &self.inner.engine
     }
 
-    /// Where this request's session stands, as far as it is known now.
+    /// The digest of this request's session, as far as it is known now.
     pub(crate) fn digest(&self) -> Option<KeyDigest> {
         let client = self.inner.client();
         self.inner.engine.store.digest_of(client.token.as_ref()?)
@@ -255,7 +255,8 @@ impl Inner {
                     Ok(opened) => {
                         let mut client = self.client();
                         client.token = Some(token);
-                        // Limits bind writers: what was sealed under a wider one stays.
+                        // A token that was sealed under a wider limit stays readable, but
+                        // it cannot be sent again.
                         let fits = |token: &Token| engine.transport.check_length(token).is_ok();
                         if let Some(fresh) = reissue.filter(fits) {
                             client.token = Some(fresh.clone());
@@ -273,7 +274,7 @@ impl Inner {
                 stored: Stored::Rotated { until, .. },
                 ..
             }) if until > now => {
-                // A logout under it ends the session where it has moved.
+                // A logout under the old token ends the session where it has moved.
                 self.client().token = Some(token);
                 self.begin(None, Arrival::Rotated, now)
             }
@@ -324,7 +325,7 @@ impl Inner {
                 engine.expiry.touch_due(record, now, share)
             });
         let decision = decide(&Facts {
-            // A session that an earlier save found gone is as one that arrived
+            // A session that an earlier save found gone is treated as one that arrived
             // after its rotation.
             arrival: match changeset.is_dead() {
                 true => Arrival::Rotated,
@@ -368,15 +369,16 @@ impl Inner {
             _ => None,
         };
         self.tell_client(&outcome, &changeset, now, token.as_ref());
-        // Who saves early wants to know; at the end nobody is left to tell.
+        // A handler that saves early learns that its session is gone. At the end of the
+        // request the handler is done.
         let is_late = end.is_some() && matches!(outcome, SaveOutcome::Gone);
         let result = match opened.session.settle(changeset, outcome) {
             Err(error) if is_late && error.kind() == ErrorKind::Gone => Ok(()),
             result => result,
         };
         drop(turn);
-        // What was written is told by now, so that whoever stops waiting loses this
-        // alone.
+        // The client part knows what was written by now, so a caller that stops waiting
+        // loses the limit alone.
         if let Some(login) = login {
             let cost = login_limit::keep_to_limit(engine, &login).await;
             self.client().cost.add(cost);
@@ -384,8 +386,8 @@ impl Inner {
         result
     }
 
-    /// The candidate stands in the client's part while the store is asked, so that the
-    /// end of the request finds it also where this future is dropped half-way.
+    /// Rotates to a new key. The new token is noted as a candidate while the store is
+    /// asked, so that the end of the request finds it even if this future is dropped.
     async fn rotate(
         &self,
         writer: &mut Writer<'_>,
@@ -404,8 +406,8 @@ impl Inner {
         outcome
     }
 
-    /// Looks for a session whose rotation may have happened, and hands its token
-    /// out where it did.
+    /// Loads the candidate of a rotation whose outcome is unknown, and hands its token out
+    /// if the rotation did happen.
     async fn resolve_candidate(&self) {
         let Some(token) = self.client().candidate.take() else {
             return;
@@ -422,7 +424,7 @@ impl Inner {
         }
     }
 
-    /// Notes what the client must be told. `changeset` knows the record as it stood
+    /// Notes whether a Set-Cookie must be sent. `changeset` knows the record as it stood
     /// before, and `before` is the token that the client holds.
     fn tell_client(
         &self,

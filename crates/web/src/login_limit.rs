@@ -1,4 +1,4 @@
-//! The limit of sessions per subject, kept to after each login.
+//! Enforcing `sessions_per_subject_max` after each login.
 
 use cloakroom_core::engine::{Token, TokenStore as _};
 use cloakroom_core::store::{KeyDigest, Listed, Record, Revoke, SubjectDigest};
@@ -15,21 +15,22 @@ pub(crate) async fn live(engine: &Shared, subject: &SubjectDigest) -> Result<Vec
     Ok(listed)
 }
 
-/// How many sessions one login ends at most, so that nobody waits for long; the
-/// next login goes on.
+/// How many sessions one login ends at most, so that nobody waits for long. The next
+/// login ends more.
 const ENDED_PER_LOGIN_MAX: usize = 16;
 
-/// A session that has just been written, and whose it is.
+/// A login that has just been written.
 pub(crate) struct Login {
     subject: SubjectDigest,
-    /// Logins of one subject in one order, the same for all who look: of two at
-    /// the same time the later may end the earlier, and never the other way.
+    /// The login's place in the order of all logins of its subject. The order is the same
+    /// for every node, so of two logins at the same time only the later may end the
+    /// earlier.
     order: (Timestamp, KeyDigest),
     max: usize,
 }
 
 impl Shared {
-    /// A login, where there is a limit to keep to.
+    /// The login that was just written; `None` where no limit is set.
     pub(crate) fn login(&self, token: &Token, record: &Record) -> Option<Login> {
         let max = self.sessions_per_subject_max?;
         Some(Login {
@@ -40,8 +41,8 @@ impl Shared {
     }
 }
 
-/// Where the subject has more sessions than the limit, ends those that went unused
-/// longest among the earlier ones. The login stands, whatever becomes of this.
+/// If the subject has more sessions than the limit, ends the longest unused ones of the
+/// earlier logins. The login itself stands even if this fails.
 pub(crate) async fn keep_to_limit(engine: &Shared, login: &Login) -> Cost {
     let mut cost = Cost::default();
     if let Err(error) = end_excess(engine, login, &mut cost).await {

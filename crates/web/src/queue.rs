@@ -1,7 +1,7 @@
 //! A queue for each session within this process.
 //!
-//! Compare-and-swap alone is enough for correctness; the queue keeps 64
-//! concurrent writers of one session from making 64 * 63 / 2 attempts.
+//! Compare-and-swap alone is enough for correctness. The queue is there because 64
+//! concurrent writers of one session would otherwise make 64 * 63 / 2 attempts.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -24,8 +24,8 @@ struct Line {
 
 type Queues = Mutex<HashMap<u64, Line>>;
 
-/// Queues by the hash of the token: two tokens that share one wait for each
-/// other now and then, which is harmless.
+/// Queues by the hash of the token. Two tokens with one hash wait for each other, which
+/// is harmless.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     queues: Queues,
@@ -49,7 +49,7 @@ impl Queue {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             queues.entry(hash).or_default().clone()
         };
-        // Made before the wait, so that a waiter that gives up cleans up too.
+        // The ticket exists before the wait, so that a waiter that gives up cleans up too.
         let mut ticket = Ticket {
             queue: self,
             hash,
@@ -86,7 +86,7 @@ impl Drop for Ticket<'_> {
             .queues
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Who waits holds a clone, taken under this very lock.
+        // Each waiter holds a clone that it took under this very lock.
         if queues
             .get(&self.hash)
             .is_some_and(|line| Arc::strong_count(&line.turn) == 1)

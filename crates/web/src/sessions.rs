@@ -1,4 +1,4 @@
-//! Where else a user is logged in.
+//! The sessions of the user who is logged in: where else, and ending them.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -13,16 +13,15 @@ use crate::{Exchange, login_limit};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionInfo {
-    /// What to call it in a form: the digest of its key, which opens nothing.
+    /// Its public id, for a form: the digest of its key, which opens nothing.
     pub id: KeyDigest,
     /// Whether it is the one of this request.
     pub is_current: bool,
     /// When its owner logged in.
     pub created_at: Timestamp,
-    /// When it was last used, as exactly as touches are written: to a tenth of
-    /// the idle time, unless
-    /// [`touch_share_percent`](crate::EngineBuilder::touch_share_percent) says
-    /// otherwise.
+    /// When it was last used. It may lag by the share of the idle time after which a use
+    /// is written: a tenth, or what
+    /// [`touch_share_percent`](crate::EngineBuilder::touch_share_percent) says.
     pub last_seen_at: Timestamp,
     /// When it ends, if it is not used again.
     pub expires_at: Timestamp,
@@ -44,8 +43,8 @@ pub struct SessionInfo {
 pub struct SubjectSessions {
     exchange: Exchange,
     session: Session,
-    /// Who was logged in at first: a logout in this request ends the others too,
-    /// if it is asked to.
+    /// The subject at the beginning of the request, so that `end_others` still knows it
+    /// after a logout in this request.
     subject: Option<SubjectDigest>,
 }
 
@@ -56,7 +55,7 @@ impl fmt::Debug for SubjectSessions {
 }
 
 impl SubjectSessions {
-    /// Of the one who is logged in with this session, which this exchange has
+    /// The sessions of whoever is logged in with this session, which this exchange has
     /// [opened](Exchange::open).
     #[must_use]
     pub fn new(exchange: Exchange, session: Session) -> Self {
@@ -155,7 +154,7 @@ impl SubjectSessions {
     }
 }
 
-/// The name of whoever is logged in with a session, in the store's lists.
+/// The digest under which the store lists whoever is logged in with this session.
 fn digest_of(exchange: &Exchange, session: &Session) -> Option<SubjectDigest> {
     let subject = session.subject()?;
     Some(SubjectDigest::new(&exchange.shared().site, &subject))

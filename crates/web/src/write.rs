@@ -10,22 +10,21 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::Cost;
 use crate::shared::Shared;
 
-/// How often the engine looks for the new key after a rotation whose answer was
-/// lost.
+/// How often the engine loads the new key after a rotation whose answer was lost.
 const LOOKS_MAX: u32 = 3;
 
-/// How long they may take together, where `conflict_deadline` is not longer.
+/// How long these loads may take together, unless `conflict_deadline` is longer.
 const LOOK_MIN: Duration = Duration::from_secs(2);
 
-/// How long a write waits while none of its session that came before it comes to its
-/// end, where `conflict_deadline` is not longer: a store that hangs must not hold up
-/// each of them in turn.
+/// How long a write waits in the queue of its session while no writer ahead of it
+/// finishes, unless `conflict_deadline` is longer. A store that hangs must not hold up
+/// each waiting writer for its own full time.
 const QUEUE_WAIT_MIN: Duration = Duration::from_secs(10);
 
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
-/// One commit's dealings with the store.
+/// Writes one changeset to the store.
 pub(crate) struct Writer<'e> {
     engine: &'e Shared,
     now: Timestamp,
@@ -104,7 +103,7 @@ impl<'e> Writer<'e> {
     }
 
     pub(crate) async fn delete(&mut self, token: &Token) -> SaveOutcome {
-        // A logout needs no ticket: the queue only spares others a conflict.
+        // A delete needs no ticket: the queue only saves other writers a conflict.
         let wait = self.engine.conflict_deadline;
         let _ticket = self.engine.queue.enter(token, wait).await;
         match self.remove(token).await {
@@ -181,10 +180,9 @@ impl<'e> Writer<'e> {
         }
     }
 
-    /// The session was ended or moved while this request ran. A late write is
-    /// dropped; a logout still ends the session, where it has moved too; and
-    /// logging in is a fresh act, not a late write: it begins a new session,
-    /// with nothing of the old.
+    /// Decides about a session that was ended or moved while this request ran. A late
+    /// write is dropped. A logout ends the session wherever it has moved. A login is no
+    /// late write: it begins a new session with nothing of the old one.
     async fn gone(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
         if changeset.is_flushed()
             && let Err(error) = self.remove(token).await
@@ -249,9 +247,8 @@ impl<'e> Writer<'e> {
         Ok(())
     }
 
-    /// After a rotation whose outcome is unknown nothing is written again, but
-    /// one that did happen must not leave the client with the old key: looks for
-    /// the new one.
+    /// Loads the new key of a rotation whose outcome is unknown. Nothing is written
+    /// again, but if the rotation did happen, the client must get the new key.
     pub(crate) async fn look_for(&mut self, token: &Token) -> Option<Record> {
         let start = Instant::now();
         for look in 1..=LOOKS_MAX {

@@ -14,11 +14,11 @@ use crate::{Error, ErrorKind, Label, SessionExpiry, Subject};
 /// The name of Django's test cookie entry, and its value.
 pub(super) const TEST_COOKIE: (&str, &str) = ("testcookie", "worked");
 
-/// How often `update` runs its closure anew because the session was changed
-/// while it ran; more than that is a closure that changes the session itself.
+/// How often `update` runs its closure again because the session changed while it
+/// ran. A closure that needs more runs changes the session itself each time.
 const UPDATE_RUNS_MAX: usize = 64;
 
-/// Changing.
+/// Changing a session.
 impl Session {
     /// Sets the value under a name.
     ///
@@ -53,7 +53,7 @@ impl Session {
     /// nothing is no change.
     ///
     /// # Errors
-    /// As said of [`Session`].
+    /// Those that [`Session`] names for every change.
     pub fn remove(&self, name: &str) -> Result<bool, Error> {
         let mut state = self.change()?;
         state.accessed = true;
@@ -164,7 +164,7 @@ impl Session {
     /// its expiry; see [`flush`](Self::flush) to end it.
     ///
     /// # Errors
-    /// As said of [`Session`].
+    /// Those that [`Session`] names for every change.
     pub fn clear(&self) -> Result<(), Error> {
         let mut state = self.change()?;
         state.accessed = true;
@@ -178,7 +178,7 @@ impl Session {
     /// afterwards begins a new session under a new key.
     ///
     /// # Errors
-    /// As said of [`Session`].
+    /// Those that [`Session`] names for every change.
     pub fn flush(&self) -> Result<(), Error> {
         let mut state = self.change()?;
         state.accessed = true;
@@ -191,7 +191,7 @@ impl Session {
     /// itself.
     ///
     /// # Errors
-    /// As said of [`Session`].
+    /// Those that [`Session`] names for every change.
     pub fn cycle_key(&self) -> Result<(), Error> {
         let mut state = self.change()?;
         state.accessed = true;
@@ -206,7 +206,7 @@ impl Session {
     /// lifetime is counted from here.
     ///
     /// # Errors
-    /// As said of [`Session`].
+    /// Those that [`Session`] names for every change.
     pub fn set_subject(&self, subject: Subject) -> Result<(), Error> {
         let mut state = self.change()?;
         state.accessed = true;
@@ -222,7 +222,7 @@ impl Session {
     /// Says what this session is called in a list of its owner's sessions.
     ///
     /// # Errors
-    /// As said of [`Session`].
+    /// Those that [`Session`] names for every change.
     pub fn set_label(&self, label: Label) -> Result<(), Error> {
         let mut state = self.change()?;
         state.accessed = true;
@@ -252,31 +252,31 @@ impl Session {
         Ok(())
     }
 
-    /// Plants a value that only comes back if the browser takes cookies.
+    /// Sets a test value that the next request sees only if the browser takes cookies.
     ///
     /// # Errors
-    /// As said of [`Session`].
+    /// Those that [`Session`] names for every change.
     pub fn set_test_cookie(&self) -> Result<(), Error> {
         self.insert(TEST_COOKIE.0, TEST_COOKIE.1)
     }
 
-    /// Whether the value planted by an earlier request has come back.
+    /// Whether this request sees the test value that an earlier request set.
     #[must_use]
     pub fn test_cookie_worked(&self) -> bool {
         matches!(self.get::<String>(TEST_COOKIE.0), Ok(Some(value)) if value == TEST_COOKIE.1)
     }
 
-    /// Removes the planted value.
+    /// Removes the test value.
     ///
     /// # Errors
-    /// As said of [`Session`].
+    /// Those that [`Session`] names for every change.
     pub fn delete_test_cookie(&self) -> Result<(), Error> {
         self.remove(TEST_COOKIE.0).map(|_| ())
     }
 
-    /// Runs a change of the caller's on a copy of the view, without the lock:
-    /// it may use this very session. Where the session changed meanwhile, it
-    /// runs again on what is there then.
+    /// Runs the caller's closure on a copy of the view and without the lock, since the
+    /// closure may use this very session. If the session changed meanwhile, the closure
+    /// runs again on the session as it is then.
     pub(super) fn change_with(
         &self,
         mut change: impl FnMut(&mut View) -> Result<(), Error> + Send + 'static,

@@ -1,4 +1,4 @@
-//! A session's entries, read in place.
+//! A session's entries, read in place from its data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use crate::session::{Limits, Value};
 use crate::store::{Data, Record};
 use crate::{Error, ErrorKind};
 
-/// Data that has been walked once and found whole: every lookup after that is
-/// a scan over borrowed bytes which decodes nothing.
+/// Data that was checked once against the format. Every lookup after that scans
+/// borrowed bytes and decodes no value.
 #[derive(Clone, Debug)]
 pub struct Entries {
     data: Data,
@@ -17,7 +17,7 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// None.
+    /// No entries.
     #[must_use]
     pub fn empty() -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Entries {
         let mut cursor = Cursor::new(self.data.as_bytes());
         let _count = cursor.varint();
         std::iter::from_fn(move || {
-            // `open` has walked these very bytes: they end where entries end.
+            // `open` has checked these very bytes, so they end where an entry ends.
             let name = std::str::from_utf8(cursor.counted_bytes()?).ok()?;
             Some((name, cursor.counted_bytes()?))
         })
@@ -93,7 +93,7 @@ impl Entries {
             .find_map(|(candidate, value)| (candidate == name).then_some(value))
     }
 
-    /// These entries with changes laid over them: `Some` sets, `None` removes.
+    /// These entries with changes applied: `Some` sets, `None` removes.
     /// Untouched entries are copied as bytes.
     pub(crate) fn merge(
         &self,

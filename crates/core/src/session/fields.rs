@@ -121,7 +121,7 @@ fn field_of<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
     name.strip_prefix(prefix)?.strip_prefix('.')
 }
 
-/// The decoded entries under a prefix, by the name of their field.
+/// The decoded entries under a prefix, by field name.
 fn collect(view: &View, prefix: &str) -> Result<Vec<(String, Value)>, Error> {
     view.entries()?
         .iter()
@@ -143,7 +143,8 @@ fn build<T: DeserializeOwned>(map: Vec<(String, Value)>) -> Result<Option<T>, Er
 /// A struct taken apart.
 struct Fields {
     set: Vec<(String, super::view::Raw)>,
-    /// The fields that the type knows; none where it takes any, as a map does.
+    /// The field names that the type declares; empty for a type that takes any name, as
+    /// a map does.
     known: &'static [&'static str],
 }
 
@@ -185,7 +186,7 @@ impl Fields {
 /// The field names that a type asks serde for.
 fn known_fields<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut known: &'static [&'static str] = &[];
-    // It is refused as soon as it has said them.
+    // The probe refuses to decode as soon as the type has named its fields.
     let _ = T::deserialize(Ask(&mut known));
     known
 }

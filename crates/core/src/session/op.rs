@@ -9,13 +9,13 @@ use crate::session::Entries;
 use crate::store::Record;
 use crate::{Error, Expiry, Label, SessionExpiry, Subject, Timestamp};
 
-/// A change of the caller's, run again on whatever it then finds.
+/// A closure of the caller's that a replay runs again on the fresh view.
 pub(super) type Change = Box<dyn FnMut(&mut View) -> Result<(), Error> + Send>;
 
 /// One recorded change to the dictionary.
 ///
-/// When another request has changed the record meanwhile, the operations of
-/// this one are applied, in their order, to what the other left.
+/// If another request has changed the record meanwhile, the operations of this
+/// request are applied, in their order, to the record that the other one wrote.
 pub(super) enum Op {
     /// Replay: sets the same value, whatever stands there.
     Set(Arc<str>, Raw),
@@ -62,8 +62,8 @@ impl Op {
 #[derive(Default)]
 pub(super) struct Pending {
     pub(super) ops: Vec<Op>,
-    /// Names whose stored value was read: set afterwards, they may lose what
-    /// another request wrote.
+    /// Names whose stored value was read. An operation that then sets one of them
+    /// without looking may lose what another request wrote.
     pub(super) reads: BTreeSet<Arc<str>>,
     pub(super) header: HeaderChange,
     pub(super) flushed: bool,
@@ -83,16 +83,16 @@ impl HeaderChange {
         self.subject.is_some() || self.label.is_some() || self.expiry.is_some()
     }
 
-    /// Lays later changes over these.
+    /// Overrides these changes with later ones.
     pub(super) fn overlay(&mut self, later: Self) {
         self.subject = later.subject.or(self.subject.take());
         self.label = later.label.or(self.label.take());
         self.expiry = later.expiry.or(self.expiry.take());
     }
 
-    /// The stored header, or that of a session that begins now, with these
-    /// changes in it. Its deadline moves where that is worth it, or where its
-    /// expiry is another one now.
+    /// The stored header, or that of a session that begins now, with these changes in
+    /// it. The deadline moves if the expiry or the subject changed, or if this use moves
+    /// it by the share of the idle time that is worth a write.
     pub(super) fn written(
         &self,
         stored: Option<&Record>,
@@ -138,7 +138,7 @@ impl Pending {
         }
     }
 
-    /// Puts what was recorded later behind this.
+    /// Appends what was recorded later.
     pub(super) fn append(&mut self, later: Self) {
         if later.flushed {
             *self = Self {

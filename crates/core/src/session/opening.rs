@@ -74,7 +74,7 @@ impl Session {
         })
     }
 
-    /// Hands a changeset back with what became of it.
+    /// Returns a changeset together with the outcome of its write.
     ///
     /// # Errors
     /// [`ErrorKind::Gone`] where the session was ended or moved elsewhere, and the
@@ -106,8 +106,8 @@ impl Session {
         }
     }
 
-    /// After a write: what was changed while the changeset was out follows on what
-    /// was written.
+    /// Continues after a write: changes that were made while it ran are replayed on the
+    /// record that it wrote.
     fn go_on(&self, read: Entries, stored: Option<Record>, dead: bool) -> Result<(), Error> {
         let limits = self.shared.context.limits;
         {
@@ -120,8 +120,8 @@ impl Session {
             state.dead = dead;
             state.out = None;
         }
-        // The closures in it are the caller's code: they run without the lock, and
-        // what is changed meanwhile follows in turn.
+        // The recorded closures are the caller's code, so they run without the lock.
+        // Changes made meanwhile are replayed in the next round.
         let mut view = View::new(read.clone(), limits);
         let mut followed = Pending::default();
         loop {
@@ -147,8 +147,8 @@ impl Session {
         }
     }
 
-    /// Where nothing was written, or nobody knows. `unwritten` are changes that
-    /// wait for the next save, before those made meanwhile.
+    /// Continues after a write that changed nothing, or whose outcome is unknown.
+    /// `unwritten` changes wait for the next save, before those made meanwhile.
     fn reopen(&self, phase: Phase, unwritten: Option<Pending>) {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Closed) {

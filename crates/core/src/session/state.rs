@@ -16,11 +16,12 @@ pub(super) struct Shared {
 
 pub(super) struct State {
     pub(super) stored: Option<Record>,
-    /// The stored entries as they were read.
+    /// The stored entries as this request loaded them; replay compares with them.
     pub(super) read: Entries,
     pub(super) view: View,
     pub(super) pending: Pending,
-    /// The header changes of a changeset that is out, and whether it flushes.
+    /// The header changes of a changeset that is being written, and whether it
+    /// flushes.
     pub(super) out: Option<(HeaderChange, bool)>,
     pub(super) accessed: bool,
     pub(super) modified: bool,
@@ -35,10 +36,10 @@ pub(super) struct State {
 
 pub(super) enum Phase {
     Open,
-    /// A changeset is out.
+    /// A changeset is being written.
     Saving,
-    /// The last changeset is out: nothing that is changed now could still be
-    /// written.
+    /// The last changeset of the request is being written: a change made now could not
+    /// be written any more.
     Closing,
     Broken(Error),
     Closed,
@@ -61,8 +62,8 @@ impl State {
             .or(stored)
     }
 
-    /// Changes to the header, the latest first, and the stored header beneath
-    /// them, as far as a flush has left them.
+    /// Pending header changes, the latest first, and the stored header below them. A
+    /// flush cuts off all that came before it.
     fn header_parts(&self) -> (Vec<&HeaderChange>, Option<&Record>) {
         let mut parts = vec![&self.pending.header];
         let mut flushed = self.pending.flushed;
@@ -73,7 +74,7 @@ impl State {
         (parts, self.stored.as_ref().filter(|_| !flushed))
     }
 
-    /// Goes on after a write, with what was changed meanwhile.
+    /// Continues after a write with the changes that were made while it ran.
     pub(super) fn resume(&mut self, view: View, pending: Pending) {
         self.view = view;
         self.modified = pending.is_modified();

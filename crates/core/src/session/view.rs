@@ -1,4 +1,5 @@
-//! The dictionary as the handler sees it: stored entries with changes laid over.
+//! The dictionary as the handler sees it: the stored entries, overridden by this
+//! request's changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +14,14 @@ pub(super) type Raw = Arc<[u8]>;
 pub(super) struct View {
     base: Entries,
     laid: BTreeMap<Arc<str>, Option<Raw>>,
-    /// Whether everything stored was cleared away.
+    /// Whether a `clear` has removed all stored entries.
     cleared: bool,
     asked: Limits,
-    /// What was asked for, or what was stored under wider limits: that may
-    /// shrink, and not grow.
+    /// The asked limits, widened to what is stored already: a session that was stored
+    /// under wider limits may shrink, but not grow.
     limits: Limits,
-    /// Exact size and number of the merged entries, so that a limit is met at
-    /// the call that exceeds it and not at the end of the request.
+    /// The exact size and number of the merged entries, so that the call that exceeds a
+    /// limit fails, and not the end of the request.
     bytes: usize,
     count: usize,
 }

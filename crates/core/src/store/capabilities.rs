@@ -30,7 +30,7 @@ pub struct Capabilities<'a> {
     pub sweep: Option<&'a dyn Sweep>,
     /// Listing and ending the sessions of a user.
     pub subjects: Option<&'a dyn Subjects>,
-    /// Walking over all that the store holds.
+    /// Reading all that the store holds.
     pub scan: Option<&'a dyn Scan>,
     /// Taking over what another store held.
     pub import: Option<&'a dyn Import>,
@@ -133,10 +133,10 @@ impl Swept {
 
 /// Lists the sessions of a user, and ends them.
 ///
-/// A record that stands is listed under its subject from before the write that
-/// put it there is answered, and under nothing else. Where a store keeps an index
-/// apart, an entry without its record is harmless: it is passed over, and a sweep
-/// takes it.
+/// A record is listed under its subject, and under no other, by the time the write
+/// that stored it is answered. Where a store keeps its index apart, an orphan (an entry
+/// whose session is gone or changed owner) is harmless: lists skip it, and a sweep
+/// removes it.
 pub trait Subjects: Send + Sync {
     /// The records of a subject, without their data, in no order. An expired one
     /// may be among them; one that cannot be read is not.
@@ -226,7 +226,7 @@ impl Revoke {
     }
 }
 
-/// Walks over all that a store holds, in pages.
+/// Reads all that a store holds, in pages.
 ///
 /// What stands from the first page to the last is returned once at least. What is
 /// written, moved or removed meanwhile may be returned or not, and more than once.
@@ -362,14 +362,15 @@ pub trait Import: Send + Sync {
     ) -> BoxFuture<'a, Result<bool, Error>>;
 }
 
-/// Tells near caches what other nodes have changed.
+/// Announces to near caches what other nodes have changed.
 ///
-/// Whoever writes tells: each `update`, `rotate`, `delete` and `revoke` that any
-/// node makes through a store of the same kind is heard by every listener once at
-/// least, or the listener fails. A touch is not told, since it takes nothing away;
-/// nor is a sweep, since the engine judges deadlines.
+/// Whoever writes announces: each `update`, `rotate`, `delete` and `revoke` that any
+/// node makes through a store of the same kind reaches every listener at least once, or
+/// the listener fails. A touch is not announced, since it ends nothing; nor is a sweep,
+/// since the engine judges deadlines.
 pub trait Invalidations: Send + Sync {
-    /// Begins to listen: what is written after this is answered is heard.
+    /// Begins to listen: every write made after this call is answered is announced to
+    /// the listener.
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) where the channel cannot be opened.
@@ -386,7 +387,7 @@ pub trait Listener: Send {
     fn next(&mut self) -> BoxFuture<'_, Result<Invalidation, Error>>;
 }
 
-/// What is held of this digest at an older revision is out of date.
+/// That a cached record at an older revision than this is out of date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalidation {
     /// Which session.

@@ -1,4 +1,4 @@
-//! How what a store keeps is written down.
+//! The binary form of a record or a rotation mark.
 
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +89,7 @@ impl Stored {
         }
     }
 
-    /// When a sweep may take it.
+    /// When a sweep may remove it.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         match self {
@@ -98,7 +98,7 @@ impl Stored {
         }
     }
 
-    /// Bytes of memory that it takes: for a cache that is bounded by them.
+    /// Bytes of memory that it takes, for a cache that is bounded by bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let own = size_of::<Self>();
@@ -203,8 +203,8 @@ impl FrameHead {
     pub const BYTES: usize = 26;
 
     /// Reads the head from the first [`BYTES`](Self::BYTES) of a frame without
-    /// asking whether the frame is intact: enough to pass over what is not due,
-    /// and never to act on.
+    /// checking whether the frame is intact. That is enough to skip what is not due, and
+    /// never enough to remove anything.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] where this is no head, [`ErrorKind::Unsupported`]
@@ -485,7 +485,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::TooLarge);
     }
 
-    /// Stores build keys of a subject's text, and rely on its bound.
+    /// A longer subject could not be written again.
     #[test]
     fn an_intact_frame_with_a_subject_or_label_over_its_bound_is_corrupt() {
         let frame = |subject: usize, label: usize| {

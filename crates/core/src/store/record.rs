@@ -16,7 +16,8 @@ impl Revision {
     /// Of a record just created.
     pub const FIRST: Self = Self(1);
 
-    /// After every other: of what will not be written again.
+    /// After every other revision. An invalidation uses it for a session that was
+    /// ended or has moved.
     pub const LAST: Self = Self(u64::MAX);
 
     /// From a stored number.
@@ -38,7 +39,7 @@ impl Revision {
     }
 }
 
-/// A use of a session that changes nothing but this.
+/// What a touch moves: the time of the last use, and the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touch {
     /// When it was used.
@@ -48,7 +49,7 @@ pub struct Touch {
 }
 
 impl Touch {
-    /// Of each, the later one.
+    /// The later of each of the two instants.
     #[must_use]
     pub fn later(self, other: Self) -> Self {
         Self {
@@ -76,8 +77,8 @@ pub struct Record {
     pub revision: Revision,
     /// When the session began; a login begins it anew.
     pub created_at: Timestamp,
-    /// When it was last used, as exactly as writes are worth it: a use that
-    /// changes nothing is noted once a share of the idle time has passed.
+    /// When it was last used. A use that changes nothing is written only once a share of
+    /// the idle time has passed, so this may lag by that share.
     pub last_seen_at: Timestamp,
     /// From this instant on the record is dead, whatever else it says.
     pub expires_at: Timestamp,
@@ -137,7 +138,7 @@ impl Record {
         Some(SubjectDigest::new(&self.site, subject))
     }
 
-    /// Notes a use; says whether that moved anything.
+    /// Applies a touch; answers whether it moved anything.
     pub fn touch(&mut self, touch: Touch) -> bool {
         let stored = Touch::from(&*self);
         let moved = stored.later(touch);
@@ -146,8 +147,8 @@ impl Record {
         moved != stored
     }
 
-    /// The compare of compare-and-swap: the revision that follows, where this
-    /// record is based on what is stored.
+    /// The comparison of compare-and-swap: answers the next revision if this record is
+    /// based on the stored one.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] where it is based on another revision.

@@ -11,7 +11,7 @@ use super::enter::{failed, password_field};
 use crate::csrf;
 use crate::layout::{Page, ticket};
 use crate::post::Post;
-use crate::site::Site;
+use crate::state::Site;
 use crate::visitor::{ADMIN, Visitor};
 
 /// What the address says right after the key has changed.

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use super::Answer;
 use crate::layout::Page;
 use crate::post::Post;
-use crate::site::Site;
+use crate::state::Site;
 use crate::visitor::{ADMIN, NAME, Visitor};
 use crate::{Account, AccountError, browser, csrf};
 

@@ -97,8 +97,7 @@ impl CookiePolicyBuilder {
 
     /// How many cookies a token may be cut into where it does not fit into one.
     /// Default 1: never; most: [`COOKIE_CHUNKS_MAX`]. For a store whose token is
-    /// the whole session; its own limit must be wide enough too, see
-    /// [`CookiePolicy::token_bytes_max`].
+    /// the whole session.
     ///
     /// The chunks are named `NAME.1` to `NAME.4`, and no other cookie may be.
     /// They make headers of up to 16 KiB both ways, and the server and each proxy

@@ -2,19 +2,19 @@
 //!
 //! Each value is its head, `COUNT.CRC.`, and its part of the token. The CRC-32
 //! is the whole token's, so that the chunks of two tokens are never joined: a
-//! browser can hold a mixture. It keeps no secret and stops no forger; what a
-//! token is worth its store alone knows.
+//! browser can hold a mixture. The CRC stops no forger: whether a token is genuine, the
+//! store decides.
 
 use cloakroom_core::engine::{TOKEN_BYTES_MAX, Token};
 
 use super::COOKIE_CHUNKS_MAX;
 
-/// What follows the policy's name: nothing where the token is whole.
+/// The suffix that each cookie adds to the policy's name; none for a whole token.
 const SUFFIXES: [&str; COOKIE_CHUNKS_MAX + 1] = ["", ".1", ".2", ".3", ".4"];
 
 const HEAD_BYTES: usize = "4.01234567.".len();
 
-/// Bytes that a chunk has more than a whole cookie of the same part.
+/// Bytes that a chunk needs beside its part of the token, compared with a whole cookie.
 pub(super) const CHUNK_BYTES: usize = ".4".len() + HEAD_BYTES;
 
 /// How many chunks of one request are looked at: each name four times, as a
@@ -28,7 +28,7 @@ pub(super) struct ChunkIndex(usize);
 impl ChunkIndex {
     /// The cookie of the policy's own name.
     pub(super) const WHOLE: Self = Self(0);
-    /// The chunk without which no others are joined.
+    /// The first chunk: without it, no others are joined.
     pub(super) const FIRST_CHUNK: Self = Self(1);
 
     pub(super) fn chunks(count: usize) -> impl Iterator<Item = Self> {
@@ -57,7 +57,7 @@ impl ClientState {
         Self(self.0 & !index.bit())
     }
 
-    /// The whole first, then the chunks in their order.
+    /// The indices that it holds: the whole cookie first, then the chunks in order.
     pub(super) fn indices(self) -> impl Iterator<Item = ChunkIndex> {
         let all = (0..=COOKIE_CHUNKS_MAX).map(ChunkIndex);
         all.filter(move |index| self.0 & index.bit() != 0)
@@ -73,7 +73,7 @@ pub(super) fn head(token: &str, count: usize) -> String {
 #[derive(Default)]
 pub(super) struct Chunks<'h> {
     seen: Vec<Chunk<'h>>,
-    /// Cookies of a chunk's name that are none, or one too many.
+    /// Cookies with a chunk's name that are no chunk, or one too many.
     alien: usize,
 }
 
@@ -141,7 +141,7 @@ impl<'h> Chunks<'h> {
         if length > TOKEN_BYTES_MAX {
             return None;
         }
-        // Its room is made at once: no copy of a secret is left behind.
+        // The capacity is exact, so that growing leaves no copy of a secret behind.
         let mut text = String::with_capacity(length);
         for part in parts {
             text.push_str(std::str::from_utf8(part).ok()?);

@@ -1,4 +1,4 @@
-//! The cookie that carries the token: its text, and its place among others.
+//! The cookie that carries the token: writing it, and finding it among others.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -64,10 +64,10 @@ impl CookiePolicy {
         CookiePolicyBuilder::new()
     }
 
-    /// For http on this machine alone, while developing: neither Secure nor a
-    /// prefix. Browsers drop Secure cookies that come over plain http from most
-    /// addresses, so the default does not work there. An engine built with it
-    /// logs a warning.
+    /// For plain http while developing: neither Secure nor a prefix. The default policy
+    /// works over plain http in browsers that treat `localhost` and `127.0.0.1` as
+    /// secure (Chromium and Firefox do); use this one for Safari, or from another
+    /// machine. An engine built with it logs a warning.
     #[must_use]
     pub fn loopback_http() -> Self {
         Self {
@@ -116,8 +116,8 @@ impl CookiePolicy {
         state: ClientState,
     ) -> Result<Vec<String>, Error> {
         let token = token.expose();
-        // To the end, whatever is found: tokens are random, and a branch for each
-        // byte would be guessed wrong.
+        // No early return: tokens are random, so a branch for each byte would be
+        // mispredicted.
         if !token
             .bytes()
             .fold(true, |fits, byte| fits & is_cookie_octet(byte))
@@ -143,7 +143,7 @@ impl CookiePolicy {
         let count = token.len().div_ceil(part_bytes);
         let head = head(token, count);
         let mut texts = Vec::with_capacity(count + 1);
-        // A parallel request may have set the whole one, which would count.
+        // A parallel request may have set the whole cookie, which would win over chunks.
         let mut stale = state.with(ChunkIndex::WHOLE);
         let mut rest = token;
         for index in ChunkIndex::chunks(count) {
