@@ -8,8 +8,8 @@
 //! # #[cfg(all(feature = "axum", feature = "redb"))]
 //! # mod example {
 //! use axum::{Router, routing::get};
+//! use cloakroom::Engine;
 //! use cloakroom::axum::{Session, SessionError, SessionLayer};
-//! use cloakroom::{CookiePolicy, Engine};
 //!
 //! async fn count(session: Session) -> Result<String, SessionError> {
 //!     session.update("visits", |visits: &mut u64| *visits += 1)?;
@@ -19,17 +19,21 @@
 //!
 //! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = cloakroom::open("redb:./sessions.redb").await?;
-//! let engine = Engine::builder(store)
-//!     .cookie(CookiePolicy::loopback_http()) // on https, leave this out
-//!     .build()?;
 //! let app: Router = Router::new()
 //!     .route("/", get(count))
-//!     .layer(SessionLayer::new(engine));
+//!     .layer(SessionLayer::new(Engine::new(store)));
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! axum::serve(listener, app).await?;
 //! # Ok(()) }
 //! # }
 //! ```
+//!
+//! # Where to look
+//!
+//! What an application uses stands in the root, beside the module of its framework:
+//! [`axum`]. [`session`] has the session itself, free of any framework; [`stores`] the
+//! stores by type; [`store`] is for who writes a store, [`engine`] for who writes an
+//! adapter, a job or a tool.
 //!
 //! # Features
 //!
@@ -55,7 +59,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 /// The quickstart of the README, compiled.
-#[cfg(all(doctest, feature = "axum", feature = "redb"))]
+#[cfg(all(doctest, feature = "axum", feature = "redb", feature = "sweeper"))]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
