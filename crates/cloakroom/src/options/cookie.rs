@@ -61,7 +61,7 @@ mod tests {
             ("key_env=PATH&mode=none", "no such mode"),
             ("key_env=PATH&key_file=x", "said twice"),
             ("key_env=PATH&sealed=true", "no such option"),
-            ("key_env", "a name, = and a value"),
+            ("key_env", "name=value"),
             ("key_env=PATH&chunks=4", "no such option"),
         ] {
             let error = Cookie::parse(text).err().unwrap();
