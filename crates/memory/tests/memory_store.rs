@@ -1,4 +1,4 @@
-//! The contract, and what is this store's own: bounds, eviction, expiry.
+//! The contract, and what this store adds: bounds, eviction, expiry.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -50,7 +50,7 @@ async fn a_new_login_outlives_an_idle_old_session_in_a_full_store() {
     let store = MemoryStore::builder().capacity_bytes(500_000).build();
     let mut idle = fill(&store, 2_000).await;
     let _housekeeping = store.bytes();
-    // Warm: the old sessions have been used, as frequency-based eviction likes.
+    // The old sessions were used often, so eviction by frequency would keep them.
     for digest in &idle {
         for _ in 0..4 {
             store.load(digest).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_new_login_outlives_an_idle_old_session_in_a_full_store() {
             idle.push(digest);
         }
     }
-    assert!(idle.len() < before, "something had to make room");
+    assert!(idle.len() < before, "idle sessions were evicted");
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ fn subject(number: usize) -> Subject {
     Subject::new(number.to_string()).unwrap()
 }
 
-/// What has made room is forgotten by the index as well, and what has not is there.
+/// The index drops the entries of evicted sessions, and lists all others.
 #[tokio::test]
 async fn the_index_is_bounded_with_the_store_and_lists_all_that_stands() {
     let store = MemoryStore::builder().capacity_bytes(500_000).build();
