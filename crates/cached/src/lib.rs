@@ -132,7 +132,7 @@ impl<S: SessionStore> Cached<S> {
     /// # Panics
     /// Outside a tokio runtime with its time enabled.
     pub fn watch_invalidations(&self) -> Result<(), Error> {
-        self.watch.start(&self.inner, &self.cache)
+        self.watch.start(self.inner.clone(), self.cache.clone())
     }
 }
 

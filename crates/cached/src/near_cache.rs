@@ -17,7 +17,7 @@ use futures_util::future::{Shared, WeakShared};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::stats::{Counters, Stats};
+use crate::stats::{Counters, Stats, count};
 use crate::version::Version;
 
 type Loaded = Result<Option<Stored>, Error>;
@@ -142,10 +142,10 @@ impl NearCache {
         }
         let entry = self.entries.get(digest)?;
         if self.may_answer(&entry) {
-            self.counters.hits.add_one();
+            count(&self.counters.hits);
             Some(entry.stored)
         } else {
-            self.counters.stale.add_one();
+            count(&self.counters.stale);
             None
         }
     }
@@ -176,18 +176,9 @@ impl NearCache {
             .fetch_max(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// Shares the answer of the load in flight for this digest; begins `load` where
-    /// there is none.
-    pub(crate) async fn coalesce(
-        self: &Arc<Self>,
-        digest: KeyDigest,
-        load: impl Future<Output = Loaded> + Send + 'static,
-    ) -> Loaded {
-        let shared = self.join_or_begin(digest, load);
-        shared.await
-    }
-
-    fn join_or_begin(
+    /// The load in flight for this digest, to share its answer; `load` where there is
+    /// none.
+    pub(crate) fn coalesce(
         self: &Arc<Self>,
         digest: KeyDigest,
         load: impl Future<Output = Loaded> + Send + 'static,
@@ -198,10 +189,10 @@ impl NearCache {
             && !self.is_stale(begun.began_at)
             && let Some(shared) = begun.load.upgrade()
         {
-            self.counters.coalesced.add_one();
+            count(&self.counters.coalesced);
             return shared;
         }
-        self.counters.misses.add_one();
+        count(&self.counters.misses);
         let number = in_flight.next_load;
         in_flight.next_load += 1;
         let began_at = self.clock.now();
@@ -259,7 +250,7 @@ impl NearCache {
     /// The subscription is broken.
     pub(crate) fn disconnected(&self) {
         if !self.is_disconnected.swap(true, Ordering::SeqCst) {
-            self.counters.disconnects.add_one();
+            count(&self.counters.disconnects);
         }
     }
 
@@ -275,7 +266,7 @@ impl NearCache {
             writes.saw(version);
         }
         if self.invalidate_older(digest, version) {
-            self.counters.invalidated.add_one();
+            count(&self.counters.invalidated);
         }
     }
 

@@ -25,38 +25,30 @@ pub struct Stats {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn read(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) hits: Counter,
-    pub(crate) misses: Counter,
-    pub(crate) stale: Counter,
-    pub(crate) coalesced: Counter,
-    pub(crate) invalidated: Counter,
-    pub(crate) disconnects: Counter,
+    pub(crate) hits: AtomicU64,
+    pub(crate) misses: AtomicU64,
+    pub(crate) stale: AtomicU64,
+    pub(crate) coalesced: AtomicU64,
+    pub(crate) invalidated: AtomicU64,
+    pub(crate) disconnects: AtomicU64,
 }
 
 impl Counters {
     pub(crate) fn stats(&self, is_disconnected: bool) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            hits: self.hits.read(),
-            misses: self.misses.read(),
-            stale: self.stale.read(),
-            coalesced: self.coalesced.read(),
-            invalidated: self.invalidated.read(),
-            disconnects: self.disconnects.read(),
+            hits: read(&self.hits),
+            misses: read(&self.misses),
+            stale: read(&self.stale),
+            coalesced: read(&self.coalesced),
+            invalidated: read(&self.invalidated),
+            disconnects: read(&self.disconnects),
             is_disconnected,
         }
     }
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -1,6 +1,6 @@
 //! The subscription to what other nodes write.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::store::{BoxFuture, Invalidation, Invalidations, Listener, SessionStore};
@@ -22,16 +22,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct WatchTask(Mutex<Option<JoinHandle<()>>>);
 
 impl WatchTask {
-    fn handle(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks the running task to end; it has ended once the handle was awaited.
-    fn abort(&self) -> Option<JoinHandle<()>> {
-        let task = self.handle().take();
-        task.inspect(JoinHandle::abort)
-    }
-
     /// Subscribes a cache to its store's invalidations, in place of a task that may be
     /// running.
     ///
@@ -39,31 +29,31 @@ impl WatchTask {
     /// [`ErrorKind::Misconfigured`] where the store announces none.
     pub(crate) fn start<S: SessionStore>(
         &self,
-        store: &Arc<S>,
-        cache: &Arc<NearCache>,
+        store: Arc<S>,
+        cache: Arc<NearCache>,
     ) -> Result<(), Error> {
-        invalidations_of(&**store)?;
-        let (store, cache) = (store.clone(), cache.clone());
-        let previous = self.abort();
+        invalidations_of(&*store)?;
+        let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let previous = task.take().inspect(JoinHandle::abort);
         cache.connecting();
-        let task = tokio::spawn(async move {
+        *task = Some(tokio::spawn(async move {
             // As it ends, the previous task marks the cache as disconnected. That must
             // not come after the new subscription is open.
             if let Some(previous) = previous {
                 let _ = previous.await;
             }
             watch(&*store, &cache).await;
-        });
-        if let Some(rival) = self.handle().replace(task) {
-            rival.abort();
-        }
+        }));
         Ok(())
     }
 }
 
 impl Drop for WatchTask {
     fn drop(&mut self) {
-        self.abort();
+        let task = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = task {
+            task.abort();
+        }
     }
 }
 
@@ -82,12 +72,7 @@ async fn watch<S: SessionStore>(store: &S, cache: &Arc<NearCache>) {
             }
             Err(error) => error,
         };
-        let retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(
-            %error,
-            retry_in_ms,
-            "the near cache is not subscribed to what other nodes write"
-        );
+        tracing::warn!(%error, retry_in = ?pause, "the near cache is not subscribed to what other nodes write");
         sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }

@@ -103,6 +103,11 @@ impl CookieStore {
         Ok(present != envelope.epoch)
     }
 
+    /// Whether the session is expired or revoked.
+    async fn is_dead(&self, envelope: &Envelope) -> Result<bool, Error> {
+        Ok(envelope.record.is_expired(self.clock.now()) || self.is_revoked(envelope).await?)
+    }
+
     /// The epoch to seal. A login (a write that changes the subject or begins the
     /// session anew) takes the present one. Any other write keeps the epoch of the
     /// session it is based on, so that a write which a revocation has overtaken does
@@ -155,67 +160,6 @@ impl CookieStore {
             record,
         })
     }
-
-    async fn load(&self, token: &Token) -> Result<Option<LoadedToken>, Error> {
-        let Some((envelope, opened)) = self.open(token)? else {
-            return Ok(None);
-        };
-        if envelope.record.is_expired(self.clock.now()) || self.is_revoked(&envelope).await? {
-            return Ok(None);
-        }
-        let mut loaded = LoadedToken::new(Stored::Record(envelope.record));
-        if opened.by_retired_key {
-            let reissue = self.sealer.seal(&*self.entropy, opened.payload());
-            loaded.reissue = Some(reissue.map_err(named)?);
-        }
-        Ok(Some(loaded))
-    }
-
-    async fn update(&self, token: &Token, record: &Record) -> Result<Written, Error> {
-        let base = self.base(token).await?;
-        let next = record
-            .next_revision_after(base.record.revision)
-            .map_err(named)?;
-        self.issue(&Envelope {
-            epoch: self.epoch(Some(&base), record).await?,
-            record: record.at_revision(next),
-            ..base
-        })
-    }
-
-    async fn rotate(
-        &self,
-        token: &Token,
-        new: &SessionKey,
-        record: &Record,
-    ) -> Result<Written, Error> {
-        let base = self.base(token).await?;
-        let next = record
-            .next_revision_after(base.record.revision)
-            .map_err(named)?;
-        let written = self.begin(new, Some(&base), record.at_revision(next));
-        let written = written.await?;
-        if base.record.subject != record.subject {
-            self.end(&base.record).await?;
-        }
-        Ok(written)
-    }
-
-    async fn delete(&self, token: &Token) -> Result<(), Error> {
-        if !self.logout_ends_all {
-            return Ok(());
-        }
-        match self.open(token)? {
-            // An expired or revoked cookie must not end sessions that began after it.
-            Some((envelope, _))
-                if !envelope.record.is_expired(self.clock.now())
-                    && !self.is_revoked(&envelope).await? =>
-            {
-                self.end(&envelope.record).await
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl TokenStore for CookieStore {
@@ -233,7 +177,20 @@ impl TokenStore for CookieStore {
         &'a self,
         token: &'a Token,
     ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
-        Box::pin(self.load(token))
+        Box::pin(async move {
+            let Some((envelope, opened)) = self.open(token)? else {
+                return Ok(None);
+            };
+            if self.is_dead(&envelope).await? {
+                return Ok(None);
+            }
+            let mut loaded = LoadedToken::new(Stored::Record(envelope.record));
+            if opened.by_retired_key {
+                let reissue = self.sealer.seal(&*self.entropy, opened.payload());
+                loaded.reissue = Some(reissue.map_err(named)?);
+            }
+            Ok(Some(loaded))
+        })
     }
 
     fn create_token<'a>(
@@ -249,7 +206,15 @@ impl TokenStore for CookieStore {
         token: &'a Token,
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Written, Error>> {
-        Box::pin(self.update(token, record))
+        Box::pin(async move {
+            let base = self.base(token).await?;
+            let record = based_on(&base, record)?;
+            self.issue(&Envelope {
+                epoch: self.epoch(Some(&base), &record).await?,
+                record,
+                ..base
+            })
+        })
     }
 
     fn touch_token<'a>(
@@ -276,14 +241,34 @@ impl TokenStore for CookieStore {
         record: &'a Record,
         _mark_until: Timestamp,
     ) -> BoxFuture<'a, Result<Written, Error>> {
-        Box::pin(self.rotate(token, new, record))
+        Box::pin(async move {
+            let base = self.base(token).await?;
+            let record = based_on(&base, record)?;
+            let leaves_subject = base.record.subject != record.subject;
+            let written = self.begin(new, Some(&base), record).await?;
+            if leaves_subject {
+                self.end(&base.record).await?;
+            }
+            Ok(written)
+        })
     }
 
     /// Does nothing, since there is nothing to remove; under
     /// [`logout_ends_all`](CookieStoreBuilder::logout_ends_all), ends all
     /// sessions of the subject.
     fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.delete(token))
+        Box::pin(async move {
+            if !self.logout_ends_all {
+                return Ok(());
+            }
+            match self.open(token)? {
+                // An expired or revoked cookie must not end sessions that began after it.
+                Some((envelope, _)) if !self.is_dead(&envelope).await? => {
+                    self.end(&envelope.record).await
+                }
+                _ => Ok(()),
+            }
+        })
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {
@@ -384,6 +369,12 @@ impl CookieStoreBuilder<'_> {
             logout_ends_all: self.logout_ends_all,
         })
     }
+}
+
+/// The record at its next revision, where it is based on this session.
+fn based_on(base: &Envelope, record: &Record) -> Result<Record, Error> {
+    let next = record.next_revision_after(base.record.revision);
+    Ok(record.at_revision(next.map_err(named)?))
 }
 
 fn misconfigured(why: &'static str) -> Error {
