@@ -99,7 +99,7 @@ async fn each_write_goes_to_the_store_first_and_leaves_what_it_wrote() {
     store.load(&new).await.unwrap();
     assert_eq!(inner.take(), [Call::Touch, Load]);
 
-    // Under the old key: the cache follows the mark as the store does.
+    // By the old digest: the cache follows the rotation mark as the store does.
     store.delete(&digest).await.unwrap();
     assert!(store.load(&new).await.unwrap().is_none());
     assert_eq!(inner.take(), [Delete, Load, Load, Load]);
@@ -204,7 +204,7 @@ async fn loads_at_the_same_time_share_one_load_of_the_store() {
     assert_eq!(stats.hits + stats.coalesced, 63);
 }
 
-/// A session that has moved, in the cache under its new digest.
+/// A session that was rotated, with an entry under its new digest.
 async fn moved() -> (Cached<Arc<FaultyStore<MapStore>>>, [KeyDigest; 2]) {
     let store = cached(Arc::new(FaultyStore::new(MapStore::default())));
     let [old, new] = [key().digest(), key().digest()];

@@ -225,7 +225,7 @@ fn what_another_node_has_ended_is_ended_here_once_it_is_announced() {
                 let invalidations = store.capabilities().invalidations.unwrap();
                 let mut channel = invalidations.listen().await.unwrap();
                 let rivals = rivals(&store, digest, record);
-                // The other node.
+                // This is what the other node does.
                 store.inner().delete(&digest).await.unwrap();
                 *store.inner().1.lock().unwrap() = Some(Invalidation {
                     digest,
@@ -243,7 +243,7 @@ fn what_another_node_has_ended_is_ended_here_once_it_is_announced() {
     );
 }
 
-/// Loads and writes of this node.
+/// Loads and writes that race the test's own.
 fn rivals(
     store: &Store,
     digest: KeyDigest,

@@ -1,4 +1,4 @@
-//! Reading keys, and saying what is wrong without saying what was there.
+//! Reading and writing key rings; errors that quote no secret.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -17,7 +17,8 @@ use common::{COOKIE, encrypted, issued, load, secret};
 const HEX: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const BASE64: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
 
-/// Whether the ring's active key is the one of this byte, by what it seals.
+/// Whether the ring's active secret is `secret(byte)`: only then does that secret alone
+/// open what the ring seals.
 async fn seals_as(ring: &KeyRing, byte: u8) -> bool {
     let token = issued(&encrypted(ring), &sample("x")).await;
     let alone = encrypted(&KeyRing::new(secret(byte)));
@@ -87,7 +88,7 @@ fn an_error_names_the_line_and_none_of_its_content() {
     let bad = [
         "correct-horse-battery-staple",
         &BASE64[..42],
-        "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgJ", // not the canonical spelling
+        "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgJ", // its last bits are not zero
         "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
         "zz01010101010101010101010101010101010101010101010101010101010101",
         &HEX[1..],
@@ -169,7 +170,7 @@ async fn a_file_and_an_environment_variable_are_read_and_named_in_errors() {
         error.to_string().contains("CLOAKROOM_TEST_NOT_SET"),
         "{error}"
     );
-    // A variable that every test run has, and that is no ring.
+    // cargo sets this variable in every test, and it holds no key ring.
     let error = KeyRing::from_env("CARGO_PKG_NAME").unwrap_err();
     let text = error.to_string();
     assert!(

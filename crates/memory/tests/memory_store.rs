@@ -94,7 +94,7 @@ async fn an_expired_session_is_forgotten_by_its_own_clock_alone() {
         store.load(&digest).await.unwrap(),
         Some(Stored::Record(_))
     ));
-    // moka counts by its own clock, from the time left when it was stored.
+    // moka measures the time to live, which the last write set, by its own clock.
     record.revision = cloakroom_core::store::Revision::FIRST;
     record.expires_at = clock.now().saturating_add(Duration::from_millis(20));
     store.update(&digest, &record).await.unwrap();
@@ -131,7 +131,7 @@ fn logins_that_race_a_revocation_are_ended_or_listed() {
     races_of_subjects(&MemoryStore::default(), 200);
 }
 
-/// The store answers without waiting.
+/// The answer of a store that never waits.
 fn ready<T>(answer: impl Future<Output = T>) -> T {
     match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
@@ -139,7 +139,7 @@ fn ready<T>(answer: impl Future<Output = T>) -> T {
     }
 }
 
-/// Its marks are gone at once: nothing leads from where it was to where it is.
+/// The rotation marks expire at once, so nothing leads from the old digest to the new.
 #[test]
 fn a_session_that_moves_without_a_mark_is_ended_all_the_same() {
     let store = MemoryStore::default();
@@ -168,7 +168,7 @@ fn a_session_that_moves_without_a_mark_is_ended_all_the_same() {
                 }
             });
             began.wait();
-            // It may say that it was too slow, and then be asked again.
+            // A revocation may answer that it was too slow; it is then called again.
             while let Err(error) = ready(store.revoke(&listed_as(&whose), Revoke::All)) {
                 assert_eq!(error.kind(), ErrorKind::Unavailable);
             }

@@ -39,7 +39,8 @@ fn kept(store: &Sealed<MapStore>, digest: &KeyDigest) -> Record {
     stored.into_record().unwrap()
 }
 
-/// What a writer of the database does to a record, and what its visitor meets.
+/// What a session's visitor loads after a writer of the database has changed its
+/// record.
 async fn after(tamper: impl Fn(&mut Record)) -> Result<Record, Error> {
     let store = Sealed::new(MapStore::default());
     let key = stored(&store, "the data").await;
@@ -217,7 +218,7 @@ async fn an_error_of_the_inner_store_comes_through() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
-/// Gives 0x40, 0x41, ...: for the one test that must know the nonce.
+/// Gives 0x40, 0x41, ...: for the test that must know the nonce.
 #[derive(Debug)]
 struct Counting;
 
@@ -230,7 +231,7 @@ impl Entropy for Counting {
     }
 }
 
-/// The format is a promise: what version 1 wrote must open for ever.
+/// The format is a promise: what version 1 sealed must open for ever.
 #[tokio::test]
 async fn the_published_bytes_of_version_1() {
     const SEALED: &str = concat!(
