@@ -100,8 +100,8 @@ pub(crate) async fn subscribe<S: SessionStore>(
     })
 }
 
-/// Hands each invalidation to this cache before whoever listens here hears of it: of
-/// two caches in a row, the outer one then finds nothing older in the inner one.
+/// Applies each invalidation to this cache before it is passed on: of two caches in a
+/// row, the outer one then finds no older state in the inner one.
 pub(crate) struct Subscription {
     cache: Arc<NearCache>,
     listener: Box<dyn Listener>,

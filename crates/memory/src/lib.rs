@@ -29,21 +29,21 @@ mod index;
 mod scan;
 mod subjects;
 mod sweep;
+mod ttl;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use cloakroom_core::store::{
     BoxFuture, Capabilities, Import, KeyDigest, Record, Revision, RotationPath, SessionStore,
     Stored, SubjectDigest, Touch,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
-use moka::Expiry as MokaExpiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::index::Index;
+use crate::ttl::TimeToLive;
 
 /// Bytes a [`MemoryStore`] holds by default: 64 MiB, some 80,000 sessions of
 /// 400 bytes.
@@ -56,9 +56,6 @@ const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES;
 /// What the index entry of a session with a subject costs: 48 bytes, in a tree that is
 /// two thirds full.
 const INDEX_ENTRY_BYTES: usize = 72;
-
-/// moka cannot count centuries, and no session lives that long.
-const TTL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Digests are spread over as many locks: writers of one digest take turns, since moka
 /// has no compare-and-swap; readers take no lock.
@@ -151,7 +148,7 @@ impl MemoryStoreBuilder {
             // moka's default policy weighs how often something was used, and turns every
             // new session away from a full cache.
             .eviction_policy(EvictionPolicy::lru())
-            .expire_after(Deadlines { clock: self.clock })
+            .expire_after(TimeToLive(self.clock))
             .build();
         MemoryStore {
             inner: Arc::new(Inner {
@@ -175,39 +172,6 @@ fn subject_of(stored: &Stored) -> Option<SubjectDigest> {
     match stored {
         Stored::Record(record) => record.subject_digest(),
         Stored::Rotated { .. } => None,
-    }
-}
-
-/// Lets moka drop expired records. This only frees memory: the engine judges expiry.
-struct Deadlines {
-    clock: Arc<dyn Clock>,
-}
-
-impl Deadlines {
-    fn ttl(&self, stored: &Stored) -> Option<Duration> {
-        let left = stored.expires_at().saturating_since(self.clock.now());
-        Some(left.min(TTL_MAX))
-    }
-}
-
-impl MokaExpiry<KeyDigest, Arc<Stored>> for Deadlines {
-    fn expire_after_create(
-        &self,
-        _: &KeyDigest,
-        stored: &Arc<Stored>,
-        _: Instant,
-    ) -> Option<Duration> {
-        self.ttl(stored)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &KeyDigest,
-        stored: &Arc<Stored>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.ttl(stored)
     }
 }
 
