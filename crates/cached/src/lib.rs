@@ -18,69 +18,72 @@
 //!
 //! # What is promised
 //!
-//! - **Within this process** a load never answers with less than the last write
+//! - **Within this process** a load is never answered with less than the last write
 //!   that was answered before it began, nor with less than an earlier load: a
-//!   session that was logged out here stays dead here, whatever loads were under
-//!   way.
-//! - **Across processes** it answers with what was true `staleness_max` ago at
-//!   the latest. There is no default for that: it is yours to say how long a
-//!   logout elsewhere may take to be heard here. (A write based on something
-//!   stale is refused by the store behind, and drops the entry.)
-//! - **A write that failed** leaves nothing in the cache that it may have
-//!   overtaken.
-//! - **A store that keeps the session in the client's cookie cannot be cached**,
-//!   and does not compile here.
+//!   session that was logged out here stays logged out here, whatever loads were in
+//!   flight.
+//! - **Across processes** a load is answered with what was true `staleness_max` ago
+//!   at the latest. There is no default: you say how long a logout on another node may
+//!   go unnoticed here. (A write that was based on a stale entry is refused by the
+//!   store, and drops the entry.)
+//! - **A write that failed** leaves no entry that it may have made wrong.
+//! - **A store that keeps the session in the client's cookie cannot be cached**, and
+//!   does not compile here.
 //!
 //! # How
 //!
-//! Loads of one digest at the same time share one load of the store. What such
-//! a flight finds is put into the cache only if no write to its digest has ended
-//! since it took off: a write takes the flights under way for its digest off the
-//! board, so a slow read cannot plant back what was just deleted. No timer is
-//! needed for that. A write puts what it wrote into the cache if no other write
-//! to the digest overlapped it, since nobody knows which of them the store took
-//! last; otherwise it leaves nothing there. A load that a write has overtaken drops
-//! what is older than what it read. What is past its deadline is asked of the store,
-//! which may have been told of a use on another node.
+//! Loads of one digest at the same time are coalesced into one load of the store.
+//! What it finds fills the cache only if no write to its digest has ended since it
+//! began: a write cancels the in-flight loads of its digest, so a slow read cannot
+//! bring back what was just deleted. No timer is needed for that.
+//!
+//! A write fills the cache with what it wrote if no other write to the digest
+//! overlapped it, since nobody knows which of them the store took last; otherwise it
+//! leaves no entry. A load that was cancelled by a write drops an entry that is older
+//! than what it read. A session past its deadline is asked of the store, since another
+//! node may have prolonged it.
 //!
 //! # Other nodes
 //!
 //! Where the store announces what is written to it
-//! ([`Invalidations`](cloakroom_core::store::Invalidations): Redis, PostgreSQL),
-//! [`Cached::follow`] listens, and drops what another node has changed as soon as
-//! it hears of it; the bound on staleness then is what remains where the channel
-//! is broken, unless [`WhileDeaf::Bypass`] asks for more. Announcements carry the
-//! revision, so a node's own writes cost it nothing.
+//! ([`Invalidations`]: Redis, PostgreSQL),
+//! [`Cached::watch_invalidations`] subscribes to that, and drops what another node
+//! has changed as soon as it is announced. The bound on staleness then matters only
+//! while the subscription is broken, and [`OnDisconnect::Bypass`] asks the store each
+//! time even then. Announcements carry the revision, so a node's own writes cost it no
+//! entry.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod board;
-mod follow;
+mod near_cache;
+mod stats;
+mod subscription;
+mod version;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revision,
-    Revoke, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Import, Invalidations, KeyDigest, Listed, Listener, Record, Revision,
+    Revoke, RotationPath, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 
-use crate::board::Board;
-use crate::follow::Follower;
+use crate::near_cache::NearCache;
+pub use crate::near_cache::OnDisconnect;
+pub use crate::stats::Stats;
+use crate::subscription::WatchTask;
 
 /// Bytes a cache holds by default: 64 MiB.
 pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
-/// A store with a near cache in front. A store itself, so caches can stand in a
+/// A store with a near cache in front. It is a store itself, so caches can stand in a
 /// row.
 pub struct Cached<S> {
     inner: Arc<S>,
-    board: Arc<Board>,
-    /// Ends with the cache.
-    follower: Follower,
+    cache: Arc<NearCache>,
+    watch: WatchTask,
 }
 
 impl<S> fmt::Debug for Cached<S> {
@@ -90,52 +93,6 @@ impl<S> fmt::Debug for Cached<S> {
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
-}
-
-/// How a cache has answered since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Loads answered from memory.
-    pub hits: u64,
-    /// Loads that went to the store.
-    pub misses: u64,
-    /// Misses that found an entry which had become too old.
-    pub stale: u64,
-    /// Loads that waited for another one's answer instead.
-    pub coalesced: u64,
-    /// Entries dropped because another node announced a change.
-    pub invalidated: u64,
-    /// How often a channel that was followed has broken.
-    pub losses: u64,
-    /// Whether it is broken now.
-    pub is_deaf: bool,
-}
-
-/// What a cache that [follows](Cached::follow) the other nodes does while the
-/// channel to them is broken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhileDeaf {
-    /// Answers with what is younger than its bound on staleness, as a cache that
-    /// follows nobody.
-    #[default]
-    TrustStaleness,
-    /// Asks the store each time.
-    Bypass,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) hits: AtomicU64,
-    pub(crate) misses: AtomicU64,
-    pub(crate) stale: AtomicU64,
-    pub(crate) coalesced: AtomicU64,
-    pub(crate) invalidated: AtomicU64,
-    pub(crate) losses: AtomicU64,
-}
-
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 impl<S: SessionStore> Cached<S> {
@@ -151,7 +108,7 @@ impl<S: SessionStore> Cached<S> {
             store,
             staleness_max,
             capacity_bytes: CAPACITY_BYTES_DEFAULT,
-            while_deaf: WhileDeaf::default(),
+            on_disconnect: OnDisconnect::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -160,23 +117,30 @@ impl<S: SessionStore> Cached<S> {
     pub fn inner(&self) -> &S {
         &self.inner
     }
+
+    /// Subscribes to what other nodes announce, and drops the entries that they have
+    /// changed. This goes on in the background until the cache is dropped. Of several
+    /// caches in a row, the outermost does it for all.
+    ///
+    /// A subscription that breaks is an event and shows in [`stats`](Self::stats). It
+    /// is opened again, after pauses from 0.1 s to 5 s; every entry from before is then
+    /// dropped. Until then [`OnDisconnect`] says what the cache does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] where the store announces nothing.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time enabled.
+    pub fn watch_invalidations(&self) -> Result<(), Error> {
+        self.watch.start(self.inner.clone(), self.cache.clone())
+    }
 }
 
 impl<S> Cached<S> {
     /// How it has answered so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let counters = &self.board.counters;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            hits: read(&counters.hits),
-            misses: read(&counters.misses),
-            stale: read(&counters.stale),
-            coalesced: read(&counters.coalesced),
-            invalidated: read(&counters.invalidated),
-            losses: read(&counters.losses),
-            is_deaf: self.board.is_deaf(),
-        }
+        self.cache.stats()
     }
 }
 
@@ -186,12 +150,12 @@ pub struct CachedBuilder<S> {
     store: S,
     staleness_max: Duration,
     capacity_bytes: u64,
-    while_deaf: WhileDeaf,
+    on_disconnect: OnDisconnect,
     clock: Arc<dyn Clock>,
 }
 
 impl<S: SessionStore> CachedBuilder<S> {
-    /// Bytes it may hold, bookkeeping included; the session unused longest goes
+    /// Bytes it may hold, bookkeeping included; the session unused longest is evicted
     /// first. Default [`CAPACITY_BYTES_DEFAULT`].
     #[must_use]
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {
@@ -199,11 +163,11 @@ impl<S: SessionStore> CachedBuilder<S> {
         self
     }
 
-    /// What it does while a channel that it follows is broken. Default
-    /// [`WhileDeaf::TrustStaleness`].
+    /// What it does while its subscription to invalidations is broken. Default
+    /// [`OnDisconnect::ServeStale`].
     #[must_use]
-    pub fn while_deaf(mut self, choice: WhileDeaf) -> Self {
-        self.while_deaf = choice;
+    pub fn on_disconnect(mut self, choice: OnDisconnect) -> Self {
+        self.on_disconnect = choice;
         self
     }
 
@@ -220,49 +184,49 @@ impl<S: SessionStore> CachedBuilder<S> {
     pub fn build(self) -> Cached<S> {
         Cached {
             inner: Arc::new(self.store),
-            board: Arc::new(Board::new(
+            cache: Arc::new(NearCache::new(
                 self.capacity_bytes,
                 self.staleness_max,
-                self.while_deaf,
+                self.on_disconnect,
                 self.clock,
             )),
-            follower: Follower::default(),
+            watch: WatchTask::default(),
         }
     }
 }
 
 impl<S: SessionStore> SessionStore for Cached<S> {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        if let Some(stored) = self.board.look(digest) {
+        if let Some(stored) = self.cache.get(digest) {
             return Ok(Some((*stored).clone()));
         }
         let (inner, digest) = (self.inner.clone(), *digest);
         let load = async move { inner.load(&digest).await };
-        self.board.fly(digest, load).await
+        self.cache.coalesce(digest, load).await
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let write = self.board.begin(*digest);
+        let write = self.cache.begin_write(*digest);
         let revision = self.inner.create(digest, record).await?;
         write.wrote(record.at_revision(revision));
         Ok(revision)
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let write = self.board.begin(*digest);
+        let write = self.cache.begin_write(*digest);
         let revision = self.inner.update(digest, record).await?;
         write.wrote(record.at_revision(revision));
         Ok(revision)
     }
 
-    /// Leaves nothing in the cache: what stands now, only the store knows.
+    /// Leaves no entry: only the store knows which deadline stands now.
     async fn touch(
         &self,
         digest: &KeyDigest,
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Error> {
-        let _write = self.board.begin(*digest);
+        let _write = self.cache.begin_write(*digest);
         self.inner.touch(digest, revision, touch).await
     }
 
@@ -273,40 +237,40 @@ impl<S: SessionStore> SessionStore for Cached<S> {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        let _left = self.board.begin(*old);
-        let write = self.board.begin(*new);
+        let _old = self.cache.begin_write(*old);
+        let write = self.cache.begin_write(*new);
         let revision = self.inner.rotate(old, new, record, mark_until).await?;
         write.wrote(record.at_revision(revision));
         Ok(revision)
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        // What it ends, where the session has moved, only the store can say: where
-        // this is cut short or fails, it may be any.
-        let unknown = ForgetAll(&self.board);
-        let mut writes = vec![self.board.begin(*digest)];
+        // The store follows rotation marks to the session it ends. Until those marks
+        // are read, any entry may be of that session: where this fails or is dropped
+        // midway, all of them go.
+        let any = InvalidateAll(&self.cache);
+        let mut path = RotationPath::from(*digest);
+        let mut writes = vec![self.cache.begin_write(*digest)];
         self.inner.delete(digest).await?;
-        // The store follows rotation marks, and leaves them: follow it.
-        let mut at = *digest;
-        for _ in 0..ROTATION_HOPS_MAX {
-            match self.inner.load(&at).await {
-                Ok(Some(Stored::Rotated { to, .. })) => at = to,
-                // Deleted it is; but what the cache holds of it, nobody can say.
-                Err(error) => {
-                    return match error.kind() {
-                        ErrorKind::Corrupt | ErrorKind::Unsupported => Ok(()),
-                        _ => Err(error),
-                    };
-                }
+        loop {
+            match self.inner.load(path.at()).await {
+                Ok(Some(Stored::Rotated { to, .. })) => path.follow(to)?,
                 Ok(_) => break,
+                // The session is ended; only the way to its entry cannot be read.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) =>
+                {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
-            writes.push(self.board.begin(at));
+            writes.push(self.cache.begin_write(*path.at()));
         }
-        unknown.settle();
+        any.cancel();
         Ok(())
     }
 
-    /// Those of the store.
+    /// Those of the store behind.
     fn capabilities(&self) -> Capabilities<'_> {
         let mut all = self.inner.capabilities();
         if all.sweep.is_some() {
@@ -346,31 +310,31 @@ impl<S: SessionStore> Subjects for Cached<S> {
             let Some(subjects) = self.inner.capabilities().subjects else {
                 return Ok(Vec::new());
             };
-            // Which ones end, only the store can say: where this is cut short or
-            // fails, any of them may have.
-            let unknown = ForgetAll(&self.board);
+            // Only the store's answer says which sessions have ended: where it fails or
+            // this is dropped midway, any entry may be of one.
+            let any = InvalidateAll(&self.cache);
             let ended = subjects.revoke(subject, which).await?;
             for digest in &ended {
-                drop(self.board.begin(*digest));
+                drop(self.cache.begin_write(*digest));
             }
-            unknown.settle();
+            any.cancel();
             Ok(ended)
         })
     }
 }
 
-/// Forgets all that is in the cache, unless it is told that there is no need.
-struct ForgetAll<'b>(&'b Board);
+/// Drops every entry, unless it is cancelled.
+struct InvalidateAll<'c>(&'c NearCache);
 
-impl ForgetAll<'_> {
-    fn settle(self) {
+impl InvalidateAll<'_> {
+    fn cancel(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for ForgetAll<'_> {
+impl Drop for InvalidateAll<'_> {
     fn drop(&mut self) {
-        self.0.forget_all();
+        self.0.invalidate_all();
     }
 }
 
@@ -381,7 +345,7 @@ impl<S: SessionStore> Import for Cached<S> {
         stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
-            let _write = self.board.begin(*digest);
+            let _write = self.cache.begin_write(*digest);
             match self.inner.capabilities().import {
                 Some(import) => import.import(digest, stored).await,
                 None => Ok(false),
@@ -390,14 +354,23 @@ impl<S: SessionStore> Import for Cached<S> {
     }
 }
 
-/// Sweeps the store behind. What was due by then is not answered from the cache
-/// any more.
+/// Sweeps the store behind. From then on the cache does not answer for what was due at
+/// that time.
 impl<S: SessionStore> Sweep for Cached<S> {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
-        self.board.sweep(now);
+        self.cache.begin_sweep(now);
         match self.inner.capabilities().sweep {
             Some(sweep) => sweep.sweep(now, max),
             None => Box::pin(std::future::ready(Ok(Swept::default()))),
         }
+    }
+}
+
+impl<S: SessionStore> Invalidations for Cached<S> {
+    fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>> {
+        Box::pin(async {
+            let subscription = subscription::subscribe(&*self.inner, &self.cache).await?;
+            Ok(Box::new(subscription) as Box<dyn Listener>)
+        })
     }
 }

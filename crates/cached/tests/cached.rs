@@ -1,5 +1,5 @@
-//! The contract through the cache, and what is the cache's own: hits, staleness,
-//! shared loads, failed writes.
+//! The contract through the cache, and what the cache adds: hits, staleness,
+//! coalesced loads, failed writes.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use cloakroom_cached::{Cached, Stats};
 use cloakroom_core::engine::AnyStore;
-use cloakroom_core::store::{Data, KeyDigest, Record, Revision, SessionStore, Stored, Touch};
+use cloakroom_core::store::{
+    Data, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, SessionStore, Stored, Touch,
+};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use cloakroom_testkit::Call::{self, Create, Delete, Load, Rotate, Update};
 use cloakroom_testkit::{
-    Fault, FaultyStore, ManualClock, MapStore, Profile, RecordingStore, conformance, key, races,
-    sample, touch_until,
+    Fault, FaultyStore, ManualClock, MapStore, Profile, RecordingStore, conformance, key,
+    listed_as, races, sample, touch_until,
 };
 
 const STALE: Duration = Duration::from_secs(5);
@@ -97,7 +99,7 @@ async fn each_write_goes_to_the_store_first_and_leaves_what_it_wrote() {
     store.load(&new).await.unwrap();
     assert_eq!(inner.take(), [Call::Touch, Load]);
 
-    // Under the old key: the cache follows the mark as the store does.
+    // By the old digest: the cache follows the rotation mark as the store does.
     store.delete(&digest).await.unwrap();
     assert!(store.load(&new).await.unwrap().is_none());
     assert_eq!(inner.take(), [Delete, Load, Load, Load]);
@@ -150,7 +152,8 @@ async fn a_conflict_or_gone_seen_through_the_cache_drops_its_entry() {
     assert!(store.load(&digest).await.unwrap().is_none());
 }
 
-/// Defect 5 of other libraries: cache and database written at once.
+/// A cache that is written at the same time as the database serves what was never
+/// saved.
 #[tokio::test]
 async fn where_the_store_fails_the_cache_does_not_serve_the_unsaved_value() {
     for fault in [Fault::Refuse, Fault::LoseAnswer] {
@@ -201,7 +204,7 @@ async fn loads_at_the_same_time_share_one_load_of_the_store() {
     assert_eq!(stats.hits + stats.coalesced, 63);
 }
 
-/// A session that has moved, in the cache under its new digest.
+/// A session that was rotated, with an entry under its new digest.
 async fn moved() -> (Cached<Arc<FaultyStore<MapStore>>>, [KeyDigest; 2]) {
     let store = cached(Arc::new(FaultyStore::new(MapStore::default())));
     let [old, new] = [key().digest(), key().digest()];
@@ -223,21 +226,21 @@ async fn a_logout_whose_answer_is_lost_leaves_nothing_of_where_the_session_moved
 }
 
 #[tokio::test]
-async fn a_logout_that_is_cut_short_leaves_nothing_of_where_the_session_moved() {
+async fn a_logout_that_is_dropped_midway_leaves_nothing_of_where_the_session_moved() {
     let (store, [old, new]) = moved().await;
-    // The delete is done; the look at where it led is not, ever.
-    let stuck = Cached::with_staleness_max(Stuck(store.inner().clone()), STALE);
-    assert!(stuck.load(&new).await.unwrap().is_some());
-    let cut = tokio::time::timeout(Duration::from_millis(20), stuck.delete(&old)).await;
-    assert!(cut.is_err());
-    assert_eq!(stuck.load(&new).await.unwrap(), None);
+    // The delete is answered; the load of where it led never is.
+    let slow = Cached::with_staleness_max(Slow(store.inner().clone()), STALE);
+    assert!(slow.load(&new).await.unwrap().is_some());
+    let dropped = tokio::time::timeout(Duration::from_millis(20), slow.delete(&old)).await;
+    assert!(dropped.is_err());
+    assert_eq!(slow.load(&new).await.unwrap(), None);
 }
 
 /// Another process may end the session between a write and its answer.
 #[tokio::test]
-async fn a_write_that_is_answered_late_is_not_kept_over_what_a_load_has_seen() {
+async fn a_write_that_is_answered_late_does_not_replace_what_a_load_has_seen() {
     let shared = Arc::new(FaultyStore::new(MapStore::default()));
-    let store = cached(Stuck(shared.clone()));
+    let store = cached(Slow(shared.clone()));
     let (digest, mut record) = (key().digest(), sample("here"));
     record.revision = shared.create(&digest, &record).await.unwrap();
     let mut update = pin!(store.update(&digest, &record));
@@ -249,10 +252,10 @@ async fn a_write_that_is_answered_late_is_not_kept_over_what_a_load_has_seen() {
     assert_eq!(store.load(&digest).await.unwrap(), None);
 }
 
-/// Never answers a load of a mark, and an update late.
-struct Stuck(Arc<FaultyStore<MapStore>>);
+/// Never answers a load of a rotation mark, and answers an update late.
+struct Slow(Arc<FaultyStore<MapStore>>);
 
-impl SessionStore for Stuck {
+impl SessionStore for Slow {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let loaded = self.0.load(digest).await?;
         if matches!(loaded, Some(Stored::Rotated { .. })) {
@@ -293,6 +296,29 @@ impl SessionStore for Stuck {
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
         self.0.delete(digest).await
     }
+}
+
+#[tokio::test]
+async fn where_the_store_cannot_follow_a_session_the_cache_says_so_and_keeps_nothing_of_it() {
+    let store = cached(MapStore::default());
+    let (first, mut record) = (key().digest(), sample("here"));
+    record.revision = store.create(&first, &record).await.unwrap();
+    let mut last = first;
+    for _ in 0..=ROTATION_HOPS_MAX {
+        let (old, until) = (last, record.expires_at);
+        last = key().digest();
+        let rotated = store.rotate(&old, &last, &record, until);
+        record.revision = rotated.await.unwrap();
+    }
+    let error = store.delete(&first).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let subject = listed_as(record.subject.as_ref().unwrap());
+    let subjects = store.capabilities().subjects.unwrap();
+    let revoked = subjects.revoke(&subject, Revoke::One(first)).await;
+    assert_eq!(revoked.unwrap_err().kind(), ErrorKind::Unavailable);
+    let misses = store.stats().misses;
+    assert!(store.load(&last).await.unwrap().is_some());
+    assert_eq!(store.stats().misses, misses + 1);
 }
 
 #[tokio::test]

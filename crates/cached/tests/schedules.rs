@@ -1,5 +1,5 @@
-//! A load that races a logout, over thousands of schedules: it never plants the
-//! dead session back.
+//! Loads and writes that race a logout, over thousands of schedules: none of them
+//! brings the ended session back.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -17,7 +17,7 @@ use shuttle::future::{block_on, spawn, yield_now};
 
 /// A store that lets others run before it does its work and before it answers.
 #[derive(Debug, Default)]
-struct Slow(MapStore, ToTell);
+struct Slow(MapStore, Announcement);
 
 impl SessionStore for Slow {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
@@ -99,22 +99,27 @@ impl Subjects for Slow {
     }
 }
 
-/// A channel on which the test itself says what there is to hear.
+/// Announces the invalidation that the test itself has put in.
 impl Invalidations for Slow {
     fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>> {
-        Box::pin(async { Ok(Box::new(Told(self.1.clone())) as Box<dyn Listener>) })
+        Box::pin(async { Ok(Box::new(OneAnnouncement(self.1.clone())) as Box<dyn Listener>) })
     }
 }
 
-type ToTell = Arc<Mutex<Option<Invalidation>>>;
+type Announcement = Arc<Mutex<Option<Invalidation>>>;
 
-struct Told(ToTell);
+struct OneAnnouncement(Announcement);
 
-impl Listener for Told {
+impl Listener for OneAnnouncement {
     fn next(&mut self) -> BoxFuture<'_, Result<Invalidation, Error>> {
         Box::pin(async {
             yield_now().await;
-            Ok(self.0.lock().unwrap().take().expect("the test tells one"))
+            Ok(self
+                .0
+                .lock()
+                .unwrap()
+                .take()
+                .expect("the test has announced one"))
         })
     }
 }
@@ -138,7 +143,7 @@ fn check(rivals: fn(Store, KeyDigest, Record) -> Vec<shuttle::future::JoinHandle
                 let (store, digest, record) = store().await;
                 let rivals = rivals(store.clone(), digest, record);
                 store.delete(&digest).await.unwrap();
-                // From here on it is dead, whoever is still under way.
+                // From here on the session is ended, whoever is still in flight.
                 assert!(store.load(&digest).await.unwrap().is_none());
                 for rival in rivals {
                     rival.await.unwrap();
@@ -151,7 +156,7 @@ fn check(rivals: fn(Store, KeyDigest, Record) -> Vec<shuttle::future::JoinHandle
 }
 
 #[test]
-fn loads_that_race_a_logout_never_plant_the_dead_session_back() {
+fn loads_that_race_a_logout_never_bring_the_session_back() {
     check(|store, digest, _| {
         (0..3)
             .map(|_| {
@@ -167,7 +172,7 @@ fn loads_that_race_a_logout_never_plant_the_dead_session_back() {
 }
 
 #[test]
-fn writes_that_race_a_logout_never_plant_the_dead_session_back() {
+fn writes_that_race_a_logout_never_bring_the_session_back() {
     check(|store, digest, record| {
         let (updates, touches, loads) = (store.clone(), store.clone(), store);
         let written = record.clone();
@@ -188,7 +193,7 @@ fn writes_that_race_a_logout_never_plant_the_dead_session_back() {
 }
 
 #[test]
-fn loads_and_writes_that_race_a_revocation_never_plant_the_dead_session_back() {
+fn loads_and_writes_that_race_a_revocation_never_bring_the_session_back() {
     shuttle::check_random(
         || {
             block_on(async {
@@ -212,7 +217,7 @@ fn loads_and_writes_that_race_a_revocation_never_plant_the_dead_session_back() {
 }
 
 #[test]
-fn what_another_node_has_ended_is_dead_here_once_it_is_heard() {
+fn what_another_node_has_ended_is_ended_here_once_it_is_announced() {
     shuttle::check_random(
         || {
             block_on(async {
@@ -220,7 +225,7 @@ fn what_another_node_has_ended_is_dead_here_once_it_is_heard() {
                 let invalidations = store.capabilities().invalidations.unwrap();
                 let mut channel = invalidations.listen().await.unwrap();
                 let rivals = rivals(&store, digest, record);
-                // The other node.
+                // This is what the other node does.
                 store.inner().delete(&digest).await.unwrap();
                 *store.inner().1.lock().unwrap() = Some(Invalidation {
                     digest,
@@ -238,7 +243,7 @@ fn what_another_node_has_ended_is_dead_here_once_it_is_heard() {
     );
 }
 
-/// Loads and writes of this node.
+/// Loads and writes that race the test's own.
 fn rivals(
     store: &Store,
     digest: KeyDigest,
@@ -319,8 +324,8 @@ fn after_any_schedule_the_cache_says_what_the_store_says() {
     );
 }
 
-/// Also of writes that are not answered yet: what one load has seen, the next one
-/// sees.
+/// This holds for writes that are not answered yet, too: what one load has seen, the
+/// next one sees.
 #[test]
 fn whatever_clients_do_some_order_explains_their_answers() {
     check_trials(|| Cached::with_staleness_max(Slow::default(), Duration::from_secs(3_600)));

@@ -1,4 +1,4 @@
-//! What a URL's options put around a store.
+//! The cache and the seal that a URL's options put in front of a store.
 
 use cloakroom_core::Error;
 use cloakroom_core::engine::AnyStore;
@@ -6,8 +6,8 @@ use cloakroom_core::store::SessionStore;
 
 use crate::options::{Cache, Layers};
 
-/// The store with its cache and its seal. The cache stands below the seal, so
-/// that it holds sealed data too.
+/// The store with the cache and the seal that its URL asks for. The cache stands below
+/// the seal, so that it holds sealed data too.
 pub(crate) fn over<S: SessionStore>(store: S, layers: &Layers) -> Result<AnyStore, Error> {
     match layers.cache {
         Some(cache) => cached(store, cache, layers.sealed),
@@ -18,16 +18,16 @@ pub(crate) fn over<S: SessionStore>(store: S, layers: &Layers) -> Result<AnyStor
 
 #[cfg(feature = "cached")]
 fn cached<S: SessionStore>(store: S, cache: Cache, seal: bool) -> Result<AnyStore, Error> {
-    use cloakroom_cached::{Cached, WhileDeaf};
+    use cloakroom_cached::{Cached, OnDisconnect};
     let cached = Cached::builder(store, cache.staleness_max)
         .capacity_bytes(cache.bytes)
-        .while_deaf(match cache.bypass_while_deaf {
-            true => WhileDeaf::Bypass,
-            false => WhileDeaf::TrustStaleness,
+        .on_disconnect(match cache.bypass_on_disconnect {
+            true => OnDisconnect::Bypass,
+            false => OnDisconnect::ServeStale,
         })
         .build();
     if cached.capabilities().invalidations.is_some() {
-        cached.follow()?;
+        cached.watch_invalidations()?;
     }
     match seal {
         true => sealed(cached),

@@ -115,7 +115,7 @@ pub mod engine {
 pub mod stores {
     #[cfg(feature = "cached")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cached")))]
-    pub use cloakroom_cached::{Cached, WhileDeaf};
+    pub use cloakroom_cached::{Cached, OnDisconnect};
     #[cfg(feature = "file")]
     #[cfg_attr(docsrs, doc(cfg(feature = "file")))]
     pub use cloakroom_file::{Durability, FileStore};

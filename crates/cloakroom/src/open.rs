@@ -28,9 +28,10 @@ use crate::servers::{self, Address};
 /// | `cache=64MiB&stale=5s` | a near cache of so many bytes, whose answers are no older than that | `cached` |
 /// | `sealed=true` | data at rest under the session's own key | `sealed` |
 ///
-/// Over Redis and PostgreSQL a cache hears of what other nodes write; `deaf=` says
-/// what it does while it cannot: `stale` (the default) trusts its bound, `bypass`
-/// asks the store each time.
+/// Over Redis and PostgreSQL a cache is subscribed to what other nodes write. What it
+/// does while that subscription is broken, `on_disconnect=` says: `serve_stale` (the
+/// default) goes on answering within its bound on staleness, `bypass` asks the store
+/// each time.
 ///
 /// The servers and SQLite take:
 ///
@@ -215,16 +216,17 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_url_is_answered_with_what_would_be_right() {
         const COMMON: &str = "cache=64MiB with stale=5s, sealed=true";
-        let redis = "deaf=stale or deaf=bypass, prefix=TEXT, timeout=2s, tls_ca_file=PATH, \
-                     cluster=true";
+        let redis = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, timeout=2s, \
+                     tls_ca_file=PATH, cluster=true";
         for (url, expected) in [
             (
                 "memory:?cache=64MiB",
-                "cache= needs stale=: how long may a logout elsewhere take to be heard here?",
+                "cache= needs stale=: for how long may this cache go on answering for a \
+                 session that another process has ended?",
             ),
             (
                 "memory:?stale=5s",
-                "stale= says how old a cache may be: add cache=",
+                "stale= bounds the age of a cache's answers: add cache=",
             ),
             (
                 "memory:?cache=much&stale=5s",
@@ -235,17 +237,24 @@ mod tests {
                 "stale= is a number of ms, s or min, such as 5s",
             ),
             ("redb:x?sealed=1", "sealed= is true or false"),
-            ("file:x?sealed", "an option is a name, = and a value"),
+            (
+                "file:x?sealed",
+                "each option is written name=value, joined by &",
+            ),
             (
                 "memory:?sealed=true&sealed=true",
-                "an option stands there twice",
+                "an option is given twice",
             ),
             ("memory:?prefix=a", "there is no such option"),
-            ("memory:?deaf=bypass", "there is no such option"),
-            ("redis://host?deaf=yes", "deaf= is stale or bypass"),
+            ("memory:?on_disconnect=bypass", "there is no such option"),
             (
-                "redis://host?deaf=bypass",
-                "deaf= says what a cache does while it hears of no one: add cache=",
+                "redis://host?on_disconnect=yes",
+                "on_disconnect= is serve_stale or bypass",
+            ),
+            (
+                "redis://host?on_disconnect=bypass",
+                "on_disconnect= says what a cache does while it cannot learn of other nodes' \
+                 writes: add cache=",
             ),
             (
                 "redis://host?timeout=2",
@@ -277,7 +286,7 @@ mod tests {
             let error = open(url).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Misconfigured, "{url}");
             let scheme = url.split(':').next().unwrap();
-            let begin = format!("misconfigured: {expected}; options of {scheme}: are {COMMON}");
+            let begin = format!("misconfigured: {expected}; the options of {scheme}: are {COMMON}");
             let text = error.to_string();
             assert!(text.starts_with(&begin), "{url}: {text}");
             assert_eq!(text.ends_with(redis), scheme.starts_with("redis"), "{text}");

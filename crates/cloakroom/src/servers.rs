@@ -13,15 +13,15 @@ pub(crate) struct Address<'u> {
     pub(crate) options: &'u str,
 }
 
-const REDIS: &str = "deaf=stale or deaf=bypass, prefix=TEXT, timeout=2s, tls_ca_file=PATH, \
-                     cluster=true";
+const REDIS: &str = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, timeout=2s, \
+                     tls_ca_file=PATH, cluster=true";
 
 #[cfg(feature = "redis")]
 pub(crate) async fn redis(address: Address<'_>) -> Result<AnyStore, Error> {
     use cloakroom_redis::RedisStore;
     let Address { scheme, place, .. } = address;
     let mut query = Query::parse(scheme, address.options, REDIS)?;
-    let layers = Layers::take_followed(&mut query)?;
+    let layers = Layers::take_watching(&mut query)?;
     let mut builder = match query.truth("cluster")? {
         Some(true) => RedisStore::cluster(seeds(scheme, place)),
         _ => RedisStore::builder(format!("{scheme}:{place}")),
@@ -79,9 +79,9 @@ fn seeds(scheme: &str, place: &str) -> Vec<String> {
         .collect()
 }
 
-const POSTGRES: &str = "deaf=stale or deaf=bypass, table=NAME, schema=NAME, pool=10, timeout=5s, \
-                        migrate=false, notify=true, sslmode=, sslrootcert=, sslcert=, sslkey=, \
-                        application_name=";
+const POSTGRES: &str = "on_disconnect=serve_stale or on_disconnect=bypass, table=NAME, schema=NAME, \
+                        pool=10, timeout=5s, migrate=false, notify=true, sslmode=, \
+                        sslrootcert=, sslcert=, sslkey=, application_name=";
 const MYSQL: &str = "table=NAME, pool=10, timeout=5s, migrate=false, ssl-mode=, ssl-ca=, ssl-cert=, \
                      ssl-key=";
 const SQLITE: &str = "table=NAME, pool=10, timeout=5s, migrate=false";
@@ -122,7 +122,7 @@ async fn sql(address: Address<'_>, dialect: Dialect) -> Result<AnyStore, Error> 
     let Address { scheme, place, .. } = address;
     let mut query = Query::parse(scheme, address.options, dialect.own)?;
     let layers = match dialect.notifies {
-        true => Layers::take_followed(&mut query)?,
+        true => Layers::take_watching(&mut query)?,
         false => Layers::take(&mut query)?,
     };
     let mut builder = cloakroom_sql::SqlStore::builder();

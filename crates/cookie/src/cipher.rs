@@ -1,5 +1,5 @@
-//! XChaCha20-Poly1305 in place, with the tag apart: one set of bytes, made by
-//! either of two libraries.
+//! XChaCha20-Poly1305 in place, with the tag apart. Two libraries implement it, and
+//! both make the same bytes.
 
 #[cfg(any(test, not(feature = "ring")))]
 mod portable;

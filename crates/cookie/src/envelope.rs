@@ -1,4 +1,4 @@
-//! What lies inside a frame: a record, and whose state it is.
+//! The payload of a frame: a record, and which session it is a state of.
 
 use cloakroom_core::engine::SessionKey;
 use cloakroom_core::store::{KeyDigest, Record, Stored};
@@ -8,17 +8,17 @@ use zeroize::Zeroizing;
 const ID_BYTES: usize = 16;
 const HEAD_BYTES: usize = ID_BYTES + 8 + 8;
 
-/// Bytes of the shortest payload: the head, and the head and CRC of a record's
-/// frame.
+/// Bytes of the shortest payload: its head, and the head and CRC of a
+/// [`Stored`]'s frame.
 pub(crate) const ENVELOPE_BYTES_MIN: usize = HEAD_BYTES + 22;
 
 /// One state of a session, as the client carries it.
 pub(crate) struct Envelope {
-    /// Which session it is, through all its states until a rotation.
+    /// The session's id: the same in all its states, until a rotation.
     pub(crate) id: [u8; ID_BYTES],
-    /// When it was first issued under that id.
+    /// When the session was first issued under that id.
     pub(crate) issued_at: Timestamp,
-    /// Its subject's epoch then.
+    /// The epoch of its subject when it logged in.
     pub(crate) epoch: u64,
     pub(crate) record: Record,
 }
@@ -31,7 +31,7 @@ impl Envelope {
         id
     }
 
-    /// The session's name in events: its id, and zeros.
+    /// The session's name in events and lists: its id, and zeros.
     pub(crate) fn digest(&self) -> KeyDigest {
         let mut digest = [0; KeyDigest::BYTES];
         digest[..ID_BYTES].copy_from_slice(&self.id);
@@ -54,13 +54,22 @@ impl Envelope {
     /// [`ErrorKind::Unsupported`] where a newer build wrote the record,
     /// [`ErrorKind::Corrupt`] where no build of ours did.
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, Error> {
-        let short = || Error::new(ErrorKind::Corrupt, "a sealed session ends early");
+        let short = || {
+            let why = format!(
+                "the payload of an authentic cookie ends after {} bytes, and no build of ours \
+                 seals so few: who else seals with this key ring?",
+                payload.len()
+            );
+            Error::new(ErrorKind::Corrupt, why)
+        };
         let (id, rest) = payload.split_first_chunk().ok_or_else(short)?;
         let (issued_at, rest) = rest.split_first_chunk().ok_or_else(short)?;
         let (epoch, frame) = rest.split_first_chunk().ok_or_else(short)?;
-        let record = Stored::decode(frame)?
-            .into_record()
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "a sealed session is a rotation mark"))?;
+        let record = Stored::decode(frame)?.into_record().ok_or_else(|| {
+            let why = "an authentic cookie holds a rotation mark, and no build of ours seals \
+                       one: who else seals with this key ring?";
+            Error::new(ErrorKind::Corrupt, why)
+        })?;
         Ok(Self {
             id: *id,
             issued_at: Timestamp::from_millis(u64::from_le_bytes(*issued_at)),

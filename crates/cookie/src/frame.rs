@@ -1,26 +1,24 @@
-//! A payload into a token, and back where everything fits.
+//! Seals a payload into a token, and opens it again.
 
 use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cloakroom_core::Error;
 use cloakroom_core::engine::{Entropy, TOKEN_BYTES_MAX, Token};
-use hkdf::Hkdf;
+use cloakroom_core::{Error, ErrorKind};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::cipher::{Cipher, KEY_BYTES, NONCE_BYTES, TAG_BYTES};
 use crate::envelope::ENVELOPE_BYTES_MIN;
-use crate::keyring::{KeyRing, Secret};
+use crate::keyring::{KEY_ID_BYTES, KeyId, KeyRing, Secret};
 
 const VERSION: u8 = 1;
-const KEY_ID_BYTES: usize = 4;
 const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_BYTES;
 const MAC_BYTES: usize = 32;
 
-/// What no other use of the same keys begins with.
+/// The associated data of a frame begins with this, and that of no other use does.
 const PURPOSE: &[u8] = b"cloakroom/cookie\0";
 
 /// Whether a visitor can read their session. Neither mode opens what the other
@@ -39,15 +37,15 @@ impl Mode {
         }
     }
 
-    /// Bytes of the token of a payload.
-    pub(crate) fn token_bytes(self, payload_bytes: usize) -> usize {
+    /// Bytes of the token that a payload is sealed into.
+    fn token_bytes(self, payload_bytes: usize) -> usize {
         let frame = HEAD_BYTES + payload_bytes + self.tag_bytes();
         (frame * 4).div_ceil(3)
     }
 
     /// Whether a text has the shape of a token. Nothing is decoded.
-    pub(crate) fn fits(self, text: &str) -> bool {
-        // A version of 1 is an `A` and one of the 16 characters from `Q`.
+    pub(crate) fn is_well_formed(self, text: &str) -> bool {
+        // In base64url, a first byte of 1 is an `A` and one of 16 characters from `Q` on.
         let of_this_version = matches!(text.as_bytes(), [b'A', b'Q'..=b'Z' | b'a'..=b'f', ..]);
         of_this_version && self.is_of_length(text) && is_base64url(text)
     }
@@ -58,57 +56,41 @@ impl Mode {
     }
 }
 
-/// Looks at every byte, whatever it finds: in a random text, a branch for each
-/// would be guessed wrong.
+/// Reads every byte, whatever it finds: in a random text, the processor would often
+/// mispredict a branch for each.
 fn is_base64url(text: &str) -> bool {
     text.bytes().fold(true, |is, byte| {
         is & (byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'_'))
     })
 }
 
-type KeyId = [u8; KEY_ID_BYTES];
-
-/// The name of a secret inside a frame.
-pub(crate) fn key_id(secret: &Secret) -> KeyId {
-    let mut id = KeyId::default();
-    derive(secret, b"cloakroom/cookie/v1/key-id", &mut id);
-    id
-}
-
-fn derive(secret: &Secret, info: &[u8], to: &mut [u8]) {
-    Hkdf::<Sha256>::new(None, secret.bytes())
-        .expand(info, to)
-        .expect("HKDF-SHA256 gives up to 8,160 bytes");
-}
-
 /// Seals and opens the tokens of one cookie.
 pub(crate) struct Sealer {
     mode: Mode,
     /// The active one first.
-    locks: Vec<Lock>,
+    keys: Vec<FrameKey>,
 }
 
-/// One secret, ready for use in one mode under one name.
-struct Lock {
+/// What one secret gives for one mode and one cookie.
+struct FrameKey {
     id: KeyId,
-    /// What is bound to a frame beside its payload. The name is the one part
-    /// without a fixed length, and stands last.
-    bound: Vec<u8>,
-    key: Key,
+    /// What is authenticated beside the nonce and the payload. The cookie's name is the
+    /// one part without a fixed length, and stands last.
+    associated: Vec<u8>,
+    algorithm: Algorithm,
 }
 
-enum Key {
+enum Algorithm {
     Encrypted(Cipher),
-    /// Keyed already; cloned for each frame.
+    /// Has its key already, and is cloned for each frame.
     Signed(Box<Hmac<Sha256>>),
 }
 
-/// A frame that was opened where it lay.
+/// An authentic frame, decrypted in place.
 pub(crate) struct Opened {
     frame: Zeroizing<Vec<u8>>,
     payload: Range<usize>,
-    /// Whether a retired key sealed it.
-    pub(crate) retired: bool,
+    pub(crate) by_retired_key: bool,
 }
 
 impl Opened {
@@ -119,12 +101,11 @@ impl Opened {
 
 impl Sealer {
     pub(crate) fn new(mode: Mode, cookie: &str, ring: &KeyRing) -> Self {
-        let locks = ring.secrets().iter();
+        let secrets = ring.secrets().iter();
+        let keys = secrets.map(|secret| FrameKey::new(mode, cookie, secret));
         Self {
             mode,
-            locks: locks
-                .map(|secret| Lock::new(mode, cookie, secret))
-                .collect(),
+            keys: keys.collect(),
         }
     }
 
@@ -132,32 +113,46 @@ impl Sealer {
         self.mode
     }
 
-    pub(crate) fn retired(&self) -> usize {
-        self.locks.len() - 1
+    pub(crate) fn retired_keys(&self) -> usize {
+        self.keys.len() - 1
     }
 
-    /// Under the active key and a fresh nonce.
+    /// Seals under the active key and a fresh nonce.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] where the token would be longer than [`TOKEN_BYTES_MAX`],
+    /// and what `entropy` fails with.
     pub(crate) fn seal(&self, entropy: &dyn Entropy, payload: &[u8]) -> Result<Token, Error> {
-        let lock = &self.locks[0];
+        let token_bytes = self.mode.token_bytes(payload.len());
+        if token_bytes > TOKEN_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "the sealed session is {token_bytes} bytes, TOKEN_BYTES_MAX is \
+                     {TOKEN_BYTES_MAX}: keep less in the session, or use a store on the server"
+                ),
+            ));
+        }
+        let key = &self.keys[0];
         let mut nonce = [0; NONCE_BYTES];
         entropy.fill(&mut nonce)?;
         let length = HEAD_BYTES + payload.len() + self.mode.tag_bytes();
         let mut frame = Zeroizing::new(Vec::with_capacity(length));
         frame.push(VERSION);
-        frame.extend_from_slice(&lock.id);
+        frame.extend_from_slice(&key.id);
         frame.extend_from_slice(&nonce);
         frame.extend_from_slice(payload);
-        match &lock.key {
-            Key::Encrypted(cipher) => {
-                let tag = cipher.seal(&nonce, &lock.bound, &mut frame[HEAD_BYTES..])?;
+        match &key.algorithm {
+            Algorithm::Encrypted(cipher) => {
+                let tag = cipher.seal(&nonce, &key.associated, &mut frame[HEAD_BYTES..])?;
                 frame.extend_from_slice(&tag);
             }
-            Key::Signed(keyed) => {
-                let mac = lock.mac(keyed, &nonce, payload).finalize().into_bytes();
+            Algorithm::Signed(keyed) => {
+                let mac = key.mac(keyed, &nonce, payload).finalize().into_bytes();
                 frame.extend_from_slice(&mac);
             }
         }
-        let mut text = String::with_capacity(self.mode.token_bytes(payload.len()));
+        let mut text = String::with_capacity(token_bytes);
         URL_SAFE_NO_PAD.encode_string(frame.as_slice(), &mut text);
         Ok(Token::new(text))
     }
@@ -178,48 +173,53 @@ impl Sealer {
         if *version != VERSION {
             return None;
         }
-        // An id is no secret, and there is at most one key of it.
-        let at = self.locks.iter().position(|lock| lock.id == *id)?;
-        let lock = &self.locks[at];
-        let opens = match &lock.key {
-            Key::Encrypted(cipher) => {
+        // An id is no secret, and no two keys of a ring have the same one.
+        let at = self.keys.iter().position(|key| key.id == *id)?;
+        let key = &self.keys[at];
+        let opens = match &key.algorithm {
+            Algorithm::Encrypted(cipher) => {
                 let tag: &[u8; TAG_BYTES] = (&*tag).try_into().ok()?;
-                cipher.open(nonce, &lock.bound, payload, tag)
+                cipher.open(nonce, &key.associated, payload, tag)
             }
-            Key::Signed(keyed) => lock.mac(keyed, nonce, payload).verify_slice(tag).is_ok(),
+            Algorithm::Signed(keyed) => key.mac(keyed, nonce, payload).verify_slice(tag).is_ok(),
         };
         opens.then(|| Opened {
             frame,
             payload: HEAD_BYTES..HEAD_BYTES + sealed,
-            retired: at > 0,
+            by_retired_key: at > 0,
         })
     }
 }
 
-impl Lock {
+impl FrameKey {
     fn new(mode: Mode, cookie: &str, secret: &Secret) -> Self {
-        let id = key_id(secret);
+        let id = secret.id();
         let mut key = Zeroizing::new([0; KEY_BYTES]);
-        let key = match mode {
+        let algorithm = match mode {
             Mode::Encrypted => {
-                derive(secret, b"cloakroom/cookie/v1/encrypted", key.as_mut_slice());
-                Key::Encrypted(Cipher::new(&key))
+                secret.derive(b"cloakroom/cookie/v1/encrypted", key.as_mut_slice());
+                Algorithm::Encrypted(Cipher::new(&key))
             }
             Mode::Signed => {
-                derive(secret, b"cloakroom/cookie/v1/signed", key.as_mut_slice());
-                let keyed = Hmac::new_from_slice(key.as_slice()).expect("any length will do");
-                Key::Signed(Box::new(keyed))
+                secret.derive(b"cloakroom/cookie/v1/signed", key.as_mut_slice());
+                let keyed = Hmac::new_from_slice(key.as_slice());
+                let keyed = keyed.expect("HMAC takes a key of any length");
+                Algorithm::Signed(Box::new(keyed))
             }
         };
-        let bound = [PURPOSE, &[VERSION, mode as u8], &id, cookie.as_bytes()].concat();
-        Self { id, bound, key }
+        let associated = [PURPOSE, &[VERSION, mode as u8], &id, cookie.as_bytes()].concat();
+        Self {
+            id,
+            associated,
+            algorithm,
+        }
     }
 
     fn mac(&self, keyed: &Hmac<Sha256>, nonce: &[u8], payload: &[u8]) -> Hmac<Sha256> {
-        let length = u32::try_from(self.bound.len()).expect("a cookie's name is short");
+        let length = u32::try_from(self.associated.len()).expect("a cookie's name is short");
         let mut mac = keyed.clone();
         mac.update(&length.to_le_bytes());
-        mac.update(&self.bound);
+        mac.update(&self.associated);
         mac.update(nonce);
         mac.update(payload);
         mac

@@ -9,13 +9,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_core::engine::Entropy;
 use cloakroom_core::{Error, ErrorKind};
+use hkdf::Hkdf;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::NAME;
-use crate::frame::key_id;
 
 /// Bytes of the shortest secret: 256 bits, what the cipher and the digest take.
 pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Bytes of the longest secret. More would not make a cookie safer.
+pub const SECRET_BYTES_MAX: usize = 512;
 
 /// The most secrets in a ring. Who retires one a week and lets cookies live for
 /// a year needs 53.
@@ -24,11 +28,20 @@ pub const RING_KEYS_MAX: usize = 64;
 /// Bytes of the longest text that is read as a ring.
 pub const RING_TEXT_BYTES_MAX: usize = 64 * 1024;
 
-/// One master secret. Wiped when dropped, and never printed.
+/// Stands before a secret of more than 32 bytes in a text: without it, 48 bytes of
+/// base64url would look like the hexadecimal digits of 32.
+const LONG_PREFIX: &str = "base64url:";
+
+/// Bytes of a secret's name inside a frame.
+pub(crate) const KEY_ID_BYTES: usize = 4;
+
+pub(crate) type KeyId = [u8; KEY_ID_BYTES];
+
+/// One master secret. It is wiped when dropped, and never printed.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Draws 32 bytes.
+    /// Draws 32 random bytes.
     ///
     /// # Errors
     /// What [`Entropy::fill`] gives.
@@ -42,27 +55,24 @@ impl Secret {
     /// a passphrase is not, however long.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] under [`SECRET_BYTES_MIN`].
+    /// [`ErrorKind::Misconfigured`] under [`SECRET_BYTES_MIN`] and over
+    /// [`SECRET_BYTES_MAX`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.len() < SECRET_BYTES_MIN {
+        if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()) {
             return Err(misconfigured(format!(
-                "a secret is {SECRET_BYTES_MIN} random bytes at least, this one is {}",
+                "a secret is {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} random bytes, and this one \
+                 is {}",
                 bytes.len()
             )));
         }
         Ok(Self(Zeroizing::new(bytes.to_vec())))
     }
 
-    /// The line for a key file: unpadded base64url, which [`KeyRing::parse`]
-    /// reads where the secret is of 32 bytes.
-    #[must_use]
-    pub fn to_text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(self.0.len().div_ceil(3) * 4));
-        URL_SAFE_NO_PAD.encode_string(self.0.as_slice(), &mut text);
-        text
-    }
-
     fn parse(text: &str) -> Option<Self> {
+        if let Some(text) = text.strip_prefix(LONG_PREFIX) {
+            let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
+            return Self::from_bytes(&bytes).ok();
+        }
         let mut bytes = Zeroizing::new(vec![0; SECRET_BYTES_MIN]);
         match text.len() {
             43 => URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?,
@@ -72,8 +82,27 @@ impl Secret {
         Some(Self(bytes))
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+    fn write_to(&self, text: &mut String) {
+        if self.0.len() != SECRET_BYTES_MIN {
+            text.push_str(LONG_PREFIX);
+        }
+        URL_SAFE_NO_PAD.encode_string(self.0.as_slice(), text);
+    }
+
+    /// What a frame names this secret by. It is derived, so it needs no registry, and
+    /// says nothing of the secret.
+    pub(crate) fn id(&self) -> KeyId {
+        let mut id = KeyId::default();
+        self.derive(b"cloakroom/cookie/v1/key-id", &mut id);
+        id
+    }
+
+    /// Derives a key, or other bytes, for one purpose: what is derived for two purposes
+    /// says nothing of each other.
+    pub(crate) fn derive(&self, purpose: &[u8], to: &mut [u8]) {
+        Hkdf::<Sha256>::new(None, &self.0)
+            .expand(purpose, to)
+            .expect("HKDF-SHA256 gives up to 8,160 bytes");
     }
 }
 
@@ -106,14 +135,13 @@ impl fmt::Debug for Secret {
 /// ```
 ///
 /// A secret is 32 random bytes, as 43 characters of unpadded base64url or as 64
-/// hexadecimal digits (`openssl rand -hex 32`). A `#` begins a comment that ends
-/// with the line; white space and empty lines count for nothing. A comma ends a
-/// secret as a line does, for environment variables that cannot hold lines.
+/// hexadecimal digits (`openssl rand -hex 32`). A longer one is written as
+/// `base64url:` and its unpadded base64url. A `#` begins a comment that ends with the
+/// line; white space and empty lines count for nothing. A comma ends a secret as a
+/// line does, for environment variables that cannot hold lines.
 ///
-/// To change the secret, put a new line first and leave the old one; remove the
-/// old one when no cookie can be left that it sealed. Where several servers run,
-/// give all of them the new one as the *second* line first, so that each opens
-/// what another seals.
+/// The [crate's page](crate#the-key-file) says how to make a key file, and how to
+/// change the active secret.
 ///
 /// A ring is never read from a command line, where every user of the machine
 /// could see it.
@@ -126,8 +154,8 @@ impl KeyRing {
         Self(vec![active])
     }
 
-    /// A ring of one new secret. Sessions end with the process, unless it is
-    /// kept: [`Secret::generate`] and [`Secret::to_text`] make a line to keep.
+    /// A ring of one new secret. Without it no session of the process before opens, so
+    /// keep what [`to_text`](Self::to_text) writes.
     ///
     /// # Errors
     /// What [`Entropy::fill`] gives.
@@ -140,18 +168,58 @@ impl KeyRing {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] where it is in the ring already, or the ring
     /// is full ([`RING_KEYS_MAX`]).
-    pub fn with_retired(mut self, retired: Secret) -> Result<Self, Error> {
+    pub fn with_retired(self, retired: Secret) -> Result<Self, Error> {
+        let last = self.0.len();
+        self.with(last, retired)
+    }
+
+    /// The same ring with another active secret; the one that was active is retired.
+    ///
+    /// ```
+    /// use cloakroom_cookie::{KeyRing, Secret};
+    /// use cloakroom_core::engine::OsEntropy;
+    ///
+    /// # let text = KeyRing::generate(&OsEntropy)?.to_text();
+    /// let ring = KeyRing::parse(&text)?.with_active(Secret::generate(&OsEntropy)?)?;
+    /// let text = ring.to_text(); // the content of the new key file
+    /// # Ok::<(), cloakroom_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`with_retired`](Self::with_retired).
+    pub fn with_active(self, active: Secret) -> Result<Self, Error> {
+        self.with(0, active)
+    }
+
+    fn with(mut self, at: usize, secret: Secret) -> Result<Self, Error> {
         if self.0.len() >= RING_KEYS_MAX {
             return Err(misconfigured(format!(
-                "a ring holds {RING_KEYS_MAX} secrets at most"
+                "a key ring holds {RING_KEYS_MAX} secrets at most: remove the oldest retired ones"
             )));
         }
-        let id = key_id(&retired);
-        if self.0.iter().any(|known| key_id(known) == id) {
-            return Err(misconfigured("this secret is in the ring already"));
+        let id = secret.id();
+        if self.0.iter().any(|known| known.id() == id) {
+            return Err(misconfigured(
+                "this secret is in the key ring already: each one stands there once",
+            ));
         }
-        self.0.push(retired);
+        self.0.insert(at, secret);
         Ok(self)
+    }
+
+    /// Writes the [format](Self#format) above, the active secret first, for a key file
+    /// or a vault; [`parse`](Self::parse) reads it back.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        // The room for all: a text that grows leaves secrets behind in memory.
+        let room = |secret: &Secret| LONG_PREFIX.len() + secret.0.len().div_ceil(3) * 4 + 1;
+        let room = self.0.iter().map(room).sum();
+        let mut text = Zeroizing::new(String::with_capacity(room));
+        for secret in &self.0 {
+            secret.write_to(&mut text);
+            text.push('\n');
+        }
+        text
     }
 
     /// Reads the [format](Self#format) above.
@@ -162,7 +230,7 @@ impl KeyRing {
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text.len() > RING_TEXT_BYTES_MAX {
             return Err(misconfigured(format!(
-                "a key ring is {RING_TEXT_BYTES_MAX} bytes of text at most"
+                "a key ring is a text of {RING_TEXT_BYTES_MAX} bytes at most"
             )));
         }
         let mut ring: Option<Self> = None;
@@ -174,8 +242,8 @@ impl KeyRing {
                 }
                 let secret = Secret::parse(text).ok_or_else(|| {
                     misconfigured(format!(
-                        "line {number} is no secret: write 43 characters of unpadded base64url \
-                         or 64 hexadecimal digits"
+                        "line {number} holds no secret: write 43 characters of unpadded \
+                         base64url or 64 hexadecimal digits (`openssl rand -hex 32`)"
                     ))
                 })?;
                 let grown = match ring {
@@ -187,10 +255,13 @@ impl KeyRing {
                 })?);
             }
         }
-        ring.ok_or_else(|| misconfigured("the key ring holds no secret"))
+        ring.ok_or_else(|| {
+            misconfigured("the key ring holds no secret: write one with `openssl rand -hex 32`")
+        })
     }
 
-    /// Reads a ring from a file that only the server's user may read.
+    /// Reads a ring from a file. Who may read it is not checked: let it be the
+    /// server's user alone.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`], naming the file.
@@ -206,7 +277,7 @@ impl KeyRing {
                 file.take(limit).read_to_end(&mut bytes)
             })
             .map_err(|source| named(&source).with_source(source))?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| named(&"it is not UTF-8"))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| named(&"it is not a text in UTF-8"))?;
         Self::parse(text).map_err(|error| named(&error.message()))
     }
 
@@ -217,9 +288,12 @@ impl KeyRing {
     pub fn from_env(variable: &str) -> Result<Self, Error> {
         let named =
             |why: &str| misconfigured(format!("the environment variable {variable}: {why}"));
-        let text = std::env::var_os(variable).ok_or_else(|| named("it is not set"))?;
+        let text = std::env::var_os(variable)
+            .ok_or_else(|| named("it is not set: it must hold the key ring"))?;
         // The source is dropped: it would hold the text.
-        let text = text.into_string().map_err(|_| named("it is not UTF-8"))?;
+        let text = text
+            .into_string()
+            .map_err(|_| named("it is not a text in UTF-8"))?;
         let text = Zeroizing::new(text);
         Self::parse(&text).map_err(|error| named(error.message()))
     }

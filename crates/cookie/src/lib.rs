@@ -1,19 +1,18 @@
-//! Sessions sealed in the cookie itself: nothing on the server, and nothing on
-//! the server that could take one back. A cookie cannot compare and swap: of two
-//! requests that change a session at once, the one whose response comes last
-//! wins. It cannot be recalled either: a copied cookie opens until its deadline,
-//! after a logout too, unless [revocation](Revocation) is configured. Where
-//! either matters, use a store.
+//! Sessions sealed in the cookie itself: the server keeps nothing.
+//!
+//! There is no compare-and-swap: of two requests that change a session at once, the
+//! one whose response comes last wins. And the server cannot end a session: a copied
+//! cookie opens until its deadline, after a logout too, unless
+//! [revocation](Revocation) is configured. Where either matters, use a store.
 //!
 //! ```
-//! use cloakroom_cookie::{CookieStore, KeyRing, Secret};
+//! use cloakroom_cookie::{CookieStore, KeyRing};
 //! use cloakroom_core::engine::{OsEntropy, SessionKey, TokenStore};
 //! use cloakroom_core::{Clock, Expiry, SystemClock};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! // Once: a line for the key file. At each start: `KeyRing::from_file`.
-//! let line = Secret::generate(&OsEntropy)?.to_text();
-//! let ring = KeyRing::parse(&line)?;
+//! // A server reads its key file: `KeyRing::from_file("cookie.keys")`.
+//! let ring = KeyRing::generate(&OsEntropy)?;
 //!
 //! // The full name of the cookie: what the engine's cookie policy says.
 //! let store = CookieStore::builder("__Host-session", &ring).build()?;
@@ -30,34 +29,56 @@
 //!
 //! # What is promised
 //!
-//! * Nobody without a key of the ring reads or makes a cookie. (A
+//! * Who has no secret of the ring can neither read nor make a cookie. (A
 //!   [signed](CookieStoreBuilder::signed) one can be read by its visitor.)
 //! * A cookie opens in the mode, under the name and with the keys that are
 //!   configured, or not at all. The mode comes from the configuration and never
 //!   from the cookie; the key is picked by its id; nothing is tried in turn, and
 //!   there is no weaker format to fall back to.
-//! * A cookie that does not open, whatever was done to it, is a token that
-//!   nobody was given: `load_token` finds nothing, and there is no error.
+//! * A cookie that does not open, whatever was done to it, is as good as none:
+//!   `load_token` finds nothing, and there is no error.
 //! * The deadlines are sealed in. A cookie replayed after its idle deadline or
 //!   its absolute one does not open, whatever the browser was told.
-//! * A session opened under a retired key is sealed again under the active one:
-//!   the same session, with the deadlines it had.
-//! * No token is made that is longer than 16 KiB. What fits into one cookie, or into
-//!   up to four where the engine's cookie policy cuts tokens into chunks (`chunks_max`
-//!   in `cloakroom-web`), the engine measures before anything is sent.
+//! * A session that a retired key opens is sealed again under the active one: the same
+//!   session, with the deadlines it had.
+//! * No token is longer than 16 KiB. Before anything is sent, the engine measures
+//!   whether the token fits into one cookie, or into up to four where its cookie policy
+//!   cuts tokens into chunks (`chunks_max` in `cloakroom-web`).
 //!
 //! # What is not
 //!
-//! * No compare-and-swap, as said: `update_token` and `rotate_token` only see
-//!   whether the record is based on the very token presented.
-//! * No revocation of its own. `delete_token` does nothing on the server: the
-//!   browser is told to forget the cookie, and a copy of it still opens. With
-//!   [`Revocation`] all sessions of a subject can be ended at once, at each
-//!   [logout](CookieStoreBuilder::logout_ends_all) too; never one alone, and
-//!   never one that has no subject.
+//! * There is no compare-and-swap: `update_token` and `rotate_token` only see whether
+//!   the record is based on the token that was presented.
+//! * Without [`Revocation`] the server ends no session. `delete_token` does nothing
+//!   there: the browser is told to remove the cookie, and a copy of it still opens. With
+//!   revocation, all sessions of a subject can be ended at once, at each
+//!   [logout](CookieStoreBuilder::logout_ends_all) too, but not one of them alone, and
+//!   not a session without a subject.
 //! * The length of a cookie tells the length of its session.
-//! * An older cookie of a session is as good as the latest. Do not keep in one
-//!   what a visitor must not put back: a balance, a count of attempts.
+//! * An older cookie of a session opens as well as its latest. Keep nothing in it that
+//!   a visitor must not set back, such as a balance or a count of attempts.
+//!
+//! # The key file
+//!
+//! A [`KeyRing`] is a text file of secrets, the active one first. Make one that the
+//! server's user alone can read:
+//!
+//! ```sh
+//! (umask 077 && openssl rand -hex 32 > cookie.keys)
+//! ```
+//!
+//! or in a program, by [`KeyRing::generate`] and [`KeyRing::to_text`]. To change the
+//! active secret, put a new one in front and keep the old one, which is then retired
+//! ([`KeyRing::with_active`]):
+//!
+//! ```sh
+//! (umask 077 && { openssl rand -hex 32; cat cookie.keys; } > new.keys && mv new.keys cookie.keys)
+//! ```
+//!
+//! and restart the server. Where several servers run, give all of them the new secret
+//! as the *second* line first, and move it to the front once each has it: else a server
+//! that lacks it does not open what another has sealed. Remove a retired secret when no
+//! cookie that it sealed can be left: after the longest absolute deadline.
 //!
 //! # The frame
 //!
@@ -68,10 +89,10 @@
 //! | 1 | version, 1 |
 //! | 4 | key id |
 //! | 24 | nonce, random |
-//! | n | payload; encrypted, or clear in signed mode |
+//! | n | payload: encrypted, or clear in signed mode |
 //! | 16 or 32 | tag: Poly1305 where encrypted, HMAC-SHA256 where signed |
 //!
-//! and the payload, authentic before a byte of it is read:
+//! The payload is read only once it is known to be authentic:
 //!
 //! | bytes | content |
 //! |---|---|
@@ -80,18 +101,17 @@
 //! | 8 | the subject's epoch then; 0 without revocation |
 //! | n | the [record's frame](cloakroom_core::store::Stored), deadlines and revision in it |
 //!
-//! Each secret of the ring gives, by HKDF-SHA256 (RFC 5869) without salt, three
-//! things that say nothing of each other: 32 bytes for
-//! `"cloakroom/cookie/v1/encrypted"`, 32 for `"cloakroom/cookie/v1/signed"` and
-//! the key id, 4 bytes for `"cloakroom/cookie/v1/key-id"`. An id derived from
-//! the key needs no registry, and cannot be given to two keys by mistake; a ring
-//! in which two ids meet by chance (one in 2^32) is refused.
+//! HKDF-SHA256 (RFC 5869) without salt derives three values from each secret of the
+//! ring, none of which tells another: 32 bytes for `"cloakroom/cookie/v1/encrypted"`, 32
+//! for `"cloakroom/cookie/v1/signed"`, and 4 for `"cloakroom/cookie/v1/key-id"`, the key
+//! id. A derived id needs no registry, and cannot be given to two secrets by mistake. A
+//! ring in which two ids are equal by chance (one in 2^32) is refused.
 //!
-//! What is bound to a frame beside its payload is `"cloakroom/cookie\0"`, the
-//! version, the mode (1 encrypted, 2 signed), the key id, and the cookie's name.
-//! Encrypted mode is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03, section 2)
-//! with that as additional data; signed mode is HMAC-SHA256 (RFC 2104) over the
-//! length of that in 4 bytes, that, the nonce, and the payload.
+//! The associated data of a frame is `"cloakroom/cookie\0"`, the version, the mode (1
+//! encrypted, 2 signed), the key id, and the cookie's name. Encrypted mode is
+//! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03, section 2) with this associated data.
+//! Signed mode is HMAC-SHA256 (RFC 2104) over the length of the associated data in 4
+//! bytes, the associated data, the nonce, and the payload.
 //!
 //! # Features
 //!
@@ -108,7 +128,9 @@ mod keyring;
 mod revocation;
 mod store;
 
-pub use keyring::{KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MIN, Secret};
+pub use keyring::{
+    KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
+};
 pub use revocation::{EpochStore, Revocation};
 pub use store::{CookieStore, CookieStoreBuilder};
 

@@ -1,4 +1,4 @@
-//! Taking back what lies with the visitors: one number for each subject.
+//! Ending sessions that lie with the visitors, by one number for each subject.
 
 use std::fmt;
 
@@ -8,26 +8,25 @@ use sha2::{Digest as _, Sha256};
 
 use crate::NAME;
 
-/// Ends all sessions of a subject that were issued until now.
+/// Ends all sessions of a subject at once.
 ///
-/// Each subject has an epoch, a number that begins at zero. It is sealed into
-/// each cookie at login, and a cookie whose epoch is not its subject's does not
-/// open. So "log me out everywhere" is one [`advance`](Self::advance), and costs
-/// one read of a number for each request with a session.
+/// Each subject has an epoch, a number that begins at zero. A login seals the present
+/// epoch into the cookie, and a cookie with another epoch than its subject's does not
+/// open. So "log me out everywhere" is one [`advance`](Self::advance); in return, each
+/// request with a session reads one number.
 ///
-/// What keeps the epochs must keep them: where one is lost it reads as zero, and
-/// cookies of before the first `advance` open again, until their absolute
-/// deadline. That deadline is therefore mandatory for a session with a subject:
-/// a write without one fails with [`ErrorKind::Misconfigured`], and a cookie
-/// without one does not open.
+/// No epoch may be lost: it would read as zero, and cookies from before the first
+/// `advance` would open again until their absolute deadline. A session with a subject
+/// therefore needs an absolute deadline: a write without one fails with
+/// [`ErrorKind::Misconfigured`], and a cookie without one does not open.
 ///
-/// Where the epochs cannot be read, nobody can tell whether a cookie is still
-/// good: the store answers [`ErrorKind::Unavailable`], and the engine 500.
+/// Where an epoch cannot be read, nobody can tell whether the cookie is revoked: the
+/// store answers [`ErrorKind::Unavailable`], and the engine 500.
 pub trait Revocation: Send + Sync + fmt::Debug + 'static {
     /// The subject's present epoch; zero where there has been no `advance`.
     ///
     /// # Errors
-    /// Any, where it cannot be told: never a guess.
+    /// Any, where the epoch cannot be read: never a guess.
     fn epoch<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// Begins the next epoch: once this returns, no session of the subject opens
@@ -38,25 +37,24 @@ pub trait Revocation: Send + Sync + fmt::Debug + 'static {
     fn advance<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), Error>>;
 }
 
-/// What is hashed before a subject, so that an epoch stands under no digest of a
-/// session.
+/// Is hashed before a subject, so that no epoch stands under the digest of a session.
 const DIGEST_DOMAIN: &[u8] = b"cloakroom/cookie/epoch/v1\0";
 
 /// Epochs in a [`SessionStore`] that evicts nothing.
 ///
 /// An epoch is a record that never expires, under SHA-256 of
 /// `"cloakroom/cookie/epoch/v1\0"` and the subject; its data is the number, 8
-/// bytes, little-endian. The subject's name is not stored. It may be a store of
-/// sessions too; a list of those shows epochs as records that never expire.
+/// bytes, little-endian. The subject itself is not stored. The store may hold sessions
+/// too; a scan of it shows epochs as records that never expire.
 #[derive(Debug)]
 pub struct EpochStore<S>(S);
 
 impl<S: SessionStore> EpochStore<S> {
-    /// Epochs in a store that keeps every record until it expires or is
-    /// deleted, also when the process ends: an embedded or an SQL database. **The
-    /// in-memory store and a Redis that may evict are not such stores**: they
-    /// forget an epoch when room is short, and revoked cookies open again. Put no
-    /// cache before it either: a stale epoch opens what was just revoked.
+    /// Epochs in a store that keeps every record until it expires or is deleted, also
+    /// when the process ends: an embedded or an SQL database. **The in-memory store and
+    /// a Redis that may evict are not such stores**: they lose epochs, and revoked
+    /// cookies open again. Put no cache in front of it either: a stale epoch opens what
+    /// was just revoked.
     pub fn in_non_evicting(store: S) -> Self {
         Self(store)
     }
@@ -103,14 +101,19 @@ fn digest(subject: &Subject) -> KeyDigest {
 }
 
 fn not_an_epoch() -> Error {
-    Error::new(ErrorKind::Corrupt, "what stands there is not an epoch")
+    Error::new(
+        ErrorKind::Corrupt,
+        "the record under a subject's epoch digest is not an epoch, or was damaged; deleting it \
+         would open revoked cookies again",
+    )
 }
 
-/// Whatever the kind, the answer to whether a cookie is still good is missing.
+/// Whatever failed: it is unknown whether a cookie is revoked, so none may open.
 pub(crate) fn unavailable(source: Error) -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "the epochs of subjects cannot be told",
+        "the store of epochs failed, so whether a cookie is revoked is unknown and none opens: \
+         check that store",
     )
     .in_store(NAME)
     .with_source(source)

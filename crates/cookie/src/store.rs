@@ -1,10 +1,10 @@
-//! The store that keeps nothing.
+//! The token store whose token is the whole session.
 
 use std::fmt;
 use std::sync::Arc;
 
 use cloakroom_core::engine::{
-    Entropy, LoadedToken, OsEntropy, SessionKey, TOKEN_BYTES_MAX, Token, TokenStore, Written,
+    Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
 use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision, Stored};
 use cloakroom_core::{Clock, Error, ErrorKind, Subject, SystemClock, Timestamp};
@@ -18,23 +18,26 @@ use crate::{KeyRing, NAME, Revocation};
 const COOKIE_NAME_BYTES_MAX: usize = 256;
 
 /// Sessions sealed in the cookie: a [`TokenStore`] whose token is the whole
-/// session. See the [crate's page](crate) for what it promises and what not.
+/// session. The [crate's page](crate) says what it promises and what it does not.
 ///
-/// It is no [`SessionStore`](cloakroom_core::store::SessionStore): there is nothing to
-/// cache in front of it, and nothing to sweep.
+/// It is no [`SessionStore`](cloakroom_core::store::SessionStore): it keeps nothing on
+/// the server, so there is nothing to cache and nothing to sweep.
 ///
 /// # Errors
-/// `load_token`: [`ErrorKind::Unavailable`] where a configured [`Revocation`]
-/// does not answer, [`ErrorKind::Unsupported`] where a newer build sealed an
-/// authentic cookie. Anything else that does not open is `None`.
+/// `load_token` answers `None` for a token that does not open, and fails with
+/// - [`ErrorKind::Unavailable`] where a configured [`Revocation`] does not answer,
+/// - [`ErrorKind::Unsupported`] where a newer build sealed an authentic cookie,
+/// - [`ErrorKind::Corrupt`] where an authentic cookie holds no session.
 ///
-/// Writes: [`ErrorKind::Gone`] where the token presented does not open,
-/// [`ErrorKind::Conflict`] where the record is not based on it,
-/// [`ErrorKind::TooLarge`] over 16 KiB ([`TOKEN_BYTES_MAX`]); how much less fits into
-/// the cookies is the engine's cookie policy to say, and the engine measures it,
-/// [`ErrorKind::Misconfigured`] for a subject without an absolute deadline under
-/// revocation, [`ErrorKind::Unavailable`] without randomness or epochs. Writes
-/// look at no deadline: who calls them has loaded the session.
+/// A write judges no deadline, since its caller has loaded the session. It fails with
+/// - [`ErrorKind::Gone`] where the presented token does not open,
+/// - [`ErrorKind::Conflict`] where the record is not based on that token,
+/// - [`ErrorKind::TooLarge`] where the new token would be longer than 16 KiB
+///   ([`TOKEN_BYTES_MAX`](cloakroom_core::engine::TOKEN_BYTES_MAX)); the engine measures
+///   each token again, by what its cookie policy allows,
+/// - [`ErrorKind::Misconfigured`] where there is revocation, and a session with a
+///   subject has no absolute deadline,
+/// - [`ErrorKind::Unavailable`] without randomness, or without epochs.
 pub struct CookieStore {
     cookie: String,
     sealer: Sealer,
@@ -48,9 +51,8 @@ impl CookieStore {
     /// A store for the cookie of this name, beginning with the defaults:
     /// encrypted, without revocation.
     ///
-    /// The name is the full one, with its prefix. It is bound to each token, so
-    /// that one site's two cookies are never taken for each other; it must be
-    /// the one that the engine's cookie policy uses only for that reason.
+    /// Give the full name, with its prefix, that the engine's cookie policy uses. It is
+    /// bound to each token, so that a token of one cookie does not open as another.
     pub fn builder(cookie: impl Into<String>, ring: &KeyRing) -> CookieStoreBuilder<'_> {
         CookieStoreBuilder {
             cookie: cookie.into(),
@@ -63,7 +65,7 @@ impl CookieStore {
         }
     }
 
-    /// What the token holds, its deadlines not judged.
+    /// Opens a token. Neither its deadlines nor its epoch are judged.
     fn open(&self, token: &Token) -> Result<Option<(Envelope, Opened)>, Error> {
         let Some(opened) = self.sealer.open(token.expose()) else {
             return Ok(None);
@@ -87,8 +89,9 @@ impl CookieStore {
         Some((self.revocation.as_deref()?, record.subject.as_ref()?))
     }
 
-    /// An epoch that runs ahead of its subject's is of a store that was set
-    /// back: it could not be revoked any more, so it does not open either.
+    /// Whether the session's epoch is not its subject's. A later one does not open
+    /// either: the store of epochs was restored from a backup, and the session could
+    /// not be revoked any more.
     async fn is_revoked(&self, envelope: &Envelope) -> Result<bool, Error> {
         let Some((revocation, subject)) = self.revocation_of(&envelope.record) else {
             return Ok(false);
@@ -100,9 +103,15 @@ impl CookieStore {
         Ok(present != envelope.epoch)
     }
 
-    /// The epoch to seal. Only a login takes the present one, and a login is
-    /// what changes the subject or begins the session anew: any other write of a
-    /// request that a revocation has overtaken must not carry its session over.
+    /// Whether the session is expired or revoked.
+    async fn is_dead(&self, envelope: &Envelope) -> Result<bool, Error> {
+        Ok(envelope.record.is_expired(self.clock.now()) || self.is_revoked(envelope).await?)
+    }
+
+    /// The epoch to seal. A login (a write that changes the subject or begins the
+    /// session anew) takes the present one. Any other write keeps the epoch of the
+    /// session it is based on, so that a write which a revocation has overtaken does
+    /// not carry the session into the new epoch.
     async fn epoch(&self, base: Option<&Envelope>, record: &Record) -> Result<u64, Error> {
         let same = base.filter(|base| {
             (&base.record.subject, base.record.created_at) == (&record.subject, record.created_at)
@@ -116,7 +125,7 @@ impl CookieStore {
         }
     }
 
-    /// What a logout does on the server.
+    /// Ends all sessions of the subject, where a logout is to do so.
     async fn end(&self, record: &Record) -> Result<(), Error> {
         match self.revocation_of(record).filter(|_| self.logout_ends_all) {
             Some((revocation, subject)) => revocation.advance(subject).await.map_err(unavailable),
@@ -128,21 +137,11 @@ impl CookieStore {
         let record = &envelope.record;
         if self.revocation_of(record).is_some() && record.absolute_deadline.is_none() {
             return Err(misconfigured(
-                "revocation needs an absolute deadline: give each Expiry one",
+                "with revocation, a session with a subject needs an absolute deadline, and this \
+                 one has none: set `absolute` in the Expiry",
             ));
         }
         let payload = envelope.encode().map_err(named)?;
-        let length = self.sealer.mode().token_bytes(payload.len());
-        if length > TOKEN_BYTES_MAX {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "the sealed session is {length} bytes, TOKEN_BYTES_MAX is \
-                     {TOKEN_BYTES_MAX}: keep less in the session, or use a store on the server"
-                ),
-            )
-            .in_store(NAME));
-        }
         let token = self.sealer.seal(&*self.entropy, &payload).map_err(named)?;
         Ok(Written::issued(record.revision, token))
     }
@@ -161,76 +160,14 @@ impl CookieStore {
             record,
         })
     }
-
-    async fn load(&self, token: &Token) -> Result<Option<LoadedToken>, Error> {
-        let Some((envelope, opened)) = self.open(token)? else {
-            return Ok(None);
-        };
-        if envelope.record.is_expired(self.clock.now()) || self.is_revoked(&envelope).await? {
-            return Ok(None);
-        }
-        let mut loaded = LoadedToken::new(Stored::Record(envelope.record));
-        if opened.retired {
-            let same = self.sealer.seal(&*self.entropy, opened.payload());
-            loaded.reissue = Some(same.map_err(named)?);
-        }
-        Ok(Some(loaded))
-    }
-
-    async fn update(&self, token: &Token, record: &Record) -> Result<Written, Error> {
-        let base = self.base(token).await?;
-        let next = record
-            .next_revision_after(base.record.revision)
-            .map_err(named)?;
-        self.issue(&Envelope {
-            epoch: self.epoch(Some(&base), record).await?,
-            record: record.at_revision(next),
-            ..base
-        })
-    }
-
-    async fn rotate(
-        &self,
-        token: &Token,
-        new: &SessionKey,
-        record: &Record,
-    ) -> Result<Written, Error> {
-        let base = self.base(token).await?;
-        let next = record
-            .next_revision_after(base.record.revision)
-            .map_err(named)?;
-        let written = self.begin(new, Some(&base), record.at_revision(next));
-        let written = written.await?;
-        if base.record.subject != record.subject {
-            self.end(&base.record).await?;
-        }
-        Ok(written)
-    }
-
-    async fn delete(&self, token: &Token) -> Result<(), Error> {
-        if !self.logout_ends_all {
-            return Ok(());
-        }
-        match self.open(token)? {
-            // An old cookie must not end what came after it.
-            Some((envelope, _))
-                if !envelope.record.is_expired(self.clock.now())
-                    && !self.is_revoked(&envelope).await? =>
-            {
-                self.end(&envelope.record).await
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl TokenStore for CookieStore {
     fn is_well_formed(&self, token: &str) -> bool {
-        self.sealer.mode().fits(token)
+        self.sealer.mode().is_well_formed(token)
     }
 
-    /// The session id that is sealed in: the first half of the digest of the key,
-    /// and zeros.
+    /// The sealed session id: the first half of a key's digest, and zeros.
     fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
         let (envelope, _) = self.open(token).ok()??;
         Some(envelope.digest())
@@ -240,7 +177,20 @@ impl TokenStore for CookieStore {
         &'a self,
         token: &'a Token,
     ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
-        Box::pin(self.load(token))
+        Box::pin(async move {
+            let Some((envelope, opened)) = self.open(token)? else {
+                return Ok(None);
+            };
+            if self.is_dead(&envelope).await? {
+                return Ok(None);
+            }
+            let mut loaded = LoadedToken::new(Stored::Record(envelope.record));
+            if opened.by_retired_key {
+                let reissue = self.sealer.seal(&*self.entropy, opened.payload());
+                loaded.reissue = Some(reissue.map_err(named)?);
+            }
+            Ok(Some(loaded))
+        })
     }
 
     fn create_token<'a>(
@@ -256,7 +206,15 @@ impl TokenStore for CookieStore {
         token: &'a Token,
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Written, Error>> {
-        Box::pin(self.update(token, record))
+        Box::pin(async move {
+            let base = self.base(token).await?;
+            let record = based_on(&base, record)?;
+            self.issue(&Envelope {
+                epoch: self.epoch(Some(&base), &record).await?,
+                record,
+                ..base
+            })
+        })
     }
 
     fn touch_token<'a>(
@@ -274,8 +232,8 @@ impl TokenStore for CookieStore {
         })
     }
 
-    /// Leaves no mark: the old token opens until its own deadline, unless the
-    /// session leaves its subject, which is a logout.
+    /// Leaves no rotation mark: the old token opens until its own deadline. Where the
+    /// session leaves its subject, that is a logout of it.
     fn rotate_token<'a>(
         &'a self,
         token: &'a Token,
@@ -283,14 +241,34 @@ impl TokenStore for CookieStore {
         record: &'a Record,
         _mark_until: Timestamp,
     ) -> BoxFuture<'a, Result<Written, Error>> {
-        Box::pin(self.rotate(token, new, record))
+        Box::pin(async move {
+            let base = self.base(token).await?;
+            let record = based_on(&base, record)?;
+            let leaves_subject = base.record.subject != record.subject;
+            let written = self.begin(new, Some(&base), record).await?;
+            if leaves_subject {
+                self.end(&base.record).await?;
+            }
+            Ok(written)
+        })
     }
 
     /// Does nothing, since there is nothing to remove; under
     /// [`logout_ends_all`](CookieStoreBuilder::logout_ends_all), ends all
     /// sessions of the subject.
     fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.delete(token))
+        Box::pin(async move {
+            if !self.logout_ends_all {
+                return Ok(());
+            }
+            match self.open(token)? {
+                // An expired or revoked cookie must not end sessions that began after it.
+                Some((envelope, _)) if !self.is_dead(&envelope).await? => {
+                    self.end(&envelope.record).await
+                }
+                _ => Ok(()),
+            }
+        })
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {
@@ -303,7 +281,7 @@ impl fmt::Debug for CookieStore {
         f.debug_struct("CookieStore")
             .field("cookie", &self.cookie)
             .field("mode", &self.sealer.mode())
-            .field("retired_keys", &self.sealer.retired())
+            .field("retired_keys", &self.sealer.retired_keys())
             .field("revocation", &self.revocation.is_some())
             .field("logout_ends_all", &self.logout_ends_all)
             .finish_non_exhaustive()
@@ -332,8 +310,8 @@ impl CookieStoreBuilder<'_> {
         self
     }
 
-    /// What judges the deadlines. Default: the system's clock; give it the
-    /// engine's where that has another.
+    /// The clock that deadlines are judged by. Default: the system's. Where the engine
+    /// has another one, the store needs the same.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -347,18 +325,18 @@ impl CookieStoreBuilder<'_> {
         self
     }
 
-    /// Lets all sessions of a subject be ended; see [`Revocation`]. A session
-    /// with a subject needs an absolute deadline then.
+    /// Makes it possible to end all sessions of a subject; see [`Revocation`]. A session
+    /// with a subject then needs an absolute deadline.
     #[must_use]
     pub fn revocation(mut self, revocation: Arc<dyn Revocation>) -> Self {
         self.revocation = Some(revocation);
         self
     }
 
-    /// Lets a logout (a `delete_token`, or a rotation that leaves the subject)
-    /// end all sessions of its subject, on every device. Epochs know no single
-    /// session, so this is the one way in which a logout ends a copied cookie;
-    /// without it, call [`Revocation::advance`] where all are to end. Needs
+    /// Makes each logout (a `delete_token`, or a rotation that leaves the subject) end
+    /// all sessions of its subject, on every device. An epoch is of a subject and not of
+    /// a session, so no logout can end a copied cookie otherwise. Without this, call
+    /// [`Revocation::advance`] to end all sessions. Needs
     /// [`revocation`](Self::revocation).
     #[must_use]
     pub fn logout_ends_all(mut self) -> Self {
@@ -373,12 +351,13 @@ impl CookieStoreBuilder<'_> {
     pub fn build(self) -> Result<CookieStore, Error> {
         if self.cookie.is_empty() || self.cookie.len() > COOKIE_NAME_BYTES_MAX {
             return Err(misconfigured(
-                "the name of the cookie is 1 to 256 bytes, its prefix included",
+                "the name of a cookie store's cookie is 1 to 256 bytes, its prefix included: give \
+                 the name that the cookie policy uses",
             ));
         }
         if self.logout_ends_all && self.revocation.is_none() {
             return Err(misconfigured(
-                "logout_ends_all needs a revocation to end them with",
+                "logout_ends_all needs revocation: call revocation() with an EpochStore too",
             ));
         }
         Ok(CookieStore {
@@ -390,6 +369,12 @@ impl CookieStoreBuilder<'_> {
             logout_ends_all: self.logout_ends_all,
         })
     }
+}
+
+/// The record at its next revision, where it is based on this session.
+fn based_on(base: &Envelope, record: &Record) -> Result<Record, Error> {
+    let next = record.next_revision_after(base.record.revision);
+    Ok(record.at_revision(next.map_err(named)?))
 }
 
 fn misconfigured(why: &'static str) -> Error {

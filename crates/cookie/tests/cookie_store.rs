@@ -1,5 +1,5 @@
-//! The contract as far as a cookie can keep it, and what is this store's own:
-//! deadlines, sizes, key changes.
+//! The contract as far as a cookie can keep it, and what this store adds: deadlines,
+//! sizes, changes of the key.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -43,7 +43,7 @@ fn at(secs: u64) -> Timestamp {
     Timestamp::EPOCH.saturating_add(Duration::from_secs(secs))
 }
 
-/// Peer defect 10: with no deadline inside, a stolen cookie lived for ever.
+/// Without a deadline inside, a stolen cookie would open for ever.
 #[tokio::test]
 async fn a_cookie_replayed_after_either_of_its_deadlines_does_not_open() {
     let ring = ring(1, &[]);
@@ -61,7 +61,7 @@ async fn a_cookie_replayed_after_either_of_its_deadlines_does_not_open() {
                 clock.set(at(secs));
                 assert_eq!(load(&store, &token).await.is_some(), opens, "at {secs}");
             }
-            // A later deadline is a later token, and leaves the first as it was.
+            // A touch makes a new token, and the first one keeps its deadline.
             clock.set(at(1_059));
             let mut later = record.at_revision(Revision::FIRST);
             later.expires_at = at(20_000);
@@ -83,7 +83,7 @@ async fn a_touch_moves_no_session_past_its_absolute_deadline() {
     let token = issued(&store, &record).await;
     let mut later = record.at_revision(Revision::FIRST);
     later.expires_at = at(5_000);
-    later.absolute_deadline = None; // A touch takes the deadline alone.
+    later.absolute_deadline = None; // A touch ignores it.
     let touched = store.touch_token(&token, &later).await.unwrap();
     let token = touched.token.unwrap();
     clock.set(at(1_099));
@@ -92,8 +92,8 @@ async fn a_touch_moves_no_session_past_its_absolute_deadline() {
     assert!(load(&store, &token).await.is_none());
 }
 
-/// Peer defect 9: the limit was measured on the plaintext, and browsers dropped
-/// what went out.
+/// Where the limit is measured on the plaintext, browsers drop the longer cookie that
+/// is sent.
 #[tokio::test]
 async fn the_limit_is_measured_on_the_sealed_token_and_is_a_typed_error() {
     let ring = ring(1, &[]);
@@ -147,7 +147,7 @@ async fn under_a_retired_key_the_same_session_is_sealed_again() {
         assert!(load(&old, &reissue).await.is_none());
         let again = both.load_token(&reissue).await.unwrap().unwrap();
         assert!(again.reissue.is_none(), "the active key needs no reissue");
-        // Id, issue and epoch stand first in the payload, in the clear here.
+        // In signed mode the payload is clear; it begins with id, issued-at and epoch.
         if signed_mode {
             assert_eq!(frame(&token)[29..61], frame(&reissue)[29..61]);
         }
@@ -188,7 +188,7 @@ async fn a_write_based_on_another_revision_than_the_tokens_is_a_conflict() {
     assert!(kept.token.is_none());
 }
 
-/// As documented: a cookie is no place for what must not be put back.
+/// A limit that the documentation states.
 #[tokio::test]
 async fn without_revocation_a_copied_cookie_outlives_a_logout_and_a_rotation() {
     let store = encrypted(&ring(1, &[]));
@@ -287,8 +287,8 @@ impl Entropy for Counting {
     }
 }
 
-/// The format is a promise: these tokens, put together apart from this code
-/// after the crate's page, must come out and open for ever.
+/// The format is a promise. Another program made these tokens by the crate's page: this
+/// code must make the same ones, and open them for ever.
 #[tokio::test]
 async fn the_published_tokens_of_version_1() {
     const ENCRYPTED: &str = concat!(

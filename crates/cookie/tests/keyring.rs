@@ -1,11 +1,12 @@
-//! Reading keys, and saying what is wrong without saying what was there.
+//! Reading and writing key rings; errors that quote no secret.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
 mod common;
 
 use cloakroom_cookie::{
-    CookieStore, KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MIN, Secret,
+    CookieStore, KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN,
+    Secret,
 };
 use cloakroom_core::ErrorKind;
 use cloakroom_core::engine::OsEntropy;
@@ -16,7 +17,8 @@ use common::{COOKIE, encrypted, issued, load, secret};
 const HEX: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const BASE64: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
 
-/// Whether the ring's active key is the one of this byte, by what it seals.
+/// Whether the ring's active secret is `secret(byte)`: only then does that secret alone
+/// open what the ring seals.
 async fn seals_as(ring: &KeyRing, byte: u8) -> bool {
     let token = issued(&encrypted(ring), &sample("x")).await;
     let alone = encrypted(&KeyRing::new(secret(byte)));
@@ -39,14 +41,45 @@ async fn the_first_is_active_and_the_others_are_retired() {
 
 #[tokio::test]
 async fn what_is_generated_is_read_back() {
-    let one = Secret::generate(&OsEntropy).unwrap();
-    let line = one.to_text();
-    assert_eq!(line.len(), 43);
-    let (direct, read) = (KeyRing::new(one), KeyRing::parse(&line).unwrap());
+    let direct = KeyRing::generate(&OsEntropy).unwrap();
+    let text = direct.to_text();
+    assert_eq!(text.trim_end().len(), 43);
+    let read = KeyRing::parse(&text).unwrap();
     let token = issued(&encrypted(&direct), &sample("x")).await;
     assert!(load(&encrypted(&read), &token).await.is_some());
     let other = encrypted(&KeyRing::generate(&OsEntropy).unwrap());
     assert!(load(&other, &token).await.is_none());
+}
+
+#[test]
+fn a_whole_ring_is_written_as_text_and_read_back() {
+    let long = |bytes: usize| Secret::from_bytes(&vec![9; bytes]).unwrap();
+    let mut ring = KeyRing::new(secret(1));
+    for retired in [secret(2), long(33), long(48), long(SECRET_BYTES_MAX)] {
+        ring = ring.with_retired(retired).unwrap();
+    }
+    let text = ring.to_text();
+    assert!(text.starts_with("AQEBAQ"), "the active secret is the first");
+    assert_eq!(text.lines().count(), 5);
+    let back = KeyRing::parse(&text).unwrap();
+    assert_eq!(back.to_text(), text);
+    let mut full = KeyRing::new(long(SECRET_BYTES_MAX));
+    for byte in 1..RING_KEYS_MAX {
+        let retired = Secret::from_bytes(&vec![100 + byte as u8; SECRET_BYTES_MAX]);
+        full = full.with_retired(retired.unwrap()).unwrap();
+    }
+    KeyRing::parse(&full.to_text()).unwrap();
+}
+
+#[tokio::test]
+async fn a_new_active_secret_retires_the_one_before() {
+    let before = KeyRing::new(secret(1));
+    let token = issued(&encrypted(&before), &sample("x")).await;
+    let after = before.with_active(secret(2)).unwrap();
+    assert!(seals_as(&after, 2).await);
+    assert!(load(&encrypted(&after), &token).await.is_some());
+    let again = after.with_active(secret(1)).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Misconfigured);
 }
 
 #[test]
@@ -55,11 +88,13 @@ fn an_error_names_the_line_and_none_of_its_content() {
     let bad = [
         "correct-horse-battery-staple",
         &BASE64[..42],
-        "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgJ", // not the canonical spelling
+        "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgJ", // its last bits are not zero
         "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=",
         "zz01010101010101010101010101010101010101010101010101010101010101",
         &HEX[1..],
         &long,
+        "base64url:AQEB",
+        "base64url:",
         "é",
     ];
     for bad in bad {
@@ -99,6 +134,8 @@ fn a_ring_without_a_key_or_over_its_limits_is_refused() {
     let error = Secret::from_bytes(&[1; SECRET_BYTES_MIN - 1]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     Secret::from_bytes(&[1; 100]).unwrap();
+    let error = Secret::from_bytes(&[1; SECRET_BYTES_MAX + 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
 }
 
 #[tokio::test]
@@ -111,7 +148,10 @@ async fn a_file_and_an_environment_variable_are_read_and_named_in_errors() {
     for (content, says) in [
         (&b"\xff\xfe"[..], "UTF-8"),
         (b"\nnonsense", "line 2"),
-        (&vec![b'#'; RING_TEXT_BYTES_MAX + 1], "bytes of text"),
+        (
+            &vec![b'#'; RING_TEXT_BYTES_MAX + 1],
+            "a text of 65536 bytes",
+        ),
     ] {
         std::fs::write(&path, content).unwrap();
         let error = KeyRing::from_file(&path).unwrap_err();
@@ -130,7 +170,7 @@ async fn a_file_and_an_environment_variable_are_read_and_named_in_errors() {
         error.to_string().contains("CLOAKROOM_TEST_NOT_SET"),
         "{error}"
     );
-    // A variable that every test run has, and that is no ring.
+    // cargo sets this variable in every test, and it holds no key ring.
     let error = KeyRing::from_env("CARGO_PKG_NAME").unwrap_err();
     let text = error.to_string();
     assert!(

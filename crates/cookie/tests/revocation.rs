@@ -18,7 +18,7 @@ use common::{COOKIE, issued, load, ring};
 
 type Epochs = EpochStore<Arc<FaultyStore<Arc<MapStore>>>>;
 
-/// A store with revocation, and what keeps its epochs.
+/// A cookie store with revocation, and the store of its epochs.
 struct Site {
     store: CookieStore,
     epochs: Arc<Epochs>,
@@ -50,7 +50,7 @@ fn subject(text: &str) -> Subject {
     Subject::new(text).unwrap()
 }
 
-/// The sample's subject.
+/// The subject of `sample`.
 fn user() -> Subject {
     subject("user-42")
 }
@@ -123,7 +123,7 @@ async fn a_logout_can_end_all_sessions_of_its_subject_and_an_old_cookie_none() {
         "one is dead already"
     );
 
-    // A logout that leaves something behind is a rotation.
+    // A logout that keeps some of the data is a rotation that leaves the subject.
     let record = load(&site.store, &login).await.unwrap();
     let mut farewell = of_nobody();
     farewell.revision = record.revision;
@@ -168,7 +168,7 @@ async fn a_login_takes_the_present_epoch() {
     assert!(load(&site.store, &token).await.is_some());
 }
 
-/// A subject whose sessions are ended right after the next look at its epoch.
+/// Ends a subject's sessions right after its epoch is read the next time.
 #[derive(Debug, Default)]
 struct Overtaken {
     epoch: AtomicU64,
@@ -276,7 +276,7 @@ async fn without_an_answer_about_epochs_nothing_opens_and_the_cookie_is_kept() {
     site.faults.reset();
     assert!(load(&site.store, &token).await.is_some());
 
-    // What stands there and is no epoch is no answer either.
+    // A record that holds no epoch is no answer either.
     site.epochs.advance(&user()).await.unwrap();
     let (digest, stored) = site.map.snapshot().pop_first().unwrap();
     let mut damaged = stored.into_record().unwrap();
@@ -309,8 +309,8 @@ async fn epochs_count_outlive_every_cookie_and_name_nobody() {
     }
 }
 
-/// Where the store was set back to an older copy: what could not be revoked any
-/// more does not open.
+/// The store of epochs may be restored from a backup. A cookie of a later epoch could
+/// then not be revoked any more, so it does not open.
 #[tokio::test]
 async fn a_cookie_ahead_of_its_subjects_epoch_does_not_open() {
     let site = site();

@@ -24,7 +24,7 @@ async fn a_cookie_with_any_bit_flipped_never_opens() {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_never_opens(&store, &unframe(&flipped), &format!("bit {bit}")).await;
         }
-        // The text too: other spellings of the same bytes are other tokens.
+        // Nor does another spelling of the same bytes open.
         let text = token.expose().as_bytes();
         for bit in 0..text.len() * 8 {
             let mut flipped = text.to_vec();
@@ -83,7 +83,7 @@ async fn a_cookie_of_a_key_that_is_not_in_the_ring_never_opens() {
         for other in [ring(2, &[]), ring(2, &[3, 4])] {
             assert_never_opens(&mode(&other), token.expose(), "removed").await;
         }
-        // Under the id of a key that is there, the wrong key still opens nothing.
+        // Nor does it open where the frame claims the id of a key that is in the ring.
         let theirs = frame(&issued(&mode(&ring(2, &[])), &sample("x")).await);
         let mut forged = frame(&token);
         forged[1..5].copy_from_slice(&theirs[1..5]);
@@ -92,9 +92,9 @@ async fn a_cookie_of_a_key_that_is_not_in_the_ring_never_opens() {
     }
 }
 
-/// Peer defect 24 (CVE-2026-39324): where decryption failed, another library
-/// fell back to a coder without encryption. Here the mode is what is configured,
-/// and what was made in another one, or in none, is not a cookie.
+/// Another library fell back to a coder without encryption where decryption failed
+/// (CVE-2026-39324). Here the configured mode is the only one, and a token of another
+/// mode, or of none, does not open.
 #[tokio::test]
 async fn there_is_no_weaker_format_to_fall_back_to() {
     let ring = ring(1, &[]);
@@ -104,7 +104,7 @@ async fn there_is_no_weaker_format_to_fall_back_to() {
     assert_never_opens(&encrypted, by_signed.expose(), "signed").await;
     assert_never_opens(&signed, by_encrypted.expose(), "encrypted").await;
 
-    // A tag cut to the length of the other mode, and each version and no tag.
+    // A tag cut to the other mode's length, other versions, and no tag.
     let (of_signed, of_encrypted) = (frame(&by_signed), frame(&by_encrypted));
     let shorter = unframe(&of_signed[..of_signed.len() - 16]);
     let longer = unframe(&[&of_encrypted[..], &[0; 16]].concat());

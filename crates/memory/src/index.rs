@@ -1,69 +1,52 @@
-//! Whose sessions are whose.
+//! Which sessions are whose.
 //!
-//! An entry stands from before its record is put until after it is gone, and both
-//! change under the lock of the digest. What moka evicts leaves its entry behind:
-//! each entry put in has a few others looked at, so that those that dangle are
-//! never many.
+//! An entry is put in before its record and removed after it, both under the lock of
+//! the record's digest. When moka evicts a record, its entry becomes an orphan. A
+//! listener of moka's could not remove it, since it would have to ask the cache from
+//! inside; so each entry put in has a few others checked, which keeps orphans few.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::store::{KeyDigest, SubjectDigest};
 
-/// SubjectDigests are spread over as many locks.
+/// Subjects are spread over as many locks.
 const SHARDS: usize = 16;
 
-/// Entries that are looked at for each that is put in: with one, those that dangle
-/// would grow as fast as they are removed.
-pub(crate) const LOOKS_PER_ENTRY: usize = 4;
+/// Entries that are checked for each one put in. With a single one, orphans could come
+/// up as fast as they are removed.
+const CHECKS_PER_INSERT: usize = 4;
 
 pub(crate) type Entry = (SubjectDigest, KeyDigest);
 
 #[derive(Default)]
 struct Shard {
     entries: BTreeSet<Entry>,
-    /// Looked at last.
+    /// The last entry that was checked.
     cursor: Option<Entry>,
 }
 
+#[derive(Default)]
 pub(crate) struct Index {
     shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        Self {
-            shards: [const {
-                Mutex::new(Shard {
-                    entries: BTreeSet::new(),
-                    cursor: None,
-                })
-            }; SHARDS],
-            hasher: RandomState::new(),
-        }
-    }
 }
 
 impl Index {
     fn shard(&self, subject: &SubjectDigest) -> MutexGuard<'_, Shard> {
-        let hash = self.hasher.hash_one(subject);
-        lock(&self.shards[usize::try_from(hash % SHARDS as u64).expect("less than SHARDS")])
+        // A digest is uniform: any of its bytes will do.
+        lock(&self.shards[usize::from(subject.as_bytes()[0]) % SHARDS])
     }
 
     pub(crate) fn insert(&self, subject: &SubjectDigest, digest: &KeyDigest) {
-        let entry = (*subject, *digest);
-        self.shard(subject).entries.insert(entry);
+        self.shard(subject).entries.insert((*subject, *digest));
     }
 
     pub(crate) fn remove(&self, subject: &SubjectDigest, digest: &KeyDigest) {
-        let entry = (*subject, *digest);
-        self.shard(subject).entries.remove(&entry);
+        self.shard(subject).entries.remove(&(*subject, *digest));
     }
 
-    /// The digests of a subject, as they stand at one instant.
+    /// The digests of a subject's entries at one instant.
     pub(crate) fn digests(&self, subject: &SubjectDigest) -> Vec<KeyDigest> {
         const FIRST: KeyDigest = KeyDigest::from_bytes([0; KeyDigest::BYTES]);
         const LAST: KeyDigest = KeyDigest::from_bytes([0xff; KeyDigest::BYTES]);
@@ -74,13 +57,14 @@ impl Index {
         entries.map(|(_, digest)| *digest).collect()
     }
 
-    /// The next few to look at, of those beside a subject's.
-    pub(crate) fn next_beside(&self, subject: &SubjectDigest) -> Vec<Entry> {
-        next(&mut self.shard(subject), LOOKS_PER_ENTRY)
+    /// The next entries to check after one of this subject was put in: some of the same
+    /// shard.
+    pub(crate) fn next_to_check(&self, subject: &SubjectDigest) -> Vec<Entry> {
+        next(&mut self.shard(subject), CHECKS_PER_INSERT)
     }
 
-    /// The next to look at, so many of each shard.
-    pub(crate) fn next_of_all(&self, max: usize) -> Vec<Entry> {
+    /// The next entries to check in a sweep: so many of each shard.
+    pub(crate) fn next_to_check_of_all(&self, max: usize) -> Vec<Entry> {
         let shards = self.shards.iter();
         shards
             .flat_map(|shard| next(&mut lock(shard), max))
@@ -94,7 +78,7 @@ impl Index {
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    // Nothing that is done under it can panic half-way.
+    // A panic leaves nothing half done: no code under the lock can panic midway.
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -102,7 +86,7 @@ fn next(shard: &mut Shard, max: usize) -> Vec<Entry> {
     let from = shard.cursor.take().map_or(Unbounded, Excluded);
     let rest = shard.entries.range((from, Unbounded));
     let found: Vec<Entry> = rest.take(max).copied().collect();
-    // At the end, from the start.
+    // At the end it begins again.
     shard.cursor = (found.len() == max)
         .then(|| found.last().copied())
         .flatten();

@@ -1,14 +1,13 @@
 //! Cloakroom sessions in memory.
 //!
-//! [`MemoryStore`] is bounded by bytes. Where it is full, the session that has
-//! gone unused longest makes room for the new one; a login is never refused in
-//! favour of an idle visitor. Sessions end with the process.
+//! [`MemoryStore`] is bounded by bytes. A full store evicts the session that has gone
+//! unused longest, so a login is never refused in favour of an idle visitor. Sessions
+//! end with the process.
 //!
-//! Whose sessions are whose is kept beside them, in memory too: a list reads what
-//! it names, and a session without a subject costs nothing for it. Who is listed
-//! counts as used. An entry of a session that had to make room is removed by and by,
-//! by later logins and by a sweep. A scan walks over all sessions for each page, and
-//! keeps none from making room.
+//! Which sessions are whose stands in an index, in memory too; a session without a
+//! subject has no entry there. A session that is listed counts as used. The index entry
+//! of an evicted session is removed later, by other logins or by a sweep. A scan reads
+//! all sessions for each page, and does not count as a use.
 //!
 //! ```
 //! use cloakroom_core::Expiry;
@@ -30,35 +29,36 @@ mod index;
 mod scan;
 mod subjects;
 mod sweep;
+mod ttl;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use cloakroom_core::store::{
     BoxFuture, Capabilities, Import, KeyDigest, Record, Revision, RotationPath, SessionStore,
     Stored, SubjectDigest, Touch,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
-use moka::Expiry as MokaExpiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::index::Index;
+use crate::ttl::TimeToLive;
 
 /// Bytes a [`MemoryStore`] holds by default: 64 MiB, some 80,000 sessions of
 /// 400 bytes.
 pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
-/// What an entry costs beside its stored: moka's own bookkeeping (364 bytes as
+/// What a session costs beside what is stored: moka's bookkeeping (364 bytes as
 /// measured) and the digest.
 const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES;
 
-/// What the entry of a session with a subject costs beside: 48 bytes, in a tree that
-/// is two thirds full.
+/// What the index entry of a session with a subject costs: 48 bytes, in a tree that is
+/// two thirds full.
 const INDEX_ENTRY_BYTES: usize = 72;
 
-/// Writers of one digest take turns on one of these locks; readers take none.
+/// Digests are spread over as many locks: writers of one digest take turns, since moka
+/// has no compare-and-swap; readers take no lock.
 const STRIPES: usize = 64;
 
 const NAME: &str = "memory";
@@ -66,8 +66,8 @@ const NAME: &str = "memory";
 /// A store in this process's memory. Cheap to clone; all clones are the one
 /// store.
 ///
-/// It is not durable, and not shared with other processes. An expired record
-/// is forgotten by itself, by the store's clock, soon after its deadline.
+/// It is not durable, and not shared with other processes. An expired record is dropped
+/// soon after its deadline, by the store's clock; no sweep is needed.
 #[derive(Clone)]
 pub struct MemoryStore {
     inner: Arc<Inner>,
@@ -80,7 +80,7 @@ struct Inner {
 }
 
 impl Default for MemoryStore {
-    /// 64 MiB, on the system's clock.
+    /// A store of 64 MiB, by the system's clock.
     fn default() -> Self {
         Self::builder().build()
     }
@@ -106,7 +106,7 @@ impl MemoryStore {
         }
     }
 
-    /// Bytes in use, bookkeeping included, as of the last housekeeping.
+    /// Bytes in use, bookkeeping included. Does moka's pending evictions first.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.inner.map.run_pending_tasks();
@@ -130,8 +130,8 @@ impl MemoryStoreBuilder {
         self
     }
 
-    /// The clock that expired records are forgotten by; for tests that move
-    /// the time by hand. Whether a session is expired is the engine's to say.
+    /// The clock that expired records are dropped by; for tests that move the time by
+    /// hand. Whether a session is expired, the engine judges.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -145,10 +145,10 @@ impl MemoryStoreBuilder {
             .name("cloakroom-memory")
             .max_capacity(self.capacity_bytes)
             .weigher(|_: &KeyDigest, stored: &Arc<Stored>| weight(stored))
-            // The default policy weighs frequency of use: a full cache then
-            // drops every new session in favour of old ones.
+            // moka's default policy weighs how often something was used, and turns every
+            // new session away from a full cache.
             .eviction_policy(EvictionPolicy::lru())
-            .expire_after(Deadlines { clock: self.clock })
+            .expire_after(TimeToLive(self.clock))
             .build();
         MemoryStore {
             inner: Arc::new(Inner {
@@ -175,72 +175,33 @@ fn subject_of(stored: &Stored) -> Option<SubjectDigest> {
     }
 }
 
-/// Native expiry, as garbage collection.
-struct Deadlines {
-    clock: Arc<dyn Clock>,
-}
-
-impl Deadlines {
-    fn left(&self, stored: &Stored) -> Option<Duration> {
-        // moka cannot count centuries; no session needs them.
-        const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-        Some(
-            stored
-                .expires_at()
-                .saturating_since(self.clock.now())
-                .min(LONGEST),
-        )
-    }
-}
-
-impl MokaExpiry<KeyDigest, Arc<Stored>> for Deadlines {
-    fn expire_after_create(
-        &self,
-        _: &KeyDigest,
-        stored: &Arc<Stored>,
-        _: Instant,
-    ) -> Option<Duration> {
-        self.left(stored)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &KeyDigest,
-        stored: &Arc<Stored>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.left(stored)
-    }
-}
-
 impl Inner {
     fn stripe_of(digest: &KeyDigest) -> usize {
         // A digest is uniform: any of its bytes will do.
         usize::from(digest.as_bytes()[0]) % STRIPES
     }
 
-    /// Keeps other writers of this digest out.
+    /// Keeps other writers of this digest waiting.
     fn lock(&self, digest: &KeyDigest) -> MutexGuard<'_, ()> {
         self.lock_stripe(Self::stripe_of(digest))
     }
 
     fn lock_stripe(&self, stripe: usize) -> MutexGuard<'_, ()> {
-        // The lock guards no data of its own that a panic could leave half-way.
+        // The lock holds no data that a panic could leave half done.
         self.stripes[stripe]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The record a write is based on.
-    fn current(&self, digest: &KeyDigest) -> Result<Record, Error> {
+    /// The record that stands at a digest.
+    fn require(&self, digest: &KeyDigest) -> Result<Record, Error> {
         match self.map.get(digest).as_deref() {
             Some(Stored::Record(record)) => Ok(record.clone()),
             _ => Err(Error::from(ErrorKind::Gone).in_store(NAME)),
         }
     }
 
-    fn vacant(&self, digest: &KeyDigest) -> Result<(), Error> {
+    fn require_vacant(&self, digest: &KeyDigest) -> Result<(), Error> {
         match self.map.contains_key(digest) {
             true => Err(Error::from(ErrorKind::Exists).in_store(NAME)),
             false => Ok(()),
@@ -254,16 +215,16 @@ impl Inner {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        // Two rotations may cross: the locks are always taken in one order.
+        // Two rotations may cross, so the locks are always taken in the same order.
         let mut stripes = [Self::stripe_of(old), Self::stripe_of(new)];
         stripes.sort_unstable();
         let _first = self.lock_stripe(stripes[0]);
         let _second = (stripes[0] != stripes[1]).then(|| self.lock_stripe(stripes[1]));
-        let stored = self.current(old)?;
+        let stored = self.require(old)?;
         let next = record
             .next_revision_after(stored.revision)
             .map_err(|error| error.in_store(NAME))?;
-        self.vacant(new)?;
+        self.require_vacant(new)?;
         self.put(new, Stored::Record(record.at_revision(next)), None);
         let mark = Stored::Rotated {
             to: *new,
@@ -273,8 +234,8 @@ impl Inner {
         Ok(next)
     }
 
-    /// Removes the record that is, or has moved on from, there, if it is meant, and
-    /// answers where it was.
+    /// Removes the record at a digest, or where rotation marks lead from there, if it is
+    /// meant; answers the digest that it stood at.
     fn end(
         &self,
         digest: &KeyDigest,
@@ -297,9 +258,10 @@ impl Inner {
         }
     }
 
-    /// Under the lock of the digest, in place of the record `replaced`.
+    /// Puts something at a digest, in place of the record `replaced`, and keeps the index
+    /// in step. The caller holds the digest's lock.
     fn put(&self, digest: &KeyDigest, stored: Stored, replaced: Option<&Record>) {
-        // Most writes leave the subject alone, and hash nothing.
+        // Most writes keep the subject; they need not hash it.
         let keeps_subject = match (&stored, replaced) {
             (Stored::Record(new), Some(old)) => {
                 (&new.site, &new.subject) == (&old.site, &old.subject)
@@ -319,7 +281,8 @@ impl Inner {
         }
     }
 
-    /// Under the lock of the digest.
+    /// Removes what stands at a digest, and its index entry. The caller holds the digest's
+    /// lock.
     fn remove(&self, digest: &KeyDigest, stored: &Stored) {
         self.map.invalidate(digest);
         if let Some(subject) = subject_of(stored) {
@@ -327,22 +290,22 @@ impl Inner {
         }
     }
 
-    /// Removes of these entries those whose session has made room, or expired.
-    fn tidy(&self, entries: &[index::Entry]) {
+    /// Removes those of these index entries whose session was evicted or has expired.
+    fn remove_orphans(&self, entries: &[index::Entry]) {
         for (subject, digest) in entries {
             let _turn = self.lock(digest);
-            // Where anything stands, what put it there has seen to the entry; and
-            // this look counts as no use.
+            // Where anything stands, the write that put it there has kept the index in
+            // step. `contains_key` does not count as a use.
             if !self.map.contains_key(digest) {
                 self.index.remove(subject, digest);
             }
         }
     }
 
-    /// After an entry was put in, with no lock held.
-    fn tidy_beside(&self, subject: Option<SubjectDigest>) {
+    /// Is called after a write that may have put an entry in, and with no lock held.
+    fn check_index(&self, subject: Option<SubjectDigest>) {
         if let Some(subject) = subject {
-            self.tidy(&self.index.next_beside(&subject));
+            self.remove_orphans(&self.index.next_to_check(&subject));
         }
     }
 }
@@ -355,17 +318,17 @@ impl SessionStore for MemoryStore {
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         {
             let _turn = self.inner.lock(digest);
-            self.inner.vacant(digest)?;
+            self.inner.require_vacant(digest)?;
             let stored = Stored::Record(record.at_revision(Revision::FIRST));
             self.inner.put(digest, stored, None);
         }
-        self.inner.tidy_beside(record.subject_digest());
+        self.inner.check_index(record.subject_digest());
         Ok(Revision::FIRST)
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         let _turn = self.inner.lock(digest);
-        let stored = self.inner.current(digest)?;
+        let stored = self.inner.require(digest)?;
         let next = record
             .next_revision_after(stored.revision)
             .map_err(|error| error.in_store(NAME))?;
@@ -381,7 +344,7 @@ impl SessionStore for MemoryStore {
         touch: Touch,
     ) -> Result<(), Error> {
         let _turn = self.inner.lock(digest);
-        let stored = self.inner.current(digest)?;
+        let stored = self.inner.require(digest)?;
         let mut touched = stored.clone();
         if stored.revision == revision && touched.touch(touch) {
             self.inner
@@ -398,7 +361,7 @@ impl SessionStore for MemoryStore {
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
         let next = self.inner.rotate(old, new, record, mark_until)?;
-        self.inner.tidy_beside(record.subject_digest());
+        self.inner.check_index(record.subject_digest());
         Ok(next)
     }
 
@@ -430,7 +393,7 @@ impl Import for MemoryStore {
                 }
                 self.inner.put(digest, stored.clone(), None);
             }
-            self.inner.tidy_beside(subject_of(stored));
+            self.inner.check_index(subject_of(stored));
             Ok(true)
         })
     }

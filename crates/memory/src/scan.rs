@@ -1,4 +1,4 @@
-//! All sessions, in the order of digests.
+//! A scan of all sessions, in the order of digests.
 
 use std::collections::BTreeMap;
 

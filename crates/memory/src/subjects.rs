@@ -9,7 +9,7 @@ use cloakroom_core::{Error, ErrorKind};
 
 use crate::{Inner, MemoryStore, NAME, subject_of};
 
-/// How often a revocation looks for sessions that have moved out of its way.
+/// How often a revocation reads the index again for sessions that have moved meanwhile.
 const PASSES_MAX: usize = 32;
 
 impl Subjects for MemoryStore {
@@ -34,8 +34,8 @@ impl Inner {
         let mut listed = Vec::new();
         let mut seen = BTreeSet::new();
         for digest in self.index.digests(subject) {
-            // One that has moved since is listed where it is; where that is too far,
-            // by the entry that it has there.
+            // A session that has moved since is listed at its current digest. Where too
+            // many marks lead there, its entry at that digest lists it.
             let mut path = RotationPath::from(digest);
             loop {
                 match self.map.get(path.at()).as_deref() {
@@ -54,8 +54,8 @@ impl Inner {
     }
 
     fn revoke(&self, subject: &SubjectDigest, which: Revoke) -> Result<Vec<KeyDigest>, Error> {
-        // Asked under the lock of the digest that is judged: a rotation of the one
-        // to be spared is then over, or not begun.
+        // This is called under the lock of the digest `at`, so no rotation of the
+        // session to be spared is half done.
         let is_meant = |at: &KeyDigest, stored: &Stored| {
             let is_spared = match which {
                 Revoke::AllBut(kept) => self.current_digest(&kept)? == *at,
@@ -67,22 +67,23 @@ impl Inner {
             return Ok(self.end(&meant, is_meant)?.into_iter().collect());
         }
         let mut ended = Vec::new();
-        let mut asked = BTreeSet::new();
+        let mut visited = BTreeSet::new();
         for _ in 0..PASSES_MAX {
-            // A session that moves on leaves a mark that may be gone, or too far
-            // behind, when its turn comes; but it is listed where it is. Only where
-            // all that is listed was asked since it was, none has slipped past.
+            // A session may rotate away before its turn, and its marks may be gone or too
+            // many by then. But it is listed at its current digest: once the index lists
+            // nothing that this loop has not visited, none was missed.
             let listed = BTreeSet::from_iter(self.index.digests(subject));
-            if listed.is_subset(&asked) {
+            if listed.is_subset(&visited) {
                 return Ok(ended);
             }
             for digest in &listed {
                 ended.extend(self.end(digest, is_meant)?);
             }
-            asked = listed;
+            visited = listed;
         }
-        let message = "the sessions of this subject begin faster than they can be ended";
-        Err(Error::new(ErrorKind::Unavailable, message).in_store(NAME))
+        let why = "the subject's sessions rotate or begin faster than they can be ended, and some \
+                   may still stand: revoke again";
+        Err(Error::new(ErrorKind::Unavailable, why).in_store(NAME))
     }
 
     /// Follows rotation marks from `digest` to the session's current digest.

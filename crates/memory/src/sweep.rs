@@ -1,16 +1,16 @@
-//! Removing what is due before the store forgets it by itself.
+//! Sweeping what is due, and the orphans of the index.
 
 use cloakroom_core::store::{BoxFuture, KeyDigest, Stored, Sweep, Swept};
 use cloakroom_core::{Error, Timestamp};
 
 use crate::MemoryStore;
 
-/// Entries that a step of a sweep looks at, of each shard of the index.
-const LOOKS_PER_SWEEP: usize = 256;
+/// Entries of each shard of the index that one step of a sweep checks.
+const CHECKS_PER_SWEEP: usize = 256;
 
 impl Sweep for MemoryStore {
-    /// Walks over all sessions; the store forgets expired ones by itself, so
-    /// nothing depends on this being called.
+    /// Reads all sessions. Expired ones are dropped without it too, so nothing depends on
+    /// its being called.
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
         Box::pin(async move {
             let map = &self.inner.map;
@@ -29,8 +29,8 @@ impl Sweep for MemoryStore {
                     swept.removed += 1;
                 }
             }
-            self.inner
-                .tidy(&self.inner.index.next_of_all(LOOKS_PER_SWEEP));
+            let entries = self.inner.index.next_to_check_of_all(CHECKS_PER_SWEEP);
+            self.inner.remove_orphans(&entries);
             Ok(swept)
         })
     }

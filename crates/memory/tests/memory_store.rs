@@ -1,4 +1,4 @@
-//! The contract, and what is this store's own: bounds, eviction, expiry.
+//! The contract, and what this store adds: bounds, eviction, expiry.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -50,7 +50,7 @@ async fn a_new_login_outlives_an_idle_old_session_in_a_full_store() {
     let store = MemoryStore::builder().capacity_bytes(500_000).build();
     let mut idle = fill(&store, 2_000).await;
     let _housekeeping = store.bytes();
-    // Warm: the old sessions have been used, as frequency-based eviction likes.
+    // The old sessions were used often, so eviction by frequency would keep them.
     for digest in &idle {
         for _ in 0..4 {
             store.load(digest).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_new_login_outlives_an_idle_old_session_in_a_full_store() {
             idle.push(digest);
         }
     }
-    assert!(idle.len() < before, "something had to make room");
+    assert!(idle.len() < before, "idle sessions were evicted");
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn an_expired_session_is_forgotten_by_its_own_clock_alone() {
         store.load(&digest).await.unwrap(),
         Some(Stored::Record(_))
     ));
-    // moka counts by its own clock, from the time left when it was stored.
+    // moka measures the time to live, which the last write set, by its own clock.
     record.revision = cloakroom_core::store::Revision::FIRST;
     record.expires_at = clock.now().saturating_add(Duration::from_millis(20));
     store.update(&digest, &record).await.unwrap();
@@ -131,7 +131,7 @@ fn logins_that_race_a_revocation_are_ended_or_listed() {
     races_of_subjects(&MemoryStore::default(), 200);
 }
 
-/// The store answers without waiting.
+/// The answer of a store that never waits.
 fn ready<T>(answer: impl Future<Output = T>) -> T {
     match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
@@ -139,7 +139,7 @@ fn ready<T>(answer: impl Future<Output = T>) -> T {
     }
 }
 
-/// Its marks are gone at once: nothing leads from where it was to where it is.
+/// The rotation marks expire at once, so nothing leads from the old digest to the new.
 #[test]
 fn a_session_that_moves_without_a_mark_is_ended_all_the_same() {
     let store = MemoryStore::default();
@@ -168,7 +168,7 @@ fn a_session_that_moves_without_a_mark_is_ended_all_the_same() {
                 }
             });
             began.wait();
-            // It may say that it was too slow, and then be asked again.
+            // A revocation may answer that it was too slow; it is then called again.
             while let Err(error) = ready(store.revoke(&listed_as(&whose), Revoke::All)) {
                 assert_eq!(error.kind(), ErrorKind::Unavailable);
             }
@@ -193,7 +193,7 @@ fn subject(number: usize) -> Subject {
     Subject::new(number.to_string()).unwrap()
 }
 
-/// What has made room is forgotten by the index as well, and what has not is there.
+/// The index drops the entries of evicted sessions, and lists all others.
 #[tokio::test]
 async fn the_index_is_bounded_with_the_store_and_lists_all_that_stands() {
     let store = MemoryStore::builder().capacity_bytes(500_000).build();

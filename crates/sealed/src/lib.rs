@@ -1,9 +1,9 @@
 //! Session data encrypted at rest, under a key that only the client holds.
 //!
-//! A store keeps sessions by the digest of their key. [`Sealed`] stands before
-//! it and encrypts each session's data under a key derived from the session key
-//! itself. So a copy of the database reads no data, and there is no key to
-//! generate, hand out, rotate or lose: it lies in the visitor's cookie.
+//! A store keeps sessions by the digest of their key. [`Sealed`] stands in front of a
+//! store and encrypts each session's data under a key that is derived from the session
+//! key itself. So whoever copies the database reads no data, and the server has no key
+//! to generate, hand out, rotate or lose: each one lies in a visitor's cookie.
 //!
 //! ```
 //! use cloakroom_core::engine::{OsEntropy, SessionKey, TokenStore};
@@ -28,25 +28,34 @@
 //!
 //! # What is promised
 //!
-//! Whoever copies the store reads no session data and changes none unseen: data
-//! that was changed, or moved to another digest, another subject or another
-//! beginning, fails to open with [`ErrorKind::Corrupt`].
+//! - **Who reads the database reads no session data.** It takes the session's key to
+//!   read it, and that is in the visitor's cookie alone.
+//! - **Who writes the database cannot change the data of a visitor's session unseen.**
+//!   Data that was changed, or moved to another digest, another subject or another
+//!   beginning, fails to open with [`ErrorKind::Corrupt`].
 //!
 //! # What is not
 //!
-//! * **The header stays clear**, since stores, sweeps and lists of a user's
-//!   sessions need it: subject, label, beginning, deadlines, revision. So does
-//!   the length of the data.
-//! * **A writer of the database can move deadlines**, change the label, delete
-//!   a session, and put an older state of a session back in its own place. They
-//!   cannot forge data, or give a session to another subject.
-//! * Whoever reads the memory of the server, or a visitor's cookie, reads that
-//!   visitor's session, as ever.
-//! * Nobody can read a session without its visitor. A page of an operator that
-//!   shows values cannot show these.
+//! - **Who writes the database can plant a session of their own making, for any
+//!   subject.** They draw a session key, seal data under it as the server would, store
+//!   the record with a subject of their choice at the key's digest, and present the key
+//!   as a cookie: it opens, and they are logged in as that subject. The server holds no
+//!   key that they would lack. Sealing keeps what visitors have stored from those who
+//!   read the database; it does not make a database safe that strangers write.
+//! - **They can move the deadlines of any session**, change its label, delete it, and
+//!   put an older state of it back in its place: of the header, the data is bound to
+//!   subject and beginning alone.
+//! - **The header stays clear**, since stores, sweeps and lists of a user's sessions
+//!   need it: subject, label, beginning, last use, deadlines, revision. So does the
+//!   length of the data.
+//! - Whoever reads the memory of the server, or a visitor's cookie, reads that
+//!   visitor's session.
+//! - An operator cannot read a session either: a page or a tool that shows values
+//!   cannot show these.
 //!
-//! Sessions stored before the store was sealed fail with `Corrupt`, which an
-//! engine answers with a new session; so do sealed ones once it no longer is.
+//! Sessions that were stored before the store was sealed fail with `Corrupt`, which the
+//! engine answers with a new session. So do sealed sessions once the store is no longer
+//! sealed.
 //!
 //! # The format
 //!
@@ -59,9 +68,9 @@
 //! | n | ciphertext, as long as the data |
 //! | 16 | tag |
 //!
-//! sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03, section 2) under
+//! It is sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03, section 2) under
 //! the 32 bytes of HKDF-SHA256 (RFC 5869; no salt, ikm = the 32 bytes of the
-//! session key, info = `"cloakroom/seal/v1"`), with as additional data, integers
+//! session key, info = `"cloakroom/seal/v1"`). The associated data is, integers
 //! little-endian:
 //!
 //! | bytes | content |
@@ -72,8 +81,8 @@
 //! | 2 + n | length of the subject in bytes, and the subject in UTF-8 |
 //! | 8 | `created_at`, milliseconds since the epoch |
 //!
-//! A session key seals each version of its session under a random nonce of 192
-//! bits, so nonces do not meet.
+//! Each write draws a random nonce of 192 bits, so no two writes under one session key
+//! use the same one.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -99,23 +108,23 @@ const NAME: &str = "sealed";
 ///
 /// It is a [`TokenStore`] alone: a [`SessionStore`] sees no keys, so it could
 /// not open anything. A cache therefore stands *below* it, `Sealed<Cached<S>>`,
-/// and keeps sealed data too.
+/// and holds sealed data too.
 ///
-/// Its errors are those of the inner store, and: [`ErrorKind::Corrupt`] where
-/// data does not open, [`ErrorKind::Unavailable`] where there is no randomness
-/// for a nonce, and then nothing was written.
+/// Its errors are those of the inner store, and two more: [`ErrorKind::Corrupt`] where
+/// data does not open, and [`ErrorKind::Unavailable`] where there is no randomness for
+/// a nonce; then nothing was written.
 pub struct Sealed<S> {
     inner: S,
     entropy: Arc<dyn Entropy>,
 }
 
 impl<S: SessionStore> Sealed<S> {
-    /// Seals what goes into a store.
+    /// Seals the data of every session that goes into a store.
     pub fn new(inner: S) -> Self {
         Self::with_entropy(inner, Arc::new(OsEntropy))
     }
 
-    /// As [`new`](Self::new), with a source of nonces of one's own.
+    /// As [`new`](Self::new), with nonces from another source than the operating system.
     pub fn with_entropy(inner: S, entropy: Arc<dyn Entropy>) -> Self {
         Self { inner, entropy }
     }
@@ -138,7 +147,9 @@ impl<S> fmt::Debug for Sealed<S> {
     }
 }
 
-fn key(token: &Token) -> Result<SessionKey, Error> {
+/// The key of a session that is to be written: a token that is no session key is of
+/// none.
+fn require_key(token: &Token) -> Result<SessionKey, Error> {
     SessionKey::from_token(token).ok_or_else(|| ErrorKind::Gone.into())
 }
 
@@ -190,14 +201,14 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let key = key(token)?;
+            let key = require_key(token)?;
             let sealed = self.seal(&key, record)?;
             let revision = self.inner.update(&key.digest(), &sealed).await?;
             Ok(Written::kept(revision))
         })
     }
 
-    /// Passes through: a deadline is no part of what is sealed.
+    /// Is passed on: what a touch changes is not sealed.
     fn touch_token<'a>(
         &'a self,
         token: &'a Token,
@@ -214,7 +225,7 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         mark_until: Timestamp,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let old = key(token)?.digest();
+            let old = require_key(token)?.digest();
             let sealed = self.seal(new, record)?;
             let new_digest = new.digest();
             let revision = self

@@ -1,4 +1,4 @@
-//! One record's data, sealed and opened.
+//! Seals and opens the data of one record.
 
 use chacha20poly1305::{AeadInOut as _, KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
 use cloakroom_core::engine::{Entropy, SessionKey};
@@ -13,10 +13,10 @@ const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 pub(crate) const OVERHEAD_BYTES: usize = 1 + NONCE_BYTES + TAG_BYTES;
 
-/// What is derived from a session key is of use for nothing but this.
+/// Separates the sealing key from whatever else may be derived from a session key.
 const INFO: &[u8] = b"cloakroom/seal/v1";
 
-/// The key of one session's data, and the name under which it stands.
+/// The key of one session's data, and the digest that the data is bound to.
 pub(crate) struct SealingKey {
     cipher: XChaCha20Poly1305,
     digest: KeyDigest,
@@ -47,7 +47,7 @@ impl SealingKey {
             .cipher
             .encrypt_inout_detached(
                 &XNonce::from(nonce),
-                &self.bound(record),
+                &self.associated_data(record),
                 (&mut sealed[1 + NONCE_BYTES..]).into(),
             )
             .map_err(|_| Error::from(ErrorKind::TooLarge))?;
@@ -62,7 +62,8 @@ impl SealingKey {
         let clear = self.open_data(&record).ok_or_else(|| {
             Error::new(
                 ErrorKind::Corrupt,
-                "the data was not sealed under this key for this record",
+                "the data does not open under its session's key: it was stored before `sealed` was \
+                 turned on, or somebody has damaged or changed it in the store",
             )
         })?;
         record.data = Data::from_bytes(clear.as_slice());
@@ -80,7 +81,7 @@ impl SealingKey {
         self.cipher
             .decrypt_inout_detached(
                 &XNonce::from(*nonce),
-                &self.bound(record),
+                &self.associated_data(record),
                 clear.as_mut_slice().into(),
                 &Tag::from(*tag),
             )
@@ -88,22 +89,22 @@ impl SealingKey {
         Some(clear)
     }
 
-    /// What the data is bound to. Each part has a fixed or a stated length, so
-    /// that no two records are bound to the same bytes.
-    fn bound(&self, record: &Record) -> Vec<u8> {
-        let mut bound = vec![VERSION];
-        bound.extend_from_slice(self.digest.as_bytes());
+    /// What the data is bound to. Each part has a fixed length, or states its length, so
+    /// no two records give the same bytes.
+    fn associated_data(&self, record: &Record) -> Vec<u8> {
+        let mut associated = vec![VERSION];
+        associated.extend_from_slice(self.digest.as_bytes());
         match &record.subject {
-            None => bound.push(0),
+            None => associated.push(0),
             Some(subject) => {
                 let subject = subject.as_str().as_bytes();
-                let length = u16::try_from(subject.len()).expect("256 bytes at most");
-                bound.push(1);
-                bound.extend_from_slice(&length.to_le_bytes());
-                bound.extend_from_slice(subject);
+                let length = u16::try_from(subject.len()).expect("a subject has 256 bytes at most");
+                associated.push(1);
+                associated.extend_from_slice(&length.to_le_bytes());
+                associated.extend_from_slice(subject);
             }
         }
-        bound.extend_from_slice(&record.created_at.as_millis().to_le_bytes());
-        bound
+        associated.extend_from_slice(&record.created_at.as_millis().to_le_bytes());
+        associated
     }
 }

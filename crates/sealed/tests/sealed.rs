@@ -1,5 +1,5 @@
-//! The contract, and what sealing is for: what a copy of the store tells, and
-//! what a writer of the store can do.
+//! The contract, what a reader of the store learns, and what a writer of the store can
+//! do.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -39,7 +39,8 @@ fn kept(store: &Sealed<MapStore>, digest: &KeyDigest) -> Record {
     stored.into_record().unwrap()
 }
 
-/// What a writer of the database does to a record, and what its visitor meets.
+/// What a session's visitor loads after a writer of the database has changed its
+/// record.
 async fn after(tamper: impl Fn(&mut Record)) -> Result<Record, Error> {
     let store = Sealed::new(MapStore::default());
     let key = stored(&store, "the data").await;
@@ -136,7 +137,7 @@ async fn damaged_data_is_corrupt_whichever_bit_and_wherever_it_is_cut() {
     }
 }
 
-/// Not a wish: what the documentation says that sealing does not do.
+/// A limit that the documentation states.
 #[tokio::test]
 async fn a_writer_of_the_store_can_move_deadlines_and_put_an_older_state_back() {
     let moved = after(|record| {
@@ -154,6 +155,27 @@ async fn a_writer_of_the_store_can_move_deadlines_and_put_an_older_state_back() 
     store.inner().plant(key.digest(), Stored::Record(before));
     let back = load(&store, &key).await.unwrap();
     assert_eq!(back.data.as_bytes(), b"before");
+}
+
+/// A limit that the documentation states: the server holds no key that a writer of the
+/// database would lack.
+#[tokio::test]
+async fn a_writer_of_the_store_can_plant_a_session_of_any_subject_and_it_opens() {
+    // Whoever it is runs the same code over another store, under a key that they drew.
+    let theirs = Sealed::new(MapStore::default());
+    let their_key = key();
+    let mut record = sample("planted");
+    record.subject = Some(Subject::new("the-administrator").unwrap());
+    theirs.create_token(&their_key, &record).await.unwrap();
+    let planted = kept(&theirs, &their_key.digest());
+
+    let store = Sealed::new(MapStore::default());
+    store
+        .inner()
+        .plant(their_key.digest(), Stored::Record(planted));
+    let opened = load(&store, &their_key).await.unwrap();
+    assert_eq!(opened.subject, record.subject);
+    assert_eq!(opened.data, record.data);
 }
 
 #[tokio::test]
@@ -196,7 +218,7 @@ async fn an_error_of_the_inner_store_comes_through() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
-/// Gives 0x40, 0x41, ...: for the one test that must know the nonce.
+/// Gives 0x40, 0x41, ...: for the test that must know the nonce.
 #[derive(Debug)]
 struct Counting;
 
@@ -209,7 +231,7 @@ impl Entropy for Counting {
     }
 }
 
-/// The format is a promise: what version 1 wrote must open for ever.
+/// The format is a promise: what version 1 sealed must open for ever.
 #[tokio::test]
 async fn the_published_bytes_of_version_1() {
     const SEALED: &str = concat!(

@@ -10,7 +10,7 @@ const ROUNDS: usize = 100;
 
 async fn hears<S: SessionStore>(node: &Cached<S>) {
     for _ in 0..5_000 {
-        if !node.stats().is_deaf {
+        if !node.stats().is_disconnected {
             return;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -47,7 +47,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 async fn told_within_100_ms<S: SessionStore>(name: &str, nodes: [S; 2]) {
     let [here, there] = nodes.map(|store| Cached::with_staleness_max(store, HOUR));
     for node in [&here, &there] {
-        node.follow().unwrap();
+        node.watch_invalidations().unwrap();
         hears(node).await;
     }
     let median = median(&here, &there).await;
@@ -60,7 +60,7 @@ async fn within_the_bound<S: SessionStore>(nodes: [S; 2], cut: impl Fn() + Send 
     const BOUND: Duration = Duration::from_millis(500);
     let [here, there] = nodes;
     let here = Cached::with_staleness_max(here, BOUND);
-    here.follow().unwrap();
+    here.watch_invalidations().unwrap();
     hears(&here).await;
     let (digest, record) = (key().digest(), sample("both know it"));
     there.create(&digest, &record).await.unwrap();
@@ -70,7 +70,7 @@ async fn within_the_bound<S: SessionStore>(nodes: [S; 2], cut: impl Fn() + Send 
             std::thread::sleep(Duration::from_millis(10));
         }
     });
-    while !here.stats().is_deaf {
+    while !here.stats().is_disconnected {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     here.load(&digest).await.unwrap().unwrap();
@@ -85,7 +85,7 @@ async fn within_the_bound<S: SessionStore>(nodes: [S; 2], cut: impl Fn() + Send 
     }
     cutting.join().unwrap();
     hears(&here).await;
-    assert!(here.stats().losses > 0);
+    assert!(here.stats().disconnects > 0);
 }
 
 async fn redis_nodes(url: &str) -> [RedisStore; 2] {

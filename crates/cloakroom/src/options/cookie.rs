@@ -1,4 +1,4 @@
-//! What `cookie:` takes.
+//! The options of `cookie:`.
 
 use cloakroom_cookie::{CookieStore, KeyRing};
 use cloakroom_core::Error;
@@ -6,7 +6,7 @@ use cloakroom_core::engine::AnyStore;
 
 use super::Query;
 
-/// What `cookie:` takes after the `?`.
+/// What the options of `cookie:` say.
 pub(crate) struct Cookie {
     name: String,
     ring: KeyRing,
@@ -20,14 +20,21 @@ impl Cookie {
         let mut query = Query::parse("cookie", text, OWN)?;
         let (file, variable) = (query.text("key_file"), query.text("key_env"));
         match (file, variable) {
-            (Some(_), Some(_)) => return Err(query.refuse("the key ring is said twice")),
-            (None, None) => return Err(query.refuse("cookie: needs a key ring")),
+            (Some(_), Some(_)) => {
+                return Err(
+                    query.refuse("key_file= and key_env= both name a key ring: give one of them")
+                );
+            }
+            (None, None) => return Err(query.refuse(
+                "cookie: needs a key ring, such as a file that `openssl rand -hex 32` wrote: give \
+                     key_file= or key_env=",
+            )),
             _ => {}
         }
         let signed = match query.text("mode") {
             Some("signed") => true,
             Some("encrypted") | None => false,
-            Some(_) => return Err(query.refuse("no such mode")),
+            Some(_) => return Err(query.refuse("mode= is encrypted or signed")),
         };
         let name = query.text("name").unwrap_or("__Host-session").to_owned();
         query.finish()?;
@@ -58,10 +65,10 @@ mod tests {
         for (text, part) in [
             ("", "needs a key ring"),
             ("mode=signed", "needs a key ring"),
-            ("key_env=PATH&mode=none", "no such mode"),
-            ("key_env=PATH&key_file=x", "said twice"),
+            ("key_env=PATH&mode=none", "mode= is encrypted or signed"),
+            ("key_env=PATH&key_file=x", "give one of them"),
             ("key_env=PATH&sealed=true", "no such option"),
-            ("key_env", "a name, = and a value"),
+            ("key_env", "name=value"),
             ("key_env=PATH&chunks=4", "no such option"),
         ] {
             let error = Cookie::parse(text).err().unwrap();

@@ -10,8 +10,8 @@ use cloakroom_core::{Error, ErrorKind};
 /// The options that every store on the server takes.
 const COMMON: &str = "cache=64MiB with stale=5s, sealed=true";
 
-/// The options of one URL: each is taken once, and what nobody takes is refused
-/// with what there is.
+/// The options of one URL. Each may be given once. What is left when the store has
+/// taken its own is refused, with a list of the options that exist.
 pub(crate) struct Query<'u> {
     pairs: Vec<(&'u str, &'u str)>,
     scheme: &'u str,
@@ -28,17 +28,18 @@ impl<'u> Query<'u> {
         };
         for part in text.split('&').filter(|part| !part.is_empty()) {
             let Some(pair) = part.split_once('=') else {
-                return Err(query.refuse("an option is a name, = and a value"));
+                return Err(query.refuse("each option is written name=value, joined by &"));
             };
             if query.pairs.iter().any(|(name, _)| *name == pair.0) {
-                return Err(query.refuse("an option stands there twice"));
+                return Err(query.refuse("an option is given twice"));
             }
             query.pairs.push(pair);
         }
         Ok(query)
     }
 
-    /// Values are not quoted: one of them may be a password.
+    /// An error that lists the options there are. It quotes no value: one of them may be
+    /// a password.
     pub(crate) fn refuse(&self, why: &str) -> Error {
         let (scheme, own) = (self.scheme, self.own);
         let all = match (scheme, own) {
@@ -48,7 +49,7 @@ impl<'u> Query<'u> {
         };
         Error::new(
             ErrorKind::Misconfigured,
-            format!("{why}; options of {scheme}: are {all}"),
+            format!("{why}; the options of {scheme}: are {all}"),
         )
     }
 
@@ -57,7 +58,7 @@ impl<'u> Query<'u> {
         Some(self.pairs.remove(at).1)
     }
 
-    /// Nothing may be left that nobody has taken.
+    /// Refuses what is left.
     pub(crate) fn finish(self) -> Result<(), Error> {
         match self.pairs.is_empty() {
             true => Ok(()),
@@ -74,7 +75,7 @@ impl<'u> Query<'u> {
         }
     }
 
-    /// A whole number of a unit.
+    /// A whole number above zero, in one of these units.
     fn number(
         &mut self,
         name: &str,
@@ -117,7 +118,7 @@ impl<'u> Query<'u> {
         count.map_err(|_| self.refuse(&format!("{name}= is {what}")))
     }
 
-    /// What is left of these, as a URL carries it: for a driver to read.
+    /// Takes these options as they stand in the URL, for a database's driver to read.
     pub(crate) fn rest(&mut self, names: &[&str]) -> String {
         let mut rest = String::new();
         for name in names {
@@ -144,11 +145,12 @@ pub(crate) struct Cache {
     pub(crate) bytes: u64,
     /// How old its answers may be.
     pub(crate) staleness_max: Duration,
-    /// Whether it asks the store each time while it does not hear of other nodes.
-    pub(crate) bypass_while_deaf: bool,
+    /// Whether it asks the store each time while its subscription to what other nodes
+    /// write is broken.
+    pub(crate) bypass_on_disconnect: bool,
 }
 
-/// What stands in front of a store, or how it is sealed.
+/// What stands in front of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layers {
     pub(crate) cache: Option<Cache>,
@@ -162,16 +164,17 @@ impl Layers {
             (Some(bytes), Some(staleness_max)) => Some(Cache {
                 bytes,
                 staleness_max,
-                bypass_while_deaf: false,
+                bypass_on_disconnect: false,
             }),
             (None, None) => None,
             (Some(_), None) => {
                 return Err(query.refuse(
-                    "cache= needs stale=: how long may a logout elsewhere take to be heard here?",
+                    "cache= needs stale=: for how long may this cache go on answering for a session \
+                     that another process has ended?",
                 ));
             }
             (None, Some(_)) => {
-                return Err(query.refuse("stale= says how old a cache may be: add cache="));
+                return Err(query.refuse("stale= bounds the age of a cache's answers: add cache="));
             }
         };
         Ok(Self {
@@ -181,25 +184,27 @@ impl Layers {
     }
 
     /// As [`take`](Self::take), of a store that announces what is written to it.
-    pub(crate) fn take_followed(query: &mut Query<'_>) -> Result<Self, Error> {
+    pub(crate) fn take_watching(query: &mut Query<'_>) -> Result<Self, Error> {
         let mut layers = Self::take(query)?;
-        let bypass = match query.text("deaf") {
+        let bypass = match query.text("on_disconnect") {
             None => return Ok(layers),
             Some("bypass") => true,
-            Some("stale") => false,
-            Some(_) => return Err(query.refuse("deaf= is stale or bypass")),
+            Some("serve_stale") => false,
+            Some(_) => return Err(query.refuse("on_disconnect= is serve_stale or bypass")),
         };
         match &mut layers.cache {
-            Some(cache) => cache.bypass_while_deaf = bypass,
+            Some(cache) => cache.bypass_on_disconnect = bypass,
             None => {
-                let why = "deaf= says what a cache does while it hears of no one: add cache=";
-                return Err(query.refuse(why));
+                return Err(query.refuse(
+                    "on_disconnect= says what a cache does while it cannot learn of other nodes' \
+                     writes: add cache=",
+                ));
             }
         }
         Ok(layers)
     }
 
-    /// Of a store that takes nothing else.
+    /// The layers of a store that has no options of its own.
     pub(crate) fn parse(scheme: &str, text: &str) -> Result<Self, Error> {
         let mut query = Query::parse(scheme, text, "")?;
         let layers = Self::take(&mut query)?;
@@ -208,12 +213,15 @@ impl Layers {
     }
 }
 
-/// Of a part of this library that the program was built without.
-#[allow(dead_code)] // With every feature on, nothing says so.
+/// The error where a URL needs a feature that the program was built without.
+#[allow(dead_code)] // With every feature on, nothing calls this.
 pub(crate) fn not_built(feature: &'static str) -> Error {
     Error::new(
         ErrorKind::Misconfigured,
-        format!("this program was built without cloakroom's feature `{feature}`"),
+        format!(
+            "this program was built without the feature `{feature}` of the crate cloakroom: add \
+             it to the features in Cargo.toml"
+        ),
     )
 }
 
@@ -232,7 +240,7 @@ mod tests {
             Some(Cache {
                 bytes,
                 staleness_max: Duration::from_millis(millis),
-                bypass_while_deaf: false,
+                bypass_on_disconnect: false,
             })
         };
         assert_eq!(layers.cache, cache(64 << 20, 200));
@@ -256,8 +264,8 @@ mod tests {
             ("cache=64MiB&stale=0s", "a number of ms"),
             ("cache=64MiB&stale=-1s", "a number of ms"),
             ("sealed=yes", "true or false"),
-            ("sealed", "a name, = and a value"),
-            ("sealed=true&sealed=true", "twice"),
+            ("sealed", "name=value"),
+            ("sealed=true&sealed=true", "given twice"),
             ("ttl=5", "no such option"),
             ("Cache=5", "no such option"),
         ] {

@@ -1,11 +1,11 @@
-//! By RustCrypto: no C, no assembly.
+//! XChaCha20-Poly1305 by RustCrypto, which needs no C compiler.
 
 use chacha20poly1305::{AeadInOut as _, KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
 use cloakroom_core::{Error, ErrorKind};
 
 use super::{KEY_BYTES, NONCE_BYTES, TAG_BYTES};
 
-/// Wipes its key when dropped.
+/// It wipes its key when dropped.
 pub(crate) struct Cipher(XChaCha20Poly1305);
 
 impl Cipher {
@@ -16,27 +16,28 @@ impl Cipher {
     pub(crate) fn seal(
         &self,
         nonce: &[u8; NONCE_BYTES],
-        bound: &[u8],
+        associated: &[u8],
         buffer: &mut [u8],
     ) -> Result<[u8; TAG_BYTES], Error> {
         self.0
-            .encrypt_inout_detached(&XNonce::from(*nonce), bound, buffer.into())
+            .encrypt_inout_detached(&XNonce::from(*nonce), associated, buffer.into())
             .map(Into::into)
             .map_err(|_| ErrorKind::TooLarge.into())
     }
 
-    /// Whether it opened; the buffer holds the clear bytes only then.
+    /// Decrypts an authentic buffer; answers whether it is. One that is not is of no use
+    /// after the call.
     pub(crate) fn open(
         &self,
         nonce: &[u8; NONCE_BYTES],
-        bound: &[u8],
+        associated: &[u8],
         buffer: &mut [u8],
         tag: &[u8; TAG_BYTES],
     ) -> bool {
         self.0
             .decrypt_inout_detached(
                 &XNonce::from(*nonce),
-                bound,
+                associated,
                 buffer.into(),
                 &Tag::from(*tag),
             )

@@ -1,6 +1,6 @@
-//! By ring: its ChaCha20-Poly1305 under the subkey that HChaCha20 makes of the
-//! key and the first 16 bytes of the nonce. That is how
-//! draft-irtf-cfrg-xchacha-03, section 2.3 defines XChaCha20-Poly1305.
+//! XChaCha20-Poly1305 by ring, which has ChaCha20-Poly1305 alone. HChaCha20 makes a
+//! subkey of the key and the first 16 bytes of the nonce, as
+//! draft-irtf-cfrg-xchacha-03, section 2.3 says.
 
 use chacha20::{R20, hchacha};
 use cloakroom_core::{Error, ErrorKind};
@@ -9,8 +9,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{KEY_BYTES, NONCE_BYTES, TAG_BYTES};
 
-/// Wipes its key when dropped. What ring makes of a message's subkey it does not
-/// wipe; that subkey opens one message.
+/// It wipes its key when dropped. ring does not wipe what it makes of
+/// a message's subkey, and that subkey opens one message.
 pub(crate) struct Cipher(Zeroizing<[u8; KEY_BYTES]>);
 
 impl Cipher {
@@ -21,31 +21,33 @@ impl Cipher {
     pub(crate) fn seal(
         &self,
         nonce: &[u8; NONCE_BYTES],
-        bound: &[u8],
+        associated: &[u8],
         buffer: &mut [u8],
     ) -> Result<[u8; TAG_BYTES], Error> {
-        let (key, nonce) = self.of(nonce);
-        let sealed = key.seal_in_place_separate_tag(nonce, Aad::from(bound), buffer);
+        let (key, nonce) = self.message_key(nonce);
+        let sealed = key.seal_in_place_separate_tag(nonce, Aad::from(associated), buffer);
         let tag = sealed.map_err(|_| Error::from(ErrorKind::TooLarge))?;
         let mut bytes = [0; TAG_BYTES];
         bytes.copy_from_slice(tag.as_ref());
         Ok(bytes)
     }
 
-    /// Whether it opened; the buffer holds the clear bytes only then.
+    /// Decrypts an authentic buffer; answers whether it is. One that is not is of no use
+    /// after the call.
     pub(crate) fn open(
         &self,
         nonce: &[u8; NONCE_BYTES],
-        bound: &[u8],
+        associated: &[u8],
         buffer: &mut [u8],
         tag: &[u8; TAG_BYTES],
     ) -> bool {
-        let (key, nonce) = self.of(nonce);
-        key.open_in_place_separate_tag(nonce, Aad::from(bound), (*tag).into(), buffer, 0..)
+        let (key, nonce) = self.message_key(nonce);
+        key.open_in_place_separate_tag(nonce, Aad::from(associated), (*tag).into(), buffer, 0..)
             .is_ok()
     }
 
-    fn of(&self, nonce: &[u8; NONCE_BYTES]) -> (LessSafeKey, Nonce) {
+    /// The subkey of one message, and the nonce for use with it.
+    fn message_key(&self, nonce: &[u8; NONCE_BYTES]) -> (LessSafeKey, Nonce) {
         let (first, last) = nonce.split_at(16);
         let mut input = [0; 16];
         input.copy_from_slice(first);

@@ -1,5 +1,5 @@
-//! What other nodes write is heard: a cache that follows drops it, one that has
-//! lost the channel does as it was told.
+//! A cache that watches invalidations drops what other nodes write; while its
+//! subscription is broken, it does what `on_disconnect` says.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloakroom_cached::{Cached, Stats, WhileDeaf};
+use cloakroom_cached::{Cached, OnDisconnect, Stats};
 use cloakroom_core::store::{
     BoxFuture, Capabilities, Invalidation, Invalidations, KeyDigest, Listener, Record, Revision,
     Revoke, SessionStore, Stored, Touch,
@@ -22,9 +22,9 @@ struct Shared {
     store: Arc<MapStore>,
     channels: Arc<Mutex<Vec<Channel>>>,
     is_cut: Arc<AtomicBool>,
-    /// Held by a test, it keeps the answer of an update back.
+    /// A test that holds this delays the answers of updates.
     answers: Arc<tokio::sync::Mutex<()>>,
-    /// Held by a test, it keeps the answer of a load back.
+    /// A test that holds this delays the answers of loads.
     loads: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -52,7 +52,7 @@ impl Shared {
         }
     }
 
-    fn mend(&self) {
+    fn restore(&self) {
         self.is_cut.store(false, Ordering::SeqCst);
     }
 }
@@ -115,19 +115,19 @@ impl Invalidations for Shared {
             }
             let channel = Channel::default();
             self.channels.lock().unwrap().push(channel.clone());
-            Ok(Box::new(Ear(channel)) as Box<dyn Listener>)
+            Ok(Box::new(Subscription(channel)) as Box<dyn Listener>)
         })
     }
 }
 
-struct Ear(Channel);
+struct Subscription(Channel);
 
-impl Listener for Ear {
+impl Listener for Subscription {
     fn next(&mut self) -> BoxFuture<'_, Result<Invalidation, Error>> {
         Box::pin(async {
             loop {
-                if let Some(heard) = self.0.lock().unwrap().pop_front() {
-                    return heard;
+                if let Some(next) = self.0.lock().unwrap().pop_front() {
+                    return next;
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -147,14 +147,14 @@ async fn until<S: SessionStore>(cached: &Cached<S>, holds: impl Fn(&Stats) -> bo
     panic!("not within 5 s: {:?}", cached.stats());
 }
 
-/// A cache that hears, with a session in it.
-async fn following(while_deaf: WhileDeaf) -> (Shared, Cached<Shared>, KeyDigest, Record) {
+/// A cache whose subscription is open, with a session in it.
+async fn watching(on_disconnect: OnDisconnect) -> (Shared, Cached<Shared>, KeyDigest, Record) {
     let shared = Shared::default();
     let cached = Cached::builder(shared.clone(), HOUR)
-        .while_deaf(while_deaf)
+        .on_disconnect(on_disconnect)
         .build();
-    cached.follow().unwrap();
-    until(&cached, |stats| !stats.is_deaf).await;
+    cached.watch_invalidations().unwrap();
+    until(&cached, |stats| !stats.is_disconnected).await;
     let (digest, mut record) = (key().digest(), sample("here"));
     record.revision = cached.create(&digest, &record).await.unwrap();
     cached.load(&digest).await.unwrap().unwrap();
@@ -164,7 +164,7 @@ async fn following(while_deaf: WhileDeaf) -> (Shared, Cached<Shared>, KeyDigest,
 
 #[tokio::test]
 async fn what_another_node_ends_or_writes_is_dropped() {
-    let (shared, cached, digest, record) = following(WhileDeaf::TrustStaleness).await;
+    let (shared, cached, digest, record) = watching(OnDisconnect::ServeStale).await;
     let mut theirs = sample("there");
     theirs.revision = record.revision;
     let revision = shared.update(&digest, &theirs).await.unwrap();
@@ -178,7 +178,7 @@ async fn what_another_node_ends_or_writes_is_dropped() {
 
 #[tokio::test]
 async fn a_nodes_own_writes_cost_it_nothing() {
-    let (_shared, cached, digest, mut record) = following(WhileDeaf::TrustStaleness).await;
+    let (_shared, cached, digest, mut record) = watching(OnDisconnect::ServeStale).await;
     for _ in 0..5 {
         record.revision = cached.update(&digest, &record).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -188,27 +188,30 @@ async fn a_nodes_own_writes_cost_it_nothing() {
 }
 
 #[tokio::test]
-async fn a_cache_that_lost_the_channel_says_so_and_trusts_its_bound() {
-    let (shared, cached, digest, _) = following(WhileDeaf::TrustStaleness).await;
+async fn a_disconnected_cache_says_so_and_serves_within_its_bound() {
+    let (shared, cached, digest, _) = watching(OnDisconnect::ServeStale).await;
     shared.cut();
-    until(&cached, |stats| stats.is_deaf && stats.losses == 1).await;
+    until(&cached, |stats| {
+        stats.is_disconnected && stats.disconnects == 1
+    })
+    .await;
     shared.delete(&digest).await.unwrap();
     assert!(
         cached.load(&digest).await.unwrap().is_some(),
         "within its bound"
     );
-    shared.mend();
-    until(&cached, |stats| !stats.is_deaf).await;
+    shared.restore();
+    until(&cached, |stats| !stats.is_disconnected).await;
     let loaded = cached.load(&digest).await.unwrap();
     assert_eq!(loaded, None, "what was missed is not answered with");
 }
 
 #[tokio::test]
-async fn a_write_that_ends_after_the_channel_is_back_plants_nothing_old() {
-    let (shared, cached, digest, record) = following(WhileDeaf::TrustStaleness).await;
+async fn a_write_that_ends_after_a_reconnect_fills_the_cache_with_nothing_old() {
+    let (shared, cached, digest, record) = watching(OnDisconnect::ServeStale).await;
     let cached = Arc::new(cached);
     shared.cut();
-    until(&cached, |stats| stats.is_deaf).await;
+    until(&cached, |stats| stats.is_disconnected).await;
     let held = shared.answers.clone().lock_owned().await;
     let writes = cached.clone();
     let write = tokio::spawn(async move { writes.update(&digest, &record).await });
@@ -220,28 +223,28 @@ async fn a_write_that_ends_after_the_channel_is_back_plants_nothing_old() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     shared.delete(&digest).await.unwrap();
-    shared.mend();
-    until(&cached, |stats| !stats.is_deaf).await;
+    shared.restore();
+    until(&cached, |stats| !stats.is_disconnected).await;
     drop(held);
     write.await.unwrap().unwrap();
     assert_eq!(cached.load(&digest).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_cache_may_ask_the_store_while_it_is_deaf() {
-    let (shared, cached, digest, _) = following(WhileDeaf::Bypass).await;
+async fn a_cache_may_ask_the_store_while_it_is_disconnected() {
+    let (shared, cached, digest, _) = watching(OnDisconnect::Bypass).await;
     shared.cut();
-    until(&cached, |stats| stats.is_deaf).await;
+    until(&cached, |stats| stats.is_disconnected).await;
     shared.delete(&digest).await.unwrap();
     assert_eq!(cached.load(&digest).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_deaf_cache_that_asks_the_store_waits_for_nobody_elses_answer() {
-    let (shared, cached, digest, _) = following(WhileDeaf::Bypass).await;
+async fn a_disconnected_cache_that_asks_the_store_coalesces_no_loads() {
+    let (shared, cached, digest, _) = watching(OnDisconnect::Bypass).await;
     let cached = Arc::new(cached);
     shared.cut();
-    until(&cached, |stats| stats.is_deaf).await;
+    until(&cached, |stats| stats.is_disconnected).await;
     let held = shared.loads.clone().lock_owned().await;
     let loads = cached.clone();
     let early = tokio::spawn(async move { loads.load(&digest).await });
@@ -256,28 +259,28 @@ async fn a_deaf_cache_that_asks_the_store_waits_for_nobody_elses_answer() {
 }
 
 #[tokio::test]
-async fn a_cache_that_follows_anew_hears() {
-    let (shared, cached, digest, _) = following(WhileDeaf::TrustStaleness).await;
+async fn a_cache_that_is_told_to_watch_again_is_subscribed_again() {
+    let (shared, cached, digest, _) = watching(OnDisconnect::ServeStale).await;
     for _ in 0..5 {
-        cached.follow().unwrap();
-        until(&cached, |stats| !stats.is_deaf).await;
+        cached.watch_invalidations().unwrap();
+        until(&cached, |stats| !stats.is_disconnected).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
-        assert!(!cached.stats().is_deaf);
+        assert!(!cached.stats().is_disconnected);
     }
     cached.load(&digest).await.unwrap();
-    let heard = cached.stats().invalidated;
+    let before = cached.stats().invalidated;
     shared.delete(&digest).await.unwrap();
-    until(&cached, |stats| stats.invalidated > heard).await;
+    until(&cached, |stats| stats.invalidated > before).await;
     assert_eq!(cached.load(&digest).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn caches_in_a_row_hear_through_the_outermost() {
+async fn caches_in_a_row_are_subscribed_through_the_outermost() {
     let shared = Shared::default();
     let inner = Cached::with_staleness_max(shared.clone(), HOUR);
     let outer = Cached::with_staleness_max(inner, HOUR);
-    outer.follow().unwrap();
-    until(&outer, |stats| !stats.is_deaf).await;
+    outer.watch_invalidations().unwrap();
+    until(&outer, |stats| !stats.is_disconnected).await;
     let (digest, record) = (key().digest(), sample("here"));
     outer.create(&digest, &record).await.unwrap();
     shared.delete(&digest).await.unwrap();
@@ -287,15 +290,15 @@ async fn caches_in_a_row_hear_through_the_outermost() {
 }
 
 #[tokio::test]
-async fn a_store_that_announces_nothing_cannot_be_followed() {
+async fn a_store_that_announces_nothing_cannot_be_watched() {
     let cached = Cached::with_staleness_max(MapStore::default(), HOUR);
-    let error = cached.follow().unwrap_err();
+    let error = cached.watch_invalidations().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
 }
 
 #[tokio::test]
-async fn the_listening_ends_with_the_cache() {
-    let (shared, cached, ..) = following(WhileDeaf::TrustStaleness).await;
+async fn the_subscription_ends_with_the_cache() {
+    let (shared, cached, ..) = watching(OnDisconnect::ServeStale).await;
     let count = || Arc::strong_count(&shared.store);
     assert_eq!(count(), 2);
     drop(cached);
