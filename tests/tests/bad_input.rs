@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -11,10 +10,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use cloakroom::engine::{SessionKey, TOKEN_BYTES_MAX};
-use cloakroom::store::{Data, KeyDigest, Record, Revision, SessionStore, Stored, Touch};
+use cloakroom::store::{Data, KeyDigest, Revision, SessionStore, Stored};
 use cloakroom::stores::SledStore;
-use cloakroom::{Engine, Error, ErrorKind, Timestamp};
-use cloakroom_testkit::{key, sample};
+use cloakroom::{Engine, Error, ErrorKind};
+use cloakroom_testkit::{Call, InterceptedStore, MapStore, key, sample};
 use cloakroom_tests::desk::{COOKIE, Desk};
 use tempfile::TempDir;
 
@@ -108,75 +107,47 @@ async fn a_token_is_looked_at_up_to_its_limit_and_no_further() {
 
 // Stored bytes.
 
-/// A store whose records lie as frames that a test can damage.
-#[derive(Debug, Default)]
-struct Frames(Mutex<HashMap<KeyDigest, Vec<u8>>>);
-
-impl Frames {
-    fn put(&self, digest: KeyDigest, frame: Vec<u8>) {
-        self.0.lock().unwrap().insert(digest, frame);
-    }
-}
-
-impl SessionStore for Frames {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        let frame = self.0.lock().unwrap().get(digest).cloned();
-        frame.map(|frame| Stored::decode(&frame)).transpose()
-    }
-
-    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.put(*digest, record.at_revision(Revision::FIRST).encode()?);
-        Ok(Revision::FIRST)
-    }
-
-    async fn update(&self, _: &KeyDigest, _: &Record) -> Result<Revision, Error> {
-        unreachable!("these tests begin new sessions or read")
-    }
-
-    async fn touch(&self, _: &KeyDigest, _: Revision, _: Touch) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn rotate(
-        &self,
-        _: &KeyDigest,
-        _: &KeyDigest,
-        _: &Record,
-        _: Timestamp,
-    ) -> Result<Revision, Error> {
-        unreachable!("these tests begin new sessions or read")
-    }
-
-    async fn delete(&self, _: &KeyDigest) -> Result<(), Error> {
-        unreachable!("these tests begin new sessions or read")
-    }
-}
-
+/// A request whose session is read from a frame that the test has damaged.
 struct Damage {
-    store: Arc<Frames>,
     engine: Engine,
     key: SessionKey,
     frame: Vec<u8>,
+    /// What the store reads at the key.
+    stored_frame: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Damage {
     fn new(data: Data) -> Self {
-        let store = Arc::new(Frames::default());
         let mut record = sample("");
         record.data = data;
         let frame = record.at_revision(Revision::FIRST).encode().unwrap();
+        let (key, stored_frame) = (key(), Arc::new(Mutex::new(Vec::new())));
+        let (digest, read) = (key.digest(), stored_frame.clone());
+        let map = Arc::new(MapStore::default());
+        let store = InterceptedStore::from_fn(map.clone(), move |operation, work| {
+            if let Call::Update | Call::Rotate | Call::Delete = operation.call {
+                unreachable!("these tests begin new sessions or read");
+            }
+            if (operation.call, operation.digest) == (Call::Load, Some(digest)) {
+                match Stored::decode(&read.lock().unwrap()) {
+                    Ok(stored) => map.plant(digest, stored),
+                    Err(error) => return Box::pin(async { Err(error) }),
+                }
+            }
+            work
+        });
         Self {
-            engine: Engine::new(store.clone()),
-            store,
-            key: key(),
+            engine: Engine::new(store),
+            key,
             frame,
+            stored_frame,
         }
     }
 
     /// What a request that reads `n` comes to, over these stored bytes: the
     /// status, the value, and whether its cookie was removed.
     async fn request(&self, frame: &[u8]) -> (u16, Result<Option<u64>, ErrorKind>, bool) {
-        self.store.put(self.key.digest(), frame.to_vec());
+        *self.stored_frame.lock().unwrap() = frame.to_vec();
         let cookie = format!("{COOKIE}={}", self.key.to_token().expose());
         let exchange = self.engine.exchange();
         let opened = exchange.open([cookie.as_bytes()].into_iter()).await;

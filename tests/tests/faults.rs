@@ -5,14 +5,13 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::session::Session;
-use cloakroom::store::{KeyDigest, Record, Revision, SessionStore, Stored, Touch};
-use cloakroom::{Engine, Error, ErrorKind, Subject, Timestamp};
+use cloakroom::store::Stored;
+use cloakroom::{Engine, ErrorKind, Subject};
 use cloakroom_testkit::Fault::{self, LoseAnswer, Refuse};
-use cloakroom_testkit::MapStore;
+use cloakroom_testkit::{Call, InterceptedStore, MapStore};
 use cloakroom_tests::desk::{Answer, COOKIE, Desk};
 
 /// What a handler does to a stored session that holds `n = 1`.
@@ -240,59 +239,19 @@ async fn an_early_save_that_was_certainly_not_written_can_be_repeated() {
     assert_eq!(desk.number("other").await, Some(1));
 }
 
-/// A store that waits before it does anything.
-#[derive(Debug)]
-struct Slow(MapStore);
-
-impl Slow {
-    async fn wait(&self) {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-impl SessionStore for Slow {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        self.0.load(digest).await
-    }
-
-    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.0.create(digest, record).await
-    }
-
-    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let done = self.0.update(digest, record).await;
-        self.wait().await;
-        done
-    }
-
-    async fn touch(
-        &self,
-        digest: &KeyDigest,
-        revision: Revision,
-        touch: Touch,
-    ) -> Result<(), Error> {
-        self.0.touch(digest, revision, touch).await
-    }
-
-    async fn rotate(
-        &self,
-        old: &KeyDigest,
-        new: &KeyDigest,
-        record: &Record,
-        mark_until: Timestamp,
-    ) -> Result<Revision, Error> {
-        self.0.rotate(old, new, record, mark_until).await
-    }
-
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.0.delete(digest).await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_save_that_was_abandoned_half_way_is_not_written_again() {
-    let store = Arc::new(Slow(MapStore::default()));
-    let engine = Engine::new(store.clone());
+    // The answer to an update comes a second after it is done.
+    let store = InterceptedStore::from_fn(MapStore::default(), |operation, work| {
+        Box::pin(async move {
+            let answer = work.await;
+            if operation.call == Call::Update {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            answer
+        })
+    });
+    let engine = Engine::new(store);
     let first = engine.exchange();
     let session = first.open([].into_iter()).await.unwrap();
     session.insert("n", 1).unwrap();
