@@ -1,8 +1,6 @@
 //! What the engine promises beside Django's table: the bearer transport, the
 //! deadline of replay, reissued tokens, choices that cannot work.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +18,7 @@ use cloakroom::{
     BearerPolicy, Engine, EngineBuilder, Error, ErrorKind, Limits, Subject, Timestamp,
 };
 use cloakroom_testkit::{Call, InterceptedStore, MapStore};
-use cloakroom_tests::desk::COOKIE;
+use cloakroom_tests::in_process::COOKIE;
 use tower::ServiceExt as _;
 
 #[tokio::test]

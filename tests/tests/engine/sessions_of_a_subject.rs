@@ -1,8 +1,6 @@
 //! "Where am I logged in", over real HTTP: the list, ending one, all others,
 //! all, and a limit to how many there may be.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::sync::Arc;
 use std::time::Duration;
 
