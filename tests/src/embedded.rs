@@ -44,7 +44,7 @@ impl Embedded {
 
     /// Where it lies below a folder of the test's own.
     #[must_use]
-    pub fn place(self, folder: &Path) -> PathBuf {
+    pub fn path_in(self, folder: &Path) -> PathBuf {
         folder.join(self.to_string())
     }
 
@@ -61,7 +61,7 @@ impl Embedded {
     /// # Panics
     /// Where it does not open.
     pub async fn open_with(self, folder: &Path, options: &str) -> AnyStore {
-        let url = format!("{self}:{}{options}", self.place(folder).display());
+        let url = format!("{self}:{}{options}", self.path_in(folder).display());
         let opened = cloakroom::open(&url).await;
         opened.unwrap_or_else(|error| panic!("{url}: {error:?}"))
     }

@@ -1,8 +1,8 @@
 //! What the tests of the whole share: a server on a free port, and a browser
 //! that keeps its cookies as browsers do.
 
-pub mod desk;
 pub mod embedded;
+pub mod in_process;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

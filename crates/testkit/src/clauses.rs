@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use cloakroom_core::engine::{Token, TokenStore};
-use cloakroom_core::store::{Data, Revision, Stored};
+use cloakroom_core::store::{Data, ROTATION_HOPS_MAX, Revision, Stored};
 use cloakroom_core::{Clock as _, Error, ErrorKind, SessionExpiry, SystemClock, Timestamp};
 use futures_util::future::{join_all, join3};
 
@@ -408,24 +408,14 @@ pub async fn a_mark_takes_no_write<T: TokenStore>(store: &T) {
 /// and leaves the marks to the requests that still carry old cookies.
 pub async fn a_delete_follows_marks_and_leaves_them<T: TokenStore>(store: &T) {
     let mut sample = Sample::create(store, "moved").await;
-    let until = after(sample.record.created_at, 3_600);
-    let mut tokens = vec![sample.token.clone()];
-    for _ in 0..3 {
-        let written = store
-            .rotate_token(&sample.token, &key(), &sample.record, until)
-            .await
-            .expect("rotated");
-        sample.record.revision = written.revision;
-        sample.token = written.token.expect("a rotation comes with the new token");
-        tokens.push(sample.token.clone());
-    }
+    let tokens = sample.rotate(store, 3).await;
     let bystander = Sample::create(store, "somebody else").await;
     store.delete_token(&tokens[1]).await.expect("deleted");
     assert!(
-        load(store, &tokens[3]).await.is_none(),
+        load(store, &sample.token).await.is_none(),
         "the session is ended"
     );
-    for old in &tokens[..3] {
+    for old in &tokens {
         assert!(matches!(
             load(store, old).await,
             Some(Stored::Rotated { .. })
@@ -433,6 +423,22 @@ pub async fn a_delete_follows_marks_and_leaves_them<T: TokenStore>(store: &T) {
     }
     bystander.assert_stands(store).await;
     store.delete_token(&tokens[0]).await.expect("idempotent");
+}
+
+/// A delete follows [`ROTATION_HOPS_MAX`] rotation marks to the session's end. Where
+/// there is one mark more, it answers [`Unavailable`](ErrorKind::Unavailable) and the
+/// session stands: nobody is told of a logout that has ended nothing.
+pub async fn a_delete_follows_marks_to_their_limit_and_no_further<T: TokenStore>(store: &T) {
+    let mut sample = Sample::create(store, "moved far").await;
+    let mut tokens = sample.rotate(store, ROTATION_HOPS_MAX + 1).await;
+    let too_far = tokens.remove(0);
+    assert_eq!(
+        kind(store.delete_token(&too_far).await),
+        ErrorKind::Unavailable
+    );
+    sample.assert_stands(store).await;
+    store.delete_token(&tokens[0]).await.expect("deleted");
+    assert!(load(store, &sample.token).await.is_none());
 }
 
 /// Deleting what is not there, or what was never there, is success.

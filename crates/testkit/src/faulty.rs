@@ -1,18 +1,17 @@
 //! A store that fails when it is told to.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cloakroom_core::store::{
-    BoxFuture, Capabilities, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored,
-    SubjectDigest, Subjects, Sweep, Swept, Touch,
-};
-use cloakroom_core::{Error, ErrorKind, Timestamp};
+use cloakroom_core::{Error, ErrorKind};
 
-/// How an operation fails. Of the first two the caller sees
-/// [`ErrorKind::Unavailable`], and cannot tell which it was.
+use crate::intercepted::{Intercept, InterceptedStore, Operation, Work};
+
+/// How an operation fails. To [`Refuse`](Self::Refuse) and
+/// [`LoseAnswer`](Self::LoseAnswer) the caller gets the same error,
+/// [`ErrorKind::Unavailable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// The work is not done.
     Refuse,
@@ -23,6 +22,7 @@ pub enum Fault {
 }
 
 /// Fails at the operations it is told to, counted from 0, and works otherwise.
+/// Lists, revocations and the steps of a sweep are operations like the others.
 ///
 /// ```
 /// use cloakroom_core::store::{KeyDigest, SessionStore};
@@ -39,11 +39,11 @@ pub enum Fault {
 /// assert_eq!(store.operations(), 3);
 /// # });
 /// ```
+pub type FaultyStore<S> = InterceptedStore<S, Faults>;
+
+/// The faults that are planned for a [`FaultyStore`].
 #[derive(Debug, Default)]
-pub struct FaultyStore<S> {
-    inner: S,
-    plan: Mutex<Plan>,
-}
+pub struct Faults(Mutex<Plan>);
 
 #[derive(Debug, Default)]
 struct Plan {
@@ -52,150 +52,62 @@ struct Plan {
     always: Option<Fault>,
 }
 
+impl Faults {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an operation, and answers what is planned for it.
+    fn next(&self) -> Option<Fault> {
+        let mut plan = self.plan();
+        let operation = plan.operations;
+        plan.operations += 1;
+        plan.at.get(&operation).copied().or(plan.always)
+    }
+}
+
+impl Intercept for Faults {
+    fn intercept<'a>(&'a self, _: Operation, work: Work<'a>) -> Work<'a> {
+        Box::pin(async move {
+            let failed =
+                Err(Error::new(ErrorKind::Unavailable, "planned fault").in_store("faulty"));
+            match self.next() {
+                None => work.await,
+                Some(Fault::Refuse) => failed,
+                Some(Fault::Hang) => std::future::pending().await,
+                Some(Fault::LoseAnswer) => {
+                    let _lost = work.await;
+                    failed
+                }
+            }
+        })
+    }
+}
+
 impl<S> FaultyStore<S> {
     /// Around a store, with no fault planned.
     pub fn new(inner: S) -> Self {
-        Self {
-            inner,
-            plan: Mutex::default(),
-        }
-    }
-
-    /// The store inside, which never fails.
-    pub fn inner(&self) -> &S {
-        &self.inner
+        Self::with(inner, Faults::default())
     }
 
     /// Plans a fault at the `operation`-th call from the last
     /// [`reset`](Self::reset) on.
     pub fn fail_at(&self, operation: usize, fault: Fault) {
-        self.plan().at.insert(operation, fault);
+        self.interceptor().plan().at.insert(operation, fault);
     }
 
     /// From now on every operation fails, or none but the planned ones.
     pub fn fail_always(&self, fault: Option<Fault>) {
-        self.plan().always = fault;
+        self.interceptor().plan().always = fault;
     }
 
     /// Forgets all planned faults and counts from 0 again.
     pub fn reset(&self) {
-        *self.plan() = Plan::default();
+        *self.interceptor().plan() = Plan::default();
     }
 
     /// How many operations there were.
     pub fn operations(&self) -> usize {
-        self.plan().operations
-    }
-
-    fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn run<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let fault = {
-            let mut plan = self.plan();
-            let operation = plan.operations;
-            plan.operations += 1;
-            plan.at.get(&operation).copied().or(plan.always)
-        };
-        let failed = Err(Error::new(ErrorKind::Unavailable, "planned fault").in_store("faulty"));
-        match fault {
-            None => work.await,
-            Some(Fault::Refuse) => failed,
-            Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::LoseAnswer) => {
-                let _lost = work.await;
-                failed
-            }
-        }
-    }
-}
-
-impl<S: SessionStore> SessionStore for FaultyStore<S> {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        self.run(self.inner.load(digest)).await
-    }
-
-    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.run(self.inner.create(digest, record)).await
-    }
-
-    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.run(self.inner.update(digest, record)).await
-    }
-
-    async fn touch(
-        &self,
-        digest: &KeyDigest,
-        revision: Revision,
-        touch: Touch,
-    ) -> Result<(), Error> {
-        self.run(self.inner.touch(digest, revision, touch)).await
-    }
-
-    async fn rotate(
-        &self,
-        old: &KeyDigest,
-        new: &KeyDigest,
-        record: &Record,
-        mark_until: Timestamp,
-    ) -> Result<Revision, Error> {
-        self.run(self.inner.rotate(old, new, record, mark_until))
-            .await
-    }
-
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.run(self.inner.delete(digest)).await
-    }
-
-    fn capabilities(&self) -> Capabilities<'_> {
-        let mut all = self.inner.capabilities();
-        if all.sweep.is_some() {
-            all = all.with_sweep(self);
-        }
-        if all.subjects.is_some() {
-            all = all.with_subjects(self);
-        }
-        all
-    }
-}
-
-/// A list and a revocation are operations like the others.
-impl<S: SessionStore> Subjects for FaultyStore<S> {
-    fn sessions_of<'a>(
-        &'a self,
-        subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        Box::pin(self.run(async move {
-            match self.inner.capabilities().subjects {
-                Some(subjects) => subjects.sessions_of(subject).await,
-                None => Ok(Vec::new()),
-            }
-        }))
-    }
-
-    fn revoke<'a>(
-        &'a self,
-        subject: &'a SubjectDigest,
-        which: Revoke,
-    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        Box::pin(self.run(async move {
-            match self.inner.capabilities().subjects {
-                Some(subjects) => subjects.revoke(subject, which).await,
-                None => Ok(Vec::new()),
-            }
-        }))
-    }
-}
-
-/// A step of a sweep is an operation like the others.
-impl<S: SessionStore> Sweep for FaultyStore<S> {
-    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
-        Box::pin(self.run(async move {
-            match self.inner.capabilities().sweep {
-                Some(sweep) => sweep.sweep(now, max).await,
-                None => Ok(Swept::default()),
-            }
-        }))
+        self.interceptor().plan().operations
     }
 }

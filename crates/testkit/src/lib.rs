@@ -14,17 +14,23 @@
 //! # });
 //! ```
 //!
-//! Each clause of the contract is a function of its own in [`clauses`] and
-//! [`sweep`], [`subjects`] and [`scan`], so that one that fails can be run alone. A store that keeps its
-//! sessions adds [`survives_reopening`], one that needs no runtime [`races`],
-//! which sends the concurrent clauses from threads. [`linearizable`], or a
-//! [`Trial`] within a runtime, lets clients do what they like at once and looks
-//! for an order that explains all answers. The suite needs no particular runtime
-//! and panics, as tests do, where a clause is broken.
+//! A [`Profile`] says what the store promises, and so which clauses it is asked.
+//! Each clause of the contract is a function of its own in [`clauses`], [`sweep`],
+//! [`subjects`] and [`scan`], so that one that fails can be run alone. The suite
+//! needs no particular runtime, and panics where a clause is broken.
 //!
-//! Beside it: [`MapStore`], the model that every store is compared with;
-//! [`ManualClock`]; [`FaultyStore`], which fails or loses the answer at an
-//! operation of one's choice; [`RecordingStore`], which counts.
+//! Beside the suite:
+//!
+//! - [`survives_reopening`] is for stores that keep sessions when the process ends.
+//! - [`races`] and [`races_of_subjects`] send the concurrent clauses from threads. A
+//!   store that needs a runtime is wrapped by [`in_runtime`] first.
+//! - [`linearizable`], or a [`Trial`] within a runtime, lets clients call what they
+//!   like at once and looks for an order that explains all answers.
+//! - [`MapStore`] is the model with which other stores are compared.
+//! - [`ManualClock`] stands until a test moves it.
+//! - [`InterceptedStore`] hands each operation of a store to a closure. Two are
+//!   ready-made: [`FaultyStore`] fails or loses the answer at a chosen operation,
+//!   [`RecordingStore`] remembers what was called.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -32,6 +38,7 @@ pub mod clauses;
 mod clock;
 mod durable;
 mod faulty;
+mod intercepted;
 mod linear;
 mod map;
 mod races;
@@ -44,10 +51,11 @@ pub mod sweep;
 
 pub use clock::ManualClock;
 pub use durable::survives_reopening;
-pub use faulty::{Fault, FaultyStore};
+pub use faulty::{Fault, Faults, FaultyStore};
+pub use intercepted::{Answer, Call, Intercept, InterceptedStore, Operation, Work, in_runtime};
 pub use linear::{Trial, linearizable};
 pub use map::MapStore;
 pub use races::{races, races_of_subjects};
-pub use recording::{Call, RecordingStore};
+pub use recording::{Recorder, RecordingStore};
 pub use sample::{Sample, key, listed_as, sample, touch_until};
 pub use suite::{Profile, conformance};

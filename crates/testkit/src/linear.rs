@@ -383,15 +383,11 @@ fn apply(state: &mut State, call: Call) -> Answer {
         },
         Call::Delete(at) => {
             let mut at = at;
-            for _ in 0..cloakroom_core::store::ROTATION_HOPS_MAX {
-                match state[at] {
-                    Some(Stands::Mark(to)) => at = to,
-                    _ => {
-                        state[at] = None;
-                        break;
-                    }
-                }
+            // A mark leads to a key that was new, so never round in a circle.
+            while let Some(Stands::Mark(to)) = state[at] {
+                at = to;
             }
+            state[at] = None;
             Answer::Done
         }
     }

@@ -112,10 +112,7 @@ impl SessionStore for MapStore {
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
         let mut map = self.map();
         let at = current_digest(&map, digest)?;
-        // After the last hop there may be one mark more, and marks stay.
-        if let Some(Stored::Record(_)) = map.get(&at) {
-            map.remove(&at);
-        }
+        map.remove(&at);
         Ok(())
     }
 

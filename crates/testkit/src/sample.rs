@@ -93,6 +93,26 @@ impl Sample {
         record
     }
 
+    /// Moves the session to a new key, so many times, and answers the tokens that it
+    /// leaves, the oldest first; rotation marks stand under them for an hour.
+    ///
+    /// # Panics
+    /// Where the store refuses a rotation.
+    pub async fn rotate<T: TokenStore>(&mut self, store: &T, times: usize) -> Vec<Token> {
+        let until = after(self.record.created_at, 3_600);
+        let mut left = Vec::new();
+        for _ in 0..times {
+            let rotated = store
+                .rotate_token(&self.token, &key(), &self.record, until)
+                .await;
+            let written = rotated.expect("a rotation on the stored revision is written");
+            let new = written.token.expect("a rotation comes with the new token");
+            left.push(std::mem::replace(&mut self.token, new));
+            self.record.revision = written.revision;
+        }
+        left
+    }
+
     /// Asserts that the store holds the session just as this says.
     ///
     /// # Panics

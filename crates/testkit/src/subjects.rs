@@ -6,8 +6,8 @@
 //! Every function panics where its clause does not hold.
 
 use cloakroom_core::engine::{Token, TokenStore};
-use cloakroom_core::store::{KeyDigest, Listed, Record, Revoke, Subjects};
-use cloakroom_core::{SUBJECT_BYTES_MAX, Subject, Timestamp};
+use cloakroom_core::store::{KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke, Subjects};
+use cloakroom_core::{ErrorKind, SUBJECT_BYTES_MAX, Subject, Timestamp};
 
 use crate::sample::{Sample, after, key, listed_as, load, sample, stored};
 
@@ -242,6 +242,31 @@ pub async fn revoking_one_ends_no_one_elses<T: TokenStore>(store: &T) {
     let which = Revoke::One(digest(store, &kept.token));
     assert_eq!(revoke(store, &one, which).await, [new.digest()]);
     assert!(stored(store, &new.to_token()).await.is_none());
+}
+
+/// A revocation that names a session follows [`ROTATION_HOPS_MAX`] rotation marks from
+/// there. Where there is one mark more, it answers
+/// [`Unavailable`](ErrorKind::Unavailable), whether the session is to be ended or
+/// spared, and ends nothing.
+pub async fn a_revocation_follows_marks_to_their_limit_and_no_further<T: TokenStore>(store: &T) {
+    let subject = somebody();
+    let mut far = begin(store, &subject, "moved far").await;
+    let left = far.rotate(store, ROTATION_HOPS_MAX + 1).await;
+    let [too_far, furthest] = [0, 1].map(|number: usize| digest(store, &left[number]));
+    let other = begin(store, &subject, "other").await;
+    for which in [Revoke::One(too_far), Revoke::AllBut(too_far)] {
+        let refused = subjects(store).revoke(&listed_as(&subject), which).await;
+        let kind = refused.map_err(|error| error.kind());
+        assert_eq!(kind, Err(ErrorKind::Unavailable), "{which:?}");
+        far.assert_stands(store).await;
+        other.assert_stands(store).await;
+    }
+    let ended = revoke(store, &subject, Revoke::AllBut(furthest)).await;
+    assert_eq!(ended, [digest(store, &other.token)]);
+    far.assert_stands(store).await;
+    let ended = revoke(store, &subject, Revoke::One(furthest)).await;
+    assert_eq!(ended, [digest(store, &far.token)]);
+    assert!(load(store, &far.token).await.is_none());
 }
 
 /// A swept session leaves the list with its record.

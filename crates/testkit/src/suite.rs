@@ -126,6 +126,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_rotation_leaves_a_mark,
         a_mark_takes_no_write,
         a_delete_follows_marks_and_leaves_them,
+        a_delete_follows_marks_to_their_limit_and_no_further,
         a_write_racing_a_delete_never_resurrects,
         a_dropped_future_leaves_the_store_whole,
     );
@@ -151,6 +152,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         revoking_all_ends_the_subjects_sessions_and_no_other,
         revoking_all_but_one_spares_it,
         revoking_one_ends_no_one_elses,
+        a_revocation_follows_marks_to_their_limit_and_no_further,
         a_sweep_takes_the_entry_as_well,
     );
     let can_scan = store.token_capabilities().scan.is_some();

@@ -1,14 +1,14 @@
-//! Stores that several processes and machines share, on the real servers: what is
-//! put in front of them, what many clients do at once, what a node hears of
-//! another, what a request costs, and what an outage does.
+//! Stores that several processes and machines share, on real servers: what is put in
+//! front of them, what many clients do at once, what a node hears of another, what a
+//! request costs, and what an outage does.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-mod near;
+mod cached_nodes;
+mod fresh_stores;
+mod layered_servers;
+mod linearizable_nodes;
 mod outage;
-mod places;
-mod processes;
-mod races;
-mod stacks;
-mod sweep;
-mod trips;
+mod round_trips;
+mod several_processes;
+mod sweep_latency;

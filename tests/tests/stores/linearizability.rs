@@ -1,8 +1,6 @@
 //! Eight clients at once on every store of this process: some order explains
 //! every answer. `CLOAKROOM_TRIALS` says how often it is tried.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::time::Duration;
 
 use cloakroom::AnyStore;

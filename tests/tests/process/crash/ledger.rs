@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cloakroom::store::Stored;
 
-use crate::op::{Content, Id, Op, Stand};
+use crate::crash::operation::{Content, Id, Op, Stand};
 
 /// What each of some sessions may be, where all of them are.
 type Outcome = Vec<(Id, Vec<Stand>)>;

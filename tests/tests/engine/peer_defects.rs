@@ -2,8 +2,6 @@
 //! the right outcome. Those of stores and cookies that are still to come stand
 //! with their crates.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,31 +17,31 @@ use cloakroom::{AnyStore, CookiePolicy, Engine, Prefix, SessionExpiry, Subject, 
 use cloakroom_testkit::Call::{Create, Load, Update};
 use cloakroom_testkit::{Fault, FaultyStore, MapStore, key, sample};
 use cloakroom_tests::Site;
-use cloakroom_tests::desk::{COOKIE, Desk};
+use cloakroom_tests::in_process::{COOKIE, TestApp};
 
-async fn desk_with(name: &str, value: u64) -> Desk {
-    let desk = Desk::default();
-    desk.visit(async |s| s.insert(name, value).unwrap()).await;
-    desk
+async fn desk_with(name: &str, value: u64) -> TestApp {
+    let app = TestApp::default();
+    app.visit(async |s| s.insert(name, value).unwrap()).await;
+    app
 }
 
-async fn delete(desk: &Desk) {
-    let token = desk.token().unwrap();
+async fn delete(app: &TestApp) {
+    let token = app.token().unwrap();
     let digest = SessionKey::parse(&token).unwrap().digest();
-    desk.model().delete(&digest).await.unwrap();
+    app.model().delete(&digest).await.unwrap();
 }
 
 /// Runs a request that is overtaken, between load and save, by another one of
 /// the same client.
 async fn overtaken(
-    desk: &Desk,
+    app: &TestApp,
     other: impl AsyncFnOnce(Session),
     slow: impl AsyncFnOnce(&Session),
-) -> cloakroom_tests::desk::Answer {
-    let token = desk.token();
-    desk.visit(async |session| {
-        let seen = desk.token();
-        desk.visit(other).await;
+) -> cloakroom_tests::in_process::TestResponse {
+    let token = app.token();
+    app.visit(async |session| {
+        let seen = app.token();
+        app.visit(other).await;
         // Both replies reach the one browser, the overtaken one last.
         assert_eq!(seen, token);
         slow(&session).await;
@@ -54,26 +52,26 @@ async fn overtaken(
 /// 1.
 #[tokio::test]
 async fn clear_and_insert_on_an_unknown_cookie_do_not_keep_the_clients_id() {
-    let desk = Desk::default();
+    let app = TestApp::default();
     let planted = key().to_token().expose().to_owned();
-    desk.hold(Some(&planted));
-    desk.visit(async |s| {
+    app.set_token(Some(&planted));
+    app.visit(async |s| {
         s.clear().unwrap();
         s.insert("n", 1).unwrap();
         s.save().await.unwrap();
     })
     .await;
-    assert_ne!(desk.token().unwrap(), planted);
-    assert!(desk.stored(&planted).is_none());
+    assert_ne!(app.token().unwrap(), planted);
+    assert!(app.stored(&planted).is_none());
 }
 
 /// 2.
 #[tokio::test]
 async fn a_slow_request_that_saves_after_a_logout_revives_nothing() {
-    let desk = desk_with("n", 1).await;
-    let token = desk.token().unwrap();
+    let app = desk_with("n", 1).await;
+    let token = app.token().unwrap();
     let slow = overtaken(
-        &desk,
+        &app,
         async |s| s.flush().unwrap(),
         async |s| {
             s.insert("n", 2).unwrap();
@@ -81,17 +79,17 @@ async fn a_slow_request_that_saves_after_a_logout_revives_nothing() {
     )
     .await;
     assert_eq!((slow.status, &slow.set_cookie), (200, &None));
-    assert_eq!(desk.records(), 0);
-    desk.hold(Some(&token));
-    assert_eq!(desk.number("n").await, None);
+    assert_eq!(app.records(), 0);
+    app.set_token(Some(&token));
+    assert_eq!(app.number("n").await, None);
 }
 
 /// 2, where the handler wants to know.
 #[tokio::test]
 async fn an_early_save_after_a_logout_says_that_the_session_is_gone() {
-    let desk = desk_with("n", 1).await;
+    let app = desk_with("n", 1).await;
     let slow = overtaken(
-        &desk,
+        &app,
         async |s| s.flush().unwrap(),
         async |s| {
             s.insert("n", 2).unwrap();
@@ -101,15 +99,15 @@ async fn an_early_save_after_a_logout_says_that_the_session_is_gone() {
     )
     .await;
     assert_eq!((slow.status, slow.set_cookie), (200, None));
-    assert_eq!(desk.records(), 0);
+    assert_eq!(app.records(), 0);
 }
 
 /// 3.
 #[tokio::test]
 async fn two_requests_that_write_different_keys_both_survive() {
-    let desk = desk_with("n", 1).await;
+    let app = desk_with("n", 1).await;
     overtaken(
-        &desk,
+        &app,
         async |s| s.insert("one", 1).unwrap(),
         async |s| {
             s.insert("two", 2).unwrap();
@@ -117,36 +115,36 @@ async fn two_requests_that_write_different_keys_both_survive() {
     )
     .await;
     for (name, value) in [("n", 1), ("one", 1), ("two", 2)] {
-        assert_eq!(desk.number(name).await, Some(value), "{name}");
+        assert_eq!(app.number(name).await, Some(value), "{name}");
     }
 }
 
 /// 4. Every other fault and every other operation stand in `faults.rs`.
 #[tokio::test]
 async fn a_rotation_whose_create_fails_leaves_the_old_session() {
-    let desk = desk_with("n", 1).await;
-    let old = desk.token().unwrap();
-    desk.store.reset();
-    desk.store.fail_at(1, Fault::Refuse);
-    let answer = desk.visit(async |s| s.cycle_key().unwrap()).await;
+    let app = desk_with("n", 1).await;
+    let old = app.token().unwrap();
+    app.store.reset();
+    app.store.fail_at(1, Fault::Refuse);
+    let answer = app.visit(async |s| s.cycle_key().unwrap()).await;
     assert_eq!((answer.status, answer.set_cookie), (500, None));
-    desk.store.reset();
-    assert_eq!(desk.token().unwrap(), old);
-    assert_eq!(desk.number("n").await, Some(1));
+    app.store.reset();
+    assert_eq!(app.token().unwrap(), old);
+    assert_eq!(app.number("n").await, Some(1));
 }
 
 /// 6.
 #[tokio::test]
 async fn nothing_prints_the_key_or_the_data() {
-    let desk = Desk::default();
-    desk.visit(async |s| {
+    let app = TestApp::default();
+    app.visit(async |s| {
         s.insert("password", "hunter2").unwrap();
         s.set_subject(Subject::new("ada@example.org").unwrap())
             .unwrap();
     })
     .await;
-    let token = desk.token().unwrap();
-    let exchange = desk.engine.exchange();
+    let token = app.token().unwrap();
+    let exchange = app.engine.exchange();
     let cookie = format!("{COOKIE}={token}");
     let session = exchange
         .open([cookie.as_bytes()].into_iter())
@@ -159,7 +157,7 @@ async fn nothing_prints_the_key_or_the_data() {
     let closing = exchange.close(200).await;
     let printed = format!(
         "{session:?} {session:#?} {exchange:?} {changeset:?} {record:#?} {value:?} {closing:?} {:?}",
-        desk.engine
+        app.engine
     );
     for secret in ["hunter2", "ada@example.org", token.as_str(), "password"] {
         assert!(!printed.contains(secret), "{secret} in {printed}");
@@ -169,19 +167,19 @@ async fn nothing_prints_the_key_or_the_data() {
 /// 7.
 #[tokio::test]
 async fn a_change_in_place_marks_the_session_changed() {
-    let desk = desk_with("n", 1).await;
-    let answer = desk
+    let app = desk_with("n", 1).await;
+    let answer = app
         .visit(async |s| s.update("n", |n: &mut u64| *n += 1).unwrap())
         .await;
     assert_eq!(answer.calls, [Load, Update]);
-    assert_eq!(desk.number("n").await, Some(2));
+    assert_eq!(app.number("n").await, Some(2));
 }
 
 /// 8.
 #[tokio::test]
 async fn a_request_that_never_touches_the_session_costs_no_load() {
-    let desk = desk_with("n", 1).await;
-    let answer = desk.pass_by().await;
+    let app = desk_with("n", 1).await;
+    let answer = app.visit_without_session().await;
     assert_eq!(answer.calls, []);
     assert_eq!((answer.set_cookie, answer.vary), (None, None));
 }
@@ -189,7 +187,7 @@ async fn a_request_that_never_touches_the_session_costs_no_load() {
 /// 11.
 #[tokio::test]
 async fn an_id_that_the_client_sends_becomes_no_row() {
-    let desk = Desk::default();
+    let app = TestApp::default();
     for planted in [
         key().to_token().expose(),
         "1",
@@ -197,33 +195,33 @@ async fn an_id_that_the_client_sends_becomes_no_row() {
         "' OR 1=1",
         &"A".repeat(43),
     ] {
-        desk.hold(Some(planted));
-        desk.pass_by().await;
-        desk.visit(async |s| drop(s.keys())).await;
-        assert_eq!(desk.records(), 0, "{planted}");
-        desk.hold(Some(planted));
-        desk.visit(async |s| s.insert("n", 1).unwrap()).await;
-        assert_ne!(desk.token().as_deref(), Some(planted));
-        delete(&desk).await;
+        app.set_token(Some(planted));
+        app.visit_without_session().await;
+        app.visit(async |s| drop(s.keys())).await;
+        assert_eq!(app.records(), 0, "{planted}");
+        app.set_token(Some(planted));
+        app.visit(async |s| s.insert("n", 1).unwrap()).await;
+        assert_ne!(app.token().as_deref(), Some(planted));
+        delete(&app).await;
     }
 }
 
 /// 12.
 #[tokio::test]
 async fn a_transient_read_error_overwrites_nothing() {
-    let desk = desk_with("n", 1).await;
-    let before = desk.model().snapshot();
-    desk.store.reset();
-    desk.store.fail_at(0, Fault::Refuse);
-    let answer = desk.visit(async |s| s.insert("n", 2).unwrap()).await;
+    let app = desk_with("n", 1).await;
+    let before = app.model().snapshot();
+    app.store.reset();
+    app.store.fail_at(0, Fault::Refuse);
+    let answer = app.visit(async |s| s.insert("n", 2).unwrap()).await;
     assert_eq!((answer.status, answer.set_cookie), (500, None));
-    assert_eq!(desk.model().snapshot(), before);
+    assert_eq!(app.model().snapshot(), before);
     // The same, where the error comes with the load after a conflict.
     let answer = {
-        let (token, store) = (desk.token(), desk.store.clone());
-        desk.visit(async |s| {
-            desk.visit(async |s| s.insert("n", 3).unwrap()).await;
-            assert_eq!(desk.token(), token);
+        let (token, store) = (app.token(), app.store.clone());
+        app.visit(async |s| {
+            app.visit(async |s| s.insert("n", 3).unwrap()).await;
+            assert_eq!(app.token(), token);
             store.reset();
             store.fail_at(1, Fault::Refuse);
             s.insert("m", 2).unwrap();
@@ -231,19 +229,19 @@ async fn a_transient_read_error_overwrites_nothing() {
         .await
     };
     assert_eq!(answer.status, 500);
-    desk.store.reset();
-    assert_eq!(desk.number("n").await, Some(3));
-    assert_eq!(desk.number("m").await, None);
+    app.store.reset();
+    assert_eq!(app.number("n").await, Some(3));
+    assert_eq!(app.number("m").await, None);
 }
 
 /// 13.
 #[tokio::test]
 async fn an_anonymous_hit_costs_nothing() {
-    let desk = Desk::default();
+    let app = TestApp::default();
     for answer in [
-        desk.pass_by().await,
-        desk.visit(async |_| {}).await,
-        desk.visit(async |s| assert!(s.keys().unwrap().is_empty()))
+        app.visit_without_session().await,
+        app.visit(async |_| {}).await,
+        app.visit(async |s| assert!(s.keys().unwrap().is_empty()))
             .await,
     ] {
         assert_eq!((answer.calls, answer.set_cookie), (vec![], None));
@@ -335,48 +333,48 @@ async fn a_failed_save_is_a_500_with_nothing_of_the_handlers() {
 /// 18.
 #[tokio::test]
 async fn a_load_error_is_a_500_and_no_fresh_session() {
-    let desk = desk_with("n", 1).await;
+    let app = desk_with("n", 1).await;
     for fault in [Fault::Refuse, Fault::LoseAnswer] {
-        desk.store.reset();
-        desk.store.fail_at(0, fault);
-        let answer = desk
+        app.store.reset();
+        app.store.fail_at(0, fault);
+        let answer = app
             .visit(async |_| unreachable!("there is no session"))
             .await;
         assert_eq!((answer.status, answer.set_cookie), (500, None));
     }
-    desk.store.reset();
-    assert_eq!(desk.number("n").await, Some(1));
+    app.store.reset();
+    assert_eq!(app.number("n").await, Some(1));
 }
 
 /// 19.
 #[tokio::test]
 async fn removing_a_value_from_an_otherwise_unchanged_session_is_saved() {
-    let desk = desk_with("n", 1).await;
-    let answer = desk.visit(async |s| assert!(s.remove("n").unwrap())).await;
+    let app = desk_with("n", 1).await;
+    let answer = app.visit(async |s| assert!(s.remove("n").unwrap())).await;
     assert_eq!(answer.calls, [Load, Update]);
-    assert_eq!(desk.number("n").await, None);
+    assert_eq!(app.number("n").await, None);
 }
 
 /// 20.
 #[tokio::test]
 async fn a_corrupt_record_is_a_fresh_session_and_no_500_for_ever() {
-    let desk = desk_with("n", 1).await;
-    let token = desk.token().unwrap();
+    let app = desk_with("n", 1).await;
+    let token = app.token().unwrap();
     let digest = SessionKey::parse(&token).unwrap().digest();
     let mut record = sample("");
     record.expires_at = cloakroom::Timestamp::MAX;
     record.data = Data::from_bytes(&b"not entries"[..]);
-    desk.model().plant(digest, Stored::Record(record));
-    let answer = desk
+    app.model().plant(digest, Stored::Record(record));
+    let answer = app
         .visit(async |s| assert!(s.is_empty() && !s.contains("n")))
         .await;
     assert_eq!(answer.status, 200);
-    assert!(answer.takes_away());
-    desk.hold(Some(&token));
-    let answer = desk.visit(async |s| s.insert("n", 2).unwrap()).await;
+    assert!(answer.removes_token());
+    app.set_token(Some(&token));
+    let answer = app.visit(async |s| s.insert("n", 2).unwrap()).await;
     assert_eq!(answer.calls, [Load, Create]);
-    assert_ne!(desk.token().unwrap(), token);
-    assert_eq!(desk.number("n").await, Some(2));
+    assert_ne!(app.token().unwrap(), token);
+    assert_eq!(app.number("n").await, Some(2));
 }
 
 /// 21. Every attribute of every policy stands in the cookie's own tests.
@@ -388,7 +386,7 @@ async fn the_logout_cookie_has_the_attributes_of_the_set() {
         .path("/app")
         .build()
         .unwrap();
-    let desk = Desk::with(|builder| builder.cookie(policy));
+    let app = TestApp::with(|builder| builder.cookie(policy));
     let attributes = |text: &str| -> HashSet<String> {
         let (_, rest) = text.split_once(';').unwrap();
         let parts = rest.split(';').map(str::trim);
@@ -397,13 +395,13 @@ async fn the_logout_cookie_has_the_attributes_of_the_set() {
             .map(str::to_owned)
             .collect()
     };
-    let set = desk
+    let set = app
         .visit(async |s| s.insert("n", 1).unwrap())
         .await
         .set_cookie
         .unwrap();
-    let cookie = format!("__Secure-session={}", desk.token().unwrap());
-    let answer = desk
+    let cookie = format!("__Secure-session={}", app.token().unwrap());
+    let answer = app
         .request(&[cookie.as_bytes()], 200, async |s| s.flush().unwrap())
         .await;
     let removal = answer.set_cookie.unwrap();
@@ -415,12 +413,12 @@ async fn the_logout_cookie_has_the_attributes_of_the_set() {
 /// 23.
 #[tokio::test]
 async fn on_a_conflict_operations_are_replayed_and_no_values_merged() {
-    let desk = Desk::default();
-    desk.visit(async |s| s.insert("cart", ["hat"]).unwrap())
+    let app = TestApp::default();
+    app.visit(async |s| s.insert("cart", ["hat"]).unwrap())
         .await;
     // One removes what the other adds to: merging values would lose either.
     overtaken(
-        &desk,
+        &app,
         async |s| {
             s.update("cart", |cart: &mut Vec<String>| cart.clear())
                 .unwrap()
@@ -434,7 +432,7 @@ async fn on_a_conflict_operations_are_replayed_and_no_values_merged() {
     )
     .await;
     let mut cart = Vec::<String>::new();
-    desk.visit(async |s| cart = s.get("cart").unwrap().unwrap())
+    app.visit(async |s| cart = s.get("cart").unwrap().unwrap())
         .await;
     assert_eq!(cart, ["umbrella"]);
 }
@@ -443,10 +441,10 @@ async fn on_a_conflict_operations_are_replayed_and_no_values_merged() {
 #[tokio::test]
 async fn a_value_read_then_set_while_another_changes_it_is_a_409_in_strict_mode() {
     for strict in [false, true] {
-        let desk = Desk::with(|builder| builder.strict_reads(strict));
-        desk.visit(async |s| s.insert("n", 1).unwrap()).await;
+        let app = TestApp::with(|builder| builder.strict_reads(strict));
+        app.visit(async |s| s.insert("n", 1).unwrap()).await;
         let slow = overtaken(
-            &desk,
+            &app,
             async |s| s.insert("n", 10).unwrap(),
             async |s| {
                 // Read before the other request wrote: see `overtaken`.
@@ -456,7 +454,7 @@ async fn a_value_read_then_set_while_another_changes_it_is_a_409_in_strict_mode(
         )
         .await;
         assert_eq!(slow.status, if strict { 409 } else { 200 });
-        assert_eq!(desk.number("n").await, Some(if strict { 10 } else { 2 }));
+        assert_eq!(app.number("n").await, Some(if strict { 10 } else { 2 }));
     }
 }
 
@@ -496,20 +494,20 @@ async fn a_new_login_outlives_an_idle_old_session_in_a_full_store() {
 /// Beyond the list: a flash value is read once, whoever asks at the same time.
 #[tokio::test]
 async fn a_flash_value_is_read_by_one_of_two_requests() {
-    let desk = Desk::default();
-    desk.visit(async |s| s.flash("notice", "sent").unwrap())
+    let app = TestApp::default();
+    app.visit(async |s| s.flash("notice", "sent").unwrap())
         .await;
     let mut read = Vec::new();
-    let token = desk.token();
-    desk.visit(async |slow| {
-        desk.visit(async |s| read.extend(s.take_flash::<String>("notice").await.unwrap()))
+    let token = app.token();
+    app.visit(async |slow| {
+        app.visit(async |s| read.extend(s.take_flash::<String>("notice").await.unwrap()))
             .await;
-        assert_eq!(desk.token(), token);
+        assert_eq!(app.token(), token);
         read.extend(slow.take_flash::<String>("notice").await.unwrap());
     })
     .await;
     assert_eq!(read, ["sent"]);
-    let answer = desk
+    let answer = app
         .visit(async |s| assert!(s.take_flash::<String>("notice").await.unwrap().is_empty()))
         .await;
     assert_eq!(answer.calls, [Load], "nothing left costs nothing");
@@ -533,32 +531,31 @@ fn two_keys_are_never_the_same() {
 /// request's later changes are dropped too, and it is told so each time.
 #[tokio::test]
 async fn a_session_found_gone_stays_gone_for_the_request_but_for_a_login() {
-    let desk = desk_with("n", 1).await;
-    desk.visit(async |session| {
-        delete(&desk).await;
+    let app = desk_with("n", 1).await;
+    app.visit(async |session| {
+        delete(&app).await;
         for _ in 0..2 {
             session.insert("n", 2).unwrap();
             let error = session.save().await.unwrap_err();
             assert_eq!(error.kind(), cloakroom::ErrorKind::Gone);
             assert!(session.is_empty());
         }
-        assert_eq!(desk.records(), 0);
+        assert_eq!(app.records(), 0);
         session.set_subject(Subject::new("ada").unwrap()).unwrap();
     })
     .await;
     let mut subject = None;
-    desk.visit(async |session| subject = session.subject())
-        .await;
+    app.visit(async |session| subject = session.subject()).await;
     assert_eq!(subject.unwrap().as_str(), "ada");
-    assert_eq!(desk.number("n").await, None, "nothing of the old session");
+    assert_eq!(app.number("n").await, None, "nothing of the old session");
 }
 
 /// Beyond the list: what nobody would write is refused, not swallowed.
 #[tokio::test]
 async fn a_change_during_the_last_save_is_refused() {
-    let desk = desk_with("n", 1).await;
-    let cookie = format!("{COOKIE}={}", desk.token().unwrap());
-    let exchange = desk.engine.exchange();
+    let app = desk_with("n", 1).await;
+    let cookie = format!("{COOKIE}={}", app.token().unwrap());
+    let exchange = app.engine.exchange();
     let session = exchange
         .open([cookie.as_bytes()].into_iter())
         .await
@@ -577,23 +574,23 @@ async fn a_change_during_the_last_save_is_refused() {
             }
         })
         .unwrap();
-    desk.visit(async |s| s.insert("other", 1).unwrap()).await;
+    app.visit(async |s| s.insert("other", 1).unwrap()).await;
     exchange.close(200).await;
     let error = seen.lock().unwrap().take().unwrap();
     assert_eq!(error.kind(), cloakroom::ErrorKind::Closed);
-    assert_eq!(desk.number("n").await, Some(2));
+    assert_eq!(app.number("n").await, Some(2));
 }
 
 /// Beyond the list: a stale touch does not undo a shorter expiry.
 #[tokio::test]
 async fn a_read_that_overlaps_a_shortened_expiry_does_not_lengthen_it_again() {
-    let desk = desk_with("n", 1).await;
-    desk.clock.advance(Duration::from_secs(7 * 86_400));
+    let app = desk_with("n", 1).await;
+    app.clock.advance(Duration::from_secs(7 * 86_400));
     let minute = Duration::from_secs(60);
     let shorten = async |s: Session| s.set_expiry(SessionExpiry::Idle(minute)).unwrap();
-    overtaken(&desk, shorten, async |s| assert!(s.contains("n"))).await;
-    desk.clock.advance(2 * minute);
-    assert_eq!(desk.number("n").await, None);
+    overtaken(&app, shorten, async |s| assert!(s.contains("n"))).await;
+    app.clock.advance(2 * minute);
+    assert_eq!(app.number("n").await, None);
 }
 
 /// Beyond the list: limits that were lowered let a session shrink.

@@ -1,8 +1,6 @@
 //! Stores made of stores: the contract holds through each stack, directly and
 //! erased, and what a stack promises about the disk holds too.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::path::Path;
 use std::time::Duration;
 

@@ -12,13 +12,10 @@
 //! `CLOAKROOM_CRASH_SEED` repeats the choices of a run; the threads of the child
 //! and the moment of its death are as the machine has it.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-#![cfg(unix)]
-
 mod child;
+mod disk_layout;
 mod ledger;
-mod op;
-mod raw;
+mod operation;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
@@ -33,10 +30,10 @@ use cloakroom::engine::{OsEntropy, SessionKey, TokenStore as _};
 use cloakroom_tests::embedded::{Chance, Embedded};
 use tempfile::TempDir;
 
-use crate::child::{Order, THREADS, Task};
-use crate::ledger::{Ledger, Tally};
-use crate::op::Op;
-use crate::raw::{Raw, files_below};
+use crate::crash::child::{Order, THREADS, Task};
+use crate::crash::disk_layout::{Raw, files_below};
+use crate::crash::ledger::{Ledger, Tally};
+use crate::crash::operation::Op;
 
 const SIGKILL: i32 = 9;
 
@@ -171,10 +168,10 @@ impl Run {
         }
         ledger.set_now(Timestamp::MAX.as_millis());
         self.sweep(&folder, &mut ledger).await;
-        let raw = Raw::read(self.kind, &self.kind.place(folder.path()));
+        let raw = Raw::read(self.kind, &self.kind.path_in(folder.path()));
         assert!(raw.is_empty(), "a sweep at the end of time leaves nothing");
         if self.kind == Embedded::File {
-            let left = files_below(&self.kind.place(folder.path()));
+            let left = files_below(&self.kind.path_in(folder.path()));
             let in_the_making = |path: &std::path::PathBuf| {
                 let name = path.file_name().unwrap();
                 name.to_str().unwrap().starts_with(".new-")
@@ -245,7 +242,7 @@ impl Run {
         self.figures.reopening_max = self.figures.reopening_max.max(begun.elapsed());
         let mut shown = std::collections::BTreeMap::new();
         for id in ledger.ids() {
-            shown.insert(id, op::load(&store, id).await);
+            shown.insert(id, operation::load(&store, id).await);
         }
         drop(store);
         self.figures.compared += shown.len() as u64;
@@ -277,12 +274,12 @@ impl Run {
 
     /// Exactly what the ledger knows of lies on the disk, and indexed.
     fn compare_raw(&mut self, folder: &Folder, ledger: &Ledger) {
-        let raw = Raw::read(self.kind, &self.kind.place(folder.path()));
+        let raw = Raw::read(self.kind, &self.kind.path_in(folder.path()));
         let mut findings = raw.findings();
         let there: BTreeSet<_> = raw.records.keys().copied().collect();
         let ours: BTreeSet<_> = ledger
             .standing()
-            .map(|(id, _)| op::key(id).digest())
+            .map(|(id, _)| operation::key(id).digest())
             .collect();
         self.figures.standing += ours.len() as u64;
         for stray in there.symmetric_difference(&ours) {

@@ -1,7 +1,5 @@
 //! Sessions of the cookie store that take several cookies, over real HTTP.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
@@ -9,7 +7,7 @@ use cloakroom::axum::{Session, SessionError, SessionLayer};
 use cloakroom::cookie::{CookieStore, KeyRing};
 use cloakroom::engine::OsEntropy;
 use cloakroom::{CookiePolicy, Engine, ErrorKind};
-use cloakroom_tests::desk::{COOKIE, headers};
+use cloakroom_tests::in_process::{COOKIE, headers};
 use cloakroom_tests::{Browser, Reply, Site};
 
 /// No two parts of it are alike.
@@ -143,9 +141,9 @@ async fn a_damaged_chunk_is_a_fresh_session_and_never_an_error_page() {
         let name = |at: usize| format!("{COOKIE}.{at}");
         for at in 1..=3 {
             let value = good.cookie(&name(at)).unwrap();
-            for place in [0, 1, 2, 9, 10, 11, 12, value.len() / 2, value.len() - 1] {
+            for index in [0, 1, 2, 9, 10, 11, 12, value.len() / 2, value.len() - 1] {
                 let mut flipped = value.clone().into_bytes();
-                flipped[place] = if flipped[place] == b'A' { b'B' } else { b'A' };
+                flipped[index] = if flipped[index] == b'A' { b'B' } else { b'A' };
                 let browser = good.copy();
                 browser.plant(&name(at), std::str::from_utf8(&flipped).unwrap());
                 fresh("a flipped character", browser).await;

@@ -1,8 +1,6 @@
 //! Requests that overlap, over real HTTP: nothing is lost, nothing comes back
 //! to life.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 

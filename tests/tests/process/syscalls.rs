@@ -4,9 +4,6 @@
 //! A kill does not show it, since the system keeps what it has been given; only
 //! a machine that loses power would.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-#![cfg(target_os = "linux")]
-
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -20,7 +17,7 @@ use cloakroom_tests::embedded::Embedded;
 use tempfile::TempDir;
 
 const ORDER: &str = "CLOAKROOM_SYSCALLS_ORDER";
-const CHILD: &str = "the_child_makes_each_write_once";
+const CHILD: &str = "syscalls::the_child_makes_each_write_once";
 
 fn keys() -> [SessionKey; 2] {
     [1, 2].map(|byte| SessionKey::from_bytes([byte; 32]))
@@ -96,7 +93,7 @@ struct Call {
 struct Trace {
     calls: Vec<Call>,
     /// Where the store's folder or file lies, with no link on the way.
-    place: PathBuf,
+    store_path: PathBuf,
     _folder: TempDir,
 }
 
@@ -148,7 +145,7 @@ fn trace(kind: Embedded) -> Option<Trace> {
     let calls = parse(&std::fs::read_to_string(log).unwrap());
     Some(Trace {
         calls,
-        place: kind.place(&home),
+        store_path: kind.path_in(&home),
         _folder: folder,
     })
 }
@@ -206,11 +203,11 @@ impl Trace {
 
     /// A step in words, one for each call that has to do with the store.
     fn words(&self, step: &str, word: impl Fn(&Call, &str) -> Option<String>) -> Vec<String> {
-        let place = self.place.display().to_string();
+        let store_path = self.store_path.display().to_string();
         let mut words: Vec<String> = Vec::new();
         let mut last: Option<Call> = None;
         for call in self.step(step) {
-            let Some((_, path)) = call.arguments.split_once(&place) else {
+            let Some((_, path)) = call.arguments.split_once(&store_path) else {
                 continue;
             };
             let Some(word) = word(&call, path) else {
@@ -347,15 +344,15 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
             "sync the folder of new"
         ]
     );
-    trace.assert_named(&trace.place.join("v1/ff"));
-    trace.assert_named(&trace.place.join("v1"));
+    trace.assert_named(&trace.store_path.join("v1/ff"));
+    trace.assert_named(&trace.store_path.join("v1"));
     assert_home_is_named(&trace);
 }
 
 /// The folders that were made on the way to the store.
 fn assert_home_is_named(trace: &Trace) {
-    let two = trace.place.parent().unwrap();
-    trace.assert_named(&trace.place);
+    let two = trace.store_path.parent().unwrap();
+    trace.assert_named(&trace.store_path);
     trace.assert_named(two);
     trace.assert_named(two.parent().unwrap());
 }
@@ -395,11 +392,11 @@ fn sled_s_log_and_blobs_are_synced_before_the_answer() {
     let touch = step("touch");
     assert!(!touch.contains(&"sync log".to_owned()), "{touch:?}");
     let opening = trace.step("open");
-    let settings = format!("<{}>", trace.place.join("conf").display());
+    let settings = format!("<{}>", trace.store_path.join("conf").display());
     let syncs = |call: &Call| call.name == "fsync" && call.arguments.contains(&settings);
     assert!(opening.iter().any(syncs), "the settings are synced");
     for name in ["conf", "db", "blobs"] {
-        trace.assert_named(&trace.place.join(name));
+        trace.assert_named(&trace.store_path.join(name));
     }
     assert_home_is_named(&trace);
 }

@@ -5,8 +5,6 @@
 //! The flags `accessed` and `modified` show in what the engine does: a session
 //! that was accessed varies on its cookie, one that was modified is written.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::time::Duration;
 
 use cloakroom::session::Session;
@@ -14,22 +12,22 @@ use cloakroom::store::Stored;
 use cloakroom::{Clock as _, Expiry, SessionExpiry, Timestamp};
 use cloakroom_testkit::Call::{Create, Delete, Load, Rotate, Update};
 use cloakroom_testkit::{Fault, key};
-use cloakroom_tests::desk::{Answer, Desk};
+use cloakroom_tests::in_process::{TestApp, TestResponse};
 
-/// A desk whose client holds a session with one entry, and has been away since.
-async fn desk() -> Desk {
-    let desk = Desk::default();
-    let answer = desk
+/// A app whose client holds a session with one entry, and has been away since.
+async fn app() -> TestApp {
+    let app = TestApp::default();
+    let answer = app
         .visit(async |session| session.insert("there", 1).unwrap())
         .await;
-    assert!(answer.hands_out());
-    desk
+    assert!(answer.sets_token());
+    app
 }
 
 /// What a call on a stored session shows: (accessed, modified).
 async fn flags(call: impl AsyncFnOnce(Session)) -> (bool, bool) {
-    let desk = desk().await;
-    let answer = desk.visit(call).await;
+    let app = app().await;
+    let answer = app.visit(call).await;
     assert_eq!(answer.status, 200);
     let written = answer.calls.iter().any(|call| *call != Load);
     (answer.vary.is_some(), written)
@@ -91,104 +89,104 @@ mod flags_of_the_dictionary {
 
     #[tokio::test]
     async fn clear_keeps_the_key() {
-        let desk = desk().await;
-        let token = desk.token();
-        let answer = desk.visit(async |s| s.clear().unwrap()).await;
+        let app = app().await;
+        let token = app.token();
+        let answer = app.visit(async |s| s.clear().unwrap()).await;
         assert_eq!(answer.calls, [Load, Update]);
-        assert_eq!(desk.token(), token);
-        assert_eq!(desk.number("there").await, None);
+        assert_eq!(app.token(), token);
+        assert_eq!(app.number("there").await, None);
     }
 
     #[tokio::test]
     async fn flush_deletes_the_record_and_drops_the_key() {
-        let desk = desk().await;
-        let token = desk.token().unwrap();
-        let answer = desk.visit(async |s| s.flush().unwrap()).await;
+        let app = app().await;
+        let token = app.token().unwrap();
+        let answer = app.visit(async |s| s.flush().unwrap()).await;
         assert_eq!(answer.calls, [Load, Delete]);
-        assert!(answer.takes_away());
-        assert!(desk.stored(&token).is_none());
+        assert!(answer.removes_token());
+        assert!(app.stored(&token).is_none());
     }
 
     #[tokio::test]
     async fn cycle_key_keeps_the_data_under_a_new_key_and_the_old_one_opens_nothing() {
-        let desk = desk().await;
-        let old = desk.token().unwrap();
-        let answer = desk.visit(async |s| s.cycle_key().unwrap()).await;
+        let app = app().await;
+        let old = app.token().unwrap();
+        let answer = app.visit(async |s| s.cycle_key().unwrap()).await;
         assert_eq!(answer.calls, [Load, Rotate]);
-        assert_ne!(desk.token().unwrap(), old);
-        assert_eq!(desk.number("there").await, Some(1));
-        assert!(matches!(desk.stored(&old), Some(Stored::Rotated { .. })));
+        assert_ne!(app.token().unwrap(), old);
+        assert_eq!(app.number("there").await, Some(1));
+        assert!(matches!(app.stored(&old), Some(Stored::Rotated { .. })));
     }
 
     #[tokio::test]
     async fn saving_without_a_key_creates_and_with_one_updates_only() {
-        let desk = desk().await;
-        let first = desk.visit(async |s| s.insert("n", 1).unwrap()).await;
+        let app = app().await;
+        let first = app.visit(async |s| s.insert("n", 1).unwrap()).await;
         assert_eq!(first.calls, [Load, Update]);
         // Deleted meanwhile: Django answers 400; here the write is dropped.
-        let token = desk.token().unwrap();
-        let late = desk
+        let token = app.token().unwrap();
+        let late = app
             .visit(async |s| {
                 s.insert("n", 2).unwrap();
-                delete(&desk, &token).await;
+                delete(&app, &token).await;
             })
             .await;
         assert_eq!(late.status, 200);
         assert_eq!(late.set_cookie, None);
-        assert!(desk.stored(&token).is_none());
+        assert!(app.stored(&token).is_none());
     }
 
     #[tokio::test]
     async fn the_test_cookie_works_once_it_has_come_back() {
-        let desk = Desk::default();
+        let app = TestApp::default();
         let worked = async || {
             let mut worked = false;
-            desk.visit(async |s| worked = s.test_cookie_worked()).await;
+            app.visit(async |s| worked = s.test_cookie_worked()).await;
             worked
         };
         assert!(!worked().await);
-        desk.visit(async |s| s.set_test_cookie().unwrap()).await;
+        app.visit(async |s| s.set_test_cookie().unwrap()).await;
         assert!(worked().await);
-        desk.visit(async |s| s.delete_test_cookie().unwrap()).await;
+        app.visit(async |s| s.delete_test_cookie().unwrap()).await;
         assert!(!worked().await);
         // A browser without cookies.
-        desk.visit(async |s| s.set_test_cookie().unwrap()).await;
-        desk.hold(None);
+        app.visit(async |s| s.set_test_cookie().unwrap()).await;
+        app.set_token(None);
         assert!(!worked().await);
     }
 
     #[tokio::test]
     async fn a_change_in_place_is_recorded_by_update() {
-        let desk = Desk::default();
-        desk.visit(async |s| s.insert("list", [1]).unwrap()).await;
-        desk.visit(async |s| {
+        let app = TestApp::default();
+        app.visit(async |s| s.insert("list", [1]).unwrap()).await;
+        app.visit(async |s| {
             s.update("list", |list: &mut Vec<u64>| list.push(2))
                 .unwrap()
         })
         .await;
         let mut list = Vec::<u64>::new();
-        desk.visit(async |s| list = s.get("list").unwrap().unwrap())
+        app.visit(async |s| list = s.get("list").unwrap().unwrap())
             .await;
         assert_eq!(list, [1, 2]);
     }
 }
 
-async fn delete(desk: &Desk, token: &str) {
+async fn delete(app: &TestApp, token: &str) {
     use cloakroom::store::SessionStore as _;
     let digest = cloakroom::engine::SessionKey::parse(token)
         .unwrap()
         .digest();
-    desk.model().delete(&digest).await.unwrap();
+    app.model().delete(&digest).await.unwrap();
 }
 
-fn vary_only(answer: &Answer) {
+fn vary_only(answer: &TestResponse) {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.vary.as_deref(), Some("Cookie"));
     assert_eq!(answer.cache_control.as_deref(), Some("private"));
     assert_eq!(answer.set_cookie, None);
 }
 
-fn nothing(answer: &Answer) {
+fn nothing(answer: &TestResponse) {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.vary, None);
     assert_eq!(answer.cache_control, None);
@@ -201,29 +199,29 @@ mod middleware {
 
     #[tokio::test]
     async fn no_cookie_read() {
-        let desk = Desk::default();
-        let answer = desk.visit(async |s| assert!(!s.contains("n"))).await;
+        let app = TestApp::default();
+        let answer = app.visit(async |s| assert!(!s.contains("n"))).await;
         vary_only(&answer);
         assert_eq!(answer.calls, []);
     }
 
     #[tokio::test]
     async fn no_cookie_clear() {
-        let desk = Desk::default();
-        let answer = desk.visit(async |s| s.clear().unwrap()).await;
+        let app = TestApp::default();
+        let answer = app.visit(async |s| s.clear().unwrap()).await;
         vary_only(&answer);
-        assert_eq!(desk.records(), 0);
+        assert_eq!(app.records(), 0);
     }
 
     #[tokio::test]
     async fn valid_untouched() {
-        nothing(&desk().await.pass_by().await);
+        nothing(&app().await.visit_without_session().await);
     }
 
     #[tokio::test]
     async fn valid_all_keys_removed() {
-        let desk = desk().await;
-        let answer = desk
+        let app = app().await;
+        let answer = app
             .visit(async |s| assert!(s.remove("there").unwrap()))
             .await;
         assert_eq!(answer.calls, [Load, Update]);
@@ -231,7 +229,7 @@ mod middleware {
         // write; a reply that is late would then undo a login: see
         // ARCHITECTURE.md.
         assert_eq!(answer.set_cookie, None);
-        let Some(Stored::Record(record)) = desk.stored(&desk.token().unwrap()) else {
+        let Some(Stored::Record(record)) = app.stored(&app.token().unwrap()) else {
             panic!("the empty session stands in the store");
         };
         assert_eq!(record.data, cloakroom::store::Data::empty());
@@ -239,137 +237,137 @@ mod middleware {
 
     #[tokio::test]
     async fn unknown_key_untouched() {
-        let desk = Desk::default();
-        desk.hold(Some(key().to_token().expose()));
-        nothing(&desk.pass_by().await);
-        assert!(desk.token().is_some());
+        let app = TestApp::default();
+        app.set_token(Some(key().to_token().expose()));
+        nothing(&app.visit_without_session().await);
+        assert!(app.token().is_some());
     }
 
     #[tokio::test]
     async fn unknown_key_read() {
-        let desk = Desk::default();
-        desk.hold(Some(key().to_token().expose()));
-        let answer = desk.visit(async |s| assert!(!s.contains("n"))).await;
-        assert!(answer.takes_away());
+        let app = TestApp::default();
+        app.set_token(Some(key().to_token().expose()));
+        let answer = app.visit(async |s| assert!(!s.contains("n"))).await;
+        assert!(answer.removes_token());
         assert_eq!(answer.vary.as_deref(), Some("Cookie"));
         assert_eq!(answer.cache_control.as_deref(), Some("no-store"));
-        assert_eq!((answer.calls, desk.records()), (vec![Load], 0));
+        assert_eq!((answer.calls, app.records()), (vec![Load], 0));
     }
 
     #[tokio::test]
     async fn unknown_key_write() {
-        let desk = Desk::default();
+        let app = TestApp::default();
         let unknown = key().to_token().expose().to_owned();
-        desk.hold(Some(&unknown));
-        let answer = desk.visit(async |s| s.insert("n", 1).unwrap()).await;
+        app.set_token(Some(&unknown));
+        let answer = app.visit(async |s| s.insert("n", 1).unwrap()).await;
         assert_eq!(answer.calls, [Load, Create]);
-        assert_ne!(desk.token().unwrap(), unknown);
-        assert!(desk.stored(&unknown).is_none());
-        assert_eq!(desk.number("n").await, Some(1));
+        assert_ne!(app.token().unwrap(), unknown);
+        assert!(app.stored(&unknown).is_none());
+        assert_eq!(app.number("n").await, Some(1));
     }
 
     #[tokio::test]
     async fn malformed_cookie_untouched() {
-        let desk = Desk::default();
-        desk.hold(Some("malformed"));
-        nothing(&desk.pass_by().await);
-        assert_eq!(desk.token().as_deref(), Some("malformed"));
+        let app = TestApp::default();
+        app.set_token(Some("malformed"));
+        nothing(&app.visit_without_session().await);
+        assert_eq!(app.token().as_deref(), Some("malformed"));
     }
 
     #[tokio::test]
     async fn malformed_cookie_read() {
-        let desk = Desk::default();
-        desk.hold(Some("malformed"));
-        let answer = desk.visit(async |s| assert!(!s.contains("n"))).await;
-        assert!(answer.takes_away());
+        let app = TestApp::default();
+        app.set_token(Some("malformed"));
+        let answer = app.visit(async |s| assert!(!s.contains("n"))).await;
+        assert!(answer.removes_token());
         assert_eq!(answer.calls, []);
     }
 
     #[tokio::test]
     async fn flush_then_500() {
-        let desk = desk().await;
-        let token = desk.token().unwrap();
-        let answer = desk.visit_with(500, async |s| s.flush().unwrap()).await;
-        assert!(answer.takes_away());
-        assert!(desk.stored(&token).is_none());
+        let app = app().await;
+        let token = app.token().unwrap();
+        let answer = app.visit_with(500, async |s| s.flush().unwrap()).await;
+        assert!(answer.removes_token());
+        assert!(app.stored(&token).is_none());
     }
 
     #[tokio::test]
     async fn cycle_key_then_500() {
-        let desk = desk().await;
-        let old = desk.token().unwrap();
-        let answer = desk
+        let app = app().await;
+        let old = app.token().unwrap();
+        let answer = app
             .visit_with(500, async |s| {
                 s.insert("dropped", 1).unwrap();
                 s.cycle_key().unwrap();
             })
             .await;
-        assert!(answer.hands_out());
-        assert_ne!(desk.token().unwrap(), old);
-        assert_eq!(desk.number("there").await, Some(1));
-        assert_eq!(desk.number("dropped").await, None);
+        assert!(answer.sets_token());
+        assert_ne!(app.token().unwrap(), old);
+        assert_eq!(app.number("there").await, Some(1));
+        assert_eq!(app.number("dropped").await, None);
     }
 
     #[tokio::test]
     async fn the_cookie_is_sent_again_when_what_the_browser_holds_has_changed() {
-        let desk = desk().await;
-        let write = async || desk.visit(async |s| s.insert("n", 1).unwrap()).await;
-        assert!(!write().await.hands_out());
+        let app = app().await;
+        let write = async || app.visit(async |s| s.insert("n", 1).unwrap()).await;
+        assert!(!write().await.sets_token());
         // A tenth of the idle time has passed: record and cookie move together.
-        desk.clock.advance(Duration::from_secs(1_209_600 / 10));
-        assert!(write().await.hands_out());
-        assert!(!write().await.hands_out());
+        app.clock.advance(Duration::from_secs(1_209_600 / 10));
+        assert!(write().await.sets_token());
+        assert!(!write().await.sets_token());
         let chosen = SessionExpiry::BrowserClose;
-        let answer = desk.visit(async |s| s.set_expiry(chosen).unwrap()).await;
+        let answer = app.visit(async |s| s.set_expiry(chosen).unwrap()).await;
         assert!(!answer.set_cookie.unwrap().contains("Max-Age"));
-        assert!(!write().await.hands_out());
+        assert!(!write().await.sets_token());
     }
 
     #[tokio::test]
     async fn write_then_500() {
-        let desk = desk().await;
-        let answer = desk
+        let app = app().await;
+        let answer = app
             .visit_with(503, async |s| s.insert("there", 2).unwrap())
             .await;
         assert_eq!((answer.status, answer.calls), (503, vec![Load]));
-        assert_eq!(desk.number("there").await, Some(1));
+        assert_eq!(app.number("there").await, Some(1));
     }
 
     #[tokio::test]
     async fn write_then_400_is_saved() {
-        let desk = desk().await;
-        desk.visit_with(404, async |s| s.insert("there", 2).unwrap())
+        let app = app().await;
+        app.visit_with(404, async |s| s.insert("there", 2).unwrap())
             .await;
-        assert_eq!(desk.number("there").await, Some(2));
+        assert_eq!(app.number("there").await, Some(2));
     }
 
     #[tokio::test]
     async fn a_touch_on_every_read_never_creates_a_record() {
-        let desk = Desk::with(|builder| builder.touch_share_percent(0));
-        desk.hold(Some(key().to_token().expose()));
-        nothing(&desk.pass_by().await);
-        desk.visit(async |s| drop(s.keys())).await;
-        assert_eq!(desk.records(), 0);
+        let app = TestApp::with(|builder| builder.touch_share_percent(0));
+        app.set_token(Some(key().to_token().expose()));
+        nothing(&app.visit_without_session().await);
+        app.visit(async |s| drop(s.keys())).await;
+        assert_eq!(app.records(), 0);
     }
 
     #[tokio::test]
     async fn store_down() {
-        let desk = desk().await;
-        let token = desk.token();
-        desk.store.fail_always(Some(Fault::Refuse));
-        let answer = desk
+        let app = app().await;
+        let token = app.token();
+        app.store.fail_always(Some(Fault::Refuse));
+        let answer = app
             .visit(async |_| unreachable!("it cannot be loaded"))
             .await;
         assert_eq!((answer.status, answer.set_cookie), (500, None));
-        assert_eq!(desk.token(), token, "an outage is no logout");
-        desk.store.fail_always(None);
-        assert_eq!(desk.number("there").await, Some(1));
+        assert_eq!(app.token(), token, "an outage is no logout");
+        app.store.fail_always(None);
+        assert_eq!(app.number("there").await, Some(1));
     }
 
     #[tokio::test]
     async fn vary_is_not_said_twice_and_a_star_stays() {
-        let desk = desk().await;
-        let exchange = desk.engine.exchange();
+        let app = app().await;
+        let exchange = app.engine.exchange();
         let session = exchange.open([].into_iter()).await.unwrap();
         assert_eq!(session.len(), 0);
         let closing = exchange.close(200).await;
@@ -394,8 +392,8 @@ mod expiry {
 
     /// The Max-Age of the cookie and the deadline of the record, in seconds
     /// from now, after a session chose an expiry.
-    async fn chosen(desk: &Desk, choice: SessionExpiry) -> (Option<u64>, u64) {
-        let answer = desk
+    async fn chosen(app: &TestApp, choice: SessionExpiry) -> (Option<u64>, u64) {
+        let answer = app
             .visit(async |s| {
                 s.insert("n", 1).unwrap();
                 s.set_expiry(choice).unwrap();
@@ -405,81 +403,78 @@ mod expiry {
         let age = text
             .split("; ")
             .find_map(|part| part.strip_prefix("Max-Age="));
-        let stored = desk.stored(&desk.token().unwrap()).unwrap();
-        let left = stored.expires_at().saturating_since(desk.clock.now());
+        let stored = app.stored(&app.token().unwrap()).unwrap();
+        let left = stored.expires_at().saturating_since(app.clock.now());
         (age.map(|age| age.parse().unwrap()), left.as_secs())
     }
 
     #[tokio::test]
     async fn the_default_is_two_weeks() {
-        let desk = Desk::default();
+        let app = TestApp::default();
         let two_weeks = (Some(1_209_600), 1_209_600);
-        assert_eq!(chosen(&desk, SessionExpiry::Default).await, two_weeks);
+        assert_eq!(chosen(&app, SessionExpiry::Default).await, two_weeks);
     }
 
     #[tokio::test]
     async fn a_number_of_seconds() {
-        let desk = Desk::default();
+        let app = TestApp::default();
         let choice = SessionExpiry::Idle(Duration::from_secs(300));
-        assert_eq!(chosen(&desk, choice).await, (Some(300), 300));
+        assert_eq!(chosen(&app, choice).await, (Some(300), 300));
     }
 
     #[tokio::test]
     async fn ages_are_floored_to_whole_seconds() {
-        let desk = Desk::default();
+        let app = TestApp::default();
         let choice = SessionExpiry::Idle(Duration::from_millis(300_999));
-        assert_eq!(chosen(&desk, choice).await.0, Some(300));
+        assert_eq!(chosen(&app, choice).await.0, Some(300));
     }
 
     #[tokio::test]
     async fn an_instant_is_a_fixed_end_however_the_session_is_used() {
-        let desk = Desk::default();
-        let end = desk.clock.now().saturating_add(10 * DAY);
-        chosen(&desk, SessionExpiry::At(end)).await;
+        let app = TestApp::default();
+        let end = app.clock.now().saturating_add(10 * DAY);
+        chosen(&app, SessionExpiry::At(end)).await;
         for _ in 0..9 {
-            desk.clock.advance(DAY);
-            assert_eq!(desk.number("n").await, Some(1));
-            desk.visit(async |s| s.insert("m", 1).unwrap()).await;
-            assert_eq!(
-                desk.stored(&desk.token().unwrap()).unwrap().expires_at(),
-                end
-            );
+            app.clock.advance(DAY);
+            assert_eq!(app.number("n").await, Some(1));
+            app.visit(async |s| s.insert("m", 1).unwrap()).await;
+            assert_eq!(app.stored(&app.token().unwrap()).unwrap().expires_at(), end);
         }
-        desk.clock.advance(DAY);
-        assert_eq!(desk.number("n").await, None);
+        app.clock.advance(DAY);
+        assert_eq!(app.number("n").await, None);
     }
 
     #[tokio::test]
     async fn zero_is_until_the_browser_closes_and_the_record_gets_the_full_age() {
-        let desk = Desk::default();
-        let (age, left) = chosen(&desk, SessionExpiry::BrowserClose).await;
+        let app = TestApp::default();
+        let (age, left) = chosen(&app, SessionExpiry::BrowserClose).await;
         assert_eq!((age, left), (None, 1_209_600));
     }
 
     #[tokio::test]
     async fn none_is_back_to_the_default() {
-        let desk = Desk::default();
-        chosen(&desk, SessionExpiry::BrowserClose).await;
+        let app = TestApp::default();
+        chosen(&app, SessionExpiry::BrowserClose).await;
         let two_weeks = (Some(1_209_600), 1_209_600);
-        assert_eq!(chosen(&desk, SessionExpiry::Default).await, two_weeks);
+        assert_eq!(chosen(&app, SessionExpiry::Default).await, two_weeks);
     }
 
     #[tokio::test]
     async fn a_choice_outlives_the_request_and_later_writes() {
-        let desk = Desk::default();
-        chosen(&desk, SessionExpiry::Idle(Duration::from_secs(300))).await;
-        desk.clock.advance(Duration::from_secs(200));
+        let app = TestApp::default();
+        chosen(&app, SessionExpiry::Idle(Duration::from_secs(300))).await;
+        app.clock.advance(Duration::from_secs(200));
         let mut age = Duration::ZERO;
-        desk.visit(async |s| {
+        app.visit(async |s| {
             age = s.expiry_age();
             s.insert("m", 1).unwrap();
         })
         .await;
         assert_eq!(age.as_secs(), 300);
-        desk.clock.advance(Duration::from_secs(299));
-        assert_eq!(desk.number("m").await, Some(1));
-        desk.clock.advance(Duration::from_secs(301));
-        assert_eq!(desk.number("m").await, None);
+        app.clock.advance(Duration::from_secs(299));
+        assert_eq!(app.number("m").await, Some(1));
+        app.clock.advance(Duration::from_secs(301));
+        assert_eq!(app.number("m").await, None);
     }
 
     #[tokio::test]
@@ -489,9 +484,9 @@ mod expiry {
                 true => Expiry::default().ending_with_browser(),
                 false => Expiry::default(),
             };
-            let desk = Desk::with(|builder| builder.expiry(expiry));
+            let app = TestApp::with(|builder| builder.expiry(expiry));
             let mut shown = None;
-            let answer = desk
+            let answer = app
                 .visit(async |s| {
                     s.insert("n", 1).unwrap();
                     shown = Some(s.expires_at_browser_close());
@@ -500,8 +495,8 @@ mod expiry {
             assert_eq!(shown, Some(setting));
             assert_eq!(answer.set_cookie.unwrap().contains("Max-Age"), !setting);
             let chosen = SessionExpiry::Idle(DAY);
-            desk.visit(async |s| s.set_expiry(chosen).unwrap()).await;
-            desk.visit(async |s| shown = Some(s.expires_at_browser_close()))
+            app.visit(async |s| s.set_expiry(chosen).unwrap()).await;
+            app.visit(async |s| shown = Some(s.expires_at_browser_close()))
                 .await;
             assert_eq!(shown, Some(false));
         }
@@ -509,51 +504,51 @@ mod expiry {
 
     #[tokio::test]
     async fn an_expiry_in_the_past_ends_the_session_on_the_server() {
-        let desk = Desk::default();
-        chosen(&desk, SessionExpiry::At(Timestamp::EPOCH)).await;
-        assert_eq!(desk.number("n").await, None);
+        let app = TestApp::default();
+        chosen(&app, SessionExpiry::At(Timestamp::EPOCH)).await;
+        assert_eq!(app.number("n").await, None);
     }
 
     #[tokio::test]
     async fn remembering_one_login_for_30_days_changes_no_other() {
         let short = Expiry::new(Duration::from_secs(3_600), Some(12 * DAY / 24)).unwrap();
-        let desk = Desk::with(|builder| builder.expiry(short));
+        let app = TestApp::with(|builder| builder.expiry(short));
         let own = Expiry::new(30 * DAY, Some(30 * DAY)).unwrap();
-        chosen(&desk, SessionExpiry::Own(own)).await;
-        let remembered = desk.token();
-        desk.hold(None);
-        desk.visit(async |s| s.insert("n", 2).unwrap()).await;
-        let other = desk.token();
-        desk.clock.advance(29 * DAY);
-        desk.hold(remembered.as_deref());
-        assert_eq!(desk.number("n").await, Some(1));
-        desk.hold(other.as_deref());
-        assert_eq!(desk.number("n").await, None);
+        chosen(&app, SessionExpiry::Own(own)).await;
+        let remembered = app.token();
+        app.set_token(None);
+        app.visit(async |s| s.insert("n", 2).unwrap()).await;
+        let other = app.token();
+        app.clock.advance(29 * DAY);
+        app.set_token(remembered.as_deref());
+        assert_eq!(app.number("n").await, Some(1));
+        app.set_token(other.as_deref());
+        assert_eq!(app.number("n").await, None);
     }
 
     #[tokio::test]
     async fn reads_slide_the_deadline_with_few_writes_and_never_past_the_absolute_one() {
         let hour = Duration::from_secs(3_600);
-        let desk = Desk::with(|b| b.expiry(Expiry::new(hour, Some(10 * hour)).unwrap()));
-        desk.visit(async |s| s.insert("n", 1).unwrap()).await;
+        let app = TestApp::with(|b| b.expiry(Expiry::new(hour, Some(10 * hour)).unwrap()));
+        app.visit(async |s| s.insert("n", 1).unwrap()).await;
         let mut touches = 0;
         let minute = Duration::from_secs(60);
         for passed in 1..600 {
-            desk.clock.advance(minute);
-            let answer = desk
+            app.clock.advance(minute);
+            let answer = app
                 .visit(async |s| assert!(s.contains("n"), "after {passed} min"))
                 .await;
             let touched = answer.calls == [Load, cloakroom_testkit::Call::Touch];
             // The browser's copy of the deadline moves along; near the end only
             // the last use does.
-            assert_eq!(answer.hands_out(), touched && passed <= 540, "{passed}");
+            assert_eq!(answer.sets_token(), touched && passed <= 540, "{passed}");
             touches += usize::from(touched);
         }
         assert!(
             (80..=100).contains(&touches),
             "{touches} touches in 600 reads"
         );
-        desk.clock.advance(minute);
-        assert_eq!(desk.number("n").await, None, "ten hours are over");
+        app.clock.advance(minute);
+        assert_eq!(app.number("n").await, None, "ten hours are over");
     }
 }

@@ -1,13 +1,11 @@
 //! `Sealed` over the stores of this house, and behind the engine.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::sync::Arc;
 
 use cloakroom::stores::{MemoryStore, Sealed, SledStore};
 use cloakroom::{AnyStore, Engine, Subject};
 use cloakroom_testkit::{MapStore, Profile, conformance, survives_reopening};
-use cloakroom_tests::desk::Desk;
+use cloakroom_tests::in_process::TestApp;
 
 #[tokio::test]
 async fn over_memory_it_conforms() {
@@ -28,19 +26,19 @@ async fn over_sled_it_conforms_and_is_durable() {
 #[tokio::test]
 async fn a_sealed_store_serves_the_engine_and_keeps_no_data_in_the_clear() {
     let map = Arc::new(MapStore::default());
-    let desk = Desk::with(|_| Engine::builder(Sealed::new(map.clone())));
-    desk.visit(async |s| s.insert("n", "planted plaintext").unwrap())
+    let app = TestApp::with(|_| Engine::builder(Sealed::new(map.clone())));
+    app.visit(async |s| s.insert("n", "planted plaintext").unwrap())
         .await;
-    desk.visit(async |s| s.set_subject(Subject::new("7").unwrap()).unwrap())
+    app.visit(async |s| s.set_subject(Subject::new("7").unwrap()).unwrap())
         .await;
     let mut found: Option<String> = None;
-    desk.visit(async |s| found = s.get("n").unwrap()).await;
+    app.visit(async |s| found = s.get("n").unwrap()).await;
     assert_eq!(found.as_deref(), Some("planted plaintext"));
     let planted = b"planted plaintext";
     for (_, stored) in map.snapshot() {
         let frame = stored.encode().unwrap();
         assert!(!frame.windows(planted.len()).any(|window| window == planted));
     }
-    desk.visit(async |s| s.flush().unwrap()).await;
-    assert!(desk.token().is_none());
+    app.visit(async |s| s.flush().unwrap()).await;
+    assert!(app.token().is_none());
 }

@@ -11,7 +11,7 @@ use cloakroom::store::Stored;
 use cloakroom::{AnyStore, Timestamp};
 use cloakroom_tests::embedded::{Chance, Embedded};
 
-use crate::op::{Content, Id, Op, load};
+use crate::crash::operation::{Content, Id, Op, load};
 
 /// Each works on sessions of its own.
 pub(crate) const THREADS: u64 = 4;
@@ -52,7 +52,7 @@ pub(crate) struct Order {
 }
 
 /// The test that is the child.
-const CHILD: &str = "child::the_child_does_as_it_was_ordered";
+const CHILD: &str = "crash::child::the_child_does_as_it_was_ordered";
 
 const ORDER: &str = "CLOAKROOM_CRASH_ORDER";
 

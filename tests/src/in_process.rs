@@ -14,7 +14,7 @@ pub type Store = Arc<FaultyStore<RecordingStore<MapStore>>>;
 
 /// One application and one client of it.
 #[derive(Debug)]
-pub struct Desk {
+pub struct TestApp {
     /// The engine's clock.
     pub clock: Arc<ManualClock>,
     /// The engine's store.
@@ -26,7 +26,7 @@ pub struct Desk {
 
 /// What a visit came to, as the client sees it.
 #[derive(Debug)]
-pub struct Answer {
+pub struct TestResponse {
     /// The status: the handler's, or that of the failure that replaced it.
     pub status: u16,
     /// The `Set-Cookie` header.
@@ -39,33 +39,33 @@ pub struct Answer {
     pub calls: Vec<Call>,
 }
 
-impl Answer {
+impl TestResponse {
     /// Whether the cookie was set to a token.
     #[must_use]
-    pub fn hands_out(&self) -> bool {
+    pub fn sets_token(&self) -> bool {
         let set = self.set_cookie.as_deref();
         set.is_some_and(|set| !set.contains("Max-Age=0"))
     }
 
     /// Whether the cookie was removed.
     #[must_use]
-    pub fn takes_away(&self) -> bool {
+    pub fn removes_token(&self) -> bool {
         let set = self.set_cookie.as_deref();
         set.is_some_and(|set| set.contains("Max-Age=0"))
     }
 }
 
-impl Default for Desk {
+impl Default for TestApp {
     /// With the engine's defaults.
     fn default() -> Self {
         Self::with(|builder| builder)
     }
 }
 
-/// The name of the cookie at a [`Desk`].
+/// The name of the cookie at a [`TestApp`].
 pub const COOKIE: &str = "__Host-session";
 
-impl Desk {
+impl TestApp {
     /// With choices of one's own.
     ///
     /// # Panics
@@ -97,7 +97,7 @@ impl Desk {
     }
 
     /// Gives the client another token, or none.
-    pub fn hold(&self, token: Option<&str>) {
+    pub fn set_token(&self, token: Option<&str>) {
         *self.jar() = token.map(str::to_owned);
     }
 
@@ -121,12 +121,12 @@ impl Desk {
     }
 
     /// A request whose handler answers 200.
-    pub async fn visit(&self, handle: impl AsyncFnOnce(Session)) -> Answer {
+    pub async fn visit(&self, handle: impl AsyncFnOnce(Session)) -> TestResponse {
         self.visit_with(200, handle).await
     }
 
     /// A request whose handler answers with this status.
-    pub async fn visit_with(&self, status: u16, handle: impl AsyncFnOnce(Session)) -> Answer {
+    pub async fn visit_with(&self, status: u16, handle: impl AsyncFnOnce(Session)) -> TestResponse {
         let cookies = self.token().map(|token| format!("{COOKIE}={token}"));
         let lines: Vec<&[u8]> = cookies.iter().map(String::as_bytes).collect();
         self.request(&lines, status, handle).await
@@ -138,7 +138,7 @@ impl Desk {
         cookies: &[&[u8]],
         status: u16,
         handle: impl AsyncFnOnce(Session),
-    ) -> Answer {
+    ) -> TestResponse {
         self.store.inner().take();
         let exchange = self.engine.exchange();
         let status = match exchange.open(cookies.iter().copied()).await {
@@ -153,7 +153,7 @@ impl Desk {
         if let Some(text) = &set_cookie {
             self.keep(text);
         }
-        Answer {
+        TestResponse {
             status: closing.failure.as_ref().map_or(status, Closing::status_of),
             set_cookie,
             vary: header(&closing, "vary"),
@@ -163,10 +163,10 @@ impl Desk {
     }
 
     /// A request that never asks for its session.
-    pub async fn pass_by(&self) -> Answer {
+    pub async fn visit_without_session(&self) -> TestResponse {
         self.store.inner().take();
         let closing = self.engine.exchange().close(200).await;
-        Answer {
+        TestResponse {
             status: 200,
             set_cookie: header(&closing, "set-cookie"),
             vary: header(&closing, "vary"),

@@ -3,17 +3,14 @@
 //! opens the whole session, a key that was logged out opens nothing, and the
 //! client holds a cookie that works or got a 500 and kept its own.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
-use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::session::Session;
-use cloakroom::store::{KeyDigest, Record, Revision, SessionStore, Stored, Touch};
-use cloakroom::{Engine, Error, ErrorKind, Subject, Timestamp};
+use cloakroom::store::Stored;
+use cloakroom::{Engine, ErrorKind, Subject};
 use cloakroom_testkit::Fault::{self, LoseAnswer, Refuse};
-use cloakroom_testkit::MapStore;
-use cloakroom_tests::desk::{Answer, COOKIE, Desk};
+use cloakroom_testkit::{Call, InterceptedStore, MapStore};
+use cloakroom_tests::in_process::{COOKIE, TestApp, TestResponse};
 
 /// What a handler does to a stored session that holds `n = 1`.
 type Handler = fn(&Session);
@@ -29,21 +26,21 @@ const FLUSH_AND_WRITE: Handler = |s| {
 
 /// One request under a plan of faults, and what it left.
 struct Outcome {
-    desk: Desk,
+    app: TestApp,
     before: String,
-    answer: Answer,
+    answer: TestResponse,
     plan: String,
 }
 
 impl Outcome {
     /// The client's token opens a session with this number.
     async fn opens(&self, name: &str) -> Option<u64> {
-        self.desk.number(name).await
+        self.app.number(name).await
     }
 
     /// How many records in the store hold anything.
     fn records(&self) -> usize {
-        let map = self.desk.model().snapshot();
+        let map = self.app.model().snapshot();
         map.values()
             .filter(|stored| matches!(stored, Stored::Record(_)))
             .count()
@@ -52,27 +49,27 @@ impl Outcome {
     fn kept_its_cookie(&self) -> bool {
         self.answer.status == 500
             && self.answer.set_cookie.is_none()
-            && self.desk.token().as_ref() == Some(&self.before)
+            && self.app.token().as_ref() == Some(&self.before)
     }
 }
 
-async fn desk() -> Desk {
-    let desk = Desk::default();
-    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
-    desk.store.reset();
-    desk
+async fn app() -> TestApp {
+    let app = TestApp::default();
+    app.visit(async |s| s.insert("n", 1).unwrap()).await;
+    app.store.reset();
+    app
 }
 
 async fn run(handler: Handler, status: u16, faults: &[(usize, Fault)]) -> Outcome {
-    let desk = desk().await;
-    let before = desk.token().unwrap();
+    let app = app().await;
+    let before = app.token().unwrap();
     for (at, fault) in faults {
-        desk.store.fail_at(*at, *fault);
+        app.store.fail_at(*at, *fault);
     }
-    let answer = desk.visit_with(status, async |s| handler(&s)).await;
-    desk.store.reset();
+    let answer = app.visit_with(status, async |s| handler(&s)).await;
+    app.store.reset();
     Outcome {
-        desk,
+        app,
         before,
         answer,
         plan: format!("faults {faults:?}, status {status}"),
@@ -106,14 +103,14 @@ async fn a_rotation_leaves_one_whole_session_and_a_cookie_that_works_or_was_kept
             if outcome.kept_its_cookie() {
                 continue;
             }
-            assert!(outcome.answer.hands_out(), "{plan}");
+            assert!(outcome.answer.sets_token(), "{plan}");
             assert_ne!(
-                outcome.desk.token().as_ref(),
+                outcome.app.token().as_ref(),
                 Some(&outcome.before),
                 "{plan}"
             );
             assert_eq!(outcome.opens("n").await, Some(1), "{plan}");
-            let stored = outcome.desk.stored(&outcome.before);
+            let stored = outcome.app.stored(&outcome.before);
             assert!(matches!(stored, Some(Stored::Rotated { .. })), "{plan}");
         }
     }
@@ -124,11 +121,11 @@ async fn after_a_rotation_whose_answer_was_lost_the_new_cookie_goes_out_with_the
     for handler in [CYCLE, LOGIN] {
         let outcome = run(handler, 200, &[(1, LoseAnswer)]).await;
         assert_eq!(outcome.answer.status, 500);
-        assert!(outcome.answer.hands_out());
+        assert!(outcome.answer.sets_token());
         assert_eq!(outcome.opens("n").await, Some(1));
         // It looks again where the look fails, too.
         let outcome = run(handler, 200, &[(1, LoseAnswer), (2, Refuse), (3, Refuse)]).await;
-        assert!(outcome.answer.hands_out());
+        assert!(outcome.answer.sets_token());
         assert_eq!(outcome.opens("n").await, Some(1));
         // And gives up, with the cookie kept, where the store stays away.
         let faults = [(1, LoseAnswer), (2, Refuse), (3, Refuse), (4, Refuse)];
@@ -148,15 +145,15 @@ async fn a_logout_that_was_answered_holds_and_one_that_was_not_can_be_repeated()
         for plan in plans() {
             let outcome = run(LOGOUT, status, &plan).await;
             let plan = &outcome.plan;
-            if outcome.answer.takes_away() {
+            if outcome.answer.removes_token() {
                 assert_eq!(outcome.records(), 0, "{plan}");
-                assert_eq!(outcome.desk.token(), None, "{plan}");
+                assert_eq!(outcome.app.token(), None, "{plan}");
             } else {
                 assert!(outcome.kept_its_cookie(), "{plan}");
-                outcome.desk.visit(async |s| LOGOUT(&s)).await;
+                outcome.app.visit(async |s| LOGOUT(&s)).await;
                 assert_eq!(outcome.records(), 0, "{plan}");
             }
-            outcome.desk.hold(Some(&outcome.before));
+            outcome.app.set_token(Some(&outcome.before));
             assert_eq!(
                 outcome.opens("n").await,
                 None,
@@ -175,7 +172,7 @@ async fn a_flush_followed_by_writes_never_shows_the_old_data_under_the_new_key()
         if !outcome.kept_its_cookie() {
             assert_eq!(outcome.opens("n").await, None, "{plan}");
             assert_eq!(outcome.opens("m").await, Some(2), "{plan}");
-            outcome.desk.hold(Some(&outcome.before));
+            outcome.app.set_token(Some(&outcome.before));
             assert_eq!(outcome.opens("n").await, None, "{plan}");
         }
     }
@@ -189,7 +186,7 @@ async fn a_write_happens_or_does_not_and_is_never_written_twice() {
             let outcome = run(handler, 200, &plan).await;
             let plan = &outcome.plan;
             assert_eq!(
-                outcome.desk.token().as_ref(),
+                outcome.app.token().as_ref(),
                 Some(&outcome.before),
                 "{plan}"
             );
@@ -206,9 +203,9 @@ async fn a_write_happens_or_does_not_and_is_never_written_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn an_early_save_whose_answer_was_lost_is_not_saved_again() {
-    let desk = desk().await;
-    desk.store.fail_at(1, LoseAnswer);
-    let answer = desk
+    let app = app().await;
+    app.store.fail_at(1, LoseAnswer);
+    let answer = app
         .visit(async |s| {
             s.update("n", |n: &mut u64| *n += 1).unwrap();
             assert!(s.save().await.is_err());
@@ -216,83 +213,43 @@ async fn an_early_save_whose_answer_was_lost_is_not_saved_again() {
         })
         .await;
     assert_eq!(answer.status, 500);
-    desk.store.reset();
-    assert_eq!(desk.number("n").await, Some(2));
+    app.store.reset();
+    assert_eq!(app.number("n").await, Some(2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_early_save_that_was_certainly_not_written_can_be_repeated() {
-    let desk = desk().await;
-    let answer = desk
+    let app = app().await;
+    let answer = app
         .visit(async |slow| {
             slow.update("n", |n: &mut u64| *n += 1).unwrap();
             // A conflict, and the load after it fails: nothing was written.
-            desk.visit(async |s| s.insert("other", 1).unwrap()).await;
-            desk.store.reset();
-            desk.store.fail_at(1, Refuse);
+            app.visit(async |s| s.insert("other", 1).unwrap()).await;
+            app.store.reset();
+            app.store.fail_at(1, Refuse);
             assert!(slow.save().await.is_err());
-            desk.store.reset();
+            app.store.reset();
             slow.save().await.unwrap();
         })
         .await;
     assert_eq!(answer.status, 200);
-    assert_eq!(desk.number("n").await, Some(2));
-    assert_eq!(desk.number("other").await, Some(1));
-}
-
-/// A store that waits before it does anything.
-#[derive(Debug)]
-struct Slow(MapStore);
-
-impl Slow {
-    async fn wait(&self) {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-impl SessionStore for Slow {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        self.0.load(digest).await
-    }
-
-    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.0.create(digest, record).await
-    }
-
-    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let done = self.0.update(digest, record).await;
-        self.wait().await;
-        done
-    }
-
-    async fn touch(
-        &self,
-        digest: &KeyDigest,
-        revision: Revision,
-        touch: Touch,
-    ) -> Result<(), Error> {
-        self.0.touch(digest, revision, touch).await
-    }
-
-    async fn rotate(
-        &self,
-        old: &KeyDigest,
-        new: &KeyDigest,
-        record: &Record,
-        mark_until: Timestamp,
-    ) -> Result<Revision, Error> {
-        self.0.rotate(old, new, record, mark_until).await
-    }
-
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.0.delete(digest).await
-    }
+    assert_eq!(app.number("n").await, Some(2));
+    assert_eq!(app.number("other").await, Some(1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_save_that_was_abandoned_half_way_is_not_written_again() {
-    let store = Arc::new(Slow(MapStore::default()));
-    let engine = Engine::new(store.clone());
+    // The answer to an update comes a second after it is done.
+    let store = InterceptedStore::from_fn(MapStore::default(), |operation, work| {
+        Box::pin(async move {
+            let answer = work.await;
+            if operation.call == Call::Update {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            answer
+        })
+    });
+    let engine = Engine::new(store);
     let first = engine.exchange();
     let session = first.open([].into_iter()).await.unwrap();
     session.insert("n", 1).unwrap();
@@ -316,11 +273,11 @@ async fn a_save_that_was_abandoned_half_way_is_not_written_again() {
 #[tokio::test(start_paused = true)]
 async fn a_new_session_whose_create_was_lost_is_a_500_without_a_cookie() {
     for fault in [Refuse, LoseAnswer] {
-        let desk = Desk::default();
-        desk.store.fail_at(0, fault);
-        let answer = desk.visit(async |s| s.insert("n", 1).unwrap()).await;
+        let app = TestApp::default();
+        app.store.fail_at(0, fault);
+        let answer = app.visit(async |s| s.insert("n", 1).unwrap()).await;
         assert_eq!((answer.status, answer.set_cookie), (500, None));
-        assert_eq!(desk.token(), None);
+        assert_eq!(app.token(), None);
     }
 }
 
@@ -339,12 +296,12 @@ async fn timed(
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_holds_up_one_request_and_not_each_in_turn() {
-    let desk = Desk::default();
-    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
-    let cookie = format!("{COOKIE}={}", desk.token().unwrap());
-    let write = |n: u64| timed(&desk.engine, &cookie, move |s| s.insert("n", n).unwrap());
+    let app = TestApp::default();
+    app.visit(async |s| s.insert("n", 1).unwrap()).await;
+    let cookie = format!("{COOKIE}={}", app.token().unwrap());
+    let write = |n: u64| timed(&app.engine, &cookie, move |s| s.insert("n", n).unwrap());
     // The first one's load, and its write.
-    desk.store.fail_at(desk.store.operations() + 1, Fault::Hang);
+    app.store.fail_at(app.store.operations() + 1, Fault::Hang);
     let hanging = write(0);
     let others = futures_util::future::join_all((1..6).map(write));
     let hanging = tokio::time::timeout(Duration::from_secs(60), hanging);
@@ -360,14 +317,14 @@ async fn a_store_that_hangs_holds_up_one_request_and_not_each_in_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn the_look_for_a_rotated_session_does_not_wait_for_ever() {
-    let desk = Desk::default();
-    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
-    let cookie = format!("{COOKIE}={}", desk.token().unwrap());
+    let app = TestApp::default();
+    app.visit(async |s| s.insert("n", 1).unwrap()).await;
+    let cookie = format!("{COOKIE}={}", app.token().unwrap());
     // The load, the rotation, the look.
-    let next = desk.store.operations();
-    desk.store.fail_at(next + 1, Fault::LoseAnswer);
-    desk.store.fail_at(next + 2, Fault::Hang);
-    let (closing, took) = timed(&desk.engine, &cookie, |s| s.cycle_key().unwrap()).await;
+    let next = app.store.operations();
+    app.store.fail_at(next + 1, Fault::LoseAnswer);
+    app.store.fail_at(next + 2, Fault::Hang);
+    let (closing, took) = timed(&app.engine, &cookie, |s| s.cycle_key().unwrap()).await;
     assert_eq!(closing.failure.unwrap().kind(), ErrorKind::Unavailable);
     assert!(took <= Duration::from_secs(3), "{took:?}");
 }

@@ -1,8 +1,6 @@
 //! What the engine promises beside Django's table: the bearer transport, the
 //! deadline of replay, reissued tokens, choices that cannot work.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +11,14 @@ use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionError, SessionLayer};
 use cloakroom::engine::{LoadedToken, SessionKey, Token, TokenStore, Written};
 use cloakroom::store::{
-    BoxFuture, Capabilities, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, SessionStore,
-    Stored, Touch,
+    BoxFuture, Capabilities, FRAME_BYTES_CEILING, KeyDigest, Record, SessionStore, Stored,
 };
 use cloakroom::stores::MemoryStore;
 use cloakroom::{
     BearerPolicy, Engine, EngineBuilder, Error, ErrorKind, Limits, Subject, Timestamp,
 };
-use cloakroom_testkit::MapStore;
-use cloakroom_tests::desk::COOKIE;
+use cloakroom_testkit::{Call, InterceptedStore, MapStore};
+use cloakroom_tests::in_process::COOKIE;
 use tower::ServiceExt as _;
 
 #[tokio::test]
@@ -92,54 +89,27 @@ async fn a_bearer_token_travels_in_headers_and_no_cookie_is_looked_at_or_set() {
     assert_eq!(whose(bearer()).await, "nobody");
 }
 
-/// A store where somebody else is always first.
-#[derive(Debug, Default)]
-struct Contended(MapStore);
-
-impl SessionStore for Contended {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        self.0.load(digest).await
-    }
-
-    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.0.create(digest, record).await
-    }
-
-    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let stored = self.0.load(digest).await?.and_then(Stored::into_record);
-        let stored = stored.ok_or(ErrorKind::Gone)?;
-        self.0.update(digest, &stored).await?;
-        self.0.update(digest, record).await
-    }
-
-    async fn touch(
-        &self,
-        digest: &KeyDigest,
-        revision: Revision,
-        touch: Touch,
-    ) -> Result<(), Error> {
-        self.0.touch(digest, revision, touch).await
-    }
-
-    async fn rotate(
-        &self,
-        old: &KeyDigest,
-        new: &KeyDigest,
-        record: &Record,
-        mark_until: Timestamp,
-    ) -> Result<Revision, Error> {
-        self.0.rotate(old, new, record, mark_until).await
-    }
-
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.0.delete(digest).await
-    }
+/// A store where another writer is always first.
+fn contended() -> impl SessionStore {
+    let others = Arc::new(MapStore::default());
+    InterceptedStore::from_fn(others.clone(), move |operation, work| {
+        let others = others.clone();
+        Box::pin(async move {
+            if let (Call::Update, Some(digest)) = (operation.call, operation.digest) {
+                let stored = others.load(&digest).await?.and_then(Stored::into_record);
+                others
+                    .update(&digest, &stored.ok_or(ErrorKind::Gone)?)
+                    .await?;
+            }
+            work.await
+        })
+    })
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_others_are_always_first_a_save_gives_up_at_its_deadline() {
     for (deadline, at_least, at_most) in [(None, 2_000, 2_200), (Some(300), 300, 500)] {
-        let store = Arc::new(Contended::default());
+        let store = Arc::new(contended());
         let mut builder = Engine::builder(store.clone());
         if let Some(millis) = deadline {
             builder = builder.conflict_deadline(Duration::from_millis(millis));

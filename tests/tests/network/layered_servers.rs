@@ -9,7 +9,7 @@ use cloakroom::store::SessionStore;
 use cloakroom::stores::{Cached, Sealed};
 use cloakroom_testkit::{Profile, conformance};
 
-use crate::places;
+use crate::fresh_stores;
 
 fn cached<S: SessionStore>(store: S) -> Cached<S> {
     Cached::with_staleness_max(store, Duration::from_secs(5))
@@ -24,10 +24,10 @@ macro_rules! stacks {
     ($($name:ident: |$store:ident| $stack:expr;)+) => {$(
         #[tokio::test]
         async fn $name() {
-            for (_place, $store) in places::sql_stores().await {
+            for (_place, $store) in fresh_stores::sql_stores().await {
                 asked($stack).await;
             }
-            for $store in places::redis_stores().await {
+            for $store in fresh_stores::redis_stores().await {
                 asked($stack).await;
             }
         }
@@ -43,10 +43,10 @@ stacks! {
 #[tokio::test]
 async fn each_url_conforms() {
     for options in ["", "&cache=8MiB&stale=5s&sealed=true"] {
-        for place in places::all() {
-            let url = format!("{}{options}", place.url);
+        for fresh in fresh_stores::all() {
+            let url = format!("{}{options}", fresh.url);
             let store = cloakroom::open(&url).await;
-            let store = store.unwrap_or_else(|error| panic!("{}: {error}", place.name));
+            let store = store.unwrap_or_else(|error| panic!("{}: {error}", fresh.name));
             conformance(&store, &Profile::SHARED).await;
         }
     }

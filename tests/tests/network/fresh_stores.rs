@@ -1,23 +1,23 @@
-//! Where the stores of these tests are: each place is fresh, on a server that the
-//! process shares.
+//! Empty stores for these tests, each under a table or prefix of its own on a server
+//! that the whole process shares.
 
 use cloakroom::stores::{RedisStore, SqlStore};
 use cloakroom_testkit::key;
 use tempfile::TempDir;
 
-/// The URL of a store in which nothing stands.
-pub(crate) struct Place {
+/// The URL of an empty store.
+pub(crate) struct FreshStore {
     pub(crate) name: &'static str,
     pub(crate) url: String,
     _folder: Option<TempDir>,
 }
 
-fn fresh() -> String {
+fn fresh_name() -> String {
     format!("t_{}", key().digest().short())
 }
 
-fn place(name: &'static str, url: String) -> Place {
-    Place {
+fn fresh_store(name: &'static str, url: String) -> FreshStore {
+    FreshStore {
         name,
         url,
         _folder: None,
@@ -25,32 +25,32 @@ fn place(name: &'static str, url: String) -> Place {
 }
 
 /// One on every SQL database of this machine.
-pub(crate) fn sql() -> Vec<Place> {
+pub(crate) fn sql() -> Vec<FreshStore> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions.sqlite");
-    let mut places = vec![Place {
+    let mut stores = vec![FreshStore {
         name: "SQLite",
         // Who waits for its lock is let in by chance.
         url: format!("sqlite:{}?timeout=60s", path.display()),
         _folder: Some(folder),
     }];
     if let Some(server) = cloakroom_servers::postgres() {
-        let url = format!("{}?table={}", server.url(), fresh());
-        places.push(place("PostgreSQL", url));
+        let url = format!("{}?table={}", server.url(), fresh_name());
+        stores.push(fresh_store("PostgreSQL", url));
     }
     if let Some(server) = cloakroom_servers::mariadb() {
-        let url = format!("{}?table={}", server.url(), fresh());
-        places.push(place("MariaDB", url));
+        let url = format!("{}?table={}", server.url(), fresh_name());
+        stores.push(fresh_store("MariaDB", url));
     }
-    places
+    stores
 }
 
 /// One on a single Redis, and one on a cluster of three.
-pub(crate) fn redis() -> Vec<Place> {
-    let mut places = Vec::new();
+pub(crate) fn redis() -> Vec<FreshStore> {
+    let mut stores = Vec::new();
     if let Some(server) = cloakroom_servers::redis() {
-        let url = format!("{}?prefix={}:", server.url(), fresh());
-        places.push(place("Redis", url));
+        let url = format!("{}?prefix={}:", server.url(), fresh_name());
+        stores.push(fresh_store("Redis", url));
     }
     if let Some(servers) = cloakroom_servers::redis_cluster() {
         let hosts: Vec<_> = servers.urls();
@@ -59,36 +59,36 @@ pub(crate) fn redis() -> Vec<Place> {
             .map(|url| url.trim_start_matches("redis://").trim_end_matches('/'))
             .collect();
         let hosts = hosts.join(",");
-        let url = format!("redis://{hosts}?cluster=true&prefix={}:", fresh());
-        places.push(place("Redis cluster", url));
+        let url = format!("redis://{hosts}?cluster=true&prefix={}:", fresh_name());
+        stores.push(fresh_store("Redis cluster", url));
     }
-    places
+    stores
 }
 
 /// All of them.
-pub(crate) fn all() -> Vec<Place> {
-    let mut places = sql();
-    places.extend(redis());
-    places
+pub(crate) fn all() -> Vec<FreshStore> {
+    let mut stores = sql();
+    stores.extend(redis());
+    stores
 }
 
 /// As their own types, without a URL's layers.
-pub(crate) async fn sql_stores() -> Vec<(Place, SqlStore)> {
+pub(crate) async fn sql_stores() -> Vec<(FreshStore, SqlStore)> {
     let mut stores = Vec::new();
-    for place in sql() {
-        let (url, options) = place.url.split_once('?').unwrap();
+    for fresh in sql() {
+        let (url, options) = fresh.url.split_once('?').unwrap();
         let table = options.strip_prefix("table=");
-        let table = table.map_or_else(fresh, str::to_owned);
+        let table = table.map_or_else(fresh_name, str::to_owned);
         let store = SqlStore::builder().table(table).connect(url).await.unwrap();
         store.migrate().await.unwrap();
-        stores.push((place, store));
+        stores.push((fresh, store));
     }
     stores
 }
 
 /// As their own type.
 pub(crate) async fn redis_stores() -> Vec<RedisStore> {
-    let prefix = || format!("{}:", fresh());
+    let prefix = || format!("{}:", fresh_name());
     let mut stores = Vec::new();
     if let Some(server) = cloakroom_servers::redis() {
         let store = RedisStore::builder(server.url()).prefix(prefix());

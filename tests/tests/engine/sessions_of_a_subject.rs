@@ -1,8 +1,6 @@
 //! "Where am I logged in", over real HTTP: the list, ending one, all others,
 //! all, and a limit to how many there may be.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +10,9 @@ use axum::routing::{get, post};
 use cloakroom::axum::{Session, SessionError, SessionLayer, SubjectSessions};
 use cloakroom::cookie::{CookieStore, KeyRing};
 use cloakroom::engine::OsEntropy;
-use cloakroom::store::{
-    BoxFuture, Capabilities, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored,
-    SubjectDigest, Subjects, Touch,
-};
-use cloakroom::{
-    AnyStore, CookiePolicy, Engine, EngineBuilder, Error, ErrorKind, Expiry, Label, Subject,
-    Timestamp,
-};
-use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore};
+use cloakroom::store::KeyDigest;
+use cloakroom::{AnyStore, CookiePolicy, Engine, EngineBuilder, ErrorKind, Expiry, Label, Subject};
+use cloakroom_testkit::{Call, Fault, FaultyStore, InterceptedStore, ManualClock, MapStore};
 use cloakroom_tests::{Browser, Site};
 use tokio::sync::Barrier;
 
@@ -254,79 +246,19 @@ async fn a_store_without_lists_says_so() {
     assert_eq!(browser.get("/whose").await.body, "ada");
 }
 
-/// A store whose lists wait for each other.
-struct Held {
-    store: MapStore,
-    lists: Barrier,
-}
-
-impl SessionStore for Held {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        self.store.load(digest).await
-    }
-
-    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.store.create(digest, record).await
-    }
-
-    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.store.update(digest, record).await
-    }
-
-    async fn touch(
-        &self,
-        digest: &KeyDigest,
-        revision: Revision,
-        touch: Touch,
-    ) -> Result<(), Error> {
-        self.store.touch(digest, revision, touch).await
-    }
-
-    async fn rotate(
-        &self,
-        old: &KeyDigest,
-        new: &KeyDigest,
-        record: &Record,
-        mark_until: Timestamp,
-    ) -> Result<Revision, Error> {
-        self.store.rotate(old, new, record, mark_until).await
-    }
-
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.store.delete(digest).await
-    }
-
-    fn capabilities(&self) -> Capabilities<'_> {
-        self.store.capabilities().with_subjects(self)
-    }
-}
-
-impl Subjects for Held {
-    fn sessions_of<'a>(
-        &'a self,
-        subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        Box::pin(async {
-            self.lists.wait().await;
-            self.store.sessions_of(subject).await
-        })
-    }
-
-    fn revoke<'a>(
-        &'a self,
-        subject: &'a SubjectDigest,
-        which: Revoke,
-    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        self.store.revoke(subject, which)
-    }
-}
-
+/// One session for each subject, in a store where so many lists wait for each other.
 fn one_each(lists: usize) -> Engine {
-    let store = Held {
-        store: MapStore::default(),
-        lists: Barrier::new(lists),
-    };
-    let builder = Engine::builder(AnyStore::new(Arc::new(store)));
+    let lists = Arc::new(Barrier::new(lists));
+    let store = InterceptedStore::from_fn(MapStore::default(), move |operation, work| {
+        let lists = lists.clone();
+        Box::pin(async move {
+            if operation.call == Call::SessionsOf {
+                lists.wait().await;
+            }
+            work.await
+        })
+    });
+    let builder = Engine::builder(AnyStore::new(store));
     let builder = builder.cookie(CookiePolicy::loopback_http());
     builder.sessions_per_subject_max(1).build().unwrap()
 }

@@ -1,8 +1,6 @@
 //! What a copy of the disk tells: after a thousand sessions, a search over every
 //! byte and every file name of a store's folder.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,8 +8,8 @@ use std::path::Path;
 use cloakroom::engine::SessionKey;
 use cloakroom::{AnyStore, Engine, Subject};
 use cloakroom_testkit::key;
-use cloakroom_tests::desk::Desk;
 use cloakroom_tests::embedded::Embedded;
+use cloakroom_tests::in_process::TestApp;
 use futures_util::StreamExt as _;
 
 const SESSIONS: usize = 1_000;
@@ -41,7 +39,7 @@ fn text() -> String {
 /// A session with a planted name and value: written, for some written again, for
 /// some moved to another key by a login.
 async fn visit(store: AnyStore, number: usize) -> Planted {
-    let desk = Desk::with(|_| Engine::builder(store));
+    let app = TestApp::with(|_| Engine::builder(store));
     let (name, value) = (text(), text());
     let mut tokens = Vec::new();
     let first = if number.is_multiple_of(3) {
@@ -49,23 +47,23 @@ async fn visit(store: AnyStore, number: usize) -> Planted {
     } else {
         value.clone()
     };
-    desk.visit(async |s| s.insert(name.as_str(), &first).unwrap())
+    app.visit(async |s| s.insert(name.as_str(), &first).unwrap())
         .await;
-    tokens.extend(desk.token());
+    tokens.extend(app.token());
     let mut subject = None;
     if number.is_multiple_of(2) {
         let user = text();
-        desk.visit(async |s| s.set_subject(Subject::new(user.as_str()).unwrap()).unwrap())
+        app.visit(async |s| s.set_subject(Subject::new(user.as_str()).unwrap()).unwrap())
             .await;
-        tokens.extend(desk.token());
+        tokens.extend(app.token());
         subject = Some(user);
     }
     if first != value {
-        desk.visit(async |s| s.insert(name.as_str(), &value).unwrap())
+        app.visit(async |s| s.insert(name.as_str(), &value).unwrap())
             .await;
     }
     let mut found: Option<String> = None;
-    desk.visit(async |s| found = s.get(&name).unwrap()).await;
+    app.visit(async |s| found = s.get(&name).unwrap()).await;
     assert_eq!(found.as_deref(), Some(value.as_str()));
     Planted {
         name,

@@ -1,35 +1,26 @@
-//! What a client, a store or a disk can hand over at its worst: no panic, no
-//! abort, the right outcome each time.
+//! Cookies and stored bytes at their worst: no panic, no abort, and the right outcome
+//! each time.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::thread::sleep;
-use std::time::Duration;
 
 use cloakroom::engine::{SessionKey, TOKEN_BYTES_MAX};
-use cloakroom::store::{Data, KeyDigest, Record, Revision, SessionStore, Stored, Touch};
-use cloakroom::stores::SledStore;
-use cloakroom::{Engine, Error, ErrorKind, Timestamp};
-use cloakroom_testkit::{key, sample};
-use cloakroom_tests::desk::{COOKIE, Desk};
-use tempfile::TempDir;
+use cloakroom::store::{Data, Revision, Stored};
+use cloakroom::{Engine, ErrorKind};
+use cloakroom_testkit::{Call, InterceptedStore, MapStore, key, sample};
+use cloakroom_tests::in_process::{COOKIE, TestApp};
 
 // Cookies.
 
-async fn desk() -> Desk {
-    let desk = Desk::default();
-    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
-    desk
+async fn app() -> TestApp {
+    let app = TestApp::default();
+    app.visit(async |s| s.insert("n", 1).unwrap()).await;
+    app
 }
 
 #[tokio::test]
 async fn a_cookie_that_cannot_be_a_token_is_a_fresh_session_without_io() {
-    let desk = desk().await;
-    let good = desk.token().unwrap();
+    let app = app().await;
+    let good = app.token().unwrap();
     let long = "A".repeat(TOKEN_BYTES_MAX + 1);
     let cut = &good[..42];
     let pair = |value: &[u8]| [COOKIE.as_bytes(), b"=", value].concat();
@@ -46,7 +37,7 @@ async fn a_cookie_that_cannot_be_a_token_is_a_fresh_session_without_io() {
     ];
     for value in values {
         let header = pair(value);
-        let answer = desk
+        let answer = app
             .request(&[&header], 200, async |s| {
                 assert!(s.is_empty() && !s.contains("n"))
             })
@@ -58,8 +49,8 @@ async fn a_cookie_that_cannot_be_a_token_is_a_fresh_session_without_io() {
 
 #[tokio::test]
 async fn of_duplicated_cookies_the_first_well_formed_one_counts() {
-    let desk = desk().await;
-    let good = desk.token().unwrap();
+    let app = app().await;
+    let good = app.token().unwrap();
     let unknown = key().to_token().expose().to_owned();
     let line = |tokens: &[&str]| {
         let pairs: Vec<_> = tokens
@@ -80,7 +71,7 @@ async fn of_duplicated_cookies_the_first_well_formed_one_counts() {
         let each: Vec<_> = tokens.iter().map(|token| line(&[token])).collect();
         let each: Vec<&[u8]> = each.iter().map(String::as_bytes).collect();
         for headers in [vec![one.as_bytes()], each] {
-            let answer = desk
+            let answer = app
                 .request(&headers, 200, async |s| assert_eq!(s.contains("n"), opens))
                 .await;
             assert_eq!(answer.status, 200, "{tokens:?}");
@@ -90,14 +81,14 @@ async fn of_duplicated_cookies_the_first_well_formed_one_counts() {
 
 #[tokio::test]
 async fn a_token_is_looked_at_up_to_its_limit_and_no_further() {
-    let desk = Desk::with(|builder| builder.token_bytes_max(43));
-    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
-    assert_eq!(desk.number("n").await, Some(1));
-    let shorter = Engine::builder(desk.store.clone())
+    let app = TestApp::with(|builder| builder.token_bytes_max(43));
+    app.visit(async |s| s.insert("n", 1).unwrap()).await;
+    assert_eq!(app.number("n").await, Some(1));
+    let shorter = Engine::builder(app.store.clone())
         .token_bytes_max(42)
         .build()
         .unwrap();
-    let cookie = format!("{COOKIE}={}", desk.token().unwrap());
+    let cookie = format!("{COOKIE}={}", app.token().unwrap());
     let exchange = shorter.exchange();
     let session = exchange
         .open([cookie.as_bytes()].into_iter())
@@ -108,75 +99,47 @@ async fn a_token_is_looked_at_up_to_its_limit_and_no_further() {
 
 // Stored bytes.
 
-/// A store whose records lie as frames that a test can damage.
-#[derive(Debug, Default)]
-struct Frames(Mutex<HashMap<KeyDigest, Vec<u8>>>);
-
-impl Frames {
-    fn put(&self, digest: KeyDigest, frame: Vec<u8>) {
-        self.0.lock().unwrap().insert(digest, frame);
-    }
-}
-
-impl SessionStore for Frames {
-    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        let frame = self.0.lock().unwrap().get(digest).cloned();
-        frame.map(|frame| Stored::decode(&frame)).transpose()
-    }
-
-    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.put(*digest, record.at_revision(Revision::FIRST).encode()?);
-        Ok(Revision::FIRST)
-    }
-
-    async fn update(&self, _: &KeyDigest, _: &Record) -> Result<Revision, Error> {
-        unreachable!("these tests begin new sessions or read")
-    }
-
-    async fn touch(&self, _: &KeyDigest, _: Revision, _: Touch) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn rotate(
-        &self,
-        _: &KeyDigest,
-        _: &KeyDigest,
-        _: &Record,
-        _: Timestamp,
-    ) -> Result<Revision, Error> {
-        unreachable!("these tests begin new sessions or read")
-    }
-
-    async fn delete(&self, _: &KeyDigest) -> Result<(), Error> {
-        unreachable!("these tests begin new sessions or read")
-    }
-}
-
+/// A request whose session is read from a frame that the test has damaged.
 struct Damage {
-    store: Arc<Frames>,
     engine: Engine,
     key: SessionKey,
     frame: Vec<u8>,
+    /// What the store reads at the key.
+    stored_frame: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Damage {
     fn new(data: Data) -> Self {
-        let store = Arc::new(Frames::default());
         let mut record = sample("");
         record.data = data;
         let frame = record.at_revision(Revision::FIRST).encode().unwrap();
+        let (key, stored_frame) = (key(), Arc::new(Mutex::new(Vec::new())));
+        let (digest, read) = (key.digest(), stored_frame.clone());
+        let map = Arc::new(MapStore::default());
+        let store = InterceptedStore::from_fn(map.clone(), move |operation, work| {
+            if let Call::Update | Call::Rotate | Call::Delete = operation.call {
+                unreachable!("these tests begin new sessions or read");
+            }
+            if (operation.call, operation.digest) == (Call::Load, Some(digest)) {
+                match Stored::decode(&read.lock().unwrap()) {
+                    Ok(stored) => map.plant(digest, stored),
+                    Err(error) => return Box::pin(async { Err(error) }),
+                }
+            }
+            work
+        });
         Self {
-            engine: Engine::new(store.clone()),
-            store,
-            key: key(),
+            engine: Engine::new(store),
+            key,
             frame,
+            stored_frame,
         }
     }
 
     /// What a request that reads `n` comes to, over these stored bytes: the
     /// status, the value, and whether its cookie was removed.
     async fn request(&self, frame: &[u8]) -> (u16, Result<Option<u64>, ErrorKind>, bool) {
-        self.store.put(self.key.digest(), frame.to_vec());
+        *self.stored_frame.lock().unwrap() = frame.to_vec();
         let cookie = format!("{COOKIE}={}", self.key.to_token().expose());
         let exchange = self.engine.exchange();
         let opened = exchange.open([cookie.as_bytes()].into_iter()).await;
@@ -284,8 +247,8 @@ async fn a_value_of_100_000_levels_is_refused_when_it_is_inserted() {
     for _ in 0..100_000 {
         chain = Chain(Some(Box::new(chain)));
     }
-    let desk = desk().await;
-    let answer = desk
+    let app = app().await;
+    let answer = app
         .visit(async |s| {
             let error = s.insert("deep", &chain).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooLarge);
@@ -298,7 +261,7 @@ async fn a_value_of_100_000_levels_is_refused_when_it_is_inserted() {
 async fn a_value_of_the_deepest_nesting_there_is_can_be_read_on_a_small_stack() {
     let levels = cloakroom::session::NESTING_DEPTH_CEILING;
     let limits = cloakroom::Limits::default().with_nesting_depth_max(levels + 1);
-    let desk = Desk::with(|builder| builder.limits(limits));
+    let app = TestApp::with(|builder| builder.limits(limits));
     let nested = |levels: usize| {
         let mut json = serde_json::Value::Null;
         for _ in 0..levels {
@@ -306,137 +269,15 @@ async fn a_value_of_the_deepest_nesting_there_is_can_be_read_on_a_small_stack() 
         }
         json
     };
-    desk.visit(async |s| {
+    app.visit(async |s| {
         s.insert("deep", nested(levels)).unwrap();
         let error = s.insert("deeper", nested(levels + 1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
     })
     .await;
-    desk.visit(async |s| {
+    app.visit(async |s| {
         let deep: serde_json::Value = s.get("deep").unwrap().unwrap();
         assert_eq!(deep, nested(levels));
     })
     .await;
-}
-
-// Disks.
-
-/// A small file system of its own. Needs root on Linux: elsewhere the test says
-/// loudly that it was skipped, and where changes are checked that is a failure.
-struct SmallDisk {
-    folder: TempDir,
-}
-
-impl SmallDisk {
-    fn mount(size: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(folder.path())
-            .status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(Self { folder });
-        }
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "this machine cannot mount a small disk"
-        );
-        eprintln!("SKIPPED: a small disk can only be mounted by root on Linux");
-        None
-    }
-
-    fn remount(&self, option: &str) {
-        let mut command = Command::new("mount");
-        command
-            .args(["-o", &format!("remount,{option}")])
-            .arg(self.folder.path());
-        // Whoever has just closed a file here may have it open for a moment yet.
-        let attempts = (0..100).any(|_| {
-            let done = command.status().unwrap().success();
-            if !done {
-                sleep(Duration::from_millis(100));
-            }
-            done
-        });
-        assert!(attempts, "not remounted {option}");
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount")
-            .arg("-l")
-            .arg(self.folder.path())
-            .status();
-    }
-}
-
-/// Fills a store until it refuses, and returns what it has acknowledged.
-async fn fill(store: &SledStore) -> (Vec<KeyDigest>, Error) {
-    let mut acknowledged = Vec::new();
-    for _ in 0..10_000 {
-        let digest = key().digest();
-        let mut record = sample("");
-        let noise: Vec<u8> = (0..128).flat_map(|_| *key().expose_bytes()).collect();
-        record.data = Data::from_bytes(noise);
-        match store.create(&digest, &record).await {
-            Ok(_) => acknowledged.push(digest),
-            Err(error) => return (acknowledged, error),
-        }
-    }
-    panic!("the disk never got full");
-}
-
-#[tokio::test]
-async fn on_a_full_disk_a_write_is_a_typed_error_and_what_was_acknowledged_stays() {
-    let Some(disk) = SmallDisk::mount("8m") else {
-        return;
-    };
-    let path = disk.path("sessions");
-    let store = SledStore::open(&path).unwrap();
-    let (acknowledged, error) = fill(&store).await;
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert!(acknowledged.len() > 100);
-    // It goes on refusing, and says so each time.
-    let again = store
-        .create(&key().digest(), &sample(""))
-        .await
-        .unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Unavailable);
-    drop(store);
-    disk.remount("size=64m");
-    let store = SledStore::open(&path).unwrap();
-    for digest in &acknowledged {
-        assert!(store.load(digest).await.unwrap().is_some());
-    }
-    store.create(&key().digest(), &sample("")).await.unwrap();
-}
-
-fn refused(path: &Path) -> String {
-    let error = SledStore::open(path).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let text = error.to_string();
-    assert!(
-        text.contains(path.to_str().unwrap()),
-        "{text} names {}",
-        path.display()
-    );
-    text
-}
-
-#[test]
-fn an_unwritable_folder_is_an_error_that_names_it() {
-    let Some(disk) = SmallDisk::mount("8m") else {
-        return;
-    };
-    let existing = disk.path("existing");
-    drop(SledStore::open(&existing).unwrap());
-    disk.remount("ro");
-    refused(&existing);
-    let text = refused(&disk.path("new"));
-    assert!(text.contains("Read-only"), "{text}");
 }

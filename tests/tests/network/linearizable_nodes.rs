@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use cloakroom_testkit::Trial;
 
-use crate::places;
+use crate::fresh_stores;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_of_each_are_linearizable_together() {
     let trials = std::env::var("CLOAKROOM_TRIALS").ok();
     let trials: u64 = trials.map_or(60, |text| text.parse().unwrap());
-    for place in places::all() {
-        let open = async || cloakroom::open(&place.url).await.unwrap();
+    for fresh in fresh_stores::all() {
+        let open = async || cloakroom::open(&fresh.url).await.unwrap();
         let nodes = [open().await, open().await];
         for seed in 0..trials {
             let trial = Arc::new(Trial::new(seed));
@@ -27,6 +27,6 @@ async fn two_nodes_of_each_are_linearizable_together() {
             }
             trial.check();
         }
-        println!("{}: {trials} trials of 48 calls", place.name);
+        println!("{}: {trials} trials of 48 calls", fresh.name);
     }
 }

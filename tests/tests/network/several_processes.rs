@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloakroom::{CookiePolicy, Engine};
 
-use crate::places;
+use crate::fresh_stores;
 
 const PROCESSES: usize = 4;
 const UPDATES: usize = 64;
@@ -63,7 +63,7 @@ async fn child() {
 
 fn spawn(url: &str, cookie: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["processes::child", "--exact", "--nocapture"])
+        .args(["several_processes::child", "--exact", "--nocapture"])
         .env(URL, url)
         .env(COOKIE, cookie)
         .stdin(Stdio::null())
@@ -93,10 +93,10 @@ async fn each_update_of_four_processes_counts(url: &str) {
 
 #[tokio::test]
 async fn on_each_server_each_update_of_four_processes_counts() {
-    for place in places::all() {
+    for fresh in fresh_stores::all() {
         let start = std::time::Instant::now();
-        each_update_of_four_processes_counts(&place.url).await;
-        println!("{}: 257 updates in {:?}", place.name, start.elapsed());
+        each_update_of_four_processes_counts(&fresh.url).await;
+        println!("{}: 257 updates in {:?}", fresh.name, start.elapsed());
     }
 }
 

@@ -3,8 +3,6 @@
 //! `CLOAKROOM_SWEEP_SESSIONS` says how many sessions there are. Among a million, in a
 //! release build, the same sweep may cost half as much again as among 10,000.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -3,8 +3,6 @@
 //!
 //! 1,000 cases by default; `CLOAKROOM_CASES` sets another number.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +17,7 @@ use cloakroom::stores::Durability;
 use cloakroom::stores::{Cached, FileStore, MemoryStore, RedbStore, SledStore};
 use cloakroom::{Clock as _, Expiry, Subject, Timestamp};
 use cloakroom_testkit::{ManualClock, MapStore, key, listed_as};
-use cloakroom_tests::desk::Desk;
+use cloakroom_tests::in_process::TestApp;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
@@ -180,9 +178,9 @@ async fn perform(session: &Session, ops: &[Op]) {
     }
 }
 
-async fn look(desk: &Desk) -> Seen {
+async fn look(app: &TestApp) -> Seen {
     let mut seen = Seen::default();
-    desk.visit(async |session| {
+    app.visit(async |session| {
         for name in NAMES {
             if let Some(value) = session.get(name).unwrap() {
                 seen.entries.insert(name, value);
@@ -194,10 +192,10 @@ async fn look(desk: &Desk) -> Seen {
     seen
 }
 
-fn desk() -> Desk {
+fn app() -> TestApp {
     // Every use moves the deadline, so that the model need not know the share.
     let expiry = Expiry::new(IDLE, None).unwrap();
-    Desk::with(|builder| builder.expiry(expiry).touch_share_percent(0))
+    TestApp::with(|builder| builder.expiry(expiry).touch_share_percent(0))
 }
 
 #[test]
@@ -207,14 +205,14 @@ fn a_session_is_what_a_map_would_be_through_any_sequence_of_requests() {
     TestRunner::new(config())
         .run(&steps, |steps| {
             runtime.block_on(async {
-                let desk = desk();
+                let app = app();
                 let mut model = Seen::default();
                 for step in &steps {
                     match step {
                         Step::Request(ops) => {
                             let mut here = model.clone();
                             ops.iter().for_each(|op| here.apply(op));
-                            let answer = desk
+                            let answer = app
                                 .visit(async |session| {
                                     perform(&session, ops).await;
                                     let n: Option<u64> = session.get("a").unwrap();
@@ -243,18 +241,18 @@ fn a_session_is_what_a_map_would_be_through_any_sequence_of_requests() {
                                 here.apply(op);
                             }
                             let failing = async |session: Session| perform(&session, ops).await;
-                            desk.visit_with(500, failing).await;
+                            app.visit_with(500, failing).await;
                         }
                         Step::Wait(seconds) => {
-                            desk.clock.advance(Duration::from_secs(*seconds));
+                            app.clock.advance(Duration::from_secs(*seconds));
                             if Duration::from_secs(*seconds) >= IDLE {
                                 model = Seen::default();
                             }
                         }
                     }
-                    prop_assert_eq!(look(&desk).await, model.clone(), "after {:?}", step);
+                    prop_assert_eq!(look(&app).await, model.clone(), "after {:?}", step);
                     // A visit more, so that waiting is counted from here.
-                    look(&desk).await;
+                    look(&app).await;
                 }
                 Ok(())
             })
@@ -275,18 +273,18 @@ fn of_two_overlapping_requests_both_survive_as_if_one_had_followed_the_other() {
     TestRunner::new(config())
         .run(&(ops(), ops(), ops()), |(before, fast, slow)| {
             runtime.block_on(async {
-                let desk = desk();
-                desk.visit(async |session| {
+                let app = app();
+                app.visit(async |session| {
                     session.insert("a", 1).unwrap();
                     perform(&session, &before).await;
                 })
                 .await;
-                let base = look(&desk).await;
-                let stored = desk.token().is_some();
-                let token = desk.token();
-                let answer = desk
+                let base = look(&app).await;
+                let stored = app.token().is_some();
+                let token = app.token();
+                let answer = app
                     .visit(async |session| {
-                        desk.visit(async |session| perform(&session, &fast).await)
+                        app.visit(async |session| perform(&session, &fast).await)
                             .await;
                         perform(&session, &slow).await;
                     })
@@ -296,15 +294,15 @@ fn of_two_overlapping_requests_both_survive_as_if_one_had_followed_the_other() {
                 fast.iter().for_each(|op| model.apply(op));
                 if stored && plain(&fast) && plain(&slow) {
                     model.follow(&base, &slow);
-                    prop_assert_eq!(look(&desk).await, model);
+                    prop_assert_eq!(look(&app).await, model);
                 } else if stored && plain(&slow) {
                     // The session ended or moved meanwhile: the late changes are
                     // dropped, and the browser keeps what it was told.
                     prop_assert_eq!(answer.set_cookie, None);
-                    prop_assert_eq!(look(&desk).await, model);
-                    if desk.token() != token {
-                        desk.hold(token.as_deref());
-                        prop_assert_eq!(look(&desk).await, Seen::default());
+                    prop_assert_eq!(look(&app).await, model);
+                    if app.token() != token {
+                        app.set_token(token.as_deref());
+                        prop_assert_eq!(look(&app).await, Seen::default());
                     }
                 }
                 Ok(())

@@ -1,7 +1,5 @@
 //! What a request costs, counted at the store through the axum layer.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::sync::Arc;
 
 use axum::Router;

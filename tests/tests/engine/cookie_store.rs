@@ -1,7 +1,5 @@
 //! The cookie store behind the engine: what a browser meets.
 
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +8,12 @@ use cloakroom::engine::OsEntropy;
 use cloakroom::session::Session;
 use cloakroom::{CookiePolicy, Engine, ErrorKind, Expiry, Subject};
 use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore};
-use cloakroom_tests::desk::{COOKIE, Desk};
+use cloakroom_tests::in_process::{COOKIE, TestApp};
 
 /// A client of a site whose sessions lie in its cookie, and the site's clock.
-fn desk_of(store: CookieStore, clock: &Arc<ManualClock>) -> Desk {
+fn desk_of(store: CookieStore, clock: &Arc<ManualClock>) -> TestApp {
     let expiry = Expiry::new(Duration::from_secs(600), Some(Duration::from_secs(3_600)));
-    Desk::with(|_| {
+    TestApp::with(|_| {
         Engine::builder(store)
             .cookie(CookiePolicy::default())
             .expiry(expiry.unwrap())
@@ -32,9 +30,9 @@ fn site() -> (KeyRing, Arc<ManualClock>) {
     (ring, Arc::new(ManualClock::default()))
 }
 
-async fn number(desk: &Desk, name: &str) -> Option<u64> {
+async fn number(app: &TestApp, name: &str) -> Option<u64> {
     let mut found = None;
-    let answer = desk.visit(async |s| found = s.get(name).unwrap()).await;
+    let answer = app.visit(async |s| found = s.get(name).unwrap()).await;
     assert_eq!(answer.status, 200);
     found
 }
@@ -43,70 +41,74 @@ async fn number(desk: &Desk, name: &str) -> Option<u64> {
 async fn a_session_lives_in_the_cookie_from_login_to_logout() {
     let (ring, clock) = site();
     for builder in [store(&ring, &clock), store(&ring, &clock).signed()] {
-        let desk = desk_of(builder.build().unwrap(), &clock);
-        let cart = desk.visit(async |s| s.insert("cart", 3).unwrap()).await;
-        assert!(cart.hands_out());
-        let before = desk.token().unwrap();
+        let app = desk_of(builder.build().unwrap(), &clock);
+        let cart = app.visit(async |s| s.insert("cart", 3).unwrap()).await;
+        assert!(cart.sets_token());
+        let before = app.token().unwrap();
         let login = async |s: Session| s.set_subject(Subject::new("7").unwrap()).unwrap();
-        assert!(desk.visit(login).await.hands_out());
-        assert_ne!(desk.token().unwrap(), before);
-        assert_eq!(number(&desk, "cart").await, Some(3));
+        assert!(app.visit(login).await.sets_token());
+        assert_ne!(app.token().unwrap(), before);
+        assert_eq!(number(&app, "cart").await, Some(3));
 
         let increment = async |s: Session| {
             s.update("cart", |n: &mut u64| *n += 1).unwrap();
             s.save().await.unwrap();
             s.update("cart", |n: &mut u64| *n += 1).unwrap();
         };
-        desk.visit(increment).await;
-        assert_eq!(number(&desk, "cart").await, Some(5), "a save, then another");
+        app.visit(increment).await;
+        assert_eq!(number(&app, "cart").await, Some(5), "a save, then another");
 
-        let logout = desk.visit(async |s| s.flush().unwrap()).await;
-        assert!(logout.takes_away());
-        assert_eq!(number(&desk, "cart").await, None);
+        let logout = app.visit(async |s| s.flush().unwrap()).await;
+        assert!(logout.removes_token());
+        assert_eq!(number(&app, "cart").await, None);
     }
 }
 
 #[tokio::test]
 async fn a_read_slides_the_deadline_in_the_cookie_and_never_past_the_absolute_one() {
     let (ring, clock) = site();
-    let desk = desk_of(store(&ring, &clock).build().unwrap(), &clock);
-    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
-    let first = desk.token().unwrap();
+    let app = desk_of(store(&ring, &clock).build().unwrap(), &clock);
+    app.visit(async |s| s.insert("n", 1).unwrap()).await;
+    let first = app.token().unwrap();
     for _ in 0..7 {
         clock.advance(Duration::from_secs(500));
-        assert_eq!(number(&desk, "n").await, Some(1));
+        assert_eq!(number(&app, "n").await, Some(1));
     }
-    let latest = desk.token().unwrap();
-    desk.hold(Some(&first));
+    let latest = app.token().unwrap();
+    app.set_token(Some(&first));
     assert_eq!(
-        number(&desk, "n").await,
+        number(&app, "n").await,
         None,
         "replayed after its idle deadline"
     );
     clock.advance(Duration::from_secs(100));
-    desk.hold(Some(&latest));
-    assert_eq!(number(&desk, "n").await, None, "the absolute one has come");
+    app.set_token(Some(&latest));
+    assert_eq!(number(&app, "n").await, None, "the absolute one has come");
 }
 
 #[tokio::test]
 async fn a_damaged_cookie_is_a_fresh_session_and_never_an_error_page() {
     let (ring, clock) = site();
-    let desk = desk_of(store(&ring, &clock).build().unwrap(), &clock);
-    desk.visit(async |s| s.insert("n", 1).unwrap()).await;
-    let good = desk.token().unwrap();
+    let app = desk_of(store(&ring, &clock).build().unwrap(), &clock);
+    app.visit(async |s| s.insert("n", 1).unwrap()).await;
+    let good = app.token().unwrap();
     for at in 0..good.len() {
         let mut damaged = good.clone().into_bytes();
         damaged[at] = if damaged[at] == b'A' { b'B' } else { b'A' };
         let damaged = String::from_utf8(damaged).unwrap();
         for token in [&damaged, &good[..at], &good[at + 1..]] {
-            desk.hold(Some(token));
-            let answer = desk.visit(async |s| assert!(!s.contains("n"))).await;
+            app.set_token(Some(token));
+            let answer = app.visit(async |s| assert!(!s.contains("n"))).await;
             assert_eq!(answer.status, 200);
-            assert!(answer.takes_away(), "at {at}: {} {answer:?}", token.len());
+            assert!(
+                answer.removes_token(),
+                "at {at}: {} {answer:?}",
+                token.len()
+            );
         }
     }
-    desk.hold(Some(&good));
-    assert_eq!(number(&desk, "n").await, Some(1));
+    app.set_token(Some(&good));
+    assert_eq!(number(&app, "n").await, Some(1));
 }
 
 #[tokio::test]
@@ -117,15 +119,15 @@ async fn a_read_under_a_retired_key_hands_out_the_cookie_sealed_again() {
     let before = desk_of(store(&ring(&old), &clock).build().unwrap(), &clock);
     before.visit(async |s| s.insert("n", 1).unwrap()).await;
     let both = ring(&format!("{}\n{old}", "02".repeat(32)));
-    let desk = desk_of(store(&both, &clock).build().unwrap(), &clock);
-    desk.hold(before.token().as_deref());
-    let answer = desk.visit(async |s| assert!(s.contains("n"))).await;
-    assert!(answer.hands_out());
-    let again = desk.visit(async |s| assert!(s.contains("n"))).await;
+    let app = desk_of(store(&both, &clock).build().unwrap(), &clock);
+    app.set_token(before.token().as_deref());
+    let answer = app.visit(async |s| assert!(s.contains("n"))).await;
+    assert!(answer.sets_token());
+    let again = app.visit(async |s| assert!(s.contains("n"))).await;
     assert!(again.set_cookie.is_none(), "once is enough");
     let new = ring(&"02".repeat(32));
     let after = desk_of(store(&new, &clock).build().unwrap(), &clock);
-    after.hold(desk.token().as_deref());
+    after.set_token(app.token().as_deref());
     assert_eq!(number(&after, "n").await, Some(1));
 }
 
@@ -134,12 +136,12 @@ async fn a_read_under_a_retired_key_hands_out_the_cookie_sealed_again() {
 #[tokio::test]
 async fn a_cookie_that_browsers_would_drop_is_an_error_instead() {
     let (ring, clock) = site();
-    let desk = desk_of(store(&ring, &clock).build().unwrap(), &clock);
-    desk.visit(async |s| s.insert("small", 1).unwrap()).await;
+    let app = desk_of(store(&ring, &clock).build().unwrap(), &clock);
+    app.visit(async |s| s.insert("small", 1).unwrap()).await;
     let mut longest = 0;
     for bytes in (2_500..3_000).step_by(20) {
         let text = "x".repeat(bytes);
-        let answer = desk.visit(async |s| s.insert("text", text).unwrap()).await;
+        let answer = app.visit(async |s| s.insert("text", text).unwrap()).await;
         match answer.set_cookie {
             Some(set) => {
                 assert_eq!(answer.status, 200);
@@ -150,8 +152,8 @@ async fn a_cookie_that_browsers_would_drop_is_an_error_instead() {
         }
     }
     assert!(longest > 4_000, "{longest}");
-    assert_eq!(number(&desk, "small").await, Some(1), "the session stands");
-    desk.visit(async |s| {
+    assert_eq!(number(&app, "small").await, Some(1), "the session stands");
+    app.visit(async |s| {
         s.insert("text", "x".repeat(5_000)).unwrap();
         let error = s.save().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
@@ -165,35 +167,35 @@ async fn a_revoked_session_is_fresh_and_without_epochs_the_answer_is_500() {
     let kept = Arc::new(FaultyStore::new(MapStore::default()));
     let epochs = Arc::new(EpochStore::in_non_evicting(kept.clone()));
     let builder = store(&ring, &clock).revocation(epochs.clone());
-    let desk = desk_of(builder.build().unwrap(), &clock);
+    let app = desk_of(builder.build().unwrap(), &clock);
     let subject = Subject::new("7").unwrap();
     let login = async |s: Session| {
         s.set_subject(Subject::new("7").unwrap()).unwrap();
         s.insert("n", 1).unwrap();
     };
-    desk.visit(login).await;
+    app.visit(login).await;
     kept.fail_always(Some(Fault::Refuse));
-    let answer = desk.visit(async |_| {}).await;
+    let answer = app.visit(async |_| {}).await;
     assert_eq!((answer.status, answer.set_cookie), (500, None));
     kept.reset();
-    assert_eq!(number(&desk, "n").await, Some(1), "the cookie was kept");
+    assert_eq!(number(&app, "n").await, Some(1), "the cookie was kept");
 
     epochs.advance(&subject).await.unwrap();
-    assert_eq!(number(&desk, "n").await, None);
-    desk.visit(login).await;
-    assert_eq!(number(&desk, "n").await, Some(1));
+    assert_eq!(number(&app, "n").await, None);
+    app.visit(login).await;
+    assert_eq!(number(&app, "n").await, Some(1));
 
     // Ending all the others from within one: it logs in again in the same
     // request, and is the only one left.
-    let other = desk.token();
-    desk.visit(async |s: Session| {
+    let other = app.token();
+    app.visit(async |s: Session| {
         clock.advance(Duration::from_millis(1));
         epochs.advance(&subject).await.unwrap();
         s.flush().unwrap();
         login(s).await;
     })
     .await;
-    assert_eq!(number(&desk, "n").await, Some(1));
-    desk.hold(other.as_deref());
-    assert_eq!(number(&desk, "n").await, None);
+    assert_eq!(number(&app, "n").await, Some(1));
+    app.set_token(other.as_deref());
+    assert_eq!(number(&app, "n").await, None);
 }

@@ -1,0 +1,15 @@
+//! Requests through the engine, in this process or over HTTP on this machine: what the
+//! browser is told, what the store is asked, and what becomes of faults and bad input.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod bad_input;
+mod concurrent_requests;
+mod cookie_chunks;
+mod cookie_store;
+mod django;
+mod engine_options;
+mod peer_defects;
+mod request_cost;
+mod sessions_of_a_subject;
+mod store_faults;

@@ -1,0 +1,12 @@
+//! Stores that one process uses, without a server: alone, in front of each other, and
+//! what they leave on the disk.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod data_at_rest;
+mod full_disk;
+mod layered_stores;
+mod linearizability;
+mod model;
+mod sealed_stores;
+mod sweep_cost;
