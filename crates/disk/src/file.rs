@@ -26,9 +26,6 @@ pub fn private_options() -> OpenOptions {
 
 /// Makes an empty file, and the folder that it lies in, where they are missing, and
 /// answers whether the file is new. One that is there already is left as it is.
-///
-/// # Errors
-/// Where the file or a folder cannot be made or synced; the text names it.
 pub fn make_private_file(path: &Path) -> io::Result<bool> {
     let parent = parent_of(path).unwrap_or(path);
     make_private_folder(parent)?;
@@ -44,9 +41,6 @@ pub fn make_private_file(path: &Path) -> io::Result<bool> {
 ///
 /// It is written to a file of the same name with `.new` behind it first, so of two
 /// calls for one path at the same time, one may fail.
-///
-/// # Errors
-/// Where the file cannot be written, renamed or synced.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut staged = path.as_os_str().to_owned();
     staged.push(".new");
@@ -62,9 +56,6 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Removes a file, and answers whether there was one. The folder is not synced: until
 /// it is, a crash may bring the file back.
-///
-/// # Errors
-/// Where the file is there and cannot be removed.
 pub fn remove_file(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -89,8 +80,7 @@ impl StagedFile {
     /// the name it is to take.
     ///
     /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where a file has that name, and
-    /// what else the system answers.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where a file has that name.
     pub fn create(path: PathBuf) -> io::Result<Self> {
         let file = private_options().write(true).create_new(true).open(&path)?;
         Ok(Self {
@@ -101,18 +91,12 @@ impl StagedFile {
     }
 
     /// Adds to the content.
-    ///
-    /// # Errors
-    /// What the system answers, a full disk among it.
     pub fn write(&mut self, content: &[u8]) -> io::Result<()> {
         self.file.write_all(content)
     }
 
     /// Has the content on the disk. Without it, a crash after the file has taken its
     /// name may leave it empty.
-    ///
-    /// # Errors
-    /// What the system answers; the content may be lost then.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
@@ -120,16 +104,13 @@ impl StagedFile {
     /// Takes a name that no file has. The temporary name is removed.
     ///
     /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where a file has that name, and
-    /// what else the system answers; not every file system has hard links.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where a file has that name. Not
+    /// every file system has hard links, which this needs.
     pub fn take_free(self, path: &Path) -> io::Result<()> {
         fs::hard_link(&self.path, path)
     }
 
     /// Takes a name from the file that has it, if one does.
-    ///
-    /// # Errors
-    /// What the system answers; the other file keeps its name then.
     pub fn replace(mut self, path: &Path) -> io::Result<()> {
         fs::rename(&self.path, path)?;
         self.renamed = true;

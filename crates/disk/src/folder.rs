@@ -48,9 +48,6 @@ mod system {
 /// Makes a folder, and the folders on the way to it, where they are missing.
 ///
 /// A folder that is there already keeps its mode: see [`check_private_folder`].
-///
-/// # Errors
-/// Where a folder cannot be made or synced; the text names that folder.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -65,9 +62,6 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
 
 /// As [`make_private_folder`], without a sync: for who makes many in one folder and
 /// then calls [`sync_folder`] once.
-///
-/// # Errors
-/// Where the folder cannot be made; the text names it.
 pub fn make_private_folder_unsynced(path: &Path) -> io::Result<()> {
     system::make_folder(path).map_err(|error| about("cannot make the folder", path, &error))
 }
@@ -77,8 +71,7 @@ pub fn make_private_folder_unsynced(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) where others may enter; the
-/// text names the folder, its mode and the command that closes it. What the system
-/// answers where the folder cannot be looked at.
+/// text names the folder, its mode and the command that closes it.
 pub fn check_private_folder(path: &Path) -> io::Result<()> {
     let looked = system::mode_too_open(path);
     let too_open = looked.map_err(|error| about("cannot look at the folder", path, &error))?;
@@ -96,9 +89,6 @@ pub fn check_private_folder(path: &Path) -> io::Result<()> {
 
 /// Has on the disk which names stand in a folder: what was made, renamed or removed
 /// there until now survives a crash of the machine.
-///
-/// # Errors
-/// Where the folder cannot be opened or synced; the text names it.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     system::sync_folder(path).map_err(|error| about("cannot sync the folder", path, &error))
 }

@@ -18,25 +18,16 @@ pub type Job = Box<dyn FnOnce() + Send>;
 /// A job is carried out whether or not anybody still waits for it. Dropping this waits
 /// until the queue is empty and the threads have ended, so it must not be dropped on
 /// one of its own threads.
+#[derive(Debug)]
 pub struct JobThreads<J = Job> {
     /// `None` only while this is dropped.
     queue: Option<Sender<J>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl<J> fmt::Debug for JobThreads<J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let threads = self.threads.iter().map(|thread| thread.thread().name());
-        f.debug_list().entries(threads).finish()
-    }
-}
-
 impl JobThreads {
     /// Starts threads that run one job each at a time. A job that panics leaves its
     /// thread running.
-    ///
-    /// # Errors
-    /// Where the system starts no more threads.
     pub fn start(name: &str, threads: usize) -> io::Result<Self> {
         let (queue, waiting) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
@@ -69,9 +60,6 @@ impl<J: Send + 'static> JobThreads<J> {
     /// Starts one thread that is given all the jobs that wait, `jobs_max` at most, so
     /// that they can share a sync. Where `run` panics, the thread ends, and every later
     /// job is lost.
-    ///
-    /// # Errors
-    /// Where the system starts no more threads.
     pub fn start_batched(
         name: &str,
         jobs_max: usize,
@@ -133,18 +121,13 @@ impl<J> Drop for JobThreads<J> {
 }
 
 /// Where a job sends its answer.
+#[derive(Debug)]
 pub struct Reply<T>(oneshot::Sender<T>);
 
 impl<T> Reply<T> {
     /// Sends the answer; nothing comes of it where nobody waits any more.
     pub fn send(self, answer: T) {
         let _ = self.0.send(answer);
-    }
-}
-
-impl<T> fmt::Debug for Reply<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reply(..)")
     }
 }
 

@@ -25,7 +25,8 @@
 //!
 //! A new name, or the loss of one, reaches the disk when the folder that holds it is
 //! synced. A function here syncs that folder before it returns, unless its
-//! documentation says otherwise.
+//! documentation says otherwise. Errors are the system's; those about folders name the
+//! path.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
