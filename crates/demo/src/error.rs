@@ -65,7 +65,11 @@ impl fmt::Display for DemoError {
                 _ => write!(f, "cannot listen on {addr}: {source}"),
             },
             Self::Folder { folder, source } => {
-                write!(f, "cannot use the folder {}: {source}", folder.display())
+                let folder = folder.display();
+                write!(
+                    f,
+                    "cannot use the folder {folder}: {source}; choose another with --folder"
+                )
             }
             Self::Accounts { file, why } => write!(
                 f,

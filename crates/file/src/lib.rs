@@ -18,193 +18,202 @@
 //!
 //! # What is promised
 //!
-//! `create`, `update`, `rotate`, `delete`, `revoke` and `import` are on the disk
-//! before they return ([`Durability::Synced`]). A file is whole at every moment, whatever ends the
-//! process or fills the disk. A `touch` may be lost with the machine, and never
-//! takes the session with it.
+//! `create`, `update`, `rotate`, `delete`, `revoke` and `import` are on the disk before
+//! they return ([`Durability::Synced`]). A file is whole at every moment, whatever ends
+//! the process or fills the disk. A `touch` may be lost with the machine, and never takes
+//! the session with it.
 //!
-//! Any number of processes of one machine may use the folder at once, and an
-//! `update` of one is a compare-and-swap against all of them. A network file
-//! system must keep `flock` and hard links among its clients for that.
+//! Any number of processes of one machine may use the folder at once, and an `update` is
+//! a compare-and-swap against all of them. On a network file system that holds where the
+//! file system keeps `flock` and hard links among its clients.
 //!
-//! `rotate` is one step for all of them. A crash between its two halves leaves
-//! both keys opening the session, of which nobody has been told the new one: it
-//! stays until its deadline.
+//! `rotate` is one step to every other process. A crash of the machine between its two
+//! halves leaves the session open under both keys. Nobody has been told the new one, and
+//! its session stays until its deadline.
+//!
+//! A session that more than [`ROTATION_HOPS_MAX`](cloakroom_core::store::ROTATION_HOPS_MAX)
+//! rotation marks lead to cannot be ended by the old key, nor be spared by it: the answer
+//! is [`Unavailable`](cloakroom_core::ErrorKind::Unavailable).
 //!
 //! # How it is kept
 //!
 //! ```text
 //! sessions/                 0700, or the store does not open
-//!   v1/                     of this layout; another one gets another name
+//!   v1/                     this layout; another one gets another name
 //!     00/ … ff/             by the first byte of the digest: 256 folders
 //!       00c3…5e             a session: the frame of cloakroom_core::store::Stored, 0600
-//!       .new-8d41…-17       being written, or left by a crash
+//!       .new-8d41…-17       a new file that is being written, or was left by a crash
 //!     locks/00 … 3f         64 empty files, never replaced
-//!     subjects/00/ … ff/    by the first byte of the subject's name
-//!       7ae1…0c.00c3…5e     that this session is that subject's; empty
+//!     subjects/00/ … ff/    by the first byte of the subject's digest
+//!       7ae1…0c.00c3…5e     an entry: this session may be this subject's; empty
 //! ```
 //!
-//! **A name is a digest**, in hexadecimal: nothing that a client sends becomes
-//! part of a path, and keys never reach the disk.
+//! **Names.** A session's file is named by its digest, in hexadecimal. Nothing that a
+//! client sends becomes part of a path, and keys never reach the disk.
 //!
-//! **Whole.** A frame is written to a new file beside its place and synced; then
-//! it takes its name in one step, a hard link where nothing may be overwritten,
-//! a rename where it replaces; then the folder is synced. The second half of a
-//! rotation begins when the first is on the disk:
+//! **Writing.** A frame is written to a new file beside its path and synced. Then the
+//! file takes its name in one step: by a hard link where nothing may be overwritten, by a
+//! rename where it replaces another. Then the folder is synced.
 //!
 //! ```text
 //! create   write, fsync, link, fsync of the folder
 //! update   write, fsync, rename, fsync of the folder
-//! rotate   write, fsync of the new file and of the mark;
+//! rotate   write, fsync of the new file and of the rotation mark;
 //!          link of the new file, fsync of its folder;
 //!          rename of the mark, fsync of its folder
 //! delete   unlink, fsync of the folder
 //! touch    write, fsync, rename
 //! ```
 //!
-//! Replacing by rename is what
-//! ext4 answers with writing the data out at once (170 to 209 µs against 42 for
-//! a new name): a synced file has that behind it, and with
-//! [`Durability::Lazy`] it is what keeps a crash from leaving an empty file. A
-//! name for each revision would avoid it there, and make every load a search.
+//! When a rename replaces a file, ext4 writes the new file's data out at once, which
+//! takes 170 to 209 µs against 42 for a new name. A synced file has that behind it; with
+//! [`Durability::Lazy`] it is what keeps a crash from leaving an empty file. A file for
+//! each revision would avoid the cost, and make every load a search.
 //!
-//! **Compare-and-swap.** Whoever replaces or removes a file holds the lock file
-//! of its stripe, by `flock` against other processes and by a mutex within this
-//! one, from the look at what stands there until the new state has its name.
-//! The session's own file could not be that lock, since a rename puts another
-//! file in its place. A store keeps its 64 lock files open. The slow part,
-//! writing and syncing, comes before, and the sync of the folder after. Each
-//! write but a touch has, when it is answered, synced every folder it looked
-//! at, so it never stands on a state that a crash takes back.
+//! **Compare-and-swap.** Whoever replaces or removes a session's file holds one of 64
+//! locks, chosen by the digest, from the look at the file until the new one has its name.
+//! A lock is `flock` against other processes and a mutex within this one. It cannot be
+//! the session's own file, since a rename puts another file in its place. A store keeps
+//! the 64 lock files open. Writing and syncing, which are slow, come before the lock is
+//! taken, and the sync of the folder comes after. When a write other than a touch is
+//! answered, every folder that it looked at is synced, so that it rests on nothing that a
+//! crash can take back.
 //!
-//! **Subjects.** Each session with a subject has an entry, an empty file named by
-//! the subject's hash ([`Subject::name_bytes`]) and the digest. It is on the disk before the
-//! session's file has its name, and removed once that is gone from the disk, so a
-//! session that stands is listed after a crash too. Its maker looks, under the lock
-//! of the digest, that it still stands when the session takes its name, and it is
-//! removed under that lock: a sweep cannot come between. An entry alone is
-//! harmless, since the session's file says whose it is. It costs one sync more, and
-//! a session of nobody's costs nothing. With [`Durability::Lazy`] the file system
-//! decides in which order a crash of the machine leaves them.
+//! **Subjects.** Each session with a subject has an entry in an index: an empty file,
+//! named by the [`SubjectDigest`] and the session's digest. The entry is on the disk
+//! before the session's file has its name, and is removed after the loss of that name is
+//! on the disk, so a crash leaves no session unlisted. The writer looks again, with the
+//! session's lock, that the entry stands when the session's file takes its name; an entry
+//! is removed with that lock alone. So a sweep cannot come between. An orphan, an entry
+//! whose session is gone or changed owner, is harmless, since the session's file says
+//! whose it is. An entry costs one sync more, and a session without a subject has none.
+//! With [`Durability::Lazy`] the file system decides in which order a crash of the
+//! machine leaves entries and sessions.
 //!
 //! A list holds every lock while it reads one folder of 256 and the sessions it names,
-//! some 10 µs each: a session that moves is neither missed nor listed twice. `revoke`
-//! reads that folder in the same way, ends the sessions one by one, each under its
-//! lock, follows those that move meanwhile, and looks again until it finds no other.
+//! some 10 µs each, so that a session which moves is neither missed nor listed twice. A
+//! revocation reads the folder in the same way and then ends the sessions one by one,
+//! each with its lock. It follows those that move meanwhile, and reads the folder again
+//! until it finds no other.
 //!
-//! **Sweep.** A pass goes through the folders, one after the other, and reads
-//! the 26 bytes of each file's head; what is due is judged again, whole, under
-//! its lock. A step looks at 4,096 files at most, and the next one goes on where
-//! it stopped. A damaged file goes when its head says it is due, and where the
-//! head itself is damaged, a day after its last change. What a crashed writer
-//! left goes after an hour, entries without their session too. Files of other names are left alone.
+//! **Sweep.** A pass goes through the folders one after the other, and reads the 26 bytes
+//! of each file's head. What is due is read again, whole, with its lock. A step looks at
+//! 4,096 files at most, and the next one goes on where it stopped. A damaged file is
+//! removed when its head says that it is due; where the head is damaged too, a day after
+//! the last change of the file. New files that a crash left, and orphans, are removed
+//! after an hour. Files of other names are left alone.
 //!
-//! A load is made where it is called, 5 µs each; lists, scans and writes on 16 threads of
-//! the store's own, so that no thread of an async runtime waits for a disk, and
-//! a write whose future is dropped is still made to its end.
+//! **Threads.** A load is made on the caller's thread, 5 µs each. Lists, scans and writes
+//! are jobs of 16 background threads, so that no thread of an async runtime waits for a
+//! disk. A write whose future is dropped is still made to its end.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod access;
+mod error;
 mod files;
-mod folder;
+mod layout;
 mod locks;
 mod scan;
+mod subject_index;
 mod subjects;
 mod sweep;
-mod workers;
+mod writes;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cloakroom_core::store::{
     BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
     ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
-use cloakroom_core::{Error, ErrorKind, Timestamp};
+use cloakroom_core::{Error, Timestamp};
+use cloakroom_disk::JobThreads;
 
+use crate::error::{NAME, unavailable};
 use crate::files::Files;
-use crate::workers::Workers;
+use crate::sweep::Cursor;
 
-const NAME: &str = "file";
+/// As many writes are under way at once. Syncs that are share a commit of the file
+/// system's journal: with 64 writers, 16 threads make twice the writes a second that 4
+/// do.
+const THREADS: usize = 16;
 
-/// How much of a crash a write survives.
+/// Which crashes a write survives once it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// What was answered survives a crash of the machine: every file and every
-    /// folder is synced.
+    /// A crash of the machine: every file and every folder is synced.
     #[default]
     Synced,
-    /// Nothing is synced, and a write takes a fraction of the time. What was
-    /// answered survives the end of the process. A crash of the machine may take
-    /// the last seconds of writes back, a logout among them, and on some file
-    /// systems damage what was being written: such a session is
-    /// [`ErrorKind::Corrupt`] and its visitor gets a fresh one.
+    /// The end of the process. Nothing is synced, and a write takes a fraction of the
+    /// time. A crash of the machine may take back the last seconds of writes, a logout
+    /// among them, and on some file systems damage what was being written: such a session
+    /// is [`Corrupt`](cloakroom_core::ErrorKind::Corrupt), and its visitor gets a fresh one.
     Lazy,
 }
 
-/// A store in a folder of its own. Cheap to clone; the last clone to be dropped
-/// waits for the writes under way.
+/// A store in a folder of its own. It is cheap to clone; dropping the last clone waits
+/// for the writes under way.
 #[derive(Clone)]
 pub struct FileStore {
     files: Arc<Files>,
-    workers: Arc<Workers>,
+    sweep_cursor: Arc<Mutex<Cursor>>,
+    threads: Arc<JobThreads>,
 }
 
 impl fmt::Debug for FileStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileStore")
-            .field("path", &self.files.path())
-            .field("durability", &self.files.durability())
+            .field("path", &self.files.layout.path)
+            .field("durability", &self.files.layout.durability)
             .finish_non_exhaustive()
     }
 }
 
 impl FileStore {
-    /// Opens the store in a folder, and makes it where there is none, for its
-    /// owner alone.
+    /// Opens the store in a folder, and makes the folder, for its owner alone, where
+    /// there is none.
     ///
     /// This blocks on the disk: call it at start, or off the runtime's threads.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] where, on Unix, others than its owner may
-    /// enter the folder, and where its file system has no hard links;
-    /// [`ErrorKind::Unavailable`] where it cannot be used. Each names the folder
-    /// and what is wrong with it.
+    /// [`Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where, on Unix, others
+    /// than its owner may enter the folder, and where its file system has no hard links;
+    /// [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) where it cannot be used.
+    /// Each names the folder and what is wrong with it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, Durability::default())
     }
 
-    /// As [`open`](Self::open), with another durability. Processes that share a
-    /// folder may differ in it: each keeps its promise for its own writes.
+    /// As [`open`](Self::open), with another durability. Processes that share a folder
+    /// may choose differently: each keeps its promise for its own writes.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
         let files = Files::open(path.as_ref(), durability)?;
-        let workers = Workers::start().map_err(|source| {
-            unavailable("cannot start the threads that write").with_source(source)
+        let threads = JobThreads::start("cloakroom-file", THREADS).map_err(|source| {
+            let message = format!("cannot start {THREADS} background threads: {source}");
+            unavailable(message).with_source(source)
         })?;
         Ok(Self {
             files: Arc::new(files),
-            workers: Arc::new(workers),
+            sweep_cursor: Arc::default(),
+            threads: Arc::new(threads),
         })
     }
 
+    /// Runs a job on a background thread.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Files) -> Result<T, Error> + Send + 'static,
+        job: impl FnOnce(&Files) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let files = self.files.clone();
-        let done = self.workers.run(move || work(&files)).await;
+        let done = self.threads.run(move || job(&files)).await;
+        let done = done.map_err(|lost| unavailable(lost.to_string()).with_source(lost))?;
         done.map_err(|error| error.in_store(NAME))
     }
-}
-
-fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(ErrorKind::Unavailable, message).in_store(NAME)
 }
 
 impl SessionStore for FileStore {
@@ -262,7 +271,8 @@ impl SessionStore for FileStore {
 
 impl Sweep for FileStore {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
-        Box::pin(self.run(move |files| sweep::step(files, now, max)))
+        let cursor = self.sweep_cursor.clone();
+        Box::pin(self.run(move |files| sweep::step(files, &cursor, now, max)))
     }
 }
 

@@ -1,15 +1,15 @@
-//! All that stands, folder by folder, in the order of digests.
+//! Pages of all sessions and rotation marks, in the order of digests.
 
 use cloakroom_core::Error;
 use cloakroom_core::store::{KeyDigest, ScanCursor, ScanPage, Scanned};
 
-use crate::NAME;
-use crate::files::Files;
-use crate::folder::{Entry, failed};
+use crate::error::NAME;
+use crate::files::{Files, decode};
+use crate::layout::Listed;
 
-/// One page: the folders from the cursor's on, each by name. A file that cannot be
-/// read is an item, so that the same cursor need not meet it again; a folder that
-/// cannot be listed fails the page, since nobody knows what is in it.
+/// One page, from the cursor on. A file that cannot be read is an item of the page, so
+/// the scan goes on behind it. A folder that cannot be listed fails the page, since
+/// nobody knows what is in it.
 pub(crate) fn page(
     files: &Files,
     from: Option<&ScanCursor>,
@@ -30,12 +30,11 @@ pub(crate) fn page(
 }
 
 fn digests(files: &Files, first: u8) -> Result<Vec<KeyDigest>, Error> {
-    let listed = files.folder.list(first);
-    let listed = listed.map_err(|source| failed("cannot list a folder", source))?;
+    let listed = files.layout.list_sessions(first)?;
     let mut digests: Vec<_> = listed
         .iter()
-        .filter_map(|entry| match entry {
-            Entry::Session(digest) => Some(*digest),
+        .filter_map(|listed| match listed {
+            Listed::Session(digest) => Some(*digest),
             _ => None,
         })
         .collect();
@@ -43,10 +42,10 @@ fn digests(files: &Files, first: u8) -> Result<Vec<KeyDigest>, Error> {
     Ok(digests)
 }
 
-/// `None` where it is gone since the folder was listed.
+/// `None` where the file was removed after its folder was listed.
 fn read(files: &Files, digest: KeyDigest) -> Option<Scanned> {
-    let frame = files.folder.read(&digest).transpose()?;
-    let stored = frame.and_then(|frame| Files::decode(&frame));
+    let frame = files.layout.read(&digest).transpose()?;
+    let stored = frame.and_then(|frame| decode(&frame));
     let stored = stored.map_err(|error| error.in_store(NAME));
     Some(Scanned::new(digest, stored))
 }

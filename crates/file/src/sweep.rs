@@ -1,187 +1,189 @@
-//! Removing what is due, folder by folder.
+//! Removing what has expired, and what crashes have left, folder by folder.
 
 use std::fs;
-use std::io;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use cloakroom_core::store::{FrameHead, KeyDigest, Swept};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
-use crate::files::{Files, owner_of};
-use crate::folder::{Entry, failed, found};
-use crate::subjects;
+use crate::error::failed;
+use crate::files::{Files, subject_in};
+use crate::layout::{Listed, SubjectEntry, if_exists};
 
 /// Files that one step looks at, however few it removes: some 20 ms.
 const LOOKS_PER_STEP: usize = 4_096;
 
-/// How long a file may be in the making. A writer that was stopped for longer
-/// finds it missing, and fails with nothing lost.
-const NEW_SECS_MAX: u64 = 60 * 60;
+/// How long a writer may take from a new file or entry to its session. One that was
+/// stopped for longer finds the file gone, and fails with nothing lost.
+const WRITE_SECS_MAX: u64 = 60 * 60;
 
-/// How long a file is kept that nobody can read, for whoever wants to look.
+/// How long a file is kept that nobody can read, for whoever wants to look at it.
 const DAMAGED_SECS_MAX: u64 = 24 * 60 * 60;
 
 /// Where the next step goes on.
 #[derive(Default)]
 pub(crate) struct Cursor {
-    /// What has not been looked at in the folder that was listed last.
-    left: Vec<Entry>,
-    /// The folder to list next, those of sessions before those of subjects; past
-    /// the last one, the pass is over.
+    /// Files of the folder that was listed last, which no step has looked at.
+    left: Vec<Listed>,
+    /// The folder to list next: 256 of sessions, then 256 of subjects' entries. Past the
+    /// last one, the pass is over.
     next: u16,
 }
 
-enum Found {
+enum Judged {
     Removed,
-    /// It is not due, or it is gone already.
+    /// It is not due, or it is gone already, or it was no session.
     Nothing,
-    /// It is of a newer version: not ours to judge.
-    Unknown,
+    /// A record of a newer version, which only the newer build may judge.
+    Newer,
 }
 
-/// One step. Two at once take turns; each goes on where the other stopped.
-pub(crate) fn step(files: &Files, now: Timestamp, max: usize) -> Result<Swept, Error> {
-    let mut cursor = files.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+/// One step. Two at once take turns, and each goes on where the other stopped.
+pub(crate) fn step(
+    files: &Files,
+    cursor: &Mutex<Cursor>,
+    now: Timestamp,
+    max: usize,
+) -> Result<Swept, Error> {
+    let mut cursor = cursor.lock().unwrap_or_else(PoisonError::into_inner);
     let mut removed = 0;
     let mut looks = LOOKS_PER_STEP;
-    let mut passed_over = PassedOver::default();
+    let mut skipped = Skipped::default();
     loop {
-        while let Some(entry) = cursor.left.pop() {
+        while let Some(listed) = cursor.left.pop() {
             if removed == max || looks == 0 {
-                cursor.left.push(entry);
-                // Each look leaves less for the steps to come: whoever calls
+                cursor.left.push(listed);
+                // Each look leaves less for the steps to come, so a caller who calls
                 // again while there is more comes to an end.
                 let more = max > 0;
                 return Ok(Swept::new(removed, more));
             }
             looks -= 1;
-            match look(files, now, &entry) {
-                Ok(Found::Removed) => removed += 1,
-                Ok(Found::Nothing) => {}
-                Ok(Found::Unknown) => passed_over.unknown += 1,
-                Err(source) => passed_over.note(source),
+            match look(files, now, &listed) {
+                Ok(Judged::Removed) => removed += 1,
+                Ok(Judged::Nothing) => {}
+                Ok(Judged::Newer) => skipped.newer += 1,
+                Err(error) => skipped.note(error),
             }
         }
         let [kind, first] = cursor.next.to_be_bytes();
         // A folder that cannot be read fails one step, and not the next.
         cursor.next += 1;
-        let listed = match kind {
-            0 => files.folder.list(first),
-            1 => files.folder.list_subjects(first),
+        cursor.left = match kind {
+            0 => files.layout.list_sessions(first)?,
+            1 => files.layout.list_entries(first)?,
             _ => {
                 cursor.next = 0;
                 let more = false;
                 return Ok(Swept::new(removed, more));
             }
         };
-        cursor.left = listed.map_err(|source| failed("cannot list a folder", source))?;
     }
 }
 
-/// Files that a step could do nothing about, told once and together.
+/// Files that a step could not judge, told in one event each at its end.
 #[derive(Default)]
-struct PassedOver {
-    unknown: usize,
+struct Skipped {
+    newer: usize,
     failed: usize,
-    last: Option<Error>,
+    last_error: Option<Error>,
 }
 
-impl PassedOver {
+impl Skipped {
     fn note(&mut self, error: Error) {
         self.failed += 1;
-        self.last = Some(error);
+        self.last_error = Some(error);
     }
 }
 
-impl Drop for PassedOver {
+impl Drop for Skipped {
     fn drop(&mut self) {
-        if self.unknown > 0 {
+        if self.newer > 0 {
             tracing::warn!(
-                records = self.unknown,
+                records = self.newer,
                 "records of a newer version are due; this build leaves them"
             );
         }
-        if let Some(error) = &self.last {
+        if let Some(error) = &self.last_error {
             tracing::warn!(files = self.failed, %error, "files could not be swept");
         }
     }
 }
 
-fn look(files: &Files, now: Timestamp, entry: &Entry) -> Result<Found, Error> {
-    match entry {
-        Entry::New(path) => {
-            clean(path, now).map_err(|source| failed("cannot remove a leftover", source))?;
-            // It was no session.
-            Ok(Found::Nothing)
-        }
-        Entry::Listed(entry) => {
-            // One in the making may not have its record yet. It would be made again;
-            // so most are passed over without a look at the record.
-            let is_old = found(is_older(&entry.place(&files.folder), NEW_SECS_MAX, now));
-            let is_old = is_old.map_err(|source| failed("cannot look at an entry", source))?;
-            if is_old == Some(true) && files.dangles(entry)? {
-                files.remove_dangling(entry)?;
+fn look(files: &Files, now: Timestamp, listed: &Listed) -> Result<Judged, Error> {
+    match listed {
+        Listed::Temporary(path) => {
+            if is_older(path, WRITE_SECS_MAX, now)? == Some(true) {
+                cloakroom_disk::remove_file(path)
+                    .map_err(|source| failed("remove a temporary file", folder_of(path), source))?;
             }
-            // It was no session.
-            Ok(Found::Nothing)
+            Ok(Judged::Nothing)
         }
-        Entry::Session(digest) => {
-            let start = files
-                .folder
-                .read_head(digest)
-                .map_err(|source| failed("cannot read a session's file", source))?;
+        Listed::SubjectEntry(entry) => {
+            // The record of a young entry may not be written yet. This also spares most
+            // entries a look at their record.
+            let path = files.layout.entry_path(entry);
+            let is_old = is_older(&path, WRITE_SECS_MAX, now)? == Some(true);
+            if is_old && files.is_orphan(entry)? {
+                files.remove_orphan(entry)?;
+            }
+            Ok(Judged::Nothing)
+        }
+        Listed::Session(digest) => {
+            let start = files.layout.read_head(digest)?;
             match start.map(|start| FrameHead::peek(&start)) {
-                None => Ok(Found::Nothing),
-                Some(Ok(head)) if head.expires_at > now => Ok(Found::Nothing),
+                None => Ok(Judged::Nothing),
+                Some(Ok(head)) if head.expires_at > now => Ok(Judged::Nothing),
                 Some(_) => judge(files, now, digest),
             }
         }
     }
 }
 
-/// Judges the file as it stands, in the same step as the removal.
-fn judge(files: &Files, now: Timestamp, digest: &KeyDigest) -> Result<Found, Error> {
-    let _held = files.locks.hold(digest)?;
-    let Some(frame) = files.folder.read(digest)? else {
-        return Ok(Found::Nothing);
+/// Judges a session's file as it stands, in the same step as the removal.
+fn judge(files: &Files, now: Timestamp, digest: &KeyDigest) -> Result<Judged, Error> {
+    let _lock = files.locks.lock(digest)?;
+    let Some(frame) = files.layout.read(digest)? else {
+        return Ok(Judged::Nothing);
     };
-    let due = match FrameHead::read(&frame) {
+    let is_due = match FrameHead::read(&frame) {
         Ok(head) => head.expires_at <= now,
-        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(Found::Unknown),
-        // Damaged: by what its head says, or by its age.
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(Judged::Newer),
+        // A damaged file is due when its head says so, or by its age.
         Err(_) => match FrameHead::peek(&frame) {
             Ok(head) => head.expires_at <= now,
-            Err(_) => is_older(&files.folder.place(digest), DAMAGED_SECS_MAX, now)
-                .map_err(|source| failed("cannot look at a damaged file", source))?,
+            Err(_) => {
+                let path = files.layout.session_path(digest);
+                is_older(&path, DAMAGED_SECS_MAX, now)? == Some(true)
+            }
         },
     };
-    if !due {
-        return Ok(Found::Nothing);
+    if !is_due {
+        return Ok(Judged::Nothing);
     }
-    let removed = files.folder.remove(digest);
-    removed.map_err(|source| failed("cannot remove a session's file", source))?;
-    // Should a crash bring the record back alone, it is dead, and swept again.
-    if let Ok(Some(subject)) = owner_of(&frame) {
-        let entry = subjects::Entry::of(&subject, digest);
-        let removed = found(fs::remove_file(entry.place(&files.folder)));
-        removed.map_err(|source| failed("cannot remove an entry", source))?;
+    files.layout.remove(digest)?;
+    // A crash may bring the record back without its entry: it has expired, and is swept
+    // again.
+    let subject = subject_in(&frame).unwrap_or_default();
+    if let Some(entry) = SubjectEntry::of(subject, digest) {
+        files.layout.remove_entry(&entry)?;
     }
-    Ok(Found::Removed)
+    Ok(Judged::Removed)
 }
 
-fn clean(path: &Path, now: Timestamp) -> io::Result<()> {
-    if found(is_older(path, NEW_SECS_MAX, now))? == Some(true) {
-        found(fs::remove_file(path))?;
-    }
-    Ok(())
+/// Whether a file was last changed longer ago than this; `None` where it does not exist.
+fn is_older(path: &Path, secs: u64, now: Timestamp) -> Result<Option<bool>, Error> {
+    let changed = if_exists(fs::metadata(path).and_then(|found| found.modified()));
+    let changed = changed.map_err(|source| failed("look at a file", folder_of(path), source))?;
+    Ok(changed.map(|changed| {
+        let since_epoch = changed.duration_since(SystemTime::UNIX_EPOCH);
+        let since_epoch = since_epoch.unwrap_or(Duration::ZERO);
+        since_epoch + Duration::from_secs(secs) < Duration::from_millis(now.as_millis())
+    }))
 }
 
-fn is_older(path: &Path, secs: u64, now: Timestamp) -> io::Result<bool> {
-    let changed = fs::metadata(path)?.modified()?;
-    let changed = changed
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    Ok(changed + Duration::from_secs(secs) < Duration::from_millis(now.as_millis()))
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }

@@ -1,4 +1,4 @@
-//! The contract, and what is this store's own: names, access, processes.
+//! The contract, and what only this store promises: names, modes, many processes.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -13,7 +13,7 @@ use cloakroom_core::store::{Data, KeyDigest, Record, SessionStore as _, Stored};
 use cloakroom_core::{Clock as _, ErrorKind, SystemClock, Timestamp};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening};
-use common::{files_below, folder, place};
+use common::{files_below, folder, session_path};
 
 #[tokio::test]
 async fn conforms() {
@@ -46,15 +46,15 @@ async fn what_was_acknowledged_survives_reopening() {
     }
 }
 
-/// Defect 16 of other libraries: there the name of a file is what the client
-/// sent. Here each file is found where its digest says, and nowhere else.
+/// Other libraries name a session's file by what the client sent. Here each file has the
+/// path that its digest says, and no other.
 #[tokio::test]
 async fn a_name_is_a_digest_and_no_key_reaches_the_disk() {
     let folder = folder();
     let store = FileStore::open(folder.path()).unwrap();
     for (key, record) in (0..300).map(|_| (key(), sample("x"))) {
         store.create(&key.digest(), &record).await.unwrap();
-        let bytes = fs::read(place(folder.path(), &key.digest())).unwrap();
+        let bytes = fs::read(session_path(folder.path(), &key.digest())).unwrap();
         for secret in [&key.expose_bytes()[..], key.to_token().expose().as_bytes()] {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret));
             let name = String::from_utf8_lossy(secret);
@@ -64,15 +64,15 @@ async fn a_name_is_a_digest_and_no_key_reaches_the_disk() {
     for edge in [[0; 32], [0xff; 32], *b"../../../../../../../etc/passwd\0"] {
         let digest = KeyDigest::from_bytes(edge);
         store.create(&digest, &sample("x")).await.unwrap();
-        assert!(place(folder.path(), &digest).is_file());
+        assert!(session_path(folder.path(), &digest).is_file());
     }
-    // Each has an entry beside it, whose name tells nobody the subject.
+    // Each has an entry, whose name does not tell the subject.
     assert_eq!(
         files_below(&folder.path().join("v1"), "").len(),
         2 * 303 + 64
     );
-    let fans = fs::read_dir(folder.path().join("v1")).unwrap().count();
-    assert_eq!(fans, 256 + 2);
+    let folders = fs::read_dir(folder.path().join("v1")).unwrap().count();
+    assert_eq!(folders, 256 + 2);
     assert!(files_below(folder.path(), "user-42").is_empty());
 }
 
@@ -102,7 +102,7 @@ async fn folders_and_files_are_for_their_owner_alone() {
         mode & 0o777
     };
     assert_eq!(mode(&path), 0o700);
-    let file = place(&path, &digest);
+    let file = session_path(&path, &digest);
     assert_eq!(mode(file.parent().unwrap()), 0o700);
     assert_eq!(mode(&file), 0o600);
     for file in files_below(&path, "") {
@@ -130,7 +130,7 @@ fn a_folder_open_to_others_is_refused_with_the_command_that_closes_it() {
     }
 }
 
-/// Whoever waits for the store to be dropped finds all that was begun done.
+/// A drop of the store waits until every write that was begun is made.
 #[tokio::test]
 async fn a_write_that_was_begun_is_made_though_nobody_waits() {
     let folder = folder();
@@ -144,7 +144,7 @@ async fn a_write_that_was_begun_is_made_though_nobody_waits() {
     }
     drop(store);
     for digest in &digests {
-        let frame = fs::read(place(folder.path(), digest)).unwrap();
+        let frame = fs::read(session_path(folder.path(), digest)).unwrap();
         assert!(matches!(Stored::decode(&frame), Ok(Stored::Record(_))));
     }
 }
@@ -157,7 +157,7 @@ fn count(record: &Record) -> u64 {
     u64::from_le_bytes(record.data.as_bytes().try_into().unwrap())
 }
 
-/// One of two processes; without the folder, nothing.
+/// Run as one of two processes by the test below; on its own it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_processes() {
     let Some(path) = std::env::var_os(FOLDER) else {

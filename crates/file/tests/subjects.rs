@@ -1,4 +1,4 @@
-//! Records and their entries: what a crash leaves, and who comes between.
+//! The index by subject: what a crash leaves in it, and writers that race.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -15,7 +15,7 @@ use cloakroom_core::store::{
 use cloakroom_core::{ErrorKind, Subject, Timestamp};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_testkit::{key, listed_as, races_of_subjects, sample};
-use common::{entry, files_below, folder, place};
+use common::{entry_path, files_below, folder, session_path};
 
 fn subject(text: &str) -> Subject {
     Subject::new(text).unwrap()
@@ -83,18 +83,18 @@ async fn an_entry_without_its_record_is_passed_over_and_swept_after_an_hour() {
     let store = FileStore::open(folder.path()).unwrap();
     let whose = subject("a");
     let live = begin(&store, &whose).await;
-    // A login that died before its record had its name, or a logout that died
-    // after: young, and old.
-    let dangling = [key().digest(), key().digest()].map(|digest| {
-        let path = entry(folder.path(), &whose, &digest);
+    // What a login leaves that crashed before its record was written, or a logout that
+    // crashed after its record was removed: one old entry, and one young.
+    let orphans = [key().digest(), key().digest()].map(|digest| {
+        let path = entry_path(folder.path(), &whose, &digest);
         fs::write(&path, "").unwrap();
         path
     });
-    age(&dangling[0]);
-    age(&entry(folder.path(), &whose, &live));
+    age(&orphans[0]);
+    age(&entry_path(folder.path(), &whose, &live));
     assert_eq!(list(&store, &whose).await, [live]);
     sweep_after(&store, 0).await;
-    assert!(!dangling[0].exists() && dangling[1].exists());
+    assert!(!orphans[0].exists() && orphans[1].exists());
     assert_eq!(list(&store, &whose).await, [live]);
     assert_eq!(
         store.revoke(&listed_as(&whose), Revoke::All).await.unwrap(),
@@ -108,19 +108,19 @@ async fn a_crash_within_a_rotation_lists_both_and_after_it_the_new_alone() {
     let folder = folder();
     let store = FileStore::open(folder.path()).unwrap();
     let whose = subject("a");
-    // Between its halves: both keys open the session.
+    // A crash between the two halves: both keys open the session.
     let (old, new) = (begin(&store, &whose).await, begin(&store, &whose).await);
     assert_eq!(list(&store, &whose).await, sorted([old, new]));
-    // After them, and before the old entry was removed.
+    // A crash after both, before the old entry was removed.
     let mark = Stored::Rotated {
         to: new,
         until: Timestamp::MAX,
     };
-    fs::write(place(folder.path(), &old), mark.encode().unwrap()).unwrap();
+    fs::write(session_path(folder.path(), &old), mark.encode().unwrap()).unwrap();
     assert_eq!(list(&store, &whose).await, [new]);
-    age(&entry(folder.path(), &whose, &old));
+    age(&entry_path(folder.path(), &whose, &old));
     sweep_after(&store, 0).await;
-    assert!(!entry(folder.path(), &whose, &old).exists());
+    assert!(!entry_path(folder.path(), &whose, &old).exists());
     assert_eq!(list(&store, &whose).await, [new]);
     let spared = store
         .revoke(&listed_as(&whose), Revoke::AllBut(old))
@@ -132,7 +132,7 @@ async fn a_crash_within_a_rotation_lists_both_and_after_it_the_new_alone() {
         .await
         .unwrap();
     assert_eq!(ended, [new]);
-    assert!(place(folder.path(), &old).exists(), "marks stay");
+    assert!(session_path(folder.path(), &old).exists(), "marks stay");
 }
 
 #[tokio::test]
@@ -141,19 +141,19 @@ async fn a_crash_while_a_session_changes_hands_gives_it_to_no_two() {
     let store = FileStore::open(folder.path()).unwrap();
     let (one, other) = (subject("one"), subject("other"));
     let digest = begin(&store, &one).await;
-    // Announced, and not written: it is still the first one's.
-    fs::write(entry(folder.path(), &other, &digest), "").unwrap();
+    // A crash after the new owner's entry, before the record: the old owner has it.
+    fs::write(entry_path(folder.path(), &other, &digest), "").unwrap();
     assert_eq!(list(&store, &one).await, [digest]);
     assert_eq!(list(&store, &other).await, []);
     assert_eq!(
         store.revoke(&listed_as(&other), Revoke::All).await.unwrap(),
         []
     );
-    // Written, and the first one's entry not yet removed.
+    // A crash after the record, before the old owner's entry was removed.
     let mut record = record_of(&other);
     record.revision = Revision::FIRST;
     store.update(&digest, &record).await.unwrap();
-    let left = entry(folder.path(), &one, &digest);
+    let left = entry_path(folder.path(), &one, &digest);
     fs::write(&left, "").unwrap();
     assert_eq!(list(&store, &one).await, []);
     assert_eq!(list(&store, &other).await, [digest]);
@@ -161,7 +161,7 @@ async fn a_crash_while_a_session_changes_hands_gives_it_to_no_two() {
         assert_eq!(store.revoke(&listed_as(&one), which).await.unwrap(), []);
     }
     age(&left);
-    age(&entry(folder.path(), &other, &digest));
+    age(&entry_path(folder.path(), &other, &digest));
     sweep_after(&store, 0).await;
     assert_eq!(entries(folder.path()), 1);
     assert_eq!(list(&store, &other).await, [digest]);
@@ -178,7 +178,7 @@ async fn a_session_that_cannot_be_read_is_ended_by_who_it_is_listed_under() {
         begin(&store, &one).await,
     ];
     for digest in [&damaged, &single] {
-        fs::write(place(folder.path(), digest), [1, 2, 3]).unwrap();
+        fs::write(session_path(folder.path(), digest), [1, 2, 3]).unwrap();
         let which = Revoke::One(*digest);
         assert_eq!(store.revoke(&listed_as(&other), which).await.unwrap(), []);
     }
@@ -188,7 +188,7 @@ async fn a_session_that_cannot_be_read_is_ended_by_who_it_is_listed_under() {
         .unwrap();
     assert_eq!(ended, [single]);
     // As long as the record stands, a sweep leaves the entry.
-    age(&entry(folder.path(), &one, &damaged));
+    age(&entry_path(folder.path(), &one, &damaged));
     sweep_after(&store, 0).await;
     assert_eq!(list(&store, &one).await, [swept]);
     let which = Revoke::AllBut(swept);
@@ -200,8 +200,8 @@ async fn a_session_that_cannot_be_read_is_ended_by_who_it_is_listed_under() {
     assert_eq!(entries(folder.path()), 0);
 }
 
-/// A sweep to which every entry is old takes those of logins under way; each
-/// makes its own again before its record has a name.
+/// To this sweep every entry is old, so it removes those of logins under way; each login
+/// makes its entry again before its record takes its name.
 #[test]
 fn a_sweep_between_an_entry_and_its_record_hides_no_session() {
     let folder = folder();
@@ -230,7 +230,7 @@ fn a_sweep_between_an_entry_and_its_record_hides_no_session() {
                     let mut begun = Vec::new();
                     for _ in 0..1_500 {
                         let digest = key().digest();
-                        // Refused, where the sweep took the file in the making.
+                        // Fails where the sweep has removed the new file.
                         if store.create(&digest, &record).await.is_ok() {
                             begun.push(digest);
                         }
@@ -249,7 +249,7 @@ fn a_sweep_between_an_entry_and_its_record_hides_no_session() {
     assert_eq!(runtime().block_on(list(&store, &whose)), begun);
 }
 
-/// Nothing is synced, so that no reading of the folder is faster than the session.
+/// Nothing is synced, so that the session moves faster than the folder can be read.
 #[test]
 fn a_session_that_never_rests_is_listed_each_time_and_ended() {
     const RESTING: usize = 20;
@@ -295,7 +295,7 @@ fn a_session_that_never_rests_is_listed_each_time_and_ended() {
 
 const FOLDER: &str = "CLOAKROOM_FILE_SUBJECTS_FOLDER";
 
-/// One of two processes; without the folder, nothing.
+/// Run as one of two processes by the test below; on its own it does nothing.
 #[tokio::test]
 async fn one_of_two_processes_with_one_user() {
     let Some(path) = std::env::var_os(FOLDER) else {
@@ -337,7 +337,7 @@ async fn what_two_processes_begin_and_end_is_listed_as_it_stands() {
         assert!(text.contains(" ended"), "it was the process: {text}");
     }
     let whose = subject("a");
-    // The two may have ended each other's last.
+    // Each process may have ended the other's last session.
     begin(&store, &whose).await;
     let mut standing = Vec::new();
     let mut cursor = None;

@@ -1,117 +1,117 @@
-//! Removing what is due, in index order.
+//! Removing what has expired, in the order of `expiry`.
 
 use std::ops::Bound::{Excluded, Included, Unbounded};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use cloakroom_core::store::{KeyDigest, Swept};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
-
 use sled::IVec;
 
-use crate::failed;
-use crate::trees::{Trees, index_key};
+use crate::error::failed;
+use crate::layout::{expiry_key, parse_expiry_key};
+use crate::trees::Trees;
 
-/// Entries looked at in one step for each that may be removed: those that
-/// dangle, or whose record has moved on or is left, cost a look too.
+/// Entries that one step looks at for each record that it may remove: an orphan, and an
+/// entry whose record has a later deadline or is left, cost a look too.
 const LOOKS_PER_REMOVAL: usize = 4;
 
-enum Found {
+enum Judged {
     /// The record was due, and is removed.
     Removed,
-    /// The entry was not the record's, or the record has a later deadline.
+    /// The entry was an orphan and is removed, or its record has a later deadline and it
+    /// was moved there.
     Moved,
-    /// The record is of a newer version: it is not ours to judge.
-    Unknown,
+    /// A record of a newer version, which only the newer build may judge.
+    Newer,
 }
 
-/// Where the next step begins: at the first entry, or behind those of a newer
-/// version, which the steps before it have left.
+/// The key in `expiry` behind which the next step begins: the last of a record of a newer
+/// version that the steps before have left. Without one, at the first entry.
 pub(crate) type Cursor = Mutex<Option<IVec>>;
 
-pub(crate) fn step(trees: &Trees, now: Timestamp, max: usize) -> Result<Swept, Error> {
+/// One step. Two at once take turns.
+pub(crate) fn step(
+    trees: &Trees,
+    cursor: &Cursor,
+    now: Timestamp,
+    max: usize,
+) -> Result<Swept, Error> {
+    let mut cursor = cursor.lock().unwrap_or_else(PoisonError::into_inner);
     let mut swept = Swept::default();
     let mut looks = max.saturating_mul(LOOKS_PER_REMOVAL);
-    let mut unknown = 0_usize;
-    let end = index_key(now, &KeyDigest::from_bytes([0xff; KeyDigest::BYTES]));
-    let mut cursor = trees.sweep_cursor();
-    // One that a later `now` has left is of no use for this.
+    let mut newer = 0_usize;
+    let end = expiry_key(now, &KeyDigest::from_bytes([0xff; KeyDigest::BYTES]));
+    // A step with a later `now` may have left a cursor behind this one's end.
     let mut left = cursor.take().filter(|left| left[..] < end[..]);
     let from = left.clone().map_or(Unbounded, Excluded);
     for entry in trees.expiry.range((from, Included(IVec::from(&end[..])))) {
         if swept.removed == max || looks == 0 {
-            // Every look has removed or moved an entry, or is behind the cursor:
-            // whoever calls again while there is more comes to an end.
+            // Every look has removed or moved an entry, or moved the cursor behind it, so
+            // a caller who calls again while there is more comes to an end.
             swept.more = max > 0;
             *cursor = left;
             break;
         }
         looks -= 1;
         let (key, _) = entry.map_err(failed)?;
-        let Some((deadline, digest)) = parse(&key) else {
+        let Some((deadline, digest)) = parse_expiry_key(&key) else {
             trees.expiry.remove(&key).map_err(failed)?;
             continue;
         };
         match judge(trees, now, deadline, &digest)? {
-            Found::Removed => swept.removed += 1,
-            Found::Moved => {}
-            Found::Unknown => {
-                unknown += 1;
+            Judged::Removed => swept.removed += 1,
+            Judged::Moved => {}
+            Judged::Newer => {
+                newer += 1;
                 left = Some(key);
             }
         }
     }
-    if unknown > 0 {
+    if newer > 0 {
         tracing::warn!(
-            records = unknown,
+            records = newer,
             "records of a newer version are due; this build leaves them"
         );
     }
     Ok(swept)
 }
 
-fn parse(key: &[u8]) -> Option<(Timestamp, KeyDigest)> {
-    let (deadline, digest) = key.split_first_chunk()?;
-    let deadline = Timestamp::from_millis(u64::from_be_bytes(*deadline));
-    Some((deadline, KeyDigest::from_bytes(digest.try_into().ok()?)))
-}
-
-/// Judges the deadline as it stands, in the same step as the removal.
+/// Judges a row as it stands, in the same transaction as the removal.
 fn judge(
     trees: &Trees,
     now: Timestamp,
     deadline: Timestamp,
     digest: &KeyDigest,
-) -> Result<Found, Error> {
+) -> Result<Judged, Error> {
     trees.transact(|all| {
-        let mut stored = match all.stored(digest) {
-            Ok(Some(stored)) => stored,
+        let mut row = match all.row(digest)? {
+            Ok(Some(row)) => row,
             Ok(None) => {
-                all.remove_dangling(deadline, digest, None)?;
-                return Ok(Found::Moved);
+                all.remove_orphan(deadline, digest, None)?;
+                return Ok(Judged::Moved);
             }
-            // Too short to be a record at all.
-            Err(sled::transaction::ConflictableTransactionError::Abort(_)) => {
+            // It is too short to be a row.
+            Err(_) => {
                 all.records.remove(digest.as_bytes())?;
-                all.remove_dangling(deadline, digest, None)?;
-                return Ok(Found::Removed);
+                all.remove_orphan(deadline, digest, None)?;
+                return Ok(Judged::Removed);
             }
-            Err(error) => return Err(error),
         };
-        if !all.is_entry_of(deadline, digest, &stored)? {
-            all.remove_dangling(deadline, digest, Some(&stored))?;
-            return Ok(Found::Moved);
+        if !all.is_entry_of(deadline, digest, &row)? {
+            all.remove_orphan(deadline, digest, Some(&row))?;
+            return Ok(Judged::Moved);
         }
-        stored.indexed_at = deadline;
-        match stored.head() {
+        row.indexed_at = deadline;
+        match row.head() {
             Ok(head) if head.expires_at > now => {
-                all.move_entry(digest, head.expires_at, &stored)?;
-                Ok(Found::Moved)
+                all.move_expiry_entry(digest, head.expires_at, &row)?;
+                Ok(Judged::Moved)
             }
-            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Found::Unknown),
-            // Due, or damaged beyond telling: the index says that it was due.
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Judged::Newer),
+            // Due; or damaged, and then due by its entry.
             Ok(_) | Err(_) => {
-                all.remove(digest, &stored)?;
-                Ok(Found::Removed)
+                all.remove(digest, &row)?;
+                Ok(Judged::Removed)
             }
         }
     })

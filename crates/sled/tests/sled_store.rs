@@ -1,6 +1,8 @@
-//! The contract, and what is this store's own: durability, locking, damage.
+//! The contract, and what only this store promises: durability, locking, damage.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
 
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use cloakroom_testkit::{
     Profile, conformance, key, listed_as, races, races_of_subjects, sample, survives_reopening,
     touch_until,
 };
+use common::{later, with_trees};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -155,39 +158,9 @@ fn a_damaged_database_is_an_error_at_opening_and_never_a_panic() {
     }
 }
 
-/// sled's threads keep the lock for a moment after a database was closed.
-fn open_sled(folder: &TempDir) -> sled::Db {
-    let mut attempts = 0;
-    loop {
-        match sled::open(folder.path()) {
-            Ok(db) => return db,
-            Err(error) => assert!(attempts < 1_000, "{error}"),
-        }
-        attempts += 1;
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Opens the trees beside the store, to look at them or to damage them.
-fn with_trees<T>(
-    folder: &TempDir,
-    work: impl FnOnce(sled::Tree, sled::Tree, sled::Tree) -> T,
-) -> T {
-    let db = open_sled(folder);
-    let [records, expiry, subjects] = ["records", "expiry", "subjects"]
-        .map(|name| db.open_tree(format!("cloakroom/{name}/v1")).unwrap());
-    work(records, expiry, subjects)
-}
-
-/// How the entries of a subject begin; nothing, where a record is nobody's.
-fn owner(subject: Option<SubjectDigest>) -> Vec<u8> {
+/// The bytes of a subject in the indexes; none for a record without a subject.
+fn subject_bytes(subject: Option<SubjectDigest>) -> Vec<u8> {
     subject.map_or_else(Vec::new, |subject| subject.as_bytes().to_vec())
-}
-
-fn later(seconds: u64) -> Timestamp {
-    sample("")
-        .created_at
-        .saturating_add(Duration::from_secs(seconds))
 }
 
 fn subject(step: u64) -> Option<Subject> {
@@ -195,8 +168,8 @@ fn subject(step: u64) -> Option<Subject> {
     texts[usize::try_from(step % 4).unwrap()].map(|text| Subject::new(text).unwrap())
 }
 
-/// Every write there is, some of each: sessions that stay, move, change hands,
-/// end, and are taken over.
+/// Some of every write there is: sessions that stay, rotate, change their subject, end,
+/// and are imported.
 async fn schedule(store: &SledStore) {
     for step in 0..120_u64 {
         let (digest, mut record) = (key().digest(), sample("x"));
@@ -249,7 +222,7 @@ async fn schedule(store: &SledStore) {
 async fn each_record_has_its_entries_and_no_entry_is_without_one() {
     let folder = folder();
     schedule(&SledStore::open(folder.path()).unwrap()).await;
-    with_trees(&folder, |records, expiry, subjects| {
+    with_trees(&folder, |[records, expiry, subjects]| {
         assert!(records.len() > 20 && subjects.len() > 10);
         assert_eq!(records.len(), expiry.len());
         let mut listed = 0;
@@ -259,10 +232,10 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
             let stored = Stored::decode(&stored[8..]).unwrap();
             assert!(u64::from_be_bytes(indexed_at) <= stored.expires_at().as_millis());
             let entry = expiry.get([&indexed_at[..], &digest].concat()).unwrap();
-            let owner = owner(stored.into_record().and_then(|r| r.subject_digest()));
-            assert_eq!(entry.unwrap(), owner);
-            if !owner.is_empty() {
-                let entry = [&owner[..], &digest].concat();
+            let subject = subject_bytes(stored.into_record().and_then(|r| r.subject_digest()));
+            assert_eq!(entry.unwrap(), subject);
+            if !subject.is_empty() {
+                let entry = [&subject[..], &digest].concat();
                 assert!(subjects.contains_key(entry).unwrap());
                 listed += 1;
             }
@@ -271,7 +244,7 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
     });
 }
 
-/// Damaged in any of its three parts, a session is ended by who owns it, and a
+/// A session with damage in any of the three parts of its row is ended by its owner, and a
 /// sweep leaves no entry of it.
 #[tokio::test]
 async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
@@ -284,7 +257,7 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
                 store.create(digest, &sample("x")).await.unwrap();
             }
         }
-        with_trees(&folder, |records, _, _| {
+        with_trees(&folder, |[records, ..]| {
             for (digest, at) in digests.iter().zip([4, 40]) {
                 let mut flipped = records.get(digest.as_bytes()).unwrap().unwrap().to_vec();
                 flipped[at] ^= 1;
@@ -295,7 +268,7 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
         {
             let store = SledStore::open(folder.path()).unwrap();
             let whose = sample("x").subject.unwrap();
-            // The frame of the first is whole.
+            // The first is listed, since its frame is whole.
             assert_eq!(
                 store.sessions_of(&listed_as(&whose)).await.unwrap().len(),
                 2
@@ -309,7 +282,7 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
             }
             while store.sweep(later(7_200), 10).await.unwrap().more {}
         }
-        with_trees(&folder, |records, expiry, subjects| {
+        with_trees(&folder, |[records, expiry, subjects]| {
             assert_eq!((records.len(), expiry.len()), (0, 0));
             assert_eq!(subjects.len(), 0);
         });
@@ -357,7 +330,7 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
             store.create(digest, &sample("x")).await.unwrap();
         }
     }
-    with_trees(&folder, |records, _, _| {
+    with_trees(&folder, |[records, ..]| {
         let mut flipped = records
             .get(digests[0].as_bytes())
             .unwrap()

@@ -1,52 +1,24 @@
-//! Sweeps over what is not as a store of this build would have left it.
+//! Sweeps over damaged records, and over those of a newer version.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::time::Duration;
+mod common;
 
-use cloakroom_core::Timestamp;
 use cloakroom_core::store::{KeyDigest, Revision, SessionStore as _, Sweep as _, Swept};
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{key, sample, touch_until};
+use common::{later, with_trees};
 use tempfile::TempDir;
-
-fn later(seconds: u64) -> Timestamp {
-    sample("")
-        .created_at
-        .saturating_add(Duration::from_secs(seconds))
-}
 
 fn open(folder: &TempDir) -> SledStore {
     SledStore::open(folder.path()).unwrap()
-}
-
-/// sled's threads keep the lock for a moment after a database was closed.
-fn open_sled(folder: &TempDir) -> sled::Db {
-    let mut attempts = 0;
-    loop {
-        match sled::open(folder.path()) {
-            Ok(db) => return db,
-            Err(error) => assert!(attempts < 1_000, "{error}"),
-        }
-        attempts += 1;
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Opens the trees beside the store: records, expiry, subjects.
-fn with_trees<T>(folder: &TempDir, work: impl FnOnce([sled::Tree; 3]) -> T) -> T {
-    let db = open_sled(folder);
-    work(
-        ["records", "expiry", "subjects"]
-            .map(|name| db.open_tree(format!("cloakroom/{name}/v1")).unwrap()),
-    )
 }
 
 fn lengths(folder: &TempDir) -> [usize; 3] {
     with_trees(folder, |trees| trees.map(|tree| tree.len()))
 }
 
-/// Changes what stands under a digest.
+/// Changes the row under a digest.
 fn change(folder: &TempDir, digest: &KeyDigest, change: impl FnOnce(&mut Vec<u8>)) {
     with_trees(folder, |[records, ..]| {
         let mut stored = records.get(digest.as_bytes()).unwrap().unwrap().to_vec();
@@ -66,9 +38,9 @@ async fn filled(folder: &TempDir, sessions: usize) -> Vec<KeyDigest> {
     digests
 }
 
-/// The 8 bytes before the frame say where a record stands in the index, under no
-/// CRC. What is done with such a record leaves no entry of it, and a sweep finds it
-/// where the index has it.
+/// The 8 bytes before the frame, which say where the row's entry stands in `expiry`, are
+/// under no CRC. A write to a record in which they are damaged leaves no entry behind, and
+/// a sweep finds the record by its entry.
 #[tokio::test]
 async fn a_record_that_does_not_know_its_entry_is_swept_when_it_is_due() {
     let folder = tempfile::tempdir().unwrap();
@@ -93,7 +65,7 @@ async fn a_record_that_does_not_know_its_entry_is_swept_when_it_is_due() {
             .await
             .unwrap();
     }
-    // Those of the first and the last.
+    // The entries of the first session and of the last.
     assert_eq!(lengths(&folder)[2], 2);
     {
         let store = open(&folder);
@@ -134,7 +106,7 @@ async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
         let last = store.sweep(later(7_200), 1).await.unwrap();
         assert_eq!(last, swept(usize::from(is_there), false));
     }
-    // A step that was the last for a while keeps nothing from being found.
+    // The cursor of this step hides no record that is due before it.
     store.sweep(later(7_200), 1).await.unwrap();
     behind.expires_at = later(10);
     store.create(&key().digest(), &behind).await.unwrap();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
+use cloakroom_disk::replace_file;
 use serde::{Deserialize, Serialize};
 
 use super::hashing;
@@ -42,15 +42,6 @@ struct ContentRef<'a> {
     accounts: &'a BTreeMap<String, Kept>,
 }
 
-/// Makes the folder, and what is missing of the way to it, for its owner alone.
-pub(super) fn make_folder(folder: &Path) -> Result<(), DemoError> {
-    let made = private_folders().recursive(true).create(folder);
-    made.map_err(|source| DemoError::Folder {
-        folder: folder.to_owned(),
-        source,
-    })
-}
-
 /// The accounts in the file; none where there is no file.
 pub(super) fn load(file: &Path) -> Result<BTreeMap<String, Kept>, DemoError> {
     let refuse = |why: String| DemoError::Accounts {
@@ -84,61 +75,12 @@ pub(super) fn load(file: &Path) -> Result<BTreeMap<String, Kept>, DemoError> {
     Ok(content.accounts)
 }
 
-/// Replaces the file in one step: a crash leaves the old one or the new one.
+/// Replaces the file in one step: a crash leaves the old accounts or the new ones.
 pub(super) fn save(file: &Path, accounts: &BTreeMap<String, Kept>) -> io::Result<()> {
     let content = ContentRef {
         version: VERSION,
         accounts,
     };
     let text = serde_json::to_vec_pretty(&content)?;
-    let draft = file.with_extension("json.new");
-    // One that a crash has left behind might be open to others.
-    match std::fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut writer = private_files().write(true).create_new(true).open(&draft)?;
-    writer.write_all(&text)?;
-    writer.sync_all()?;
-    drop(writer);
-    std::fs::rename(&draft, file)?;
-    file.parent().map_or(Ok(()), sync_folder)
-}
-
-#[cfg(unix)]
-fn private_folders() -> DirBuilder {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    builder
-}
-
-#[cfg(not(unix))]
-fn private_folders() -> DirBuilder {
-    DirBuilder::new()
-}
-
-#[cfg(unix)]
-fn private_files() -> OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
-}
-
-#[cfg(not(unix))]
-fn private_files() -> OpenOptions {
-    OpenOptions::new()
-}
-
-/// A rename is only on disk once its folder is.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    std::fs::File::open(folder)?.sync_all()
-}
-
-/// Elsewhere folders cannot be opened, and renames are journalled.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
+    replace_file(file, &text)
 }

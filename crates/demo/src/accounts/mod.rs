@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cloakroom::engine::{Entropy as _, OsEntropy};
+use cloakroom_disk::make_private_folder;
 use tokio::sync::Semaphore;
 
 use self::file::Kept;
@@ -105,7 +106,10 @@ impl Accounts {
     /// [`DemoError::Accounts`] where its `accounts.json` cannot be read or is
     /// damaged; the file is left as it is then.
     pub fn open(folder: &Path) -> Result<Self, DemoError> {
-        file::make_folder(folder)?;
+        make_private_folder(folder).map_err(|source| DemoError::Folder {
+            folder: folder.to_owned(),
+            source,
+        })?;
         let file = folder.join("accounts.json");
         let known = Mutex::new(file::load(&file)?);
         let decoy = random_hex()

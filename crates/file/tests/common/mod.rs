@@ -1,4 +1,6 @@
-//! What the tests know of the layout.
+//! Paths of the layout, as the documentation says that they are.
+
+#![allow(dead_code)] // Not every file of tests uses all of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,8 +20,8 @@ pub(crate) fn folder() -> TempDir {
     builder.tempdir().unwrap()
 }
 
-/// Where the documentation says that a session's file is.
-pub(crate) fn place(folder: &Path, digest: &KeyDigest) -> PathBuf {
+/// The path of a session's file.
+pub(crate) fn session_path(folder: &Path, digest: &KeyDigest) -> PathBuf {
     let name = digest.to_hex();
     folder.join("v1").join(&name[..2]).join(name)
 }
@@ -40,7 +42,7 @@ pub(crate) fn files_below(folder: &Path, text: &str) -> Vec<PathBuf> {
 
 /// Where the documentation says that an entry is.
 #[allow(dead_code)] // Not every file of tests asks.
-pub(crate) fn entry(folder: &Path, subject: &Subject, digest: &KeyDigest) -> PathBuf {
+pub(crate) fn entry_path(folder: &Path, subject: &Subject, digest: &KeyDigest) -> PathBuf {
     let subject = cloakroom_testkit::listed_as(subject).to_hex();
     let name = format!("{subject}.{}", digest.to_hex());
     folder.join("v1/subjects").join(&subject[..2]).join(name)

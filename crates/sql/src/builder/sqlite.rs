@@ -1,9 +1,8 @@
-use std::fs::OpenOptions;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use cloakroom_core::Error;
+use cloakroom_disk::make_private_file;
 use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 
@@ -36,8 +35,12 @@ impl SqlStoreBuilder {
     pub async fn open_sqlite(self, path: impl AsRef<Path>) -> Result<SqlStore, Error> {
         self.checked::<Sqlite>()?;
         let path = path.as_ref();
-        make_file(path).map_err(|source| {
-            let message = format!("cannot use the file {}: {source}", path.display());
+        // SQLite would make it for everybody to read.
+        make_private_file(path).map_err(|source| {
+            let message = format!(
+                "cannot use the file {}: {source}; give a path that this process may write to",
+                path.display()
+            );
             unavailable::<Sqlite>(message).with_source(source)
         })?;
         let options = options(path, self.waits.within());
@@ -85,73 +88,6 @@ fn options(path: &Path, within: Duration) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         // Before the statement as a whole is given up.
         .busy_timeout(within)
-}
-
-/// Makes an empty file for SQLite to fill, and puts its name on the disk.
-fn make_file(path: &Path) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    make_way(folder)?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    match private(&mut options).open(path) {
-        Ok(_) => sync_folder(folder),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Makes a folder, and those on the way to it, with their names on the disk.
-fn make_way(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let around = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return make_folder(path),
-    };
-    make_way(around)?;
-    make_folder(path)?;
-    sync_folder(around)
-}
-
-#[cfg(unix)]
-fn make_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-}
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    options.mode(0o600)
-}
-
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    std::fs::File::open(path)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn make_folder(path: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(path)
-}
-
-#[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
-/// Elsewhere a folder cannot be opened to be synced.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Damaged files, foreign files, leftovers of a crash, a full disk.
+//! Damaged files, foreign files, what a crash leaves, a full disk.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -12,7 +12,7 @@ use cloakroom_core::store::{Data, KeyDigest, Revision, SessionStore as _, Sweep 
 use cloakroom_core::{ErrorKind, Timestamp};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_testkit::{key, sample, touch_until};
-use common::{files_below, folder, place};
+use common::{files_below, folder, session_path};
 
 fn later(seconds: u64) -> Timestamp {
     let began = sample("").created_at;
@@ -47,13 +47,13 @@ async fn a_damaged_file_is_corrupt_alone() {
     let folder = folder();
     let store = FileStore::open(folder.path()).unwrap();
     let whole = create(&store).await;
-    let frame = fs::read(place(folder.path(), &whole)).unwrap();
+    let frame = fs::read(session_path(folder.path(), &whole)).unwrap();
     let mut flipped = frame.clone();
     flipped[40] ^= 1;
     let endless = vec![0; 17 * 1024 * 1024];
     for damage in [&flipped[..], &frame[..30], &frame[..3], &[], &endless] {
         let digest = create(&store).await;
-        fs::write(place(folder.path(), &digest), damage).unwrap();
+        fs::write(session_path(folder.path(), &digest), damage).unwrap();
         let record = sample("y").at_revision(Revision::FIRST);
         let (new, until) = (key().digest(), Timestamp::MAX);
         for refused in [
@@ -86,11 +86,11 @@ async fn a_damaged_file_is_swept_when_its_head_says_or_after_a_day() {
         create(&store).await,
         create(&store).await,
     ];
-    let path = place(folder.path(), &body);
+    let path = session_path(folder.path(), &body);
     let mut frame = fs::read(&path).unwrap();
     frame[40] ^= 1;
     fs::write(&path, &frame).unwrap();
-    fs::write(place(folder.path(), &head), [1, 2, 3]).unwrap();
+    fs::write(session_path(folder.path(), &head), [1, 2, 3]).unwrap();
     store
         .touch(&live, Revision::FIRST, touch_until(Timestamp::MAX))
         .await
@@ -109,7 +109,7 @@ async fn a_record_of_a_newer_version_is_unsupported_and_never_swept() {
     let folder = folder();
     let store = FileStore::open(folder.path()).unwrap();
     let digest = create(&store).await;
-    let path = place(folder.path(), &digest);
+    let path = session_path(folder.path(), &digest);
     // Version 2, and its CRC-32.
     fs::write(&path, [0x02, 0xa1, 0x8e, 0x0c, 0x3c]).unwrap();
     let error = store.load(&digest).await.unwrap_err();
@@ -124,23 +124,26 @@ async fn foreign_files_stop_nothing_and_stay() {
     let folder = folder();
     let store = FileStore::open(folder.path()).unwrap();
     let due = create(&store).await;
-    let fan = place(folder.path(), &due).parent().unwrap().to_path_buf();
+    let in_folder = session_path(folder.path(), &due)
+        .parent()
+        .unwrap()
+        .to_path_buf();
     let elsewhere = key().digest().to_hex();
     let upper = due.to_hex().to_uppercase();
     for name in ["README", ".hidden", "x.tmp", &upper, &elsewhere[..63]] {
-        fs::write(fan.join(name), "not ours").unwrap();
+        fs::write(in_folder.join(name), "not ours").unwrap();
     }
     // The name of a session, and not in its folder.
     let misplaced = KeyDigest::from_bytes([due.as_bytes()[0].wrapping_add(1); 32]);
-    fs::write(fan.join(misplaced.to_hex()), "not ours").unwrap();
+    fs::write(in_folder.join(misplaced.to_hex()), "not ours").unwrap();
     let dir = KeyDigest::from_bytes([due.as_bytes()[0]; 32]);
-    fs::create_dir(place(folder.path(), &dir)).unwrap();
+    fs::create_dir(session_path(folder.path(), &dir)).unwrap();
     fs::write(folder.path().join("v1").join("notes"), "not ours").unwrap();
     #[cfg(unix)]
     {
         let mut link = [due.as_bytes()[0].wrapping_add(2); 32];
         link[0] = due.as_bytes()[0];
-        let link = place(folder.path(), &KeyDigest::from_bytes(link));
+        let link = session_path(folder.path(), &KeyDigest::from_bytes(link));
         std::os::unix::fs::symlink(folder.path().join("v1").join("notes"), link).unwrap();
     }
     let before = files_below(folder.path(), "").len();
@@ -157,8 +160,11 @@ async fn what_a_crashed_writer_left_goes_after_an_hour_and_no_sooner() {
     let folder = folder();
     let store = FileStore::open(folder.path()).unwrap();
     let live = create(&store).await;
-    let fan = place(folder.path(), &live).parent().unwrap().to_path_buf();
-    let (old, young) = (fan.join(".new-00-1"), fan.join(".new-00-2"));
+    let in_folder = session_path(folder.path(), &live)
+        .parent()
+        .unwrap()
+        .to_path_buf();
+    let (old, young) = (in_folder.join(".new-00-1"), in_folder.join(".new-00-2"));
     for path in [&old, &young] {
         fs::write(path, "half a fra").unwrap();
     }
@@ -168,19 +174,19 @@ async fn what_a_crashed_writer_left_goes_after_an_hour_and_no_sooner() {
     assert!(store.load(&live).await.unwrap().is_some());
 }
 
-/// A link that was made, and its first name not yet taken away: the session
-/// stands, and the leftover's end is not its end.
+/// A crash after the hard link, and before the temporary name was removed: the sweep
+/// removes that name alone, and the session stands.
 #[tokio::test]
 async fn a_crash_between_link_and_unlink_costs_no_session() {
     let folder = folder();
     let store = FileStore::open(folder.path()).unwrap();
     let digest = create(&store).await;
-    let path = place(folder.path(), &digest);
-    let left = path.with_file_name(".new-00-1");
-    fs::hard_link(&path, &left).unwrap();
+    let path = session_path(folder.path(), &digest);
+    let temporary = path.with_file_name(".new-00-1");
+    fs::hard_link(&path, &temporary).unwrap();
     age(&path, 2 * 3_600);
     assert_eq!(sweep_all(&store, later(0)).await, 0);
-    assert!(!left.exists());
+    assert!(!temporary.exists());
     assert!(store.load(&digest).await.unwrap().is_some());
 }
 
@@ -219,7 +225,7 @@ async fn scan_past_a_file_that_is_forbidden(path: &Path) {
         digests.push(create(&store).await);
     }
     digests.sort();
-    let forbidden = place(path, &digests[7]);
+    let forbidden = session_path(path, &digests[7]);
     fs::set_permissions(&forbidden, fs::Permissions::from_mode(0o000)).unwrap();
     let (mut scanned, mut cursor) = (Vec::new(), None);
     loop {
@@ -237,14 +243,14 @@ async fn scan_past_a_file_that_is_forbidden(path: &Path) {
         assert_eq!(failed, expected);
     }
     assert_eq!(scanned.len(), digests.len());
-    // What is in a folder that is not there is nobody's guess.
-    let fan = forbidden.parent().unwrap();
-    fs::rename(fan, path.join("away")).unwrap();
+    // A folder that cannot be listed fails the page: nobody knows what is in it.
+    let in_folder = forbidden.parent().unwrap();
+    fs::rename(in_folder, path.join("away")).unwrap();
     let error = store.scan(None, 30).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
-/// Root reads every file: then this is asked again as nobody.
+/// Root can read every file, so as root this runs again as the user `nobody`.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_scan_goes_on_past_a_file_that_cannot_be_read() {
@@ -262,7 +268,7 @@ async fn a_scan_goes_on_past_a_file_that_cannot_be_read() {
     if chown(around.path(), Some(NOBODY), None).is_err() {
         return scan_past_a_file_that_is_forbidden(&path).await;
     }
-    // Where nobody gets at it.
+    // In a folder that `nobody` may enter.
     let program = around.path().join("test");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -322,43 +328,43 @@ async fn a_full_disk_refuses_a_write_and_loses_nothing() {
     let store = FileStore::open(disk.0.path()).unwrap();
     let mut record = sample("");
     record.data = Data::from_bytes(vec![b'a'; 8_000]);
-    let mut held = Vec::new();
+    let mut created = Vec::new();
     let error = loop {
         let digest = key().digest();
         match store.create(&digest, &record).await {
-            Ok(_) => held.push(digest),
+            Ok(_) => created.push(digest),
             Err(error) => break error,
         }
     };
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("No space left"), "{error}");
-    assert!(held.len() > 50, "{} sessions", held.len());
+    assert!(created.len() > 50, "{} sessions", created.len());
 
     let based = record.at_revision(Revision::FIRST);
     let mut changed = based.clone();
     changed.data = Data::from_bytes(vec![b'b'; 8_000]);
     let new = key().digest();
     for refused in [
-        store.update(&held[0], &changed).await.map(|_| ()),
+        store.update(&created[0], &changed).await.map(|_| ()),
         store
-            .rotate(&held[0], &new, &changed, Timestamp::MAX)
+            .rotate(&created[0], &new, &changed, Timestamp::MAX)
             .await
             .map(|_| ()),
         store
-            .touch(&held[0], Revision::FIRST, touch_until(Timestamp::MAX))
+            .touch(&created[0], Revision::FIRST, touch_until(Timestamp::MAX))
             .await,
     ] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
     }
     assert!(store.load(&new).await.unwrap().is_none());
     assert!(files_below(disk.0.path(), ".new-").is_empty());
-    for digest in &held {
+    for digest in &created {
         let stored = store.load(digest).await.unwrap().unwrap();
         assert_eq!(stored.into_record().unwrap(), based);
     }
 
-    store.delete(&held[1]).await.unwrap();
-    store.update(&held[0], &changed).await.unwrap();
-    let stored = store.load(&held[0]).await.unwrap().unwrap();
+    store.delete(&created[1]).await.unwrap();
+    store.update(&created[0], &changed).await.unwrap();
+    let stored = store.load(&created[0]).await.unwrap().unwrap();
     assert_eq!(stored.into_record().unwrap().data, changed.data);
 }

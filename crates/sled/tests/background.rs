@@ -1,5 +1,5 @@
-//! What grows with what is stored keeps neither its caller's thread nor other
-//! callers waiting.
+//! The jobs of the background thread: work that grows with what is stored keeps neither
+//! its caller's thread nor other callers waiting.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -18,7 +18,7 @@ use cloakroom_testkit::{key, listed_as, sample};
 
 const SESSIONS: usize = 3_000;
 
-/// As many sessions of one subject, in the order of digests.
+/// Creates `SESSIONS` of one subject; their digests, sorted.
 async fn filled(store: &SledStore) -> Vec<KeyDigest> {
     let creates = (0..SESSIONS).map(|_| {
         let (store, digest) = (store.clone(), key().digest());
@@ -40,7 +40,7 @@ fn is_answered_at_once<T>(answer: impl Future<Output = T>) -> bool {
     pin!(answer).poll(&mut context).is_ready()
 }
 
-/// Of the first and the last of them, the first alone was seen to have ended.
+/// Whether the first session was seen to have ended while the last one stood.
 async fn is_seen_half_done(store: &SledStore, digests: &[KeyDigest]) -> bool {
     loop {
         let first = store.load(&digests[0]).await.unwrap();
@@ -62,7 +62,7 @@ async fn lists_scans_sweeps_and_revocations_are_not_done_on_the_callers_thread()
     assert!(!is_answered_at_once(store.sessions_of(&listed_as(&whose))));
     assert!(!is_answered_at_once(store.scan(None, 1_000)));
     assert!(!is_answered_at_once(store.sweep(Timestamp::EPOCH, 1_000)));
-    // Those were begun, and are done before this is: one thread does them all.
+    // The jobs above are done before this one: one thread does them all.
     let listed = store.sessions_of(&listed_as(&whose)).await.unwrap();
     let mut listed: Vec<_> = listed.iter().map(|Listed { digest, .. }| *digest).collect();
     listed.sort();

@@ -1,0 +1,258 @@
+//! Where each file of the store lies, and how it is read, written and listed.
+
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cloakroom_core::Error;
+use cloakroom_core::store::{FRAME_BYTES_CEILING, FrameHead, KeyDigest, SubjectDigest};
+use cloakroom_disk::{StagedFile, sync_folder};
+
+use crate::Durability;
+use crate::error::{failed, failed_at_path};
+
+/// How the temporary name of a new file begins. No digest's does.
+const TEMPORARY: &str = ".new-";
+
+/// The paths of a store, and the files at them.
+pub(crate) struct Layout {
+    /// The store's folder, as it was given.
+    pub(crate) path: PathBuf,
+    pub(crate) durability: Durability,
+    root: PathBuf,
+    /// Makes the temporary names of this store differ from those of every other
+    /// process, in whatever container it runs.
+    opening: u64,
+    next_number: AtomicU64,
+}
+
+/// A file of the store, as its name tells.
+pub(crate) enum Listed {
+    Session(KeyDigest),
+    /// A file that has not taken its name yet, or never will.
+    Temporary(PathBuf),
+    SubjectEntry(SubjectEntry),
+}
+
+/// An entry of the index by subject: the session at this digest may be this subject's.
+/// Whose it is, its own file says.
+#[derive(Clone, Copy)]
+pub(crate) struct SubjectEntry {
+    pub(crate) subject: SubjectDigest,
+    pub(crate) digest: KeyDigest,
+}
+
+impl SubjectEntry {
+    /// The entry of a session; one without a subject has none.
+    pub(crate) fn of(subject: Option<SubjectDigest>, digest: &KeyDigest) -> Option<Self> {
+        let (subject, digest) = (subject?, *digest);
+        Some(Self { subject, digest })
+    }
+}
+
+impl Layout {
+    pub(crate) fn new(path: &Path, durability: Durability) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            durability,
+            root: path.join("v1"),
+            opening: RandomState::new().hash_one(std::process::id()),
+            next_number: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn locks_folder(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    pub(crate) fn subjects_folder(&self) -> PathBuf {
+        self.root.join("subjects")
+    }
+
+    /// The folder of the sessions whose digest begins with this byte.
+    pub(crate) fn session_folder(&self, first: u8) -> PathBuf {
+        self.root.join(format!("{first:02x}"))
+    }
+
+    /// The folder of the entries whose subject's digest begins with this byte.
+    pub(crate) fn entry_folder(&self, first: u8) -> PathBuf {
+        self.subjects_folder().join(format!("{first:02x}"))
+    }
+
+    fn folder_of(&self, digest: &KeyDigest) -> PathBuf {
+        self.session_folder(digest.as_bytes()[0])
+    }
+
+    pub(crate) fn session_path(&self, digest: &KeyDigest) -> PathBuf {
+        self.folder_of(digest).join(digest.to_hex())
+    }
+
+    pub(crate) fn entry_path(&self, entry: &SubjectEntry) -> PathBuf {
+        let name = format!("{}.{}", entry.subject.to_hex(), entry.digest.to_hex());
+        self.entry_folder(entry.subject.as_bytes()[0]).join(name)
+    }
+
+    /// The frame in a session's file. A file that is longer than any frame may be is
+    /// read up to the byte that shows it.
+    pub(crate) fn read(&self, digest: &KeyDigest) -> Result<Option<Vec<u8>>, Error> {
+        self.read_start(digest, FRAME_BYTES_CEILING + 1)
+    }
+
+    /// The bytes of a frame's head; fewer where the file is shorter.
+    pub(crate) fn read_head(&self, digest: &KeyDigest) -> Result<Option<Vec<u8>>, Error> {
+        self.read_start(digest, FrameHead::BYTES)
+    }
+
+    fn read_start(&self, digest: &KeyDigest, bytes_max: usize) -> Result<Option<Vec<u8>>, Error> {
+        let read = || {
+            let file = File::open(self.session_path(digest))?;
+            let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+            let mut bytes = Vec::with_capacity(length.min(bytes_max));
+            file.take(bytes_max as u64).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        if_exists(read())
+            .map_err(|source| self.session_failed("read a session's file", digest, source))
+    }
+
+    /// An operation on a session's file that failed.
+    pub(crate) fn session_failed(
+        &self,
+        operation: &str,
+        digest: &KeyDigest,
+        source: io::Error,
+    ) -> Error {
+        failed(operation, &self.folder_of(digest), source)
+    }
+
+    /// Removes a session's file, if there is one.
+    pub(crate) fn remove(&self, digest: &KeyDigest) -> Result<(), Error> {
+        match cloakroom_disk::remove_file(&self.session_path(digest)) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(self.session_failed("remove a session's file", digest, source)),
+        }
+    }
+
+    /// Removes an entry, if there is one.
+    pub(crate) fn remove_entry(&self, entry: &SubjectEntry) -> Result<(), Error> {
+        let path = self.entry_path(entry);
+        cloakroom_disk::remove_file(&path)
+            .map(drop)
+            .map_err(|source| {
+                let folder = self.entry_folder(entry.subject.as_bytes()[0]);
+                failed("remove a subject's entry", &folder, source)
+            })
+    }
+
+    /// Writes a frame to a new file, beside the path that it is to take.
+    pub(crate) fn stage(&self, digest: &KeyDigest, frame: &[u8]) -> Result<StagedFile, Error> {
+        let stage = || {
+            let mut staged = self.stage_empty(digest)?;
+            staged.write(frame)?;
+            if self.durability == Durability::Synced {
+                staged.sync()?;
+            }
+            Ok(staged)
+        };
+        stage().map_err(|source| self.session_failed("write a new file", digest, source))
+    }
+
+    fn stage_empty(&self, digest: &KeyDigest) -> io::Result<StagedFile> {
+        loop {
+            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{TEMPORARY}{:016x}-{number}", self.opening);
+            match StagedFile::create(self.folder_of(digest).join(name)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                staged => return staged,
+            }
+        }
+    }
+
+    /// Has on the disk which sessions stand in the folders of these digests.
+    pub(crate) fn sync(&self, digests: &[KeyDigest]) -> Result<(), Error> {
+        let mut firsts: Vec<u8> = digests.iter().map(|digest| digest.as_bytes()[0]).collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        let mut folders = firsts.iter().map(|first| self.session_folder(*first));
+        folders.try_for_each(|folder| self.sync_one(&folder))
+    }
+
+    /// Has on the disk which entries a subject has.
+    pub(crate) fn sync_entries(&self, subject: &SubjectDigest) -> Result<(), Error> {
+        self.sync_one(&self.entry_folder(subject.as_bytes()[0]))
+    }
+
+    fn sync_one(&self, folder: &Path) -> Result<(), Error> {
+        match self.durability {
+            Durability::Synced => sync_folder(folder).map_err(failed_at_path),
+            Durability::Lazy => Ok(()),
+        }
+    }
+
+    /// Fails where the file system has no hard links, without which no session can be
+    /// created.
+    pub(crate) fn probe_hard_links(&self) -> io::Result<()> {
+        let digest = KeyDigest::from_bytes([0; KeyDigest::BYTES]);
+        let linked = self
+            .folder_of(&digest)
+            .join(format!("{TEMPORARY}{:016x}-link", self.opening));
+        self.stage_empty(&digest)?.take_free(&linked)?;
+        fs::remove_file(linked)
+    }
+
+    /// The sessions and temporary files of one folder. Files of other names are not
+    /// the store's.
+    pub(crate) fn list_sessions(&self, first: u8) -> Result<Vec<Listed>, Error> {
+        list(&self.session_folder(first), |name, path| {
+            if name.starts_with(TEMPORARY) {
+                return Some(Listed::Temporary(path()));
+            }
+            let digest = KeyDigest::from_hex(name)?;
+            (digest.as_bytes()[0] == first).then_some(Listed::Session(digest))
+        })
+    }
+
+    /// The entries of one folder of the index by subject.
+    pub(crate) fn list_entries(&self, first: u8) -> Result<Vec<Listed>, Error> {
+        list(&self.entry_folder(first), |name, _| {
+            let (subject, digest) = name.split_once('.')?;
+            let subject = SubjectDigest::from_hex(subject)?;
+            let digest = KeyDigest::from_hex(digest)?;
+            let entry = SubjectEntry { subject, digest };
+            (subject.as_bytes()[0] == first).then_some(Listed::SubjectEntry(entry))
+        })
+    }
+}
+
+fn list(
+    folder: &Path,
+    parse: impl Fn(&str, &dyn Fn() -> PathBuf) -> Option<Listed>,
+) -> Result<Vec<Listed>, Error> {
+    let list = || {
+        let mut listed = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                let name = entry.file_name();
+                listed.extend(name.to_str().and_then(|name| parse(name, &|| entry.path())));
+            }
+        }
+        Ok(listed)
+    };
+    list().map_err(|source| failed("list the files", folder, source))
+}
+
+/// `None` where the file does not exist.
+pub(crate) fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,43 @@
+//! How sled's failures become errors of the store.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use cloakroom_core::{Error, ErrorKind};
+
+pub(crate) const NAME: &str = "sled";
+
+pub(crate) fn unavailable(message: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Unavailable, message).in_store(NAME)
+}
+
+/// A failure of sled itself: none of them is about one record.
+pub(crate) fn failed(source: sled::Error) -> Error {
+    unavailable(format!("the sled database failed: {source}")).with_source(source)
+}
+
+/// sled panics on some damage where an error would do.
+pub(crate) fn damaged(path: &Path) -> Error {
+    unavailable(format!(
+        "the database in {} is damaged; restore the folder from a backup, or move it away to \
+         begin with an empty one",
+        path.display()
+    ))
+}
+
+/// sled has no kind for a database that somebody else has open; a test holds the text.
+pub(crate) fn is_locked(error: &sled::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+pub(crate) fn not_opened(path: &Path, source: sled::Error) -> Error {
+    let shown = path.display();
+    if is_locked(&source) {
+        let message = format!(
+            "another process has {shown} open; stop it, or give this one a folder of its own"
+        );
+        let error = Error::new(ErrorKind::Locked, message);
+        return error.in_store(NAME).with_source(source);
+    }
+    unavailable(format!("cannot open the database in {shown}: {source}")).with_source(source)
+}
