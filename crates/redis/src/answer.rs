@@ -1,5 +1,6 @@
 //! What scripts answer.
 
+use cloakroom_core::store::ROTATION_HOPS_MAX;
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::trouble::error;
@@ -21,6 +22,19 @@ pub(crate) fn refused(word: &str) -> Error {
             ErrorKind::Unsupported,
             "what stands there was written by a newer build",
         ),
+        "ROTATED_TOO_OFTEN" => rotated_too_often(),
         _ => strange(),
     }
+}
+
+/// What [`RotationPath`](cloakroom_core::store::RotationPath) says of the marks that
+/// a script has followed.
+fn rotated_too_often() -> Error {
+    error(
+        ErrorKind::Unavailable,
+        format!(
+            "the session has moved more than ROTATION_HOPS_MAX = {ROTATION_HOPS_MAX} times \
+             while its rotation marks stand; try again when they have expired"
+        ),
+    )
 }

@@ -4,9 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use cloakroom_core::store::{
-    KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, Stored, Touch,
-};
+use cloakroom_core::store::{KeyDigest, Record, Revision, Revoke, RotationPath, Stored, Touch};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use futures_util::future::{join, join_all};
 
@@ -14,7 +12,7 @@ use crate::answer::{outcome, refused};
 use crate::script;
 use crate::subjects::{AT_ONCE, entries, tidy};
 use crate::trouble::error;
-use crate::value::{self, Found, NOBODY, digits, keep_until, link_of, ttl};
+use crate::value::{self, Found, HEAD_BYTES, NOBODY, digits, keep_until, link_of, ttl};
 use crate::wire::{Caller, strange};
 use crate::{NAME, one};
 
@@ -298,18 +296,17 @@ async fn end(
 }
 
 pub(crate) async fn delete(to: &Caller, digest: &KeyDigest) -> Result<(), Error> {
-    let mut at = *digest;
-    for _ in 0..=ROTATION_HOPS_MAX {
-        match end(to, &at, "", false).await? {
+    let mut path = RotationPath::from(*digest);
+    loop {
+        match end(to, path.at(), "", false).await? {
             Ended::Yes { subject } => {
-                unlist(to, &subject, &at).await;
+                unlist(to, &subject, path.at()).await;
                 return Ok(());
             }
             Ended::No => return Ok(()),
-            Ended::Moved(next) => at = next,
+            Ended::Moved(next) => path.follow(next)?,
         }
     }
-    Ok(())
 }
 
 pub(crate) async fn revoke(
@@ -351,10 +348,11 @@ async fn revoke_from(
     first: KeyDigest,
     listed: &BTreeSet<KeyDigest>,
 ) -> Result<Option<KeyDigest>, Error> {
-    let mut at = first;
+    let mut path = RotationPath::from(first);
     // Whether the mark that led here says that what is moving has arrived.
     let mut by_mark = false;
-    for _ in 0..=ROTATION_HOPS_MAX {
+    loop {
+        let at = *path.at();
         if !by_mark && !has_arrived(to, &at).await? {
             // On its way: the old key, listed too, is where it is ended.
             return Ok(None);
@@ -372,10 +370,10 @@ async fn revoke_from(
                 return Ok(Some(at));
             }
             Ended::No => return Ok(None),
-            Ended::Moved(next) => (at, by_mark) = (next, true),
+            Ended::Moved(next) => path.follow(next)?,
         }
+        by_mark = true;
     }
-    Ok(None)
 }
 
 /// Whether something stands here, and is not on its way. Where nothing does, the
@@ -393,19 +391,22 @@ async fn has_arrived(to: &Caller, digest: &KeyDigest) -> Result<bool, Error> {
 
 /// Whether `at` is the digest `from`, or one that its session has passed.
 async fn is_where(to: &Caller, from: KeyDigest, at: &KeyDigest) -> Result<bool, Error> {
-    let mut here = from;
-    for _ in 0..=ROTATION_HOPS_MAX {
-        if here == *at {
-            return Ok(true);
-        }
-        match find(to, &here).await {
-            Ok(Some(Found::Stored(Stored::Rotated { to, .. }))) => here = to,
-            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-            _ => return Ok(false),
+    let mut path = RotationPath::from(from);
+    while path.at() != at {
+        match mark_at(to, path.at()).await? {
+            Some(next) => path.follow(next)?,
+            None => return Ok(false),
         }
     }
-    Err(error(
-        ErrorKind::Unavailable,
-        "the session that is to be spared has moved too often to be found",
-    ))
+    Ok(true)
+}
+
+/// Where the rotation mark at a digest leads, by its head alone, as scripts read it.
+async fn mark_at(to: &Caller, digest: &KeyDigest) -> Result<Option<KeyDigest>, Error> {
+    let key = to.session(digest);
+    let mut call = redis::cmd("GETRANGE");
+    call.arg(&key).arg(0).arg(HEAD_BYTES - 1);
+    let head = to.read(&key, &call).await?;
+    let head: Vec<u8> = redis::from_redis_value(head).map_err(|_| strange())?;
+    value::successor(&head).map_err(|error| error.in_store(NAME))
 }

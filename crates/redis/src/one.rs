@@ -175,9 +175,14 @@ pub(crate) async fn revoke(
         Revoke::One(meant) => ("one", meant.to_hex()),
     };
     let args = [subject.as_bytes(), word.as_bytes(), digest.as_bytes()];
-    let ended = to.run(&script::REVOKE, &[to.index(subject)], &args).await?;
-    Ok(ended
+    let words = to.run(&script::REVOKE, &[to.index(subject)], &args).await?;
+    match outcome(&words)? {
+        "OK" => {}
+        word => return Err(refused(word)),
+    }
+    Ok(words
         .iter()
+        .skip(1)
         .filter_map(|hex| KeyDigest::from_hex(hex))
         .collect())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use cloakroom_core::store::ROTATION_HOPS_MAX;
 use redis::Cmd;
 
 /// A script, and the digest by which a server that has seen it knows it.
@@ -36,7 +37,10 @@ scripts! {
 
 impl Script {
     fn new(body: &str) -> Self {
-        let code = concat!(include_str!("scripts/common.lua"), "\n").to_owned() + body;
+        let code = format!(
+            "local ROTATION_HOPS_MAX = {ROTATION_HOPS_MAX}\n{}\n{body}",
+            include_str!("scripts/common.lua")
+        );
         let hash = redis::Script::new(&code).get_hash().to_owned();
         Self { code, hash }
     }

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use cloakroom_core::Error;
 use cloakroom_core::store::{
-    BoxFuture, KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke, Stored, SubjectDigest,
-    Subjects,
+    BoxFuture, KeyDigest, Listed, Record, Revoke, RotationPath, Stored, SubjectDigest, Subjects,
 };
 use futures_util::future::join_all;
 
@@ -62,20 +61,23 @@ impl RedisStore {
     /// The session that stands at a digest now, or where it has moved.
     async fn standing(&self, digest: KeyDigest) -> Result<Standing, Error> {
         use cloakroom_core::store::SessionStore as _;
-        let mut at = digest;
-        for _ in 0..=ROTATION_HOPS_MAX {
-            match self.load(&at).await {
+        let mut path = RotationPath::from(digest);
+        loop {
+            match self.load(path.at()).await {
                 Ok(Some(Stored::Record(record))) => {
-                    return Ok(Standing::Session(at, Box::new(record)));
+                    return Ok(Standing::Session(*path.at(), Box::new(record)));
                 }
-                Ok(Some(Stored::Rotated { to, .. })) => at = to,
+                // One too far from here is listed by the entry that it has there.
+                Ok(Some(Stored::Rotated { to, .. })) if path.follow(to).is_err() => {
+                    return Ok(Standing::Unreadable);
+                }
+                Ok(Some(Stored::Rotated { .. })) => {}
                 Ok(None) => return Ok(Standing::Nothing),
                 // One that cannot be read hides no other.
                 Err(error) if is_about_one(&error) => return Ok(Standing::Unreadable),
                 Err(error) => return Err(error),
             }
         }
-        Ok(Standing::Unreadable)
     }
 }
 

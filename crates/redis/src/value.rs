@@ -100,6 +100,26 @@ pub(crate) fn encode_moving(record: &Record, from: &KeyDigest) -> Result<Vec<u8>
     Ok(value)
 }
 
+/// Where the rotation mark with this head leads; `None` where it is of no mark.
+///
+/// # Errors
+/// `Unsupported` for a mark of a newer build, `Corrupt` for one that leads nowhere.
+pub(crate) fn successor(head: &[u8]) -> Result<Option<KeyDigest>, Error> {
+    let is_whole = head.len() == HEAD_BYTES && head.starts_with(b"cr") && head.ends_with(b"\n");
+    if !is_whole || head[4] != MARK {
+        return Ok(None);
+    }
+    if !head.starts_with(MAGIC) {
+        let text = "a newer build has written this rotation mark";
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    let to = std::str::from_utf8(&head[69..HEAD_BYTES - 1]).ok();
+    match to.and_then(KeyDigest::from_hex) {
+        Some(to) => Ok(Some(to)),
+        None => Err(corrupt("the rotation mark names no digest")),
+    }
+}
+
 fn corrupt(why: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, why)
 }
@@ -265,6 +285,23 @@ mod tests {
         assert_eq!(kind(&value), ErrorKind::Unsupported);
         assert_eq!(kind(b""), ErrorKind::Corrupt);
         assert_eq!(kind(&[b'x'; 400]), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_mark_is_told_from_a_record_by_its_head_and_one_that_cannot_be_read_is_an_error() {
+        let [record, mark] = slots().map(|stored| encode(&stored).unwrap()[..HEAD_BYTES].to_vec());
+        assert_eq!(successor(&record).unwrap(), None);
+        assert_eq!(successor(b"").unwrap(), None);
+        let to = KeyDigest::from_bytes([7; 32]);
+        assert_eq!(successor(&mark).unwrap(), Some(to));
+        let changed = |at: usize| {
+            let mut mark = mark.clone();
+            mark[at] = b'9' + 9;
+            successor(&mark).map_err(|error| error.kind())
+        };
+        assert_eq!(changed(2), Err(ErrorKind::Unsupported));
+        assert_eq!(changed(80), Err(ErrorKind::Corrupt));
+        assert_eq!(changed(0), Ok(None));
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

@@ -9,7 +9,6 @@
 local prefix, alone = ARGV[1], ARGV[2] == '1'
 local LAST = '18446744073709551615'
 local HEAD, NOBODY = 134, string.rep('-', 64)
-local HOPS_MAX = 32
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 
@@ -109,14 +108,17 @@ local function put(key, value, at)
   redis.call('SET', key, value, 'PX', string.format('%.0f', left))
 end
 
--- Where the session of a digest stands now: marks are followed.
-local function follow(digest)
-  for _ = 1, HOPS_MAX do
+-- Follows rotation marks from a digest to the session's current one. Where that
+-- cannot be reached, it answers nil and why: a logout must not pass for done.
+local function resolve_rotations(digest)
+  for _ = 0, ROTATION_HOPS_MAX do
     local h = head(session(digest))
-    if not (h and h.whole and h.known and h.kind == 'm') then break end
+    if not (h and h.whole and h.kind == 'm') then return digest end
+    if not h.known then return nil, 'UNSUPPORTED' end
+    if not h.linked then return nil, 'CORRUPT' end
     digest = h.link
   end
-  return digest
+  return nil, 'ROTATED_TOO_OFTEN'
 end
 
 -- Whether a deadline lies further on than an index is kept beyond its records:

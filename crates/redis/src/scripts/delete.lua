@@ -1,9 +1,9 @@
 -- ARGV: the digest. A mark is followed, and stays; what is damaged goes too.
-local digest = follow(ARGV[3])
+local digest, unreachable = resolve_rotations(ARGV[3])
+if not digest then return { unreachable } end
 local key = session(digest)
 local h = head(key)
 if not h then return { 'OK' } end
-if h.whole and h.kind == 'm' then return { h.known and 'OK' or 'UNSUPPORTED' } end
 tell(digest, LAST)
 if h.whole then may_unlist(h.link) end
 redis.call('DEL', key)

@@ -1,8 +1,12 @@
--- KEYS: the index. ARGV: subject, 'all' | 'but' | 'one', digest. Answers what
--- was ended.
+-- KEYS: the index. ARGV: subject, 'all' | 'but' | 'one', digest. Answers 'OK'
+-- and what was ended.
 local subject, which = ARGV[3], ARGV[4]
-local meant = which ~= 'all' and follow(ARGV[5])
-local ended = {}
+local meant, unreachable
+if which ~= 'all' then
+  meant, unreachable = resolve_rotations(ARGV[5])
+  if not meant then return { unreachable } end
+end
+local ended = { 'OK' }
 redis.call('ZREM', KEYS[1], '') -- what is ended is taken out after
 for _, digest in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if which == 'all' or (which == 'one') == (digest == meant) then
