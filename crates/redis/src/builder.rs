@@ -1,17 +1,23 @@
-//! How a store is opened.
+//! How a store is opened, and what its server is asked first.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind};
-use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 
-use crate::cluster::Cluster;
-use crate::link::Link;
-use crate::trouble::error;
-use crate::wire::{Caller, Wire};
-use crate::{PREFIX_DEFAULT, RedisStore, TIMEOUT_DEFAULT};
+use crate::client::{Client, Servers};
+use crate::connection::Connection;
+use crate::errors::{error, is_missing_right};
+use crate::nodes::Nodes;
+use crate::store::RedisStore;
+
+/// What keys begin with, unless told otherwise.
+pub const PREFIX_DEFAULT: &str = "cloakroom:";
+
+/// How long a call waits for its reply, unless told otherwise.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Bytes of the longest prefix.
 pub const PREFIX_BYTES_MAX: usize = 64;
@@ -37,8 +43,31 @@ impl fmt::Debug for RedisBuilder {
     }
 }
 
+impl RedisStore {
+    /// Opens a single server: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`.
+    ///
+    /// # Errors
+    /// As [`RedisBuilder::connect`].
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::builder(url).connect().await
+    }
+
+    /// A single server, with a prefix or a time-out of one's own.
+    #[must_use]
+    pub fn builder(url: impl Into<String>) -> RedisBuilder {
+        RedisBuilder::new(vec![url.into()], false)
+    }
+
+    /// A cluster, by the URL of one of its servers or of several, in case one is
+    /// down: user, password and TLS of the first hold for all.
+    #[must_use]
+    pub fn cluster(urls: impl IntoIterator<Item = impl Into<String>>) -> RedisBuilder {
+        RedisBuilder::new(urls.into_iter().map(Into::into).collect(), true)
+    }
+}
+
 impl RedisBuilder {
-    pub(crate) fn new(urls: Vec<String>, is_cluster: bool) -> Self {
+    fn new(urls: Vec<String>, is_cluster: bool) -> Self {
         Self {
             urls,
             is_cluster,
@@ -59,7 +88,7 @@ impl RedisBuilder {
         self
     }
 
-    /// How long a call waits for its answer, the time to connect included.
+    /// How long a call waits for its reply, the time to connect included.
     /// Default 2 s ([`TIMEOUT_DEFAULT`]).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -76,7 +105,7 @@ impl RedisBuilder {
         self
     }
 
-    /// Connects and looks at the server.
+    /// Connects, and checks that the server can hold sessions.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] where the URL, the prefix or the time-out
@@ -87,50 +116,49 @@ impl RedisBuilder {
     pub async fn connect(self) -> Result<RedisStore, Error> {
         check_prefix(&self.prefix)?;
         if self.timeout.is_zero() {
-            return Err(wrong("the time-out is zero; two seconds are usual"));
+            return Err(misconfigured("the time-out is zero; two seconds are usual"));
         }
         self.check_ca()?;
-        let wire = self.wire()?;
-        let caller = Caller {
-            wire,
-            timeout: self.timeout,
-            prefix: self.prefix,
-        };
-        crate::greeting::greet(&caller).await?;
-        Ok(RedisStore::new(caller))
+        let servers = self.servers()?;
+        let client = Client::new(servers, self.timeout, self.prefix);
+        handshake(&client).await?;
+        let client = Arc::new(client);
+        Ok(RedisStore { client })
     }
 
-    fn wire(&self) -> Result<Wire, Error> {
-        let clients: Result<Vec<Client>, Error> =
+    fn servers(&self) -> Result<Servers, Error> {
+        let clients: Result<Vec<redis::Client>, Error> =
             self.urls.iter().map(|url| self.client(url)).collect();
         let mut clients = clients?;
         if self.is_cluster && !clients.is_empty() {
-            let cluster = Cluster::new(clients, self.timeout);
-            return Ok(Wire::Many(Arc::new(cluster)));
+            let nodes = Nodes::new(clients, self.timeout);
+            return Ok(Servers::Cluster(Arc::new(nodes)));
         }
         match clients.pop() {
-            Some(client) => Ok(Wire::One(Box::new(Link::new(client)))),
-            None => Err(wrong(
-                "a cluster needs the URL of one of its servers at least",
+            Some(client) => Ok(Servers::Single(Arc::new(Connection::new(client)))),
+            None => Err(misconfigured(
+                "a Redis cluster needs the URL of one of its nodes at least",
             )),
         }
     }
 
-    fn client(&self, url: &str) -> Result<Client, Error> {
+    fn client(&self, url: &str) -> Result<redis::Client, Error> {
         let info = read_url(url)?;
         self.open(info).map_err(|source| {
             let why = source.category().to_owned();
-            wrong(format!("cannot use this URL or its certificates: {why}"))
+            misconfigured(format!(
+                "cannot use the Redis URL or its certificates: {why}"
+            ))
         })
     }
 
-    /// redis-rs takes a PEM without any certificate, and then trusts nobody.
+    /// redis-rs accepts a PEM without a certificate, and then trusts no server.
     #[cfg(feature = "tls")]
     fn check_ca(&self) -> Result<(), Error> {
         let begin = b"-----BEGIN CERTIFICATE-----";
         match &self.ca_pem {
             Some(pem) if !pem.windows(begin.len()).any(|part| part == begin) => {
-                Err(wrong("the CA file holds no certificate in PEM"))
+                Err(misconfigured("the CA file holds no certificate in PEM"))
             }
             _ => Ok(()),
         }
@@ -142,11 +170,11 @@ impl RedisBuilder {
     }
 
     #[cfg(feature = "tls")]
-    fn open(&self, info: ConnectionInfo) -> Result<Client, redis::RedisError> {
-        // rustls asks for one choice a process; what the application chose stands.
+    fn open(&self, info: ConnectionInfo) -> Result<redis::Client, redis::RedisError> {
+        // rustls has one provider a process; one that the application chose stands.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             let ours = rustls::crypto::ring::default_provider();
-            // Another thread may have been faster, which is as well.
+            // It fails where another thread was faster, which does no harm.
             let _ = ours.install_default();
         }
         match (&self.ca_pem, info.addr()) {
@@ -155,56 +183,107 @@ impl RedisBuilder {
                     client_tls: None,
                     root_cert: Some(pem.clone()),
                 };
-                Client::build_with_tls(info, certificates)
+                redis::Client::build_with_tls(info, certificates)
             }
-            _ => Client::open(info),
+            _ => redis::Client::open(info),
         }
     }
 
     #[cfg(not(feature = "tls"))]
-    fn open(&self, info: ConnectionInfo) -> Result<Client, redis::RedisError> {
-        Client::open(info)
+    fn open(&self, info: ConnectionInfo) -> Result<redis::Client, redis::RedisError> {
+        redis::Client::open(info)
     }
 }
 
-fn wrong(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+fn misconfigured(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     error(ErrorKind::Misconfigured, why)
 }
 
 fn check_prefix(prefix: &str) -> Result<(), Error> {
     if prefix.is_empty() || prefix.len() > PREFIX_BYTES_MAX {
-        return Err(wrong(format!(
-            "the prefix is {} bytes; it is 1 to PREFIX_BYTES_MAX, {PREFIX_BYTES_MAX}",
+        return Err(misconfigured(format!(
+            "the prefix has {} bytes; give 1 to PREFIX_BYTES_MAX = {PREFIX_BYTES_MAX}",
             prefix.len()
         )));
     }
     let fits = |byte: u8| byte.is_ascii_graphic() && !br#"{}*?[]^\"'"#.contains(&byte);
     if !prefix.bytes().all(fits) {
-        return Err(wrong(
-            "the prefix has a character that is not printable ASCII or is one of {}*?[]^\\\"'",
+        return Err(misconfigured(
+            "the prefix has a character that is not printable ASCII, or one of {}*?[]^\\\"'; leave it \
+             out",
         ));
     }
     Ok(())
 }
 
-/// Reads a URL, and asks for RESP3: redis-rs tells of a closed connection under
-/// that one alone.
-pub(crate) fn read_url(url: &str) -> Result<ConnectionInfo, Error> {
+/// Reads a URL, and asks for RESP3: redis-rs reports a closed connection under that
+/// protocol alone.
+fn read_url(url: &str) -> Result<ConnectionInfo, Error> {
     if url.contains('#') {
-        return Err(wrong(
-            "a Redis URL with a fragment; `#` in a password is %23",
+        return Err(misconfigured(
+            "the Redis URL has a fragment; write `#` in a password as %23",
         ));
     }
     let info = url.into_connection_info().map_err(|source| {
-        // Of its own texts, which quote nothing, the first part.
+        // The first part of redis-rs's text quotes nothing of the URL.
         let text = source.to_string();
         let why = text.split(" - ").next().unwrap_or_default();
-        wrong(format!(
-            "no Redis URL: {why}; it reads redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], \
+        misconfigured(format!(
+            "this is no Redis URL ({why}); it reads redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], \
              rediss:// with TLS (feature `tls`), or unix:PATH"
         ))
     })?;
     let settings = info.redis_settings().clone();
     let settings = settings.set_protocol(ProtocolVersion::RESP3);
     Ok(info.set_redis_settings(settings))
+}
+
+/// Connects, and refuses or warns of what would fail later.
+async fn handshake(client: &Client) -> Result<(), Error> {
+    let info = match client.info().await {
+        Ok(info) => info,
+        // The server answers; its user may not ask for INFO.
+        Err(error) if is_missing_right(&error) => {
+            return client.primaries_now().await.map(|_| ());
+        }
+        Err(error) => return Err(error),
+    };
+    let says = |line: &str| info.lines().any(|l| l.trim_end() == line);
+    let server = &client.origin.server;
+    if says("loading:1") {
+        let text = format!("{server} is loading its data; wait");
+        return Err(error(ErrorKind::Unavailable, text));
+    }
+    match (client.is_single(), says("cluster_enabled:1")) {
+        (true, true) => {
+            return Err(misconfigured(format!(
+                "{server} is a node of a cluster; open it as one"
+            )));
+        }
+        (false, false) => {
+            return Err(misconfigured(format!(
+                "{server} is no cluster; open it as a single server"
+            )));
+        }
+        (true, false) if says("role:slave") => {
+            return Err(misconfigured(format!(
+                "{server} is a replica, and takes no writes; name the primary"
+            )));
+        }
+        (true, false) => {}
+        (false, true) => {
+            client.primaries_now().await?;
+        }
+    }
+    let policies = info
+        .lines()
+        .filter_map(|line| line.strip_prefix("maxmemory_policy:"));
+    if let Some(policy) = policies.map(str::trim_end).find(|p| *p != "noeviction") {
+        tracing::warn!(
+            %server,
+            policy,
+            "this server evicts sessions when its memory is full; set maxmemory-policy noeviction"
+        );
+    }
+    Ok(())
 }

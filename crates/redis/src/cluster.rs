@@ -1,315 +1,364 @@
-//! The servers of a cluster, and which of them has a key.
-//!
-//! redis-rs has a client for clusters, which sends a command again after its
-//! connection broke. A write must not be: so the map of slots is kept here, and a
-//! command is sent again only where a server has refused it.
+//! The operations in a cluster. A session lies in one slot, the index of its subject in
+//! another: the steps are ordered so that a crash between two of them does no harm. The
+//! crate's first page shows the order.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use redis::{Client, Cmd, ConnectionAddr, Value};
-use tokio::time::{Instant, sleep, timeout_at};
+use cloakroom_core::store::{
+    KeyDigest, Record, Revision, Revoke, RotationPath, Stored, SubjectDigest, Touch,
+};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
+use futures_util::future::{join, join_all};
 
-use crate::link::{Again, Fault, Link, is_of_a_replica};
+use crate::client::{Client, Reply};
+use crate::errors::{NAME, error};
+use crate::index;
+use crate::scripts::{self, Script};
+use crate::single_node::{self, flag};
+use crate::value::{self, HEAD_BYTES, StoredValue, digits, ttl};
 
-const SLOTS: u16 = 16_384;
+/// Sessions of a subject that are read, or ended, at once.
+pub(crate) const SESSIONS_AT_ONCE: usize = 64;
 
-/// How often a call is sent where the cluster says that it should go.
-const TRIES_MAX: usize = 6;
+const INDEX_MAY_END: &str = "the session is written, but the index of its subject may expire \
+                             before it: write the session again, or end it";
 
-/// The wait before a call is tried again that a cluster in motion refused.
-const PAUSE: Duration = Duration::from_millis(100);
+const NOT_FINISHED: &str = "the session has moved, but is not yet marked as arrived: the next \
+                            request with its new key does that";
 
-#[derive(Debug)]
-pub(crate) struct Cluster {
-    /// The servers that the application named.
-    seeds: Vec<Arc<Link>>,
-    map: RwLock<Arc<Map>>,
-    reading: tokio::sync::Mutex<()>,
-    /// Whether a task reads the map.
-    is_renewed: AtomicBool,
-    timeout: Duration,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Map {
-    /// How often it was read.
-    edition: u64,
-    links: BTreeMap<String, Arc<Link>>,
-    /// First slot, last slot, primary.
-    ranges: Vec<(u16, u16, String)>,
-    is_old: bool,
-}
-
-impl Map {
-    fn owner(&self, slot: u16) -> Option<&str> {
-        let mut ranges = self.ranges.iter();
-        let range = ranges.find(|(first, last, _)| (*first..=*last).contains(&slot));
-        range.map(|(_, _, at)| at.as_str())
-    }
-}
-
-/// The slot of a key: CRC-16 (XMODEM), of all of it, since no key of this store
-/// has a brace.
-pub(crate) fn slot(key: &[u8]) -> u16 {
-    let crc = key.iter().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            (crc << 1) ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 }
-        })
-    });
-    crc % SLOTS
-}
-
-impl Cluster {
-    pub(crate) fn new(clients: Vec<Client>, timeout: Duration) -> Self {
-        let links = clients
-            .into_iter()
-            .map(|client| Arc::new(Link::new(client)));
-        Self {
-            seeds: links.collect(),
-            map: RwLock::default(),
-            reading: tokio::sync::Mutex::new(()),
-            is_renewed: AtomicBool::new(false),
-            timeout,
-        }
-    }
-
-    pub(crate) fn seeds(&self) -> &[Arc<Link>] {
-        &self.seeds
-    }
-
-    fn map(&self) -> Arc<Map> {
-        self.map
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Map)) {
-        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        change(Arc::make_mut(&mut map));
-    }
-
-    /// The primaries, as they are known.
-    pub(crate) async fn servers(&self, by: Instant) -> Result<Vec<String>, Fault> {
-        if self.map().edition == 0 {
-            self.read_map(by).await?;
-        }
-        let map = self.map();
-        let mut servers: Vec<String> = map.ranges.iter().map(|(_, _, at)| at.clone()).collect();
-        servers.sort();
-        servers.dedup();
-        Ok(servers)
-    }
-
-    /// The connection to a server.
-    pub(crate) fn link(&self, at: &str) -> Option<Arc<Link>> {
-        if let Some(link) = self.map().links.get(at) {
-            return Some(link.clone());
-        }
-        let link = Arc::new(Link::new(self.client(at)?));
-        self.change(|map| {
-            map.links.entry(at.to_owned()).or_insert(link);
-        });
-        self.map().links.get(at).cloned()
-    }
-
-    /// A client of another server of this cluster: as for the first that was
-    /// named, but for host and port.
-    fn client(&self, at: &str) -> Option<Client> {
-        let (host, port) = at.rsplit_once(':')?;
-        let (host, port) = (host.to_owned(), port.parse().ok()?);
-        let info = self.seeds.first()?.client().get_connection_info();
-        let addr = match info.addr() {
-            ConnectionAddr::TcpTls {
-                insecure,
-                tls_params,
-                ..
-            } => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: *insecure,
-                tls_params: tls_params.clone(),
-            },
-            _ => ConnectionAddr::Tcp(host, port),
-        };
-        Client::open(info.clone().set_addr(addr)).ok()
-    }
-
-    /// Reads the map from whichever server answers: first the one that did last.
-    pub(crate) async fn read_map(&self, by: Instant) -> Result<(), Fault> {
-        let before = self.map().edition;
-        let Ok(_reading) = timeout_at(by, self.reading.lock()).await else {
-            return Err(Fault::NotSent(None));
-        };
-        if self.map().edition != before {
-            return Ok(()); // somebody else has, while this call waited
-        }
-        let map = self.map();
-        let mut known: Vec<&Arc<Link>> = map.links.values().chain(&self.seeds).collect();
-        known.sort_by_cached_key(|link| {
-            let health = link.health();
-            (health.is_silent, Reverse(health.answered))
-        });
-        let mut fault = Fault::NotSent(None);
-        let call = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
-        for link in known {
-            // One that does not answer leaves time for the others.
-            let share = Instant::now() + by.saturating_duration_since(Instant::now()) / 2;
-            match link.call(&call, Again::Read, share).await {
-                Ok(slots) => {
-                    let ranges = ranges(slots, &link.address());
-                    if ranges.is_empty() {
-                        continue;
-                    }
-                    self.change(|map| {
-                        map.edition += 1;
-                        map.is_old = false;
-                        map.links
-                            .retain(|at, _| ranges.iter().any(|(_, _, r)| r == at));
-                        map.ranges = ranges;
-                    });
-                    return Ok(());
-                }
-                Err(other) => fault = other,
-            }
-        }
-        Err(fault)
-    }
-
-    /// The connection to the server of a slot. An old map will do, and what it is
-    /// wrong about the servers tell; only where its server was silent, or there is
-    /// none, does the call wait for another.
-    async fn owner(self: &Arc<Self>, slot: u16, by: Instant) -> Result<Arc<Link>, Fault> {
-        let map = self.map();
-        let known = map.owner(slot).and_then(|at| self.link(at));
-        if let Some(link) = known.as_ref().filter(|link| !link.health().is_silent) {
-            if map.is_old {
-                self.renew();
-            }
-            return Ok(link.clone());
-        }
-        let read = self.read_map(by).await;
-        let found = self.map().owner(slot).and_then(|at| self.link(at));
-        match (found.or(known), read) {
-            (Some(link), _) => Ok(link),
-            (None, Err(fault)) => Err(fault),
-            (None, Ok(())) => Err(Fault::NotSent(None)),
-        }
-    }
-
-    /// Reads the map anew while calls go on by the old one.
-    fn renew(self: &Arc<Self>) {
-        if self.is_renewed.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let cluster = self.clone();
-        tokio::spawn(async move {
-            let read = cluster.read_map(Instant::now() + cluster.timeout).await;
-            if let Err(fault) = read {
-                tracing::debug!(?fault, "no server tells which has which slots");
-            }
-            // As often is enough, whatever the calls meet.
-            sleep(PAUSE).await;
-            cluster.is_renewed.store(false, Ordering::Release);
-        });
-    }
-
-    /// Sends a call to the server that has the slot of a key.
-    pub(crate) async fn call(
-        self: &Arc<Self>,
-        key: &str,
-        call: &Cmd,
-        again: Again,
-        by: Instant,
-    ) -> Result<Value, Fault> {
-        let slot = slot(key.as_bytes());
-        let mut asked: Option<Arc<Link>> = None;
-        let mut tries = 1;
-        loop {
-            let sent = match asked.take() {
-                Some(link) => ask(&link, call, by).await,
-                None => match self.owner(slot, by).await {
-                    Ok(link) => link.call(call, again, by).await,
-                    Err(fault) => Err(fault),
-                },
-            };
-            let fault = match sent {
-                Ok(value) => return Ok(value),
-                Err(fault) => fault,
-            };
-            if tries >= TRIES_MAX || Instant::now() + PAUSE >= by {
-                self.change(|map| map.is_old = true);
-                return Err(fault);
-            }
-            tries += 1;
-            match &fault {
-                Fault::Refused(no) => match no.code() {
-                    // The map is read anew for the calls to come; this one follows.
-                    Some("MOVED") => {
-                        self.change(|map| map.is_old = true);
-                        asked = no.redirect_node().and_then(|(at, _)| self.link(at));
-                    }
-                    Some("ASK") => asked = no.redirect_node().and_then(|(at, _)| self.link(at)),
-                    Some("TRYAGAIN" | "CLUSTERDOWN") => self.wait().await,
-                    _ if is_of_a_replica(no) => self.wait().await,
-                    _ => return Err(fault),
-                },
-                Fault::NotSent(Some(_)) => self.wait().await,
-                Fault::NotSent(None) | Fault::Lost(_) => {
-                    self.change(|map| map.is_old = true);
-                    return Err(fault);
-                }
-            }
-        }
-    }
-
-    async fn wait(&self) {
-        sleep(PAUSE).await;
-        self.change(|map| map.is_old = true);
-    }
-}
-
-/// To a server that has a slot only for who asks; harmless at one that has it.
-async fn ask(link: &Link, call: &Cmd, by: Instant) -> Result<Value, Fault> {
-    let mut row = redis::pipe();
-    row.cmd("ASKING").add_command(call.clone());
-    let mut answers = link.row(&row, by).await?;
-    answers.pop().ok_or(Fault::Lost(None))
-}
-
-/// What `CLUSTER SLOTS` says. A server that does not know its own name is called
-/// by the one it was asked under.
-fn ranges(slots: Value, asked: &str) -> Vec<(u16, u16, String)> {
-    let slots: Vec<Vec<Value>> = redis::from_redis_value(slots).unwrap_or_default();
-    let own = asked.rsplit_once(':').map_or(asked, |(host, _)| host);
-    let range = |range: Vec<Value>| {
-        let mut parts = range.into_iter();
-        let first: u16 = redis::from_redis_value(parts.next()?).ok()?;
-        let last: u16 = redis::from_redis_value(parts.next()?).ok()?;
-        let primary: Vec<Value> = redis::from_redis_value(parts.next()?).ok()?;
-        let mut primary = primary.into_iter();
-        let host: Option<String> = redis::from_redis_value(primary.next()?).ok()?;
-        let port: u16 = redis::from_redis_value(primary.next()?).ok()?;
-        let host = host.filter(|host| !host.is_empty() && host != "?");
-        let host = host.unwrap_or_else(|| own.to_owned());
-        Some((first, last, format!("{host}:{port}")))
+/// Reads what stands at a digest. A moving session stands there once the mark at its old
+/// digest does; who finds that mark finishes the rotation. A single node reads so too.
+pub(crate) async fn load(client: &Client, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+    let (from, revision) = match read(client, digest).await? {
+        Some(StoredValue::Settled(stored)) => return Ok(Some(stored)),
+        None => return Ok(None),
+        Some(StoredValue::Moving { from, record }) => (from, record.revision),
     };
-    slots.into_iter().filter_map(range).collect()
+    match read(client, &from).await? {
+        Some(StoredValue::Settled(Stored::Rotated { to, .. })) if to == *digest => {}
+        _ => return Ok(None),
+    }
+    finish_rotation(client, digest, revision).await?;
+    // It may have been written to since it was read.
+    match read(client, digest).await? {
+        Some(StoredValue::Settled(stored)) => Ok(Some(stored)),
+        _ => Ok(None),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn read(client: &Client, digest: &KeyDigest) -> Result<Option<StoredValue>, Error> {
+    let key = client.session_key(digest);
+    let value: Option<Vec<u8>> = client.read(&key, redis::cmd("GET").arg(&key)).await?;
+    let decoded = value.map(|value| value::decode(&value)).transpose();
+    decoded.map_err(|error| error.in_store(NAME))
+}
 
-    /// The examples of Redis's own specification of its clusters.
-    #[test]
-    fn a_key_is_in_the_slot_that_redis_says() {
-        assert_eq!(slot(b"123456789"), 0x31c3);
-        assert_eq!(slot(b"foo"), 12_182);
-        assert_eq!(slot(b""), 0);
+async fn finish_rotation(
+    client: &Client,
+    digest: &KeyDigest,
+    revision: Revision,
+) -> Result<(), Error> {
+    let args = [digest.to_hex().into(), revision.as_u64().to_string().into()];
+    let keys = [client.session_key(digest)];
+    let reply = client.run(&scripts::ROTATE_FINISH, &keys, &args).await?;
+    match reply.outcome.as_str() {
+        // Gone: it was ended as soon as it had arrived.
+        "OK" | "GONE" => Ok(()),
+        outcome => Err(client.origin.outcome_failed(outcome)),
     }
+}
+
+/// An error after the step that counts. The write was made, so no error may say that it
+/// was not.
+fn after_write(source: Error, what: &'static str) -> Error {
+    match source.kind() {
+        ErrorKind::Unavailable => source,
+        _ => error(ErrorKind::Unavailable, what).with_source(source),
+    }
+}
+
+/// Lists a session before it is written, where it has a subject. Answers the entries
+/// that are due.
+async fn list(
+    client: &Client,
+    digest: &KeyDigest,
+    record: &Record,
+) -> Result<Option<(SubjectDigest, Vec<KeyDigest>)>, Error> {
+    let Some(subject) = record.subject_digest() else {
+        return Ok(None);
+    };
+    let due = index::add(client, &subject, digest, Touch::from(record)).await?;
+    Ok(Some((subject, due)))
+}
+
+pub(crate) async fn put(
+    client: &Client,
+    digest: &KeyDigest,
+    stored: &Stored,
+) -> Result<bool, Error> {
+    let listed = match stored {
+        Stored::Record(record) => list(client, digest, record).await?,
+        Stored::Rotated { .. } => None,
+    };
+    let put = single_node::put(client, digest, stored).await?;
+    if let Some((subject, due)) = listed {
+        index::check_due(client, &subject, due).await;
+    }
+    Ok(put)
+}
+
+pub(crate) async fn update(
+    client: &Client,
+    digest: &KeyDigest,
+    record: &Record,
+) -> Result<Revision, Error> {
+    let args = single_node::update_args(digest, record, false)?;
+    // An entry under a subject that the session had stays: removing it could race a
+    // writer that has just put it back.
+    write(client, &scripts::UPDATE, digest, args, Touch::from(record)).await?;
+    Ok(record.revision.next())
+}
+
+pub(crate) async fn touch(
+    client: &Client,
+    digest: &KeyDigest,
+    revision: Revision,
+    touch: Touch,
+) -> Result<(), Error> {
+    let args = single_node::touch_args(revision, touch, false);
+    write(client, &scripts::TOUCH, digest, args, touch).await
+}
+
+/// Runs a script that moves a session's deadline, and extends the index: afterwards,
+/// unless the script asks for it before, since the index would not outlive the record.
+async fn write(
+    client: &Client,
+    script: &Script,
+    digest: &KeyDigest,
+    mut args: Vec<Vec<u8>>,
+    touch: Touch,
+) -> Result<(), Error> {
+    let keys = [client.session_key(digest)];
+    let extend_index = async |reply: &Reply| match reply.subject() {
+        Some(subject) => index::add(client, &subject, digest, touch).await.map(drop),
+        None => Ok(()),
+    };
+    let reply = client.run(script, &keys, &args).await?;
+    match reply.outcome.as_str() {
+        "INDEX" => {
+            extend_index(&reply).await?;
+            args.pop();
+            args.push(flag(true));
+            client.run_ok(script, &keys, &args).await.map(drop)
+        }
+        "OK" if reply.rest.get(1).is_some_and(|moved| moved == "1") => {
+            let extended = extend_index(&reply).await;
+            extended.map_err(|source| after_write(source, INDEX_MAY_END))
+        }
+        "OK" => Ok(()),
+        outcome => Err(client.origin.outcome_failed(outcome)),
+    }
+}
+
+pub(crate) async fn rotate(
+    client: &Client,
+    old: &KeyDigest,
+    new: &KeyDigest,
+    record: &Record,
+    mark_until: Timestamp,
+) -> Result<Revision, Error> {
+    let next = record.revision.next();
+    // Encoded before anything is sent: a record that is too large leaves nothing behind.
+    let value = value::encode_moving(&record.at_revision(next), old)?;
+    let listed = list(client, new, record).await?;
+    let at = ttl(record.expires_at);
+    if !single_node::put_value(client, new, value, at.clone(), None, at).await? {
+        // As on a single node, an old session that is gone or changed is said first.
+        return Err(match read(client, old).await? {
+            Some(StoredValue::Settled(Stored::Record(there))) => {
+                match there.revision == record.revision {
+                    true => ErrorKind::Exists,
+                    false => ErrorKind::Conflict,
+                }
+            }
+            _ => ErrorKind::Gone,
+        }
+        .into());
+    }
+    let mark = Stored::Rotated {
+        to: *new,
+        until: mark_until,
+    };
+    let args = [
+        old.to_hex().into(),
+        digits(record.revision.as_u64()).into(),
+        value::encode(&mark)?,
+        ttl(mark_until).into(),
+    ];
+    let keys = [client.session_key(old)];
+    let reply = client.run(&scripts::ROTATE_MARK, &keys, &args).await?;
+    if reply.outcome != "OK" {
+        // The moving session opens nothing, and expires at the latest.
+        let keys = [client.session_key(new)];
+        if let Err(error) = client.run(&scripts::ROTATE_CANCEL, &keys, &[]).await {
+            tracing::debug!(%error, "the moving session of a refused rotation stays a while");
+        }
+        return Err(client.origin.outcome_failed(&reply.outcome));
+    }
+    let update_index = async {
+        index::remove(client, reply.subject(), old).await;
+        if let Some((subject, due)) = listed {
+            index::check_due(client, &subject, due).await;
+        }
+    };
+    let (finished, ()) = join(finish_rotation(client, new, next), update_index).await;
+    finished.map_err(|source| after_write(source, NOT_FINISHED))?;
+    Ok(next)
+}
+
+/// What one step of ending a session met.
+enum Ended {
+    Session(Option<SubjectDigest>),
+    Nothing,
+    Mark(KeyDigest),
+}
+
+/// Ends the session at a digest. `of` is the subject that it must be of, and whether its
+/// index lists it.
+async fn end(
+    client: &Client,
+    digest: &KeyDigest,
+    of: Option<(&SubjectDigest, bool)>,
+) -> Result<Ended, Error> {
+    let args = [
+        digest.to_hex().into(),
+        of.map_or_else(String::new, |(subject, _)| subject.to_hex())
+            .into(),
+        flag(of.is_some_and(|(_, is_listed)| is_listed)),
+    ];
+    let keys = [client.session_key(digest)];
+    let reply = client.run(&scripts::DELETE_ONE, &keys, &args).await?;
+    match reply.outcome.as_str() {
+        "OK" => Ok(Ended::Session(reply.subject())),
+        "NONE" => Ok(Ended::Nothing),
+        "MARK" => match reply.digests().pop() {
+            Some(to) => Ok(Ended::Mark(to)),
+            None => Err(client.origin.outcome_failed("CORRUPT")),
+        },
+        outcome => Err(client.origin.outcome_failed(outcome)),
+    }
+}
+
+pub(crate) async fn delete(client: &Client, digest: &KeyDigest) -> Result<(), Error> {
+    let mut path = RotationPath::from(*digest);
+    loop {
+        match end(client, path.at(), None).await? {
+            Ended::Session(subject) => {
+                index::remove(client, subject, path.at()).await;
+                return Ok(());
+            }
+            Ended::Nothing => return Ok(()),
+            Ended::Mark(to) => path.follow(to)?,
+        }
+    }
+}
+
+/// One pass over the index is enough. A session that moves meanwhile leaves a mark at
+/// the digest that was listed, and Redis keeps marks a minute past their deadline.
+pub(crate) async fn revoke(
+    client: &Client,
+    subject: &SubjectDigest,
+    which: Revoke,
+) -> Result<Vec<KeyDigest>, Error> {
+    let listed = index::entries(client, subject).await?;
+    let begin = match which {
+        Revoke::One(meant) => vec![meant],
+        Revoke::All | Revoke::AllBut(_) => listed.clone(),
+    };
+    let listed: BTreeSet<KeyDigest> = listed.into_iter().collect();
+    let (mut ended, mut failed) = (BTreeSet::new(), None);
+    for some in begin.chunks(SESSIONS_AT_ONCE) {
+        let each = some
+            .iter()
+            .map(|first| revoke_from(client, subject, which, *first, &listed));
+        for done in join_all(each).await {
+            match done {
+                Ok(at) => ended.extend(at),
+                // A session that cannot be ended spares no other.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(ended.into_iter().collect()),
+    }
+}
+
+/// Ends the session that stands at an entry or where its marks lead, and answers where.
+async fn revoke_from(
+    client: &Client,
+    subject: &SubjectDigest,
+    which: Revoke,
+    first: KeyDigest,
+    listed: &BTreeSet<KeyDigest>,
+) -> Result<Option<KeyDigest>, Error> {
+    if !has_settled(client, &first).await? {
+        // On its way: it is ended at its old digest, which is listed too.
+        return Ok(None);
+    }
+    let mut path = RotationPath::from(first);
+    loop {
+        let at = *path.at();
+        // Asked after the session was seen here, so that one that was spared at its old
+        // digest is not ended at its new one.
+        if let Revoke::AllBut(kept) = which
+            && is_on_path(client, kept, &at).await?
+        {
+            return Ok(None);
+        }
+        match end(client, &at, Some((subject, listed.contains(&at)))).await? {
+            Ended::Session(_) => {
+                index::remove(client, Some(*subject), &at).await;
+                return Ok(Some(at));
+            }
+            Ended::Nothing => return Ok(None),
+            // A session that a mark leads to has arrived.
+            Ended::Mark(to) => path.follow(to)?,
+        }
+    }
+}
+
+/// Whether something stands here and is not moving. Where nothing stands, the first step
+/// of a rotation may have listed the session: it could arrive between the look whether
+/// it is spared and its end.
+async fn has_settled(client: &Client, digest: &KeyDigest) -> Result<bool, Error> {
+    match read(client, digest).await {
+        Ok(Some(StoredValue::Moving { .. })) => Ok(load(client, digest).await?.is_some()),
+        Ok(found) => Ok(found.is_some()),
+        // A session that cannot be read is ended like the others.
+        Err(error) if error.kind() != ErrorKind::Unavailable => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether rotation marks lead from `first` to `at`.
+async fn is_on_path(client: &Client, first: KeyDigest, at: &KeyDigest) -> Result<bool, Error> {
+    let mut path = RotationPath::from(first);
+    while path.at() != at {
+        match successor(client, path.at()).await? {
+            Some(to) => path.follow(to)?,
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Where the rotation mark at a digest leads, by its head alone, as scripts read it.
+async fn successor(client: &Client, digest: &KeyDigest) -> Result<Option<KeyDigest>, Error> {
+    let key = client.session_key(digest);
+    let mut call = redis::cmd("GETRANGE");
+    call.arg(&key).arg(0).arg(HEAD_BYTES - 1);
+    let head: Vec<u8> = client.read(&key, &call).await?;
+    value::successor(&head).map_err(|error| error.in_store(NAME))
 }

@@ -1,4 +1,4 @@
-//! What stands under a key: a head that scripts read, and the frame.
+//! The string under a session's key: a head that scripts read and patch, then the frame.
 
 use cloakroom_core::store::{
     FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, SubjectDigest,
@@ -8,64 +8,72 @@ use cloakroom_core::{Error, ErrorKind, Timestamp};
 /// Bytes of the head, in this version and in every later one.
 pub(crate) const HEAD_BYTES: usize = 134;
 
-/// The link of a record without a subject.
-pub(crate) const NOBODY: &str = "----------------------------------------------------------------";
+/// The target in the head of a record without a subject.
+pub(crate) const NO_SUBJECT: &str =
+    "----------------------------------------------------------------";
 
 const MAGIC: &[u8] = b"cr1 ";
 const RECORD: u8 = b'r';
 const MARK: u8 = b'm';
 
-/// A moving session, which counts once the mark at its old key stands: the old
-/// digest follows the head, then the frame.
+/// A session that a rotation is moving here. It opens once the mark at its old digest
+/// stands. The old digest follows the head, then the frame.
 pub(crate) const MOVING: u8 = b'p';
 
-/// How long the server keeps what is past its deadline, so that its clock may run
-/// ahead of the application's: the engine judges deadlines, Redis collects.
+/// How long Redis keeps a record past its deadline, so that its clock may run ahead of
+/// the application's: the engine judges deadlines, Redis collects garbage.
 pub(crate) const GRACE_MILLIS: u64 = 60_000;
 
-/// Where the TTL of what lives for ever ends: the year 9999.
+/// The last instant that a TTL names: the end of the year 9999.
 const TTL_MILLIS_MAX: u64 = 253_402_300_799_999;
 
-/// The instant from which the server may drop what is dead at `deadline`.
+/// The instant from which Redis may collect a record with this deadline.
 pub(crate) fn ttl(deadline: Timestamp) -> String {
     let at = deadline.as_millis().saturating_add(GRACE_MILLIS);
     at.min(TTL_MILLIS_MAX).to_string()
 }
 
-/// Until when an index is kept for a record: as long again as it has to live, so
-/// that it outlives one extension of the deadline that did not reach it.
+/// Until when an index is kept for a record: as long again as the record has to live,
+/// so that the index outlives an extension of the deadline that did not reach it.
 pub(crate) fn keep_until(last_seen_at: Timestamp, expires_at: Timestamp) -> String {
     ttl(expires_at.saturating_add(expires_at.saturating_since(last_seen_at)))
 }
 
-/// A number as scripts compare it: digits of equal length.
+/// A number as scripts compare it: as text of one length, since Lua's numbers are
+/// doubles.
 pub(crate) fn digits(number: u64) -> String {
     format!("{number:020}")
 }
 
-/// What a record's head says of its subject.
-pub(crate) fn link_of(subject: Option<SubjectDigest>) -> String {
-    subject.map_or_else(|| NOBODY.to_owned(), |subject| subject.to_hex())
+/// The target in a record's head: its subject.
+pub(crate) fn subject_field(subject: Option<SubjectDigest>) -> String {
+    subject.map_or_else(|| NO_SUBJECT.to_owned(), |subject| subject.to_hex())
 }
 
-/// What was found under a key.
+/// A decoded value.
 #[derive(Debug)]
-pub(crate) enum Found {
-    Stored(Stored),
-    /// A session that another digest is moving to this one.
+pub(crate) enum StoredValue {
+    Settled(Stored),
+    /// A session on its way here, in a rotation that may have been cut.
     Moving {
         from: KeyDigest,
         record: Record,
     },
 }
 
-fn head(kind: u8, revision: Revision, expires: Timestamp, seen: Timestamp, link: &str) -> Vec<u8> {
+fn head(
+    kind: u8,
+    revision: Revision,
+    expires: Timestamp,
+    seen: Timestamp,
+    target: &str,
+) -> Vec<u8> {
     let mut head = Vec::with_capacity(HEAD_BYTES + 512);
     head.extend_from_slice(MAGIC);
     head.push(kind);
     let revision = digits(revision.as_u64());
     let (expires, seen) = (digits(expires.as_millis()), digits(seen.as_millis()));
-    let rest = format!(" {revision} {expires} {seen} {link}\n");
+    let rest = format!(" {revision} {expires} {seen} {target}\n");
     head.extend_from_slice(rest.as_bytes());
     head
 }
@@ -76,28 +84,48 @@ fn record_head(kind: u8, record: &Record) -> Vec<u8> {
         record.revision,
         record.expires_at,
         record.last_seen_at,
-        &link_of(record.subject_digest()),
+        &subject_field(record.subject_digest()),
     )
 }
 
 /// The value to store.
-pub(crate) fn encode(slot: &Stored) -> Result<Vec<u8>, Error> {
-    let mut value = match slot {
+pub(crate) fn encode(stored: &Stored) -> Result<Vec<u8>, Error> {
+    let mut value = match stored {
         Stored::Record(record) => record_head(RECORD, record),
         Stored::Rotated { to, until } => {
             head(MARK, Revision::NONE, *until, Timestamp::EPOCH, &to.to_hex())
         }
     };
-    value.extend(slot.encode()?);
+    value.extend(stored.encode()?);
     Ok(value)
 }
 
-/// The value of a record that is on its way from another digest.
+/// The value of a record that a rotation is moving here from another digest.
 pub(crate) fn encode_moving(record: &Record, from: &KeyDigest) -> Result<Vec<u8>, Error> {
     let mut value = record_head(MOVING, record);
     value.extend_from_slice(from.to_hex().as_bytes());
     value.extend(record.encode()?);
     Ok(value)
+}
+
+/// Where the rotation mark with this head leads; `None` where it is of no mark.
+///
+/// # Errors
+/// `Unsupported` for a mark of a newer build, `Corrupt` for one that leads nowhere.
+pub(crate) fn successor(head: &[u8]) -> Result<Option<KeyDigest>, Error> {
+    let is_whole = head.len() == HEAD_BYTES && head.starts_with(b"cr") && head.ends_with(b"\n");
+    if !is_whole || head[4] != MARK {
+        return Ok(None);
+    }
+    if !head.starts_with(MAGIC) {
+        let text = "a newer build has written this rotation mark";
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    let to = std::str::from_utf8(&head[69..HEAD_BYTES - 1]).ok();
+    match to.and_then(KeyDigest::from_hex) {
+        Some(to) => Ok(Some(to)),
+        None => Err(corrupt("the rotation mark names no digest")),
+    }
 }
 
 fn corrupt(why: &'static str) -> Error {
@@ -114,29 +142,35 @@ fn number(digits: &[u8]) -> Option<u64> {
 ///
 /// # Errors
 /// As [`Stored::decode`]; `Corrupt` where head and frame do not agree too.
-pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
+pub(crate) fn decode(value: &[u8]) -> Result<StoredValue, Error> {
     let (head, rest) = value
         .split_at_checked(HEAD_BYTES)
-        .ok_or_else(|| corrupt("value ends early"))?;
+        .ok_or_else(|| corrupt("the value ends early"))?;
     let kind = head[4];
     let (from, frame) = match kind {
         MOVING => {
             let (from, frame) = rest
                 .split_at_checked(64)
-                .ok_or_else(|| corrupt("value ends early"))?;
+                .ok_or_else(|| corrupt("the value ends early"))?;
             let from = std::str::from_utf8(from).ok();
             let from = from.and_then(KeyDigest::from_hex);
-            (Some(from.ok_or_else(|| corrupt("no such digest"))?), frame)
+            (
+                Some(from.ok_or_else(|| corrupt("the moving record names no old digest"))?),
+                frame,
+            )
         }
         _ => (None, rest),
     };
-    // First the frame: its CRC tells damage from a newer version.
-    let slot = Stored::decode(frame)?;
+    // The frame is decoded first: its CRC tells damage from a newer version.
+    let stored = Stored::decode(frame)?;
     let frame = FrameHead::peek(frame)?;
     if &head[..4] != MAGIC || head[HEAD_BYTES - 1] != b'\n' {
-        return Err(corrupt("no such head"));
+        return Err(corrupt("the value has no head of this store"));
     }
-    let field = |at: usize| number(&head[at..at + 20]).ok_or_else(|| corrupt("no such number"));
+    let field = |at: usize| {
+        number(&head[at..at + 20])
+            .ok_or_else(|| corrupt("a number in the head has a character that is no digit"))
+    };
     let revision = Revision::from_u64(field(6)?);
     let expires_at = Timestamp::from_millis(field(27)?);
     let last_seen_at = Timestamp::from_millis(field(48)?);
@@ -144,29 +178,28 @@ pub(crate) fn decode(value: &[u8]) -> Result<Found, Error> {
         FrameKind::Record => kind == RECORD || kind == MOVING,
         FrameKind::Rotated => kind == MARK,
     };
-    // A touch moves the two instants, on and never back.
+    // A touch moves the two instants forward, never back.
     let agrees = kinds_agree
         && revision == frame.revision
         && expires_at >= frame.expires_at
         && last_seen_at >= frame.last_seen_at;
-    let link = &head[69..HEAD_BYTES - 1];
-    match slot {
-        Stored::Record(record) if agrees && link == link_of(record.subject_digest()).as_bytes() => {
-            let record = {
-                let mut record = record;
-                record.expires_at = expires_at;
-                record.last_seen_at = last_seen_at;
-                record
-            };
+    let target = &head[69..HEAD_BYTES - 1];
+    match stored {
+        Stored::Record(record)
+            if agrees && target == subject_field(record.subject_digest()).as_bytes() =>
+        {
+            let mut record = record;
+            record.expires_at = expires_at;
+            record.last_seen_at = last_seen_at;
             Ok(match from {
-                Some(from) => Found::Moving { from, record },
-                None => Found::Stored(Stored::Record(record)),
+                Some(from) => StoredValue::Moving { from, record },
+                None => StoredValue::Settled(Stored::Record(record)),
             })
         }
-        Stored::Rotated { to, .. } if agrees && link == to.to_hex().as_bytes() => {
-            Ok(Found::Stored(slot))
+        Stored::Rotated { to, .. } if agrees && target == to.to_hex().as_bytes() => {
+            Ok(StoredValue::Settled(stored))
         }
-        _ => Err(corrupt("head and frame do not agree")),
+        _ => Err(corrupt("head and frame do not belong together")),
     }
 }
 
@@ -186,7 +219,7 @@ mod tests {
         record
     }
 
-    fn slots() -> [Stored; 2] {
+    fn samples() -> [Stored; 2] {
         let to = KeyDigest::from_bytes([7; 32]);
         let until = Timestamp::MAX;
         [Stored::Record(full()), Stored::Rotated { to, until }]
@@ -198,18 +231,18 @@ mod tests {
 
     #[test]
     fn a_value_comes_back_and_a_touch_is_seen() {
-        for slot in slots() {
-            let value = encode(&slot).unwrap();
+        for stored in samples() {
+            let value = encode(&stored).unwrap();
             assert_eq!(value[HEAD_BYTES - 1], b'\n');
-            let Found::Stored(found) = decode(&value).unwrap() else {
+            let StoredValue::Settled(found) = decode(&value).unwrap() else {
                 panic!("it moves nowhere");
             };
-            assert_eq!(found, slot);
+            assert_eq!(found, stored);
         }
         let mut value = encode(&Stored::Record(full())).unwrap();
         value[27..47].copy_from_slice(digits(9_001).as_bytes());
         value[48..68].copy_from_slice(digits(1_001).as_bytes());
-        let Found::Stored(Stored::Record(touched)) = decode(&value).unwrap() else {
+        let StoredValue::Settled(Stored::Record(touched)) = decode(&value).unwrap() else {
             panic!("it is a record");
         };
         assert_eq!(touched.expires_at.as_millis(), 9_001);
@@ -217,7 +250,7 @@ mod tests {
         let from = KeyDigest::from_bytes([3; 32]);
         let moving = decode(&encode_moving(&full(), &from).unwrap()).unwrap();
         assert!(
-            matches!(moving, Found::Moving { from: f, record } if f == from && record == full())
+            matches!(moving, StoredValue::Moving { from: f, record } if f == from && record == full())
         );
     }
 
@@ -225,8 +258,8 @@ mod tests {
     /// one cannot be told from a touch; all else can.
     #[test]
     fn a_value_cut_anywhere_or_with_any_bit_flipped_is_corrupt() {
-        for slot in slots() {
-            let value = encode(&slot).unwrap();
+        for stored in samples() {
+            let value = encode(&stored).unwrap();
             for end in 0..value.len() {
                 assert_eq!(kind(&value[..end]), ErrorKind::Corrupt, "cut at {end}");
             }
@@ -240,14 +273,14 @@ mod tests {
                 }
                 match decode(&flipped) {
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}"),
-                    Ok(Found::Stored(found)) => {
+                    Ok(StoredValue::Settled(found)) => {
                         assert!(
                             (27..47).contains(&at) || (48..68).contains(&at),
                             "bit {bit}"
                         );
-                        assert!(found.expires_at() >= slot.expires_at());
+                        assert!(found.expires_at() >= stored.expires_at());
                     }
-                    Ok(Found::Moving { .. }) => panic!("bit {bit}"),
+                    Ok(StoredValue::Moving { .. }) => panic!("bit {bit}"),
                 }
             }
         }
@@ -265,6 +298,24 @@ mod tests {
         assert_eq!(kind(&value), ErrorKind::Unsupported);
         assert_eq!(kind(b""), ErrorKind::Corrupt);
         assert_eq!(kind(&[b'x'; 400]), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_mark_is_told_from_a_record_by_its_head_and_one_that_cannot_be_read_is_an_error() {
+        let [record, mark] =
+            samples().map(|stored| encode(&stored).unwrap()[..HEAD_BYTES].to_vec());
+        assert_eq!(successor(&record).unwrap(), None);
+        assert_eq!(successor(b"").unwrap(), None);
+        let to = KeyDigest::from_bytes([7; 32]);
+        assert_eq!(successor(&mark).unwrap(), Some(to));
+        let changed = |at: usize| {
+            let mut mark = mark.clone();
+            mark[at] = b'9' + 9;
+            successor(&mark).map_err(|error| error.kind())
+        };
+        assert_eq!(changed(2), Err(ErrorKind::Unsupported));
+        assert_eq!(changed(80), Err(ErrorKind::Corrupt));
+        assert_eq!(changed(0), Ok(None));
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

@@ -24,7 +24,7 @@ use crate::common::proxy::Proxy;
 async fn heard(listener: &mut dyn Listener, count: usize) -> BTreeSet<(KeyDigest, u64)> {
     let mut heard = BTreeSet::new();
     let patience = |heard: &BTreeSet<_>| match heard.len() < count {
-        true => Duration::from_secs(10),
+        true => common::LISTEN_MAX,
         false => Duration::from_millis(300),
     };
     while let Ok(told) = timeout(patience(&heard), listener.next()).await {
@@ -82,7 +82,7 @@ async fn a_message_is_there_when_the_write_is_answered_or_soon_after() {
         for _ in 0..100 {
             record.revision = store.update(&digest, &record).await.unwrap();
             let answered = Instant::now();
-            while listener.next().await.unwrap().revision != record.revision {}
+            while common::next(&mut *listener).await.unwrap().revision != record.revision {}
             waits.push(answered.elapsed());
         }
         waits.sort();
@@ -102,7 +102,7 @@ async fn a_server_that_ends_is_noticed_at_once_and_can_be_listened_to_again() {
         server.kill();
         let begun = Instant::now();
         for _ in 0..2 {
-            let error = listener.next().await.unwrap_err();
+            let error = common::next(&mut *listener).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable);
         }
         soonest = soonest.min(begun.elapsed());
@@ -113,7 +113,7 @@ async fn a_server_that_ends_is_noticed_at_once_and_can_be_listened_to_again() {
         let (digest, mut record) = (key().digest(), sample("text"));
         record.revision = store.create(&digest, &record).await.unwrap();
         store.update(&digest, &record).await.unwrap();
-        assert_eq!(listener.next().await.unwrap().digest, digest);
+        assert_eq!(common::next(&mut *listener).await.unwrap().digest, digest);
     }
     assert!(soonest < Duration::from_millis(500), "{soonest:?}");
 }
@@ -133,7 +133,7 @@ async fn a_channel_that_falls_silent_is_noticed_within_a_heartbeat_and_the_time_
     );
     proxy.mute.store(true, Ordering::SeqCst);
     let begun = Instant::now();
-    let error = listener.next().await.unwrap_err();
+    let error = common::next(&mut *listener).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(begun.elapsed() < HEARTBEAT + limit + limit);
 }

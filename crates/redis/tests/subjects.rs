@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloakroom_core::store::{
-    KeyDigest, Record, Revoke, SessionStore as _, Stored, Subjects as _, Touch,
+    KeyDigest, ROTATION_HOPS_MAX, Record, Revoke, SessionStore as _, Stored, Subjects as _, Touch,
 };
 use cloakroom_core::{Clock as _, ErrorKind, Subject, SystemClock, Timestamp};
 use cloakroom_redis::RedisStore;
@@ -191,6 +191,68 @@ async fn an_index_outlives_every_record_in_it() {
         record.expires_at = Timestamp::MAX;
         store.update(&digest, &record).await.unwrap();
         outlives("for ever");
+    }
+}
+
+/// Rotates a session so many times, and gives the keys it has had and its record.
+async fn rotate_times(
+    store: &RedisStore,
+    subject: &Subject,
+    times: usize,
+) -> (Vec<KeyDigest>, Record) {
+    let (digest, mut record) = create(store, &record_of(subject)).await;
+    let mut keys = vec![digest];
+    for _ in 0..times {
+        let (new, until) = (key().digest(), record.expires_at);
+        let rotated = store.rotate(&keys[keys.len() - 1], &new, &record, until);
+        record.revision = rotated.await.unwrap();
+        keys.push(new);
+    }
+    (keys, record)
+}
+
+#[tokio::test]
+async fn a_delete_ends_what_rotation_hops_max_marks_lead_to_and_fails_beyond() {
+    for setup in common::both().await {
+        let (store, subject) = (&setup.store, &somebody());
+        let (keys, _) = rotate_times(store, subject, ROTATION_HOPS_MAX).await;
+        store.delete(&keys[0]).await.unwrap();
+        assert_eq!(store.load(&keys[ROTATION_HOPS_MAX]).await.unwrap(), None);
+        let (keys, record) = rotate_times(store, subject, ROTATION_HOPS_MAX + 1).await;
+        let error = store.delete(&keys[0]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("ROTATION_HOPS_MAX"), "{error}");
+        let last = store.load(&keys[ROTATION_HOPS_MAX + 1]).await.unwrap();
+        assert_eq!(last, Some(Stored::Record(record)), "it stands");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_spares_what_rotation_hops_max_marks_lead_to_and_fails_beyond() {
+    for setup in common::both().await {
+        let store = &setup.store;
+        let revoke = async |subject, which| store.revoke(&listed_as(subject), which).await;
+        let subject = &somebody();
+        let (keys, record) = rotate_times(store, subject, ROTATION_HOPS_MAX).await;
+        let (other, _) = create(store, &record_of(subject)).await;
+        let ended = revoke(subject, Revoke::AllBut(keys[0])).await.unwrap();
+        assert_eq!(ended, [other]);
+        let last = store.load(&keys[ROTATION_HOPS_MAX]).await.unwrap();
+        assert_eq!(last, Some(Stored::Record(record)), "it is spared");
+        let ended = revoke(subject, Revoke::One(keys[0])).await.unwrap();
+        assert_eq!(ended, [keys[ROTATION_HOPS_MAX]]);
+
+        let subject = &somebody();
+        let (keys, record) = rotate_times(store, subject, ROTATION_HOPS_MAX + 1).await;
+        create(store, &record_of(subject)).await;
+        for which in [Revoke::AllBut(keys[0]), Revoke::One(keys[0])] {
+            let error = revoke(subject, which).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{which:?}");
+            let last = store.load(&keys[ROTATION_HOPS_MAX + 1]).await.unwrap();
+            assert_eq!(last, Some(Stored::Record(record.clone())), "{which:?}");
+        }
+        let ended = revoke(subject, Revoke::All).await.unwrap();
+        assert_eq!(ended.len(), 2, "all are found by their own entries");
     }
 }
 

@@ -3,6 +3,8 @@
 #![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
+mod common;
+
 use cloakroom_core::ErrorKind;
 use cloakroom_core::store::{Invalidations as _, SessionStore as _};
 use cloakroom_redis::RedisStore;
@@ -22,7 +24,7 @@ async fn a_server_is_trusted_through_its_ca_and_not_without() {
     let (digest, mut record) = (key().digest(), sample("text"));
     record.revision = store.create(&digest, &record).await.unwrap();
     store.update(&digest, &record).await.unwrap();
-    assert_eq!(listener.next().await.unwrap().digest, digest);
+    assert_eq!(common::next(&mut *listener).await.unwrap().digest, digest);
 
     let error = RedisStore::connect(&server.url()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error:?}");

@@ -1,11 +1,12 @@
--- ARGV: the digest. A mark is followed, and stays; what is damaged goes too.
-local digest = follow(ARGV[3])
-local key = session(digest)
-local h = head(key)
-if not h then return { 'OK' } end
-if h.whole and h.kind == 'm' then return { h.known and 'OK' or 'UNSUPPORTED' } end
-tell(digest, LAST)
-if h.whole then may_unlist(h.link) end
+-- On a single node. ARGV: the digest. Rotation marks are followed, and stay; a damaged
+-- record is deleted too.
+local digest, unreachable = resolve_rotations(ARGV[3])
+if not digest then return { unreachable } end
+local key = session_key(digest)
+local head = read_head(key)
+if not head then return { 'OK' } end
+announce(digest, REVISION_LAST)
+if head.is_whole then check_unlist(head.target) end
 redis.call('DEL', key)
-if h.whole then unlist(h.link, digest) end
+if head.is_whole then unlist(head.target, digest) end
 return { 'OK' }

@@ -3,9 +3,24 @@
 
 pub(crate) mod proxy;
 
+use std::time::Duration;
+
+use cloakroom_core::Error;
+use cloakroom_core::store::{Invalidation, Listener};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
 use cloakroom_testkit::key;
+use tokio::time::timeout;
+
+/// How long a test waits for an invalidation, or for the end of its channel.
+pub(crate) const LISTEN_MAX: Duration = Duration::from_secs(10);
+
+/// What a listener gives next. An invalidation that was lost fails the test, which
+/// would otherwise wait for ever.
+pub(crate) async fn next(listener: &mut dyn Listener) -> Result<Invalidation, Error> {
+    let next = timeout(LISTEN_MAX, listener.next()).await;
+    next.expect("an invalidation, or an error, within LISTEN_MAX")
+}
 
 pub(crate) fn prefix() -> String {
     format!("test-{}:", key().digest().short())

@@ -1,10 +1,13 @@
-//! The scripts: each runs on the server as one step.
+//! The scripts. Each runs on the server as one step.
 
 use std::sync::LazyLock;
 
+use cloakroom_core::store::ROTATION_HOPS_MAX;
 use redis::Cmd;
 
-/// A script, and the digest by which a server that has seen it knows it.
+use crate::value::HEAD_BYTES;
+
+/// A script, and the hash by which a server that has seen it knows it.
 #[derive(Debug)]
 pub(crate) struct Script {
     code: String,
@@ -24,31 +27,34 @@ scripts! {
     UPDATE: "update.lua",
     TOUCH: "touch.lua",
     ROTATE: "rotate.lua",
+    ROTATE_MARK: "rotate_mark.lua",
+    ROTATE_FINISH: "rotate_finish.lua",
+    ROTATE_CANCEL: "rotate_cancel.lua",
     DELETE: "delete.lua",
+    DELETE_ONE: "delete_one.lua",
     REVOKE: "revoke.lua",
-    TIDY: "tidy.lua",
-    ENLIST: "enlist.lua",
-    MARK: "mark.lua",
-    SETTLE: "settle.lua",
-    DROP: "drop.lua",
-    END: "end.lua",
+    INDEX_ADD: "index_add.lua",
+    REMOVE_ORPHANS: "remove_orphans.lua",
 }
 
 impl Script {
     fn new(body: &str) -> Self {
-        let code = concat!(include_str!("scripts/common.lua"), "\n").to_owned() + body;
+        let code = format!(
+            "local HEAD_BYTES, ROTATION_HOPS_MAX = {HEAD_BYTES}, {ROTATION_HOPS_MAX}\n{}\n{body}",
+            include_str!("scripts/common.lua")
+        );
         let hash = redis::Script::new(&code).get_hash().to_owned();
         Self { code, hash }
     }
 
-    /// A call by the digest: the server refuses it, and does nothing, where it
-    /// has not seen the script since it was started.
-    pub(crate) fn by_digest(&self, keys: &[String], args: &[&[u8]]) -> Cmd {
+    /// Calls the script by its hash. A server that has not seen it since it was started
+    /// refuses that with `NOSCRIPT`, and does nothing.
+    pub(crate) fn evalsha(&self, keys: &[String], args: &[&[u8]]) -> Cmd {
         call("EVALSHA", &self.hash, keys, args)
     }
 
-    /// A call with the script itself, which the server keeps.
-    pub(crate) fn in_full(&self, keys: &[String], args: &[&[u8]]) -> Cmd {
+    /// Calls the script by its text, which the server keeps.
+    pub(crate) fn eval(&self, keys: &[String], args: &[&[u8]]) -> Cmd {
         call("EVAL", &self.code, keys, args)
     }
 }

@@ -1,6 +1,6 @@
--- KEYS: the index. ARGV: digests, each with the milliseconds its session has
--- left, or -1 where there is none. Of those that are due, the ones without a
--- session go: one that is not due may be of a record about to be written.
+-- KEYS: the index. ARGV: digests, each with the milliseconds that its session has left,
+-- or -1 where it is gone. An entry that is not due stays: its record may be about to be
+-- written.
 for at = 3, #ARGV, 2 do
   local digest, left = ARGV[at], tonumber(ARGV[at + 1])
   local score = redis.call('ZSCORE', KEYS[1], digest)
