@@ -52,7 +52,7 @@
 //! client sends becomes part of a path, and keys never reach the disk.
 //!
 //! **Writing.** A frame is written to a new file beside its path and synced. Then the
-//! file takes its name in one step: by a hard link where nothing may be overwritten, by a
+//! file gets its name in one step: by a hard link where nothing may be overwritten, by a
 //! rename where it replaces another. Then the folder is synced.
 //!
 //! ```text
@@ -83,7 +83,7 @@
 //! named by the [`SubjectDigest`] and the session's digest. The entry is on the disk
 //! before the session's file has its name, and is removed after the loss of that name is
 //! on the disk, so a crash leaves no session unlisted. The writer looks again, with the
-//! session's lock, that the entry stands when the session's file takes its name; an entry
+//! session's lock, that the entry stands when the session's file gets its name; an entry
 //! is removed with that lock alone. So a sweep cannot come between. An orphan, an entry
 //! whose session is gone or changed owner, is harmless, since the session's file says
 //! whose it is. An entry costs one sync more, and a session without a subject has none.
