@@ -10,11 +10,24 @@ use cloakroom_core::Error;
 use cloakroom_core::store::{FRAME_BYTES_CEILING, FrameHead, KeyDigest, SubjectDigest};
 use cloakroom_disk::{StagedFile, sync_folder};
 
-use crate::Durability;
 use crate::error::{failed, failed_at_path};
 
 /// How the temporary name of a new file begins. No digest's does.
 const TEMPORARY: &str = ".new-";
+
+/// Which crashes a write survives once it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// A crash of the machine: every file and every folder is synced.
+    #[default]
+    Synced,
+    /// The end of the process. Nothing is synced, and a write takes a fraction of the
+    /// time. A crash of the machine may take back the last seconds of writes, a logout
+    /// among them, and on some file systems damage what was being written: such a session
+    /// is [`Corrupt`](cloakroom_core::ErrorKind::Corrupt), and its visitor gets a fresh one.
+    Lazy,
+}
 
 /// The paths of a store, and the files at them.
 pub(crate) struct Layout {

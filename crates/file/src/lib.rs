@@ -130,6 +130,8 @@ use cloakroom_core::store::{
 use cloakroom_core::{Error, Timestamp};
 use cloakroom_disk::JobThreads;
 
+pub use crate::layout::Durability;
+
 use crate::error::{NAME, unavailable};
 use crate::files::Files;
 use crate::sweep::Cursor;
@@ -138,20 +140,6 @@ use crate::sweep::Cursor;
 /// system's journal: with 64 writers, 16 threads make twice the writes a second that 4
 /// do.
 const THREADS: usize = 16;
-
-/// Which crashes a write survives once it is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Durability {
-    /// A crash of the machine: every file and every folder is synced.
-    #[default]
-    Synced,
-    /// The end of the process. Nothing is synced, and a write takes a fraction of the
-    /// time. A crash of the machine may take back the last seconds of writes, a logout
-    /// among them, and on some file systems damage what was being written: such a session
-    /// is [`Corrupt`](cloakroom_core::ErrorKind::Corrupt), and its visitor gets a fresh one.
-    Lazy,
-}
 
 /// A store in a folder of its own. It is cheap to clone; dropping the last clone waits
 /// for the writes under way.
