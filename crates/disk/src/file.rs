@@ -45,12 +45,12 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut staged = path.as_os_str().to_owned();
     staged.push(".new");
     let staged = PathBuf::from(staged);
-    // A crash may have left it; whoever made it may have let others read it.
+    // A crash may have left it, with a mode that lets others read it.
     remove_file(&staged)?;
     let mut staged = StagedFile::create(staged)?;
     staged.write(content)?;
     staged.sync()?;
-    staged.replace(path)?;
+    staged.rename_to(path)?;
     parent_of(path).map_or(Ok(()), sync_folder)
 }
 
@@ -64,10 +64,10 @@ pub fn remove_file(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// A new file under a temporary name, which takes its own name in one step once its
-/// content is whole. One that is dropped before is removed.
+/// A new file under a temporary name, which gets its own name in one step once its
+/// content is whole. Dropped before that, it is removed.
 ///
-/// Neither step syncs the folder, so that one [`sync_folder`] may serve several files.
+/// No step syncs the folder, so that one [`sync_folder`] may serve several files.
 #[derive(Debug)]
 pub struct StagedFile {
     file: File,
@@ -76,8 +76,8 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
-    /// Makes the file under its temporary name, which must lie in the file system of
-    /// the name it is to take.
+    /// Makes the file under its temporary name, which must lie in the same file system
+    /// as the name that it is to get.
     ///
     /// # Errors
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where a file has that name.
@@ -95,23 +95,24 @@ impl StagedFile {
         self.file.write_all(content)
     }
 
-    /// Has the content on the disk. Without it, a crash after the file has taken its
-    /// name may leave it empty.
+    /// Syncs the content. Without that, a crash may leave an empty file under the new
+    /// name.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
 
-    /// Takes a name that no file has. The temporary name is removed.
+    /// Gives the file a name that no other has, by a hard link, and removes the temporary
+    /// name.
     ///
     /// # Errors
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where a file has that name. Not
-    /// every file system has hard links, which this needs.
-    pub fn take_free(self, path: &Path) -> io::Result<()> {
+    /// every file system has hard links.
+    pub fn link_to(self, path: &Path) -> io::Result<()> {
         fs::hard_link(&self.path, path)
     }
 
-    /// Takes a name from the file that has it, if one does.
-    pub fn replace(mut self, path: &Path) -> io::Result<()> {
+    /// Renames the file, in place of the file that has the name, if one does.
+    pub fn rename_to(mut self, path: &Path) -> io::Result<()> {
         fs::rename(&self.path, path)?;
         self.renamed = true;
         Ok(())

@@ -1,4 +1,4 @@
-//! Folders that their owner alone may enter, and when their entries are on the disk.
+//! Folders that their owner alone may enter, and whose content survives a crash.
 
 use std::io;
 use std::path::Path;
@@ -60,8 +60,8 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
     make_private_folder_unsynced(path)
 }
 
-/// As [`make_private_folder`], without a sync: for who makes many in one folder and
-/// then calls [`sync_folder`] once.
+/// As [`make_private_folder`], without a sync: for many folders in one, which is then
+/// synced once, by [`sync_folder`].
 pub fn make_private_folder_unsynced(path: &Path) -> io::Result<()> {
     system::make_folder(path).map_err(|error| about("cannot make the folder", path, &error))
 }
@@ -87,8 +87,8 @@ pub fn check_private_folder(path: &Path) -> io::Result<()> {
     ))
 }
 
-/// Has on the disk which names stand in a folder: what was made, renamed or removed
-/// there until now survives a crash of the machine.
+/// Syncs a folder: what was made, renamed or removed in it until now survives a crash of
+/// the machine.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     system::sync_folder(path).map_err(|error| about("cannot sync the folder", path, &error))
 }

@@ -140,7 +140,7 @@ fn a_replacement_that_fails_leaves_the_old_content_and_no_temporary_file() {
 }
 
 #[test]
-fn a_staged_file_takes_only_a_name_that_is_free() {
+fn a_staged_file_is_linked_only_to_a_name_that_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let [staged, path] = ["staged", "path"].map(|name| folder.path().join(name));
     let stage = |content: &[u8]| {
@@ -149,11 +149,11 @@ fn a_staged_file_takes_only_a_name_that_is_free() {
         file.sync().unwrap();
         file
     };
-    stage(b"first").take_free(&path).unwrap();
-    let error = stage(b"second").take_free(&path).unwrap_err();
+    stage(b"first").link_to(&path).unwrap();
+    let error = stage(b"second").link_to(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert_eq!(fs::read(&path).unwrap(), b"first");
-    stage(b"third").replace(&path).unwrap();
+    stage(b"third").rename_to(&path).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"third");
     drop(stage(b"fourth"));
     assert_eq!(names(folder.path()), [PathBuf::from("path")]);

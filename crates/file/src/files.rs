@@ -14,9 +14,8 @@ use cloakroom_disk::{
     check_private_folder, make_private_folder, make_private_folder_unsynced, sync_folder,
 };
 
-use crate::Durability;
 use crate::error::{advice, misconfigured, unavailable};
-use crate::layout::Layout;
+use crate::layout::{Durability, Layout};
 use crate::locks::Locks;
 
 pub(crate) struct Files {

@@ -10,11 +10,24 @@ use cloakroom_core::Error;
 use cloakroom_core::store::{FRAME_BYTES_CEILING, FrameHead, KeyDigest, SubjectDigest};
 use cloakroom_disk::{StagedFile, sync_folder};
 
-use crate::Durability;
 use crate::error::{failed, failed_at_path};
 
 /// How the temporary name of a new file begins. No digest's does.
 const TEMPORARY: &str = ".new-";
+
+/// Which crashes a write survives once it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// A crash of the machine: every file and every folder is synced.
+    #[default]
+    Synced,
+    /// The end of the process. Nothing is synced, and a write takes a fraction of the
+    /// time. A crash of the machine may take back the last seconds of writes, a logout
+    /// among them, and on some file systems damage what was being written: such a session
+    /// is [`Corrupt`](cloakroom_core::ErrorKind::Corrupt), and its visitor gets a fresh one.
+    Lazy,
+}
 
 /// The paths of a store, and the files at them.
 pub(crate) struct Layout {
@@ -31,7 +44,7 @@ pub(crate) struct Layout {
 /// A file of the store, as its name tells.
 pub(crate) enum Listed {
     Session(KeyDigest),
-    /// A file that has not taken its name yet, or never will.
+    /// A new file that has no name of its own yet, or was left by a crash.
     Temporary(PathBuf),
     SubjectEntry(SubjectEntry),
 }
@@ -150,7 +163,7 @@ impl Layout {
             })
     }
 
-    /// Writes a frame to a new file, beside the path that it is to take.
+    /// Writes a frame to a new file, in the folder of its digest.
     pub(crate) fn stage(&self, digest: &KeyDigest, frame: &[u8]) -> Result<StagedFile, Error> {
         let stage = || {
             let mut staged = self.stage_empty(digest)?;
@@ -174,7 +187,7 @@ impl Layout {
         }
     }
 
-    /// Has on the disk which sessions stand in the folders of these digests.
+    /// Syncs the folders of these digests, each once.
     pub(crate) fn sync(&self, digests: &[KeyDigest]) -> Result<(), Error> {
         let mut firsts: Vec<u8> = digests.iter().map(|digest| digest.as_bytes()[0]).collect();
         firsts.sort_unstable();
@@ -183,7 +196,7 @@ impl Layout {
         folders.try_for_each(|folder| self.sync_one(&folder))
     }
 
-    /// Has on the disk which entries a subject has.
+    /// Syncs the folder of a subject's entries.
     pub(crate) fn sync_entries(&self, subject: &SubjectDigest) -> Result<(), Error> {
         self.sync_one(&self.entry_folder(subject.as_bytes()[0]))
     }
@@ -202,7 +215,7 @@ impl Layout {
         let linked = self
             .folder_of(&digest)
             .join(format!("{TEMPORARY}{:016x}-link", self.opening));
-        self.stage_empty(&digest)?.take_free(&linked)?;
+        self.stage_empty(&digest)?.link_to(&linked)?;
         fs::remove_file(linked)
     }
 

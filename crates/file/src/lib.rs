@@ -52,7 +52,7 @@
 //! client sends becomes part of a path, and keys never reach the disk.
 //!
 //! **Writing.** A frame is written to a new file beside its path and synced. Then the
-//! file takes its name in one step: by a hard link where nothing may be overwritten, by a
+//! file gets its name in one step: by a hard link where nothing may be overwritten, by a
 //! rename where it replaces another. Then the folder is synced.
 //!
 //! ```text
@@ -83,7 +83,7 @@
 //! named by the [`SubjectDigest`] and the session's digest. The entry is on the disk
 //! before the session's file has its name, and is removed after the loss of that name is
 //! on the disk, so a crash leaves no session unlisted. The writer looks again, with the
-//! session's lock, that the entry stands when the session's file takes its name; an entry
+//! session's lock, that the entry stands when the session's file gets its name; an entry
 //! is removed with that lock alone. So a sweep cannot come between. An orphan, an entry
 //! whose session is gone or changed owner, is harmless, since the session's file says
 //! whose it is. An entry costs one sync more, and a session without a subject has none.
@@ -130,6 +130,8 @@ use cloakroom_core::store::{
 use cloakroom_core::{Error, Timestamp};
 use cloakroom_disk::JobThreads;
 
+pub use crate::layout::Durability;
+
 use crate::error::{NAME, unavailable};
 use crate::files::Files;
 use crate::sweep::Cursor;
@@ -138,20 +140,6 @@ use crate::sweep::Cursor;
 /// system's journal: with 64 writers, 16 threads make twice the writes a second that 4
 /// do.
 const THREADS: usize = 16;
-
-/// Which crashes a write survives once it is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Durability {
-    /// A crash of the machine: every file and every folder is synced.
-    #[default]
-    Synced,
-    /// The end of the process. Nothing is synced, and a write takes a fraction of the
-    /// time. A crash of the machine may take back the last seconds of writes, a logout
-    /// among them, and on some file systems damage what was being written: such a session
-    /// is [`Corrupt`](cloakroom_core::ErrorKind::Corrupt), and its visitor gets a fresh one.
-    Lazy,
-}
 
 /// A store in a folder of its own. It is cheap to clone; dropping the last clone waits
 /// for the writes under way.

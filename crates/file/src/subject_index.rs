@@ -1,6 +1,6 @@
 //! The index by subject: an empty file for each record with a subject.
 //!
-//! Two invariants. A record takes its name only while its entry stands on the disk. An
+//! Two invariants. A record's file gets its name only while its entry stands on the disk. An
 //! entry is removed only by who holds the lock of its digest and has seen that no record
 //! of that subject stands there. Whoever writes the record holds the same lock, so a
 //! record that stands is always listed. An orphan, an entry whose session is gone or
@@ -17,8 +17,8 @@ use crate::files::{Files, subject_in};
 use crate::layout::SubjectEntry;
 
 impl Files {
-    /// Has the entry on the disk before its record is written. A record without a
-    /// subject has no entry.
+    /// Makes and syncs the entry of a record that is about to be written. A record without
+    /// a subject has no entry.
     pub(crate) fn add_entry(
         &self,
         subject: Option<SubjectDigest>,

@@ -26,8 +26,8 @@ impl Files {
         }
     }
 
-    /// A hard link takes a free name in one step, so a new file needs no lock for itself:
-    /// the lock is for its entry.
+    /// A hard link fails where the name is taken, in one step, so the session's file needs
+    /// no lock: the lock is for its entry.
     fn write_new(&self, digest: &KeyDigest, stored: &Stored) -> Result<(), Error> {
         self.require_free(digest)?;
         let staged = self.layout.stage(digest, &stored.encode()?)?;
@@ -204,7 +204,7 @@ impl Files {
     }
 
     fn link(&self, staged: StagedFile, digest: &KeyDigest) -> Result<(), Error> {
-        let linked = staged.take_free(&self.layout.session_path(digest));
+        let linked = staged.link_to(&self.layout.session_path(digest));
         linked.map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => ErrorKind::Exists.into(),
             _ => self
@@ -214,7 +214,7 @@ impl Files {
     }
 
     fn replace(&self, staged: StagedFile, digest: &KeyDigest) -> Result<(), Error> {
-        let replaced = staged.replace(&self.layout.session_path(digest));
+        let replaced = staged.rename_to(&self.layout.session_path(digest));
         replaced.map_err(|source| {
             let operation = "replace a session's file";
             self.layout.session_failed(operation, digest, source)

@@ -118,7 +118,6 @@ impl RedisBuilder {
         if self.timeout.is_zero() {
             return Err(misconfigured("the time-out is zero; two seconds are usual"));
         }
-        self.check_ca()?;
         let servers = self.servers()?;
         let client = Client::new(servers, self.timeout, self.prefix);
         handshake(&client).await?;
@@ -142,43 +141,26 @@ impl RedisBuilder {
         }
     }
 
+    #[cfg(feature = "tls")]
     fn client(&self, url: &str) -> Result<redis::Client, Error> {
         let info = read_url(url)?;
-        self.open(info).map_err(|source| {
-            let why = source.category().to_owned();
-            misconfigured(format!(
-                "cannot use the Redis URL or its certificates: {why}"
-            ))
-        })
-    }
-
-    /// redis-rs accepts a PEM without a certificate, and then trusts no server.
-    #[cfg(feature = "tls")]
-    fn check_ca(&self) -> Result<(), Error> {
-        let begin = b"-----BEGIN CERTIFICATE-----";
-        match &self.ca_pem {
-            Some(pem) if !pem.windows(begin.len()).any(|part| part == begin) => {
-                Err(misconfigured("the CA file holds no certificate in PEM"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn check_ca(&self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    #[cfg(feature = "tls")]
-    fn open(&self, info: ConnectionInfo) -> Result<redis::Client, redis::RedisError> {
         // rustls has one provider a process; one that the application chose stands.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             let ours = rustls::crypto::ring::default_provider();
             // It fails where another thread was faster, which does no harm.
             let _ = ours.install_default();
         }
-        match (&self.ca_pem, info.addr()) {
-            (Some(pem), redis::ConnectionAddr::TcpTls { .. }) => {
+        let Some(pem) = &self.ca_pem else {
+            return redis::Client::open(info).map_err(|source| unusable(&source));
+        };
+        // redis-rs accepts a PEM without a certificate, and then trusts no server.
+        let begin = b"-----BEGIN CERTIFICATE-----";
+        if !pem.windows(begin.len()).any(|part| part == begin) {
+            let text = "the CA file holds no certificate in PEM; give one that does";
+            return Err(misconfigured(text));
+        }
+        let client = match info.addr() {
+            redis::ConnectionAddr::TcpTls { .. } => {
                 let certificates = redis::TlsCertificates {
                     client_tls: None,
                     root_cert: Some(pem.clone()),
@@ -186,13 +168,21 @@ impl RedisBuilder {
                 redis::Client::build_with_tls(info, certificates)
             }
             _ => redis::Client::open(info),
-        }
+        };
+        client.map_err(|source| unusable(&source))
     }
 
     #[cfg(not(feature = "tls"))]
-    fn open(&self, info: ConnectionInfo) -> Result<redis::Client, redis::RedisError> {
-        redis::Client::open(info)
+    fn client(&self, url: &str) -> Result<redis::Client, Error> {
+        redis::Client::open(read_url(url)?).map_err(|source| unusable(&source))
     }
+}
+
+fn unusable(source: &redis::RedisError) -> Error {
+    let why = source.category();
+    misconfigured(format!(
+        "cannot use the Redis URL or its certificates: {why}"
+    ))
 }
 
 fn misconfigured(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {

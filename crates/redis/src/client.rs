@@ -9,7 +9,7 @@ use redis::{Cmd, FromRedisValue, Value};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::errors::{Access, CallFailure, Origin, error};
+use crate::errors::{Access, CallFailure, CallResult, Origin, error};
 use crate::nodes::Nodes;
 use crate::scripts::Script;
 
@@ -199,13 +199,7 @@ impl Client {
         Err(self.failed(failure, Access::Read))
     }
 
-    async fn send(
-        &self,
-        key: &str,
-        call: &Cmd,
-        access: Access,
-        by: Instant,
-    ) -> Result<Value, CallFailure> {
+    async fn send(&self, key: &str, call: &Cmd, access: Access, by: Instant) -> CallResult<Value> {
         match &self.servers {
             Servers::Single(node) => node.call(call, access, by).await,
             Servers::Cluster(nodes) => nodes.call(key, call, access, by).await,

@@ -1,164 +1,26 @@
-//! The operations in a cluster. A session lies in one slot, the index of its subject in
-//! another: the steps are ordered so that a crash between two of them does no harm. The
-//! crate's first page shows the order.
+//! The operations in a cluster that concern more than one key. A session lies in one
+//! slot, the index of its subject in another: the steps are ordered so that a crash
+//! between two of them does no harm. The crate's first page shows the order.
 
 use std::collections::BTreeSet;
 
 use cloakroom_core::store::{
-    KeyDigest, Record, Revision, Revoke, RotationPath, Stored, SubjectDigest, Touch,
+    KeyDigest, Record, Revision, Revoke, RotationPath, Stored, SubjectDigest,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use futures_util::future::{join, join_all};
 
-use crate::client::{Client, Reply};
-use crate::errors::{NAME, error};
-use crate::index;
-use crate::scripts::{self, Script};
-use crate::single_node::{self, flag};
+use crate::client::Client;
+use crate::errors::NAME;
+use crate::session::{after_write, finish_rotation, list, load, put_value, read};
 use crate::value::{self, HEAD_BYTES, StoredValue, digits, ttl};
+use crate::{index, scripts};
 
 /// Sessions of a subject that are read, or ended, at once.
 pub(crate) const SESSIONS_AT_ONCE: usize = 64;
 
-const INDEX_MAY_END: &str = "the session is written, but the index of its subject may expire \
-                             before it: write the session again, or end it";
-
 const NOT_FINISHED: &str = "the session has moved, but is not yet marked as arrived: the next \
                             request with its new key does that";
-
-/// Reads what stands at a digest. A moving session stands there once the mark at its old
-/// digest does; who finds that mark finishes the rotation. A single node reads so too.
-pub(crate) async fn load(client: &Client, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-    let (from, revision) = match read(client, digest).await? {
-        Some(StoredValue::Settled(stored)) => return Ok(Some(stored)),
-        None => return Ok(None),
-        Some(StoredValue::Moving { from, record }) => (from, record.revision),
-    };
-    match read(client, &from).await? {
-        Some(StoredValue::Settled(Stored::Rotated { to, .. })) if to == *digest => {}
-        _ => return Ok(None),
-    }
-    finish_rotation(client, digest, revision).await?;
-    // It may have been written to since it was read.
-    match read(client, digest).await? {
-        Some(StoredValue::Settled(stored)) => Ok(Some(stored)),
-        _ => Ok(None),
-    }
-}
-
-async fn read(client: &Client, digest: &KeyDigest) -> Result<Option<StoredValue>, Error> {
-    let key = client.session_key(digest);
-    let value: Option<Vec<u8>> = client.read(&key, redis::cmd("GET").arg(&key)).await?;
-    let decoded = value.map(|value| value::decode(&value)).transpose();
-    decoded.map_err(|error| error.in_store(NAME))
-}
-
-async fn finish_rotation(
-    client: &Client,
-    digest: &KeyDigest,
-    revision: Revision,
-) -> Result<(), Error> {
-    let args = [digest.to_hex().into(), revision.as_u64().to_string().into()];
-    let keys = [client.session_key(digest)];
-    let reply = client.run(&scripts::ROTATE_FINISH, &keys, &args).await?;
-    match reply.outcome.as_str() {
-        // Gone: it was ended as soon as it had arrived.
-        "OK" | "GONE" => Ok(()),
-        outcome => Err(client.origin.outcome_failed(outcome)),
-    }
-}
-
-/// An error after the step that counts. The write was made, so no error may say that it
-/// was not.
-fn after_write(source: Error, what: &'static str) -> Error {
-    match source.kind() {
-        ErrorKind::Unavailable => source,
-        _ => error(ErrorKind::Unavailable, what).with_source(source),
-    }
-}
-
-/// Lists a session before it is written, where it has a subject. Answers the entries
-/// that are due.
-async fn list(
-    client: &Client,
-    digest: &KeyDigest,
-    record: &Record,
-) -> Result<Option<(SubjectDigest, Vec<KeyDigest>)>, Error> {
-    let Some(subject) = record.subject_digest() else {
-        return Ok(None);
-    };
-    let due = index::add(client, &subject, digest, Touch::from(record)).await?;
-    Ok(Some((subject, due)))
-}
-
-pub(crate) async fn put(
-    client: &Client,
-    digest: &KeyDigest,
-    stored: &Stored,
-) -> Result<bool, Error> {
-    let listed = match stored {
-        Stored::Record(record) => list(client, digest, record).await?,
-        Stored::Rotated { .. } => None,
-    };
-    let put = single_node::put(client, digest, stored).await?;
-    if let Some((subject, due)) = listed {
-        index::check_due(client, &subject, due).await;
-    }
-    Ok(put)
-}
-
-pub(crate) async fn update(
-    client: &Client,
-    digest: &KeyDigest,
-    record: &Record,
-) -> Result<Revision, Error> {
-    let args = single_node::update_args(digest, record, false)?;
-    // An entry under a subject that the session had stays: removing it could race a
-    // writer that has just put it back.
-    write(client, &scripts::UPDATE, digest, args, Touch::from(record)).await?;
-    Ok(record.revision.next())
-}
-
-pub(crate) async fn touch(
-    client: &Client,
-    digest: &KeyDigest,
-    revision: Revision,
-    touch: Touch,
-) -> Result<(), Error> {
-    let args = single_node::touch_args(revision, touch, false);
-    write(client, &scripts::TOUCH, digest, args, touch).await
-}
-
-/// Runs a script that moves a session's deadline, and extends the index: afterwards,
-/// unless the script asks for it before, since the index would not outlive the record.
-async fn write(
-    client: &Client,
-    script: &Script,
-    digest: &KeyDigest,
-    mut args: Vec<Vec<u8>>,
-    touch: Touch,
-) -> Result<(), Error> {
-    let keys = [client.session_key(digest)];
-    let extend_index = async |reply: &Reply| match reply.subject() {
-        Some(subject) => index::add(client, &subject, digest, touch).await.map(drop),
-        None => Ok(()),
-    };
-    let reply = client.run(script, &keys, &args).await?;
-    match reply.outcome.as_str() {
-        "INDEX" => {
-            extend_index(&reply).await?;
-            args.pop();
-            args.push(flag(true));
-            client.run_ok(script, &keys, &args).await.map(drop)
-        }
-        "OK" if reply.rest.get(1).is_some_and(|moved| moved == "1") => {
-            let extended = extend_index(&reply).await;
-            extended.map_err(|source| after_write(source, INDEX_MAY_END))
-        }
-        "OK" => Ok(()),
-        outcome => Err(client.origin.outcome_failed(outcome)),
-    }
-}
 
 pub(crate) async fn rotate(
     client: &Client,
@@ -172,7 +34,7 @@ pub(crate) async fn rotate(
     let value = value::encode_moving(&record.at_revision(next), old)?;
     let listed = list(client, new, record).await?;
     let at = ttl(record.expires_at);
-    if !single_node::put_value(client, new, value, at.clone(), None, at).await? {
+    if !put_value(client, new, value, at.clone(), None, at).await? {
         // As on a single node, an old session that is gone or changed is said first.
         return Err(match read(client, old).await? {
             Some(StoredValue::Settled(Stored::Record(there))) => {
@@ -234,7 +96,10 @@ async fn end(
         digest.to_hex().into(),
         of.map_or_else(String::new, |(subject, _)| subject.to_hex())
             .into(),
-        flag(of.is_some_and(|(_, is_listed)| is_listed)),
+        match of {
+            Some((_, true)) => b"1".into(),
+            _ => b"0".into(),
+        },
     ];
     let keys = [client.session_key(digest)];
     let reply = client.run(&scripts::DELETE_ONE, &keys, &args).await?;

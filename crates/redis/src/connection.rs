@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::time::{Instant, timeout_at};
 
-use crate::errors::{Access, CallFailure, is_from_replica, is_from_server};
+use crate::errors::{Access, CallFailure, CallResult, is_from_replica, is_from_server};
 
 /// Calls that may wait to be written to the connection.
 const CALLS_QUEUED_MAX: usize = 1024;
@@ -73,12 +73,7 @@ impl Connection {
     }
 
     /// Sends one command.
-    pub(crate) async fn call(
-        &self,
-        call: &Cmd,
-        access: Access,
-        by: Instant,
-    ) -> Result<Value, CallFailure> {
+    pub(crate) async fn call(&self, call: &Cmd, access: Access, by: Instant) -> CallResult<Value> {
         let reply = self.send(call, access, by).await;
         let has_replied = matches!(reply, Ok(_) | Err(CallFailure::Refused(_)));
         let mut health = lock(&self.health);
@@ -89,7 +84,7 @@ impl Connection {
         reply
     }
 
-    async fn send(&self, call: &Cmd, access: Access, by: Instant) -> Result<Value, CallFailure> {
+    async fn send(&self, call: &Cmd, access: Access, by: Instant) -> CallResult<Value> {
         let mut is_last_try = access == Access::Write;
         loop {
             let mut open = self.ready(by).await?;
@@ -106,7 +101,7 @@ impl Connection {
         &self,
         calls: &Pipeline,
         by: Instant,
-    ) -> Result<Vec<Value>, CallFailure> {
+    ) -> CallResult<Vec<Value>> {
         let mut open = self.ready(by).await?;
         let count = calls.len();
         let sent = open.connection.send_packed_commands(calls, 0, count);
@@ -119,7 +114,7 @@ impl Connection {
     }
 
     /// A connection that is not known to be lost.
-    async fn ready(&self, by: Instant) -> Result<Multiplexed, CallFailure> {
+    async fn ready(&self, by: Instant) -> CallResult<Multiplexed> {
         if let Some(open) = self.current() {
             let used_before = std::mem::replace(&mut *lock(&open.used_at), Instant::now());
             if used_before.elapsed() <= IDLE {
@@ -176,7 +171,7 @@ impl Connection {
 
 impl Multiplexed {
     /// What the reply means for the call, and for this connection; `None` is a time-out.
-    fn check(&self, reply: Option<Result<Value, RedisError>>) -> Result<Value, CallFailure> {
+    fn check(&self, reply: Option<Result<Value, RedisError>>) -> CallResult<Value> {
         let failure = match reply.map(|result| result.and_then(Value::extract_error)) {
             Some(Ok(value)) => return Ok(value),
             Some(Err(error)) if is_from_server(&error) && !is_from_replica(&error) => {

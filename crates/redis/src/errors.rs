@@ -21,6 +21,8 @@ pub(crate) enum CallFailure {
     Refused(RedisError),
 }
 
+pub(crate) type CallResult<T> = Result<T, CallFailure>;
+
 /// Whether a call may be sent a second time when its connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -123,9 +125,10 @@ impl Origin {
             );
             return error(ErrorKind::Misconfigured, text);
         }
-        for (word, kind, meaning) in REFUSALS {
-            if text.contains(word) {
-                return error(kind, format!("{server}: {meaning} ({word})"));
+        for (kind, refusals) in REFUSALS {
+            let mut known = refusals.iter().filter_map(|line| line.split_once(": "));
+            if let Some((word, meaning)) = known.find(|known| text.contains(known.0)) {
+                return error(*kind, format!("{server}: {meaning} ({word})"));
             }
         }
         let code = source.code().unwrap_or("ERR");
@@ -202,87 +205,42 @@ pub(crate) fn is_missing_right(error: &Error) -> bool {
     error.message().contains(COMMANDS)
 }
 
-/// Words of a refusal, with its kind, what it means and what to do. A script's error has
-/// the word inside, so all of the text is searched.
-const REFUSALS: [(&str, ErrorKind, &str); 19] = {
-    use ErrorKind::{Corrupt, Misconfigured, Unavailable};
-    const WRONG_PASSWORD: &str = "the user or the password is wrong; correct the URL";
-    const NO_DATABASE: &str = "there is no database of that number; correct the URL";
-    const IS_CLUSTER: &str = "this is a node of a cluster; open it as one";
-    [
-        (
-            "WRONGTYPE",
-            Corrupt,
-            "a key of this store's prefix holds another type: is another application using it?",
-        ),
-        ("WRONGPASS", Misconfigured, WRONG_PASSWORD),
-        ("authentication failed", Misconfigured, WRONG_PASSWORD),
-        (
-            "NOAUTH",
-            Misconfigured,
-            "the server asks for a password; put it into the URL",
-        ),
-        (
-            "without any password configured",
-            Misconfigured,
-            "the URL has a password, and the server asks for none; take it out",
-        ),
-        ("DB index is out of range", Misconfigured, NO_DATABASE),
-        ("refused to switch database", Misconfigured, NO_DATABASE),
-        (
-            "SELECT is not allowed in cluster mode",
-            Misconfigured,
-            "a cluster has database 0 alone; take the number out of the URL",
-        ),
-        (
-            "RESP3",
-            Misconfigured,
-            "the server does not speak RESP3; Redis 6 or later, or Valkey, is needed",
-        ),
-        (
-            "unknown command",
-            Misconfigured,
-            "the server lacks a command; Redis 6 or later with scripts, or Valkey, is needed",
-        ),
-        ("CROSSSLOT", Misconfigured, IS_CLUSTER),
-        ("MOVED", Misconfigured, IS_CLUSTER),
-        (
-            "READONLY",
-            Unavailable,
-            "the server is a replica, and takes no writes; name the primary",
-        ),
-        (
-            "OOM",
-            Unavailable,
-            "the memory is full up to maxmemory; raise it, or end sessions",
-        ),
-        (
-            "LOADING",
-            Unavailable,
-            "the server is loading its data; wait",
-        ),
-        (
-            "CLUSTERDOWN",
-            Unavailable,
-            "the cluster is down; see CLUSTER INFO",
-        ),
-        (
-            "NOREPLICAS",
-            Unavailable,
-            "the server has fewer replicas than min-replicas-to-write asks for",
-        ),
-        (
-            "MISCONF",
-            Unavailable,
-            "the server cannot save to its disk, and takes no writes; see its log",
-        ),
-        (
-            "BUSY",
-            Unavailable,
-            "another script keeps the server busy; see SCRIPT KILL",
-        ),
-    ]
-};
+/// Refusals by kind: a word, what it means and what to do. A script's error has the word
+/// inside its text, so all of the text is searched.
+const REFUSALS: &[(ErrorKind, &[&str])] = &[
+    (
+        ErrorKind::Corrupt,
+        &["WRONGTYPE: a key of the prefix holds another type; is another application using it?"],
+    ),
+    (
+        ErrorKind::Misconfigured,
+        &[
+            "WRONGPASS: the user or the password is wrong; correct the URL",
+            "authentication failed: the user or the password is wrong; correct the URL",
+            "NOAUTH: the server asks for a password; put it into the URL",
+            "without any password configured: the server asks for no password; take it out of the URL",
+            "DB index is out of range: there is no database of that number; correct the URL",
+            "refused to switch database: there is no database of that number; correct the URL",
+            "SELECT is not allowed in cluster mode: a cluster has database 0 alone; correct the URL",
+            "RESP3: the server does not speak RESP3; Redis 6 or later, or Valkey, is needed",
+            "unknown command: the server lacks a command; Redis 6 or later, or Valkey, is needed",
+            "CROSSSLOT: this is a node of a cluster; open it as one",
+            "MOVED: this is a node of a cluster; open it as one",
+        ],
+    ),
+    (
+        ErrorKind::Unavailable,
+        &[
+            "READONLY: the server is a replica, and takes no writes; name the primary",
+            "OOM: the memory is full up to maxmemory; raise it, or end sessions",
+            "LOADING: the server is loading its data; wait",
+            "CLUSTERDOWN: the cluster is down; see CLUSTER INFO",
+            "NOREPLICAS: the server has fewer replicas than min-replicas-to-write asks for; add some",
+            "MISCONF: the server cannot save to its disk, and takes no writes; see its log",
+            "BUSY: another script keeps the server busy; see SCRIPT KILL",
+        ],
+    ),
+];
 
 #[cfg(test)]
 mod tests {

@@ -134,7 +134,8 @@
 //! | `connection.rs`, `nodes.rs` | one connection to one server; the nodes of a cluster |
 //! | `client.rs` | a call to the server that has a key |
 //! | `index.rs` | the sessions of a subject |
-//! | `single_node.rs`, `cluster.rs` | the operations, as one script or as several steps |
+//! | `session.rs` | the operations on one session |
+//! | `single_node.rs`, `cluster.rs` | those on several keys, as one script or in steps |
 //! | `store.rs`, `scan.rs`, `invalidations.rs` | the store and its capabilities |
 //! | `builder.rs` | how a store is opened |
 //!
@@ -156,6 +157,7 @@ mod invalidations;
 mod nodes;
 mod scan;
 mod scripts;
+mod session;
 mod single_node;
 mod store;
 mod value;

@@ -14,7 +14,7 @@ use redis::{Client, Cmd, ConnectionAddr, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::connection::Connection;
-use crate::errors::{Access, CallFailure, is_from_replica};
+use crate::errors::{Access, CallFailure, CallResult, is_from_replica};
 
 const SLOTS: u16 = 16_384;
 
@@ -95,7 +95,7 @@ impl Nodes {
     }
 
     /// The primaries that the map names.
-    pub(crate) async fn primaries(&self, by: Instant) -> Result<Vec<String>, CallFailure> {
+    pub(crate) async fn primaries(&self, by: Instant) -> CallResult<Vec<String>> {
         if self.map().version == 0 {
             self.read_map(by).await?;
         }
@@ -140,7 +140,7 @@ impl Nodes {
     }
 
     /// Reads the map from whichever node answers, first from the one that did last.
-    pub(crate) async fn read_map(&self, by: Instant) -> Result<(), CallFailure> {
+    pub(crate) async fn read_map(&self, by: Instant) -> CallResult<()> {
         let before = self.map().version;
         let Ok(_reading) = timeout_at(by, self.reading.lock()).await else {
             return Err(CallFailure::NotSent(None));
@@ -184,11 +184,7 @@ impl Nodes {
     /// The connection to the owner of a slot. An old map will do, since nodes redirect
     /// what goes wrong; only where the owner was silent, or there is none, does the call
     /// wait for a new one.
-    async fn owner(
-        self: &Arc<Self>,
-        slot: u16,
-        by: Instant,
-    ) -> Result<Arc<Connection>, CallFailure> {
+    async fn owner(self: &Arc<Self>, slot: u16, by: Instant) -> CallResult<Arc<Connection>> {
         let map = self.map();
         let known = map.owner(slot).and_then(|at| self.connection(at));
         if let Some(connection) = known
@@ -233,7 +229,7 @@ impl Nodes {
         call: &Cmd,
         access: Access,
         by: Instant,
-    ) -> Result<Value, CallFailure> {
+    ) -> CallResult<Value> {
         let slot = slot(key.as_bytes());
         let mut redirected: Option<Arc<Connection>> = None;
         let mut tries = 1;
@@ -284,11 +280,7 @@ impl Nodes {
 }
 
 /// Sends a call to a node that is importing the slot. ASKING is harmless at its owner.
-async fn call_asking(
-    connection: &Connection,
-    call: &Cmd,
-    by: Instant,
-) -> Result<Value, CallFailure> {
+async fn call_asking(connection: &Connection, call: &Cmd, by: Instant) -> CallResult<Value> {
     let mut row = redis::pipe();
     row.cmd("ASKING").add_command(call.clone());
     let mut replies = connection.call_in_row(&row, by).await?;

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use crate::client::Client;
 use crate::cluster::SESSIONS_AT_ONCE;
 use crate::errors::is_of_one_session;
-use crate::{cluster, index, single_node};
+use crate::{cluster, index, session, single_node};
 
 /// A store in Redis or Valkey. Cheap to clone: clones share the connection.
 #[derive(Clone)]
@@ -31,33 +31,21 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-impl RedisStore {
-    async fn put(&self, digest: &KeyDigest, stored: &Stored) -> Result<bool, Error> {
-        match self.client.is_single() {
-            true => single_node::put(&self.client, digest, stored).await,
-            false => cluster::put(&self.client, digest, stored).await,
-        }
-    }
-}
-
 impl SessionStore for RedisStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        cluster::load(&self.client, digest).await
+        session::load(&self.client, digest).await
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         let stored = Stored::Record(record.at_revision(Revision::FIRST));
-        match self.put(digest, &stored).await? {
+        match session::put(&self.client, digest, &stored).await? {
             true => Ok(Revision::FIRST),
             false => Err(ErrorKind::Exists.into()),
         }
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        match self.client.is_single() {
-            true => single_node::update(&self.client, digest, record).await,
-            false => cluster::update(&self.client, digest, record).await,
-        }
+        session::update(&self.client, digest, record).await
     }
 
     async fn touch(
@@ -66,10 +54,7 @@ impl SessionStore for RedisStore {
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Error> {
-        match self.client.is_single() {
-            true => single_node::touch(&self.client, digest, revision, touch).await,
-            false => cluster::touch(&self.client, digest, revision, touch).await,
-        }
+        session::touch(&self.client, digest, revision, touch).await
     }
 
     async fn rotate(
@@ -107,7 +92,7 @@ impl Import for RedisStore {
         digest: &'a KeyDigest,
         stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(self.put(digest, stored))
+        Box::pin(session::put(&self.client, digest, stored))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is a cluster's own: steps that may be cut, slots that move, nodes that end.
+//! What only a cluster does: steps that may be cut, slots that move, nodes that end.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
@@ -377,9 +377,9 @@ async fn a_silent_node_delays_no_call_to_the_others() {
             .find(|node| node.url() != silent.url());
         let asked = other.unwrap().command(&["CLUSTER", "KEYSLOT", &name]);
         let slot: u32 = asked.unwrap().parse().unwrap();
-        let place = cluster.nodes().iter().position(|n| n.url() == silent.url());
-        let place = u32::try_from(place.unwrap()).unwrap();
-        (16_384 * place / 3..16_384 * (place + 1) / 3).contains(&slot)
+        let index = cluster.nodes().iter().position(|n| n.url() == silent.url());
+        let index = u32::try_from(index.unwrap()).unwrap();
+        (16_384 * index / 3..16_384 * (index + 1) / 3).contains(&slot)
     };
     let (dead, well): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_theirs);
     assert!(!dead.is_empty() && !well.is_empty());
@@ -446,7 +446,7 @@ async fn the_round_trips_are_those_that_the_first_page_says() {
         let (digest, new) = (key().digest(), key().digest());
         let mut last = trips();
         let mut cost = |operation: &str, expected: u64| {
-            // `settle` reads what it moves by a GET of its own.
+            // `rotate_finish.lua` reads the moving session by a GET of its own.
             let now = trips();
             let inner = u64::from(operation == "rotate");
             assert_eq!(

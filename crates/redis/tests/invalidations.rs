@@ -151,7 +151,7 @@ async fn a_server_that_becomes_a_replica_is_listened_to_no_longer() {
     let unasked = format!("redis://app:pw@127.0.0.1:{}", server.port());
     let unasked = RedisStore::connect(&unasked).await.unwrap();
     let mut listener = store.listen().await.unwrap();
-    let mut deaf = unasked.listen().await.unwrap();
+    let mut without_role = unasked.listen().await.unwrap();
     let port = other.port().to_string();
     server.command(&["REPLICAOF", "127.0.0.1", &port]).unwrap();
     let patience = HEARTBEAT + Duration::from_secs(3);
@@ -160,7 +160,7 @@ async fn a_server_that_becomes_a_replica_is_listened_to_no_longer() {
     let error = store.listen().await.map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("is a replica"), "{error}");
     // Who may not ask is no worse off than before.
-    assert!(timeout(patience, deaf.next()).await.is_err());
+    assert!(timeout(patience, without_role.next()).await.is_err());
     unasked.listen().await.unwrap();
 }
 

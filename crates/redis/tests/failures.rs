@@ -339,7 +339,7 @@ async fn a_record_of_a_newer_build_takes_no_write_of_this_one() {
 
 /// The head of a record has a byte that is no text, where it names its subject.
 #[tokio::test]
-async fn a_write_over_damage_in_the_link_is_done_and_answered() {
+async fn a_write_over_damage_in_the_subject_of_the_head_is_done_and_answered() {
     for setup in common::both().await {
         let store = &setup.store;
         let (digest, mut record) = create(store).await;
