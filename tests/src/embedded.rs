@@ -1,15 +1,15 @@
-//! The stores that keep sessions on the disk of this machine, and the same
-//! chance in two processes.
+//! The stores that keep sessions on the disk of this machine, and random choices that
+//! two processes can repeat.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use cloakroom::AnyStore;
 
-/// A store that keeps its sessions below a folder.
+/// A kind of store that keeps its sessions in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Embedded {
-    /// One file each.
+    /// A file for each session.
     File,
     /// A redb database.
     Redb,
@@ -32,17 +32,17 @@ impl Embedded {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::File, Self::Redb, Self::Sled];
 
-    /// The one of this scheme.
+    /// The kind of store that a URL with this scheme opens.
     ///
     /// # Panics
-    /// Where it has none.
+    /// Where there is none.
     #[must_use]
     pub fn of_scheme(scheme: &str) -> Self {
         let found = Self::ALL.into_iter().find(|one| one.to_string() == scheme);
         found.expect("a scheme of a store on the disk")
     }
 
-    /// Where it lies below a folder of the test's own.
+    /// Its path in a folder of the test.
     #[must_use]
     pub fn path_in(self, folder: &Path) -> PathBuf {
         folder.join(self.to_string())
@@ -91,12 +91,12 @@ impl Chance {
         self.any() % end
     }
 
-    /// Whether it comes to pass, in so many of a hundred.
+    /// True in so many of a hundred cases.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of them.
+    /// A random one of these.
     ///
     /// # Panics
     /// Where there is none.
@@ -104,7 +104,7 @@ impl Chance {
         &of[usize::try_from(self.below(of.len() as u64)).expect("an index")]
     }
 
-    /// So many bytes.
+    /// So many random bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let words = std::iter::repeat_with(|| self.any().to_le_bytes());
         words.flatten().take(count).collect()

@@ -1,5 +1,5 @@
-//! The engine without a network: a client, a clock to move by hand, and a store
-//! that counts and fails when it is told to.
+//! An application and its client in one process, without a network, on a clock that the
+//! test moves and a store that records its calls and fails when the test wants it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -9,7 +9,7 @@ use cloakroom::store::Stored;
 use cloakroom::{CookiePolicy, Engine, EngineBuilder};
 use cloakroom_testkit::{Call, FaultyStore, ManualClock, MapStore, RecordingStore};
 
-/// A model store that counts its calls, inside one that fails when told to.
+/// A [`MapStore`] that records its calls, inside a store that fails as planned.
 pub type Store = Arc<FaultyStore<RecordingStore<MapStore>>>;
 
 /// One application and one client of it.
@@ -24,10 +24,10 @@ pub struct TestApp {
     cookie: Mutex<Option<String>>,
 }
 
-/// What a visit came to, as the client sees it.
+/// A response, as the client sees it, and what it cost.
 #[derive(Debug)]
 pub struct TestResponse {
-    /// The status: the handler's, or that of the failure that replaced it.
+    /// The status of the handler, or of the failure that replaced it.
     pub status: u16,
     /// The `Set-Cookie` header.
     pub set_cookie: Option<String>,
@@ -35,7 +35,7 @@ pub struct TestResponse {
     pub vary: Option<String>,
     /// The `Cache-Control` header, where the handler has set none.
     pub cache_control: Option<String>,
-    /// What was asked of the store.
+    /// The calls to the store.
     pub calls: Vec<Call>,
 }
 
@@ -66,10 +66,10 @@ impl Default for TestApp {
 pub const COOKIE: &str = "__Host-session";
 
 impl TestApp {
-    /// With choices of one's own.
+    /// With options of the engine.
     ///
     /// # Panics
-    /// Where they contradict each other.
+    /// Where the engine refuses them.
     pub fn with(choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
         let store = Store::default();
         let clock = Arc::new(ManualClock::default());
@@ -101,7 +101,7 @@ impl TestApp {
         *self.jar() = token.map(str::to_owned);
     }
 
-    /// What stands in the store under a token.
+    /// What the store holds under a token.
     #[must_use]
     pub fn stored(&self, token: &str) -> Option<Stored> {
         let digest = SessionKey::parse(token)?.digest();
@@ -162,7 +162,7 @@ impl TestApp {
         }
     }
 
-    /// A request that never asks for its session.
+    /// A request whose handler never opens its session.
     pub async fn visit_without_session(&self) -> TestResponse {
         self.store.inner().take();
         let closing = self.engine.exchange().close(200).await;
@@ -196,7 +196,7 @@ impl TestApp {
     }
 }
 
-/// The one header of this name that a response without headers gets.
+/// The one header of this name that the engine adds to a response without headers.
 ///
 /// # Panics
 /// Where there are several.
@@ -206,7 +206,7 @@ pub fn header(closing: &Closing, name: &str) -> Option<String> {
     values.pop()
 }
 
-/// The headers of this name that a response without headers gets.
+/// The headers of this name that the engine adds to a response without headers.
 pub fn headers(closing: &Closing, name: &str) -> Vec<String> {
     let edits = closing.header_edits(|_| Vec::new());
     let edits = edits.iter().filter(|edit| edit.name() == name);

@@ -1,5 +1,5 @@
-//! What the tests of the whole share: a server on a free port, and a browser
-//! that keeps its cookies as browsers do.
+//! What the tests of the workspace share: an HTTP server on a free port, and a browser
+//! that keeps cookies.
 
 pub mod embedded;
 pub mod in_process;
@@ -19,7 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A site on a free port of this machine, until dropped.
+/// An HTTP server on a free port of this machine. It stops when dropped.
 #[derive(Debug)]
 pub struct Site {
     /// Where it listens.
@@ -68,7 +68,7 @@ pub struct Browser {
     client: Client<HttpConnector, Body>,
 }
 
-/// What came back.
+/// The response to a request.
 #[derive(Debug)]
 pub struct Reply {
     /// The status code.
@@ -135,10 +135,10 @@ impl Browser {
             .expect("no test panics while it holds the jar")
     }
 
-    /// Takes in a `Set-Cookie` line, as from a reply that arrives now.
+    /// Keeps the cookie of a `Set-Cookie` line, as if a reply with it arrived now.
     ///
     /// # Panics
-    /// Where the line is none.
+    /// Where the line is no `Set-Cookie`.
     pub fn keep(&self, line: &str) {
         let (pair, attributes) = line.split_once(';').unwrap_or((line, ""));
         let (name, value) = pair.split_once('=').expect("a cookie is a pair");

@@ -1,9 +1,8 @@
 //! The clauses of the store contract, one function each.
 //!
-//! Each makes the sessions it needs under new random keys, so they can be run
-//! on one store in any order. They speak of tokens, and so ask stores of both
-//! kinds: a [`SessionStore`](cloakroom_core::store::SessionStore) is a [`TokenStore`]
-//! too.
+//! Each makes the sessions it needs under new random keys, so that they can run on one
+//! store, in any order. They take a [`TokenStore`], and so test both kinds of stores:
+//! each [`SessionStore`](cloakroom_core::store::SessionStore) is one too.
 //!
 //! # Panics
 //! Every function panics where its clause does not hold.
@@ -14,7 +13,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use cloakroom_core::engine::{Token, TokenStore};
-use cloakroom_core::store::{Data, ROTATION_HOPS_MAX, Revision, Stored};
+use cloakroom_core::store::{Data, ROTATION_HOPS_MAX, Record, Revision, Stored};
 use cloakroom_core::{Clock as _, Error, ErrorKind, SessionExpiry, SystemClock, Timestamp};
 use futures_util::future::{join_all, join3};
 
@@ -27,7 +26,7 @@ fn kind<V: fmt::Debug>(result: Result<V, Error>) -> ErrorKind {
     result.expect_err("the write must be refused").kind()
 }
 
-/// Text that cannot be a token is refused by its shape, and opens nothing.
+/// Text that cannot be a token is not well-formed, and opens nothing.
 pub async fn what_is_no_token_opens_nothing<T: TokenStore>(store: &T) {
     let good = key().to_token();
     for text in [
@@ -45,7 +44,7 @@ pub async fn what_is_no_token_opens_nothing<T: TokenStore>(store: &T) {
     assert!(load(store, &Token::new(longer)).await.is_none());
 }
 
-/// A key that nobody was given opens nothing, and asking for it leaves nothing.
+/// A new key opens nothing, and a load stores nothing.
 pub async fn an_unknown_token_opens_nothing<T: TokenStore>(store: &T) {
     let token = key().to_token();
     assert!(load(store, &token).await.is_none());
@@ -59,11 +58,8 @@ pub async fn what_was_created_is_loaded_whole<T: TokenStore>(store: &T) {
     assert!(store.is_well_formed(full.token.expose()));
 
     let now = SystemClock.now();
-    let bare = cloakroom_core::store::Record::new(now, after(now, 3_600));
-    let written = store.create_token(&key(), &bare).await.expect("created");
-    let token = written.token.expect("a new session comes with its token");
-    let found = stored(store, &token).await.expect("just created");
-    assert_eq!(found, bare.at_revision(written.revision));
+    let bare = Sample::with_record(store, Record::new(now, after(now, 3_600))).await;
+    bare.assert_stands(store).await;
 }
 
 /// A store neither reads nor changes the data.
@@ -72,26 +68,24 @@ pub async fn data_is_opaque_bytes<T: TokenStore>(store: &T) {
     for bytes in [&[][..], &[0], &[0xff; 3], &every_byte] {
         let mut record = sample("");
         record.data = Data::from_bytes(bytes);
-        let written = store.create_token(&key(), &record).await.expect("created");
-        let token = written.token.expect("a new session comes with its token");
-        let found = stored(store, &token).await.expect("just created");
+        let sample = Sample::with_record(store, record).await;
+        let found = stored(store, &sample.token).await.expect("just created");
         assert_eq!(found.data.as_bytes(), bytes);
     }
 }
 
-/// A record of the largest size it promises to hold comes back.
+/// A record comes back whose data is as large as the [`Profile`](crate::Profile) says.
 pub async fn the_largest_record_comes_back<T: TokenStore>(store: &T, data_bytes_max: usize) {
     let bytes: Vec<u8> = (0..data_bytes_max).map(|at| (at * 31) as u8).collect();
     let mut record = sample("");
     record.data = Data::from_bytes(bytes);
-    let written = store.create_token(&key(), &record).await.expect("created");
-    let token = written.token.expect("a new session comes with its token");
-    let found = stored(store, &token).await.expect("just created");
-    assert_eq!(found.data, record.data);
-    store.delete_token(&token).await.expect("deleted");
+    let sample = Sample::with_record(store, record).await;
+    let found = stored(store, &sample.token).await.expect("just created");
+    assert_eq!(found.data, sample.record.data);
+    store.delete_token(&sample.token).await.expect("deleted");
 }
 
-/// `create` refuses a digest where anything stands: a record, an expired one, a
+/// `create` refuses a digest where anything is stored: a record, expired or not, or a
 /// rotation mark.
 pub async fn create_never_overwrites<T: TokenStore>(store: &T) {
     let (first, second) = (key(), key());
@@ -155,7 +149,7 @@ pub async fn revisions_count_up_from_the_first<T: TokenStore>(store: &T) {
 pub async fn an_update_replaces_header_and_data<T: TokenStore>(store: &T) {
     let mut sample = Sample::create(store, "before").await;
     let now = sample.record.created_at;
-    let mut bare = cloakroom_core::store::Record::new(after(now, 1), after(now, 1_800));
+    let mut bare = Record::new(after(now, 1), after(now, 1_800));
     bare.revision = sample.record.revision;
     bare.data = Data::from_bytes(&b"after"[..]);
     let written = store
@@ -203,8 +197,8 @@ pub async fn an_update_never_creates<T: TokenStore>(store: &T) {
     assert!(load(store, &token).await.is_none());
 }
 
-/// A touch by who loaded an older revision does nothing: another writer has
-/// chosen the deadline since.
+/// A touch based on an older revision does nothing, and succeeds: the deadline is that
+/// of the later writer.
 pub async fn a_touch_at_another_revision_does_nothing<T: TokenStore>(store: &T) {
     let mut sample = Sample::create(store, "loaded").await;
     let mut stale = sample.record.clone();
@@ -230,11 +224,9 @@ pub async fn the_latest_deadline_comes_back<T: TokenStore>(store: &T) {
     record.expires_at = Timestamp::MAX;
     record.absolute_deadline = Some(Timestamp::MAX);
     record.expiry = SessionExpiry::Idle(longest);
-    let written = store.create_token(&key(), &record).await.expect("created");
-    let token = written.token.expect("a new session comes with its token");
-    let found = stored(store, &token).await.expect("just created");
-    assert_eq!(found, record.at_revision(written.revision));
-    store.delete_token(&token).await.expect("deleted");
+    let latest = Sample::with_record(store, record).await;
+    latest.assert_stands(store).await;
+    store.delete_token(&latest.token).await.expect("deleted");
 }
 
 /// A touch moves the deadline and the last use on, and leaves revision, data and
@@ -381,7 +373,8 @@ pub async fn a_rotation_never_overwrites<T: TokenStore>(store: &T) {
     other.assert_stands(store).await;
 }
 
-/// A rotation mark is nothing to update, touch or rotate, and stays as it is.
+/// An update, a touch or a rotation of a rotation mark fails with
+/// [`Gone`](ErrorKind::Gone) and leaves the mark as it is.
 pub async fn a_mark_takes_no_write<T: TokenStore>(store: &T) {
     let sample = Sample::create(store, "moved").await;
     let until = after(sample.record.created_at, 3_600);
@@ -404,8 +397,8 @@ pub async fn a_mark_takes_no_write<T: TokenStore>(store: &T) {
     assert_eq!(load(store, old).await, mark);
 }
 
-/// A delete under an old key ends the session wherever rotations have taken it,
-/// and leaves the marks to the requests that still carry old cookies.
+/// A delete under an old key follows the rotation marks and ends the session. The marks
+/// stay: requests with the old cookie may still be under way.
 pub async fn a_delete_follows_marks_and_leaves_them<T: TokenStore>(store: &T) {
     let mut sample = Sample::create(store, "moved").await;
     let tokens = sample.rotate(store, 3).await;
@@ -496,13 +489,12 @@ pub async fn sessions_do_not_disturb_each_other<T: TokenStore>(store: &T) {
 pub async fn an_expired_record_is_returned_or_missing<T: TokenStore>(store: &T) {
     let mut record = sample("expired");
     record.expires_at = record.created_at;
-    record.created_at = cloakroom_core::Timestamp::EPOCH;
-    let written = store.create_token(&key(), &record).await.expect("created");
-    let token = written.token.expect("a new session comes with its token");
-    if let Some(found) = stored(store, &token).await {
-        assert_eq!(found, record.at_revision(written.revision));
+    record.created_at = Timestamp::EPOCH;
+    let expired = Sample::with_record(store, record).await;
+    if let Some(found) = stored(store, &expired.token).await {
+        assert_eq!(found, expired.record);
     }
-    store.delete_token(&token).await.expect("deleted");
+    store.delete_token(&expired.token).await.expect("deleted");
 }
 
 /// Of many `create`s of one key, one stores its record, the others find it.
@@ -564,8 +556,8 @@ pub async fn of_concurrent_rotations_one_wins<T: TokenStore>(store: &T) {
     }
 }
 
-/// Updates, touches and rotations that race a delete are refused or undone by
-/// it, whichever comes first: no key opens anything afterwards.
+/// Updates, touches and rotations that race a delete come before it, and are deleted,
+/// or after it, and are refused. No key opens a session afterwards.
 pub async fn a_write_racing_a_delete_never_resurrects<T: TokenStore>(store: &T) {
     for round in 0..8 {
         let sample = Sample::create(store, "to delete").await;

@@ -1,4 +1,4 @@
-//! A clock that stands until it is moved.
+//! A clock that a test sets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,26 +20,26 @@ use cloakroom_core::{Clock, Timestamp};
 pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
-    /// Standing at an instant.
+    /// A clock that shows this instant.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
         Self(AtomicU64::new(now.as_millis()))
     }
 
-    /// Moves it on.
+    /// Moves it on by this much.
     pub fn advance(&self, by: Duration) {
         let later = self.now().saturating_add(by);
         self.set(later);
     }
 
-    /// Puts it to an instant, earlier ones included.
+    /// Sets it to an instant, which may be earlier.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.as_millis(), Ordering::SeqCst);
     }
 }
 
 impl Default for ManualClock {
-    /// Standing at 1,700,000,000 seconds, in November 2023.
+    /// A clock that shows 1,700,000,000 seconds, in November 2023.
     fn default() -> Self {
         Self::at(Timestamp::from_millis(1_700_000_000_000))
     }

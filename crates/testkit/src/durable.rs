@@ -7,8 +7,7 @@ use cloakroom_core::engine::TokenStore;
 use crate::Profile;
 use crate::sample::{Sample, after, key, load, stored};
 
-/// Whatever was acknowledged is found again after the store was closed and
-/// opened anew.
+/// Finds every acknowledged write again after the store was closed and reopened.
 ///
 /// # Panics
 /// Where it is not.

@@ -1,4 +1,4 @@
-//! A store that fails when it is told to.
+//! A store that fails at the operations that a test chooses.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

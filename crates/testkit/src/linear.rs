@@ -1,12 +1,12 @@
-//! Linearizability: whatever clients do at once, some order of it explains every
-//! answer.
+//! Linearizability: whatever clients call at once, some order of the calls explains
+//! every answer.
 //!
-//! Clients load, create, update, touch, rotate and delete one family of sessions
-//! at random; what each called and was answered is recorded with its place in
-//! time. Then every order that agrees with those places is tried against the
-//! model, after Wing and Gong (1993) with the memory of Lowe (2017): where none
-//! gives the same answers, two writers have both won, an acknowledged write was
-//! lost, or a dead session came back.
+//! Clients load, create, update, touch, rotate and delete one family of sessions at
+//! random. Each call and its answer are recorded with the times at which it began and
+//! ended. Every order that agrees with these times is then tried on a model, after Wing
+//! and Gong (1993) with the memoization of Lowe (2017). Where none gives the same
+//! answers, two writers have both won, an acknowledged write was lost, or a deleted
+//! session came back.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -24,10 +24,9 @@ use crate::sample::{after, key, sample};
 /// Calls that one trial may hold: the search keeps them in the bits of a number.
 const CALLS_MAX: usize = 64;
 
-/// One family of sessions, the clients that contend for it, and what they were
-/// answered.
+/// A family of sessions, and the recorded calls of the clients that contend for it.
 ///
-/// For a store that must be polled by a runtime; others take [`linearizable`].
+/// [`linearizable`] runs many of them on a store that needs no runtime.
 ///
 /// ```
 /// use cloakroom_testkit::{MapStore, Trial};
@@ -44,7 +43,7 @@ const CALLS_MAX: usize = 64;
 pub struct Trial {
     seed: u64,
     base: Timestamp,
-    /// Ticks with each beginning and each end of a call.
+    /// A logical clock, which ticks when a call begins and when it ends.
     time: AtomicU64,
     clients: AtomicU64,
     shared: Mutex<Shared>,
@@ -53,23 +52,23 @@ pub struct Trial {
 #[derive(Debug, Default)]
 struct Shared {
     keys: Vec<SessionKey>,
-    /// Which keys clients know of: the target of a rotation only once it is
-    /// answered, as in life.
+    /// The indexes of the keys that clients know. The new key of a rotation becomes known
+    /// when the rotation is answered, as in an application.
     known: Vec<usize>,
     calls: Vec<Event>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Event {
-    call: Call,
+    call: Request,
     began: u64,
-    /// The end of time, where it is not known whether it was done.
+    /// `u64::MAX` where it is unknown whether it was done.
     ended: u64,
-    answer: Answer,
+    answer: Response,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Call {
+enum Request {
     Load(usize),
     Create(usize, Content),
     Update(usize, u64, Content),
@@ -78,7 +77,7 @@ enum Call {
     Delete(usize),
 }
 
-/// What tells one record from another here.
+/// By what the checker tells one record from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Content {
     value: u64,
@@ -87,23 +86,23 @@ struct Content {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Stands {
+enum Occupant {
     Record(u64, Content),
     Mark(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Found(Option<Stands>),
+enum Response {
+    Found(Option<Occupant>),
     Written(u64),
     Done,
     Refused(ErrorKind),
     Unknown,
 }
 
-type State = Vec<Option<Stands>>;
+type State = Vec<Option<Occupant>>;
 
-/// As good as any here: splitmix64 (Steele, Lea, Flood 2014).
+/// Random numbers that a seed repeats: splitmix64 (Steele, Lea, Flood 2014).
 struct Chance(u64);
 
 impl Chance {
@@ -121,7 +120,7 @@ impl Chance {
 }
 
 impl Trial {
-    /// A family of two keys under which nothing stands yet.
+    /// A family of two keys, with nothing stored under them.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -145,8 +144,8 @@ impl Trial {
         self.time.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// One client's calls, one after the other. Those of all clients together
-    /// are 64 at most.
+    /// Makes `calls` calls as one client, one after the other. All clients together may
+    /// make 64.
     ///
     /// # Panics
     /// Where the store gives an answer that no clause allows.
@@ -160,21 +159,21 @@ impl Trial {
             let began = self.tick();
             let answer = self.make(store, call).await;
             let ended = match answer {
-                Answer::Unknown => u64::MAX,
+                Response::Unknown => u64::MAX,
                 _ => self.tick(),
             };
             match (call, answer) {
-                (Call::Load(at), Answer::Found(Some(Stands::Record(revision, _))))
+                (Request::Load(at), Response::Found(Some(Occupant::Record(revision, _))))
                 | (
-                    Call::Create(at, _) | Call::Update(at, ..) | Call::Rotate(_, at, ..),
-                    Answer::Written(revision),
+                    Request::Create(at, _) | Request::Update(at, ..) | Request::Rotate(_, at, ..),
+                    Response::Written(revision),
                 ) => {
                     seen.insert(at, revision);
                 }
                 _ => {}
             }
             let mut shared = self.shared();
-            if let (Call::Rotate(_, new, ..), Answer::Written(_)) = (call, answer) {
+            if let (Request::Rotate(_, new, ..), Response::Written(_)) = (call, answer) {
                 shared.known.push(new);
             }
             shared.calls.push(Event {
@@ -186,67 +185,70 @@ impl Trial {
         }
     }
 
-    fn choose(&self, chance: &mut Chance, seen: &HashMap<usize, u64>) -> Call {
+    fn choose(&self, chance: &mut Chance, seen: &HashMap<usize, u64>) -> Request {
         let mut shared = self.shared();
         let at = shared.known[chance.below(shared.known.len())];
         let content = Content {
             value: chance.next(),
             expires: chance.next() % 1_000,
         };
-        // Mostly what this client has seen, at times a guess.
+        // Mostly the revision that this client has seen, sometimes a guess.
         let revision = match chance.below(8) {
             0 => 1 + chance.next() % 4,
             _ => seen.get(&at).copied().unwrap_or(1),
         };
         match chance.below(12) {
-            0..=2 => Call::Load(at),
-            3 | 4 => Call::Create(at, content),
-            5..=7 => Call::Update(at, revision, content),
-            8 => Call::Touch(at, revision, content.expires),
+            0..=2 => Request::Load(at),
+            3 | 4 => Request::Create(at, content),
+            5..=7 => Request::Update(at, revision, content),
+            8 => Request::Touch(at, revision, content.expires),
             9 | 10 => {
                 shared.keys.push(key());
-                Call::Rotate(at, shared.keys.len() - 1, revision, content)
+                Request::Rotate(at, shared.keys.len() - 1, revision, content)
             }
-            _ => Call::Delete(at),
+            _ => Request::Delete(at),
         }
     }
 
-    async fn make<T: TokenStore>(&self, store: &T, call: Call) -> Answer {
+    async fn make<T: TokenStore>(&self, store: &T, call: Request) -> Response {
         let token = |at: usize| self.shared().keys[at].to_token();
         let key_of = |at: usize| SessionKey::parse(token(at).expose()).expect("it is a key's");
         let written = |result: Result<cloakroom_core::engine::Written, Error>| {
-            result.map(|written| Answer::Written(written.revision.as_u64()))
+            result.map(|written| Response::Written(written.revision.as_u64()))
         };
         let result = match call {
-            Call::Load(at) => {
+            Request::Load(at) => {
                 let loaded = store.load_token(&token(at)).await;
-                loaded.map(|loaded| Answer::Found(loaded.map(|loaded| self.read(&loaded.stored))))
+                loaded.map(|loaded| Response::Found(loaded.map(|loaded| self.read(&loaded.stored))))
             }
-            Call::Create(at, content) => {
+            Request::Create(at, content) => {
                 let record = self.record(0, content);
                 written(store.create_token(&key_of(at), &record).await)
             }
-            Call::Update(at, revision, content) => {
+            Request::Update(at, revision, content) => {
                 let record = self.record(revision, content);
                 written(store.update_token(&token(at), &record).await)
             }
-            Call::Touch(at, revision, expires) => {
+            Request::Touch(at, revision, expires) => {
                 let record = self.record(revision, Content { value: 0, expires });
                 let touched = store.touch_token(&token(at), &record).await;
-                touched.map(|_| Answer::Done)
+                touched.map(|_| Response::Done)
             }
-            Call::Rotate(old, new, revision, content) => {
+            Request::Rotate(old, new, revision, content) => {
                 let record = self.record(revision, content);
                 let until = after(self.base, 3_600);
                 let (old, new) = (token(old), key_of(new));
                 written(store.rotate_token(&old, &new, &record, until).await)
             }
-            Call::Delete(at) => store.delete_token(&token(at)).await.map(|()| Answer::Done),
+            Request::Delete(at) => store
+                .delete_token(&token(at))
+                .await
+                .map(|()| Response::Done),
         };
         result.unwrap_or_else(|error| match error.kind() {
-            ErrorKind::Unavailable => Answer::Unknown,
+            ErrorKind::Unavailable => Response::Unknown,
             kind @ (ErrorKind::Exists | ErrorKind::Conflict | ErrorKind::Gone) => {
-                Answer::Refused(kind)
+                Response::Refused(kind)
             }
             _ => panic!("no clause allows this answer to {call:?}: {error}"),
         })
@@ -260,7 +262,7 @@ impl Trial {
         record
     }
 
-    fn read(&self, stored: &Stored) -> Stands {
+    fn read(&self, stored: &Stored) -> Occupant {
         match stored {
             Stored::Record(record) => {
                 let value = record
@@ -272,9 +274,9 @@ impl Trial {
                     value: u64::from_le_bytes(value),
                     expires: record.expires_at.as_millis() - self.base.as_millis(),
                 };
-                Stands::Record(record.revision.as_u64(), content)
+                Occupant::Record(record.revision.as_u64(), content)
             }
-            Stored::Rotated { to, .. } => Stands::Mark(self.number_of(to)),
+            Stored::Rotated { to, .. } => Occupant::Mark(self.number_of(to)),
         }
     }
 
@@ -285,16 +287,17 @@ impl Trial {
             .expect("a mark leads to a key of its own family")
     }
 
-    /// How many calls were made.
+    /// How many calls all clients have made.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.shared().calls.len()
     }
 
-    /// Looks for an order that explains all answers.
+    /// Looks for an order of the calls that explains all answers.
     ///
     /// # Panics
-    /// Where there is none: with the seed and all calls; and over 64 calls.
+    /// Where there is none, with the seed and all calls. Where there were more than 64
+    /// calls.
     pub fn check(&self) {
         let shared = self.shared();
         let mut events = shared.calls.clone();
@@ -314,7 +317,8 @@ impl Trial {
     }
 }
 
-/// Whether the calls whose bit in `done` is not set can follow on this state.
+/// Whether some order of the calls whose bit in `done` is not set explains their answers
+/// from this state on.
 fn is_explained(
     events: &[Event],
     done: u64,
@@ -323,78 +327,78 @@ fn is_explained(
 ) -> bool {
     let is_left = |at: &usize| done & (1 << at) == 0;
     let left = || (0..events.len()).filter(is_left);
-    if left().all(|at| events[at].answer == Answer::Unknown) {
+    if left().all(|at| events[at].answer == Response::Unknown) {
         return true;
     }
     if !tried.insert((done, state.clone())) {
         return false;
     }
-    // What began after another call had ended comes after it.
+    // A call that began after another one had ended comes after it.
     let first_end = left().map(|at| events[at].ended).min().unwrap_or(u64::MAX);
     left()
         .take_while(|at| events[*at].began < first_end)
         .any(|at| {
             let mut next = state.clone();
             let answer = apply(&mut next, events[at].call);
-            let agrees = [answer, Answer::Unknown].contains(&events[at].answer);
+            let agrees = [answer, Response::Unknown].contains(&events[at].answer);
             agrees && is_explained(events, done | (1 << at), next, tried)
         })
 }
 
-/// The contract, on a family so small.
-fn apply(state: &mut State, call: Call) -> Answer {
+/// Carries out a call on a state, and answers it as the contract wants.
+fn apply(state: &mut State, call: Request) -> Response {
     let based_on = |state: &State, at: usize, revision: u64| match state[at] {
-        Some(Stands::Record(stored, _)) if stored == revision => Ok(stored + 1),
-        Some(Stands::Record(..)) => Err(Answer::Refused(ErrorKind::Conflict)),
-        _ => Err(Answer::Refused(ErrorKind::Gone)),
+        Some(Occupant::Record(stored, _)) if stored == revision => Ok(stored + 1),
+        Some(Occupant::Record(..)) => Err(Response::Refused(ErrorKind::Conflict)),
+        _ => Err(Response::Refused(ErrorKind::Gone)),
     };
     match call {
-        Call::Load(at) => Answer::Found(state[at]),
-        Call::Create(at, content) => match state[at] {
-            Some(_) => Answer::Refused(ErrorKind::Exists),
+        Request::Load(at) => Response::Found(state[at]),
+        Request::Create(at, content) => match state[at] {
+            Some(_) => Response::Refused(ErrorKind::Exists),
             None => {
-                state[at] = Some(Stands::Record(1, content));
-                Answer::Written(1)
+                state[at] = Some(Occupant::Record(1, content));
+                Response::Written(1)
             }
         },
-        Call::Update(at, revision, content) => match based_on(state, at, revision) {
+        Request::Update(at, revision, content) => match based_on(state, at, revision) {
             Ok(next) => {
-                state[at] = Some(Stands::Record(next, content));
-                Answer::Written(next)
+                state[at] = Some(Occupant::Record(next, content));
+                Response::Written(next)
             }
             Err(refused) => refused,
         },
-        Call::Touch(at, revision, expires) => match &mut state[at] {
-            Some(Stands::Record(stored, content)) => {
+        Request::Touch(at, revision, expires) => match &mut state[at] {
+            Some(Occupant::Record(stored, content)) => {
                 if *stored == revision {
                     content.expires = content.expires.max(expires);
                 }
-                Answer::Done
+                Response::Done
             }
-            _ => Answer::Refused(ErrorKind::Gone),
+            _ => Response::Refused(ErrorKind::Gone),
         },
-        Call::Rotate(old, new, revision, content) => match based_on(state, old, revision) {
+        Request::Rotate(old, new, revision, content) => match based_on(state, old, revision) {
             Ok(next) => {
-                state[new] = Some(Stands::Record(next, content));
-                state[old] = Some(Stands::Mark(new));
-                Answer::Written(next)
+                state[new] = Some(Occupant::Record(next, content));
+                state[old] = Some(Occupant::Mark(new));
+                Response::Written(next)
             }
             Err(refused) => refused,
         },
-        Call::Delete(at) => {
+        Request::Delete(at) => {
             let mut at = at;
-            // A mark leads to a key that was new, so never round in a circle.
-            while let Some(Stands::Mark(to)) = state[at] {
+            // A mark leads to a key that was new, so the marks form no circle.
+            while let Some(Occupant::Mark(to)) = state[at] {
                 at = to;
             }
             state[at] = None;
-            Answer::Done
+            Response::Done
         }
     }
 }
 
-/// So many trials of eight clients, each on a thread: for a store that needs no
-/// runtime to be polled.
+/// Runs and checks so many trials of eight clients, each on a thread of its own. A store
+/// that needs a runtime is wrapped by [`in_runtime`](crate::in_runtime).
 ///
 /// # Panics
 /// As [`Trial::check`].
@@ -420,7 +424,7 @@ mod tests {
         linearizable(&MapStore::default(), 200);
     }
 
-    fn event(call: Call, began: u64, ended: u64, answer: Answer) -> Event {
+    fn event(call: Request, began: u64, ended: u64, answer: Response) -> Event {
         Event {
             call,
             began,
@@ -444,62 +448,62 @@ mod tests {
 
     #[test]
     fn what_no_order_explains_is_found() {
-        let created = event(Call::Create(0, A), 0, 1, Answer::Written(1));
+        let created = event(Request::Create(0, A), 0, 1, Response::Written(1));
         // Two updates on one revision have both won, at the same time.
-        let first = event(Call::Update(0, 1, A), 2, 5, Answer::Written(2));
-        let second = event(Call::Update(0, 1, B), 3, 4, Answer::Written(2));
+        let first = event(Request::Update(0, 1, A), 2, 5, Response::Written(2));
+        let second = event(Request::Update(0, 1, B), 3, 4, Response::Written(2));
         assert!(!explained(&[created, first, second]));
         let lost = event(
-            Call::Update(0, 1, B),
+            Request::Update(0, 1, B),
             3,
             4,
-            Answer::Refused(ErrorKind::Conflict),
+            Response::Refused(ErrorKind::Conflict),
         );
         assert!(explained(&[created, first, lost]));
         // A load sees what was deleted before it began; or while it ran.
-        let deleted = event(Call::Delete(0), 2, 3, Answer::Done);
-        let found = Answer::Found(Some(Stands::Record(1, A)));
+        let deleted = event(Request::Delete(0), 2, 3, Response::Done);
+        let found = Response::Found(Some(Occupant::Record(1, A)));
         assert!(!explained(&[
             created,
             deleted,
-            event(Call::Load(0), 4, 5, found)
+            event(Request::Load(0), 4, 5, found)
         ]));
-        let deleted_meanwhile = event(Call::Delete(0), 2, 6, Answer::Done);
-        let load = event(Call::Load(0), 4, 5, found);
+        let deleted_meanwhile = event(Request::Delete(0), 2, 6, Response::Done);
+        let load = event(Request::Load(0), 4, 5, found);
         assert!(explained(&[created, deleted_meanwhile, load]));
         // An acknowledged write is not there.
-        let missing = event(Call::Load(0), 2, 3, Answer::Found(None));
+        let missing = event(Request::Load(0), 2, 3, Response::Found(None));
         assert!(!explained(&[created, missing]));
         // A touch has moved a deadline back.
-        let touched = event(Call::Touch(0, 1, 5), 2, 3, Answer::Done);
+        let touched = event(Request::Touch(0, 1, 5), 2, 3, Response::Done);
         let nearer = Content { expires: 5, ..A };
-        let nearer = Answer::Found(Some(Stands::Record(1, nearer)));
+        let nearer = Response::Found(Some(Occupant::Record(1, nearer)));
         assert!(!explained(&[
             created,
             touched,
-            event(Call::Load(0), 4, 5, nearer)
+            event(Request::Load(0), 4, 5, nearer)
         ]));
         // After a delete under a mark the session opens under its new key.
-        let moved = event(Call::Rotate(0, 1, 1, B), 2, 3, Answer::Written(2));
-        let ended = event(Call::Delete(0), 4, 5, Answer::Done);
-        let alive = Answer::Found(Some(Stands::Record(2, B)));
-        let load = event(Call::Load(1), 6, 7, alive);
+        let moved = event(Request::Rotate(0, 1, 1, B), 2, 3, Response::Written(2));
+        let ended = event(Request::Delete(0), 4, 5, Response::Done);
+        let alive = Response::Found(Some(Occupant::Record(2, B)));
+        let load = event(Request::Load(1), 6, 7, alive);
         assert!(!explained(&[created, moved, ended, load]));
         assert!(explained(&[created, moved, load]));
     }
 
     #[test]
     fn a_write_without_an_answer_may_have_been_done_or_not_even_later() {
-        let created = event(Call::Create(0, A), 0, 1, Answer::Written(1));
-        let unknown = event(Call::Update(0, 1, B), 2, u64::MAX, Answer::Unknown);
-        let old = Answer::Found(Some(Stands::Record(1, A)));
-        let new = Answer::Found(Some(Stands::Record(2, B)));
+        let created = event(Request::Create(0, A), 0, 1, Response::Written(1));
+        let unknown = event(Request::Update(0, 1, B), 2, u64::MAX, Response::Unknown);
+        let old = Response::Found(Some(Occupant::Record(1, A)));
+        let new = Response::Found(Some(Occupant::Record(2, B)));
         let loads = |first, second| {
             [
                 created,
                 unknown,
-                event(Call::Load(0), 3, 4, first),
-                event(Call::Load(0), 5, 6, second),
+                event(Request::Load(0), 3, 4, first),
+                event(Request::Load(0), 5, 6, second),
             ]
         };
         assert!(explained(&loads(old, old)));

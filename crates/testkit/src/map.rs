@@ -9,21 +9,21 @@ use cloakroom_core::store::{
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
-/// A store in a map behind one lock: the model that other stores are compared
-/// with. It keeps everything until told otherwise, expired records included.
+/// A store in a map behind one lock: the model with which other stores are compared.
+/// Expired records stay until a sweep.
 #[derive(Debug, Default)]
 pub struct MapStore(Mutex<BTreeMap<KeyDigest, Stored>>);
 
 type Map = BTreeMap<KeyDigest, Stored>;
 
 impl MapStore {
-    /// All that stands in it.
+    /// Everything that it holds.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<KeyDigest, Stored> {
         self.map().clone()
     }
 
-    /// Puts something there, whatever stood there before.
+    /// Stores something at a digest, whatever was there before.
     pub fn plant(&self, digest: KeyDigest, stored: Stored) {
         self.map().insert(digest, stored);
     }

@@ -1,22 +1,22 @@
 //! The concurrent clauses, from threads.
 //!
-//! [`conformance`](crate::conformance) sends its concurrent calls from one task:
-//! a store that answers without waiting runs them one after another. These send
-//! them from threads, for stores that need no runtime to be polled.
+//! [`conformance`](crate::conformance) makes its concurrent calls from one task, and a
+//! store that never waits then runs them one after another. These make them from
+//! threads. A store that needs a runtime is wrapped by [`in_runtime`](crate::in_runtime).
 
 use std::sync::Barrier;
 use std::thread;
 
 use cloakroom_core::engine::TokenStore;
-use cloakroom_core::store::{KeyDigest, Revoke, Subjects};
+use cloakroom_core::store::{KeyDigest, Revoke};
 use cloakroom_core::{Error, ErrorKind, Subject};
 use futures_executor::block_on;
 
-use crate::sample::{Sample, after, key, listed_as, load, sample, stored};
+use crate::sample::{Sample, after, key, listed_as, load, sample, stored, subjects};
 
 const THREADS: usize = 4;
 
-/// What each of several threads, let go at once, gets from its call.
+/// Starts several threads at once, and answers what each got from its call.
 fn at_once<T: Send>(call: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let start = Barrier::new(THREADS);
     thread::scope(|scope| {
@@ -44,8 +44,8 @@ fn one_won<T>(results: &[Result<T, Error>], lost: &[ErrorKind]) {
     }
 }
 
-/// Creates of one key, updates on one revision, rotations of one session, and
-/// writes that race a delete, from threads: so many rounds of each.
+/// Races creates of one key, updates on one revision, rotations of one session, and
+/// writes with a delete, from threads: `rounds` times each.
 ///
 /// # Panics
 /// Where two writers win, or a deleted session opens.
@@ -93,13 +93,6 @@ pub fn races<T: TokenStore>(store: &T, rounds: usize) {
     }
 }
 
-fn subjects<T: TokenStore>(store: &T) -> &dyn Subjects {
-    let capabilities = store.token_capabilities();
-    capabilities
-        .subjects
-        .expect("asked only of stores that list")
-}
-
 fn listed<T: TokenStore>(store: &T, subject: &Subject) -> Vec<KeyDigest> {
     let listed = block_on(subjects(store).sessions_of(&listed_as(subject))).expect("it answers");
     let mut digests: Vec<_> = listed.iter().map(|listed| listed.digest).collect();
@@ -107,12 +100,12 @@ fn listed<T: TokenStore>(store: &T, subject: &Subject) -> Vec<KeyDigest> {
     digests
 }
 
-/// Sessions that begin, move, change hands and end while their subject's are
-/// listed and ended, from threads: so many rounds of each.
+/// Races lists and revocations of a subject with sessions of it that begin, are rotated,
+/// change their subject and end, from threads: `rounds` times each.
 ///
 /// # Panics
-/// Where a session that stands is missing in a list, where one survives that
-/// stood when all were ended, or where somebody else's is ended.
+/// Where a list misses a session, where a session survives a revocation that began after
+/// it, or where another subject's session is ended.
 pub fn races_of_subjects<T: TokenStore>(store: &T, rounds: usize) {
     for _ in 0..rounds {
         let whose = Subject::new(key().digest().to_hex()).expect("short");

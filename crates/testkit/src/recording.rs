@@ -1,4 +1,4 @@
-//! A store that counts what is asked of it.
+//! A store that remembers its calls.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -41,7 +41,7 @@ impl<S> RecordingStore<S> {
         Self::with(inner, Recorder::default())
     }
 
-    /// The calls since this was last asked, in the order they were made.
+    /// Takes the calls since it was last called, in the order in which they were made.
     pub fn take(&self) -> Vec<Call> {
         let calls = &self.interceptor().0;
         std::mem::take(&mut *calls.lock().unwrap_or_else(PoisonError::into_inner))

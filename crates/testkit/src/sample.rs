@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use cloakroom_core::engine::{OsEntropy, SessionKey, Token, TokenStore};
-use cloakroom_core::store::{Data, Record, Stored, SubjectDigest, Touch};
+use cloakroom_core::store::{Data, KeyDigest, Record, Stored, SubjectDigest, Subjects, Touch};
 use cloakroom_core::{Clock as _, Label, SessionExpiry, Site, Subject, SystemClock, Timestamp};
 
-/// A touch that moves the deadline alone.
+/// A touch that moves the deadline, and not the last use.
 #[must_use]
 pub fn touch_until(expires_at: Timestamp) -> Touch {
     Touch {
@@ -24,8 +24,8 @@ pub fn key() -> SessionKey {
     SessionKey::generate(&OsEntropy).expect("tests run where there is randomness")
 }
 
-/// A record that began now, lives for an hour and says `text`; each field of
-/// its header is set.
+/// A record of a session that begins now and lives for an hour, with `text` as its
+/// data. Every field of its header is set.
 ///
 /// # Panics
 /// Never: its texts are short.
@@ -47,7 +47,7 @@ pub(crate) fn site() -> Site {
     Site::new("__Host-session").expect("short")
 }
 
-/// The name under which a store lists a [`sample`] of this subject.
+/// The digest under which a store lists a [`sample`] with this subject.
 #[must_use]
 pub fn listed_as(subject: &Subject) -> SubjectDigest {
     SubjectDigest::new(&site(), subject)
@@ -57,35 +57,40 @@ pub(crate) fn after(now: Timestamp, secs: u64) -> Timestamp {
     now.saturating_add(Duration::from_secs(secs))
 }
 
-/// A stored session that a clause works on: what the client holds, and what
+/// A stored session that a clause works on: the client's token, and the record that
 /// the store should hold.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Sample {
-    /// What the client holds.
+    /// The client's token.
     pub token: Token,
-    /// The record at its present revision.
+    /// The record, at its current revision.
     pub record: Record,
 }
 
 impl Sample {
-    /// Stores a new session.
+    /// Stores a new session with the record of [`sample`].
     ///
     /// # Panics
     /// Where the store refuses it.
     pub async fn create<T: TokenStore>(store: &T, text: &str) -> Self {
-        let mut record = sample(text);
-        let written = store
-            .create_token(&key(), &record)
-            .await
-            .expect("a new session is stored");
-        record.revision = written.revision;
+        Self::with_record(store, sample(text)).await
+    }
+
+    /// Stores a new session with this record.
+    ///
+    /// # Panics
+    /// Where the store refuses it.
+    pub async fn with_record<T: TokenStore>(store: &T, record: Record) -> Self {
+        let written = store.create_token(&key(), &record).await;
+        let written = written.expect("a new session is stored");
         Self {
             token: written.token.expect("a new session comes with its token"),
-            record,
+            record: record.at_revision(written.revision),
         }
     }
 
-    /// The same record, saying something else.
+    /// The same record with another text as its data.
     #[must_use]
     pub fn saying(&self, text: &str) -> Record {
         let mut record = self.record.clone();
@@ -135,4 +140,17 @@ pub(crate) async fn load<T: TokenStore>(store: &T, token: &Token) -> Option<Stor
 /// The record that stands under a token.
 pub(crate) async fn stored<T: TokenStore>(store: &T, token: &Token) -> Option<Record> {
     load(store, token).await.and_then(Stored::into_record)
+}
+
+/// The lists of a store that offers them.
+pub(crate) fn subjects<T: TokenStore>(store: &T) -> &dyn Subjects {
+    let capabilities = store.token_capabilities();
+    let subjects = capabilities.subjects;
+    subjects.expect("called with stores that list sessions by subject")
+}
+
+/// The digest of a session, in a store that lists or scans.
+pub(crate) fn digest<T: TokenStore>(store: &T, token: &Token) -> KeyDigest {
+    let digest = store.digest_of(token);
+    digest.expect("a store that lists or scans knows the digests of its tokens")
 }

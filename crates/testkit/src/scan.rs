@@ -7,15 +7,10 @@
 use std::collections::BTreeMap;
 
 use cloakroom_core::ErrorKind;
-use cloakroom_core::engine::{Token, TokenStore};
+use cloakroom_core::engine::TokenStore;
 use cloakroom_core::store::{Data, KeyDigest, Revision, ScanCursor, Stored};
 
-use crate::sample::{Sample, after, key, load, sample};
-
-fn digest<T: TokenStore>(store: &T, token: &Token) -> KeyDigest {
-    let digest = store.digest_of(token);
-    digest.expect("a store that scans knows its tokens")
-}
+use crate::sample::{Sample, after, digest, key, load, sample};
 
 /// All that a scan finds in pages of this size, and how often.
 async fn scan_all<T: TokenStore>(store: &T, max: usize) -> BTreeMap<KeyDigest, Vec<Stored>> {
@@ -39,8 +34,7 @@ async fn scan_all<T: TokenStore>(store: &T, max: usize) -> BTreeMap<KeyDigest, V
     }
 }
 
-/// A stored without its data, which a store may keep in another form than it hands
-/// out: sealed, say.
+/// What is stored, without the data: a scan of a sealed store shows it sealed.
 fn header(stored: &Stored) -> Stored {
     let mut stored = stored.clone();
     if let Stored::Record(record) = &mut stored {
@@ -49,7 +43,8 @@ fn header(stored: &Stored) -> Stored {
     stored
 }
 
-/// Records and marks are all found, whatever the size of a page, as they stand.
+/// A scan finds all records and rotation marks as they are stored, whatever the size of
+/// a page.
 pub async fn a_scan_finds_all_that_stands<T: TokenStore>(store: &T) {
     let mut expected = BTreeMap::new();
     for number in 0..7 {
@@ -79,7 +74,7 @@ pub async fn a_scan_finds_all_that_stands<T: TokenStore>(store: &T) {
     }
 }
 
-/// A cursor that this store never made is refused.
+/// A cursor of another kind of store is refused.
 pub async fn a_scan_refuses_a_foreign_cursor<T: TokenStore>(store: &T) {
     let capabilities = store.token_capabilities();
     let scan = capabilities.scan.expect("asked only of stores that scan");
@@ -92,8 +87,8 @@ pub async fn a_scan_refuses_a_foreign_cursor<T: TokenStore>(store: &T) {
     }
 }
 
-/// What was found by a scan and is imported is loaded as it was, revision included,
-/// and can be written to, listed and deleted like what was created here.
+/// An imported record is loaded as it was, revision included, and can be updated, listed
+/// and deleted like one that was created.
 pub async fn an_import_keeps_the_record_as_it_is<T: TokenStore>(store: &T) {
     let capabilities = store.token_capabilities();
     let import = capabilities
@@ -130,7 +125,7 @@ pub async fn an_import_keeps_the_record_as_it_is<T: TokenStore>(store: &T) {
     assert!(load(store, &sample.token).await.is_none());
 }
 
-/// A mark that is imported is a mark.
+/// An imported rotation mark is loaded as one, and a delete follows it.
 pub async fn an_import_takes_marks<T: TokenStore>(store: &T) {
     let capabilities = store.token_capabilities();
     let import = capabilities
@@ -149,7 +144,7 @@ pub async fn an_import_takes_marks<T: TokenStore>(store: &T) {
     assert!(load(store, &sample.token).await.is_none(), "followed");
 }
 
-/// An import never overwrites: neither a record nor a mark, nor what is expired.
+/// An import overwrites neither a record nor a rotation mark.
 pub async fn an_import_never_overwrites<T: TokenStore>(store: &T) {
     let capabilities = store.token_capabilities();
     let import = capabilities

@@ -1,42 +1,25 @@
-//! The clauses of [`Subjects`], one function each.
+//! The clauses of [`Subjects`](cloakroom_core::store::Subjects), one function each.
 //!
-//! Each asks a store that offers the capability, about subjects of its own.
+//! Each takes a store that offers the capability, and makes subjects of its own.
 //!
 //! # Panics
 //! Every function panics where its clause does not hold.
 
-use cloakroom_core::engine::{Token, TokenStore};
-use cloakroom_core::store::{KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke, Subjects};
+use cloakroom_core::engine::TokenStore;
+use cloakroom_core::store::{KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke};
 use cloakroom_core::{ErrorKind, SUBJECT_BYTES_MAX, Subject, Timestamp};
 
-use crate::sample::{Sample, after, key, listed_as, load, sample, stored};
+use crate::sample::{Sample, after, digest, key, listed_as, load, sample, stored, subjects};
 
-fn subjects<T: TokenStore>(store: &T) -> &dyn Subjects {
-    let capabilities = store.token_capabilities();
-    capabilities
-        .subjects
-        .expect("asked only of stores that list")
-}
-
-/// A subject that nobody else asks about.
+/// A subject that no other clause uses.
 fn somebody() -> Subject {
     Subject::new(key().digest().to_hex()).expect("64 bytes")
-}
-
-fn digest<T: TokenStore>(store: &T, token: &Token) -> KeyDigest {
-    let digest = store.digest_of(token);
-    digest.expect("a store that lists knows its tokens")
 }
 
 async fn begin<T: TokenStore>(store: &T, subject: &Subject, text: &str) -> Sample {
     let mut record = sample(text);
     record.subject = Some(subject.clone());
-    let written = store.create_token(&key(), &record).await;
-    let written = written.expect("a new session is stored");
-    Sample {
-        token: written.token.expect("a new session comes with its token"),
-        record: record.at_revision(written.revision),
-    }
+    Sample::with_record(store, record).await
 }
 
 async fn list<T: TokenStore>(store: &T, subject: &Subject) -> Vec<Listed> {
@@ -79,7 +62,7 @@ pub async fn sessions_are_listed_by_subject<T: TokenStore>(store: &T) {
     assert_eq!(digests(store, &other).await, [digest(store, &alien.token)]);
 }
 
-/// The list says what an update and a touch have made of the header.
+/// The list shows the header as updates and touches have left it.
 pub async fn a_list_shows_the_present_header<T: TokenStore>(store: &T) {
     let subject = somebody();
     let mut sample = begin(store, &subject, "phone").await;
@@ -97,8 +80,8 @@ pub async fn a_list_shows_the_present_header<T: TokenStore>(store: &T) {
     assert_eq!(listed[0].record, header(&record));
 }
 
-/// A session that moves to another key is listed where it is, once; its mark is
-/// not.
+/// A rotated session is listed once, at its new digest. Its rotation mark is not
+/// listed.
 pub async fn a_rotation_moves_the_entry<T: TokenStore>(store: &T) {
     let subject = somebody();
     let sample = begin(store, &subject, "moved").await;
@@ -111,8 +94,8 @@ pub async fn a_rotation_moves_the_entry<T: TokenStore>(store: &T) {
     assert_eq!(digests(store, &subject).await, [new.digest()]);
 }
 
-/// A login by rotation or by update lists the session from then on; where it
-/// leaves its subject, it leaves the list.
+/// A session is listed under the subject that a rotation or an update gives it, and no
+/// longer under the one it had.
 pub async fn a_list_follows_a_change_of_subject<T: TokenStore>(store: &T) {
     let (one, other) = (somebody(), somebody());
     let mut anonymous = sample("anonymous");
@@ -194,8 +177,8 @@ pub async fn revoking_all_ends_the_subjects_sessions_and_no_other<T: TokenStore>
     assert_eq!(revoke(store, &one, Revoke::All).await, []);
 }
 
-/// "Log out everywhere else" spares the one session, also where it has just
-/// been rotated.
+/// "Log out everywhere else" spares the named session, also if it has been rotated
+/// since.
 pub async fn revoking_all_but_one_spares_it<T: TokenStore>(store: &T) {
     let subject = somebody();
     let here = begin(store, &subject, "here").await;
@@ -218,8 +201,8 @@ pub async fn revoking_all_but_one_spares_it<T: TokenStore>(store: &T) {
     assert!(stored(store, &new.to_token()).await.is_some());
 }
 
-/// One session is ended by its digest, followed where it has moved; the digest
-/// of somebody else's ends nothing.
+/// One session is ended by its digest, also by one it had before a rotation. The digest
+/// of another subject's session ends nothing.
 pub async fn revoking_one_ends_no_one_elses<T: TokenStore>(store: &T) {
     let (one, other) = (somebody(), somebody());
     let kept = begin(store, &one, "kept").await;
@@ -269,7 +252,7 @@ pub async fn a_revocation_follows_marks_to_their_limit_and_no_further<T: TokenSt
     assert!(load(store, &far.token).await.is_none());
 }
 
-/// A swept session leaves the list with its record.
+/// A sweep takes a session out of the list together with its record.
 pub async fn a_sweep_takes_the_entry_as_well<T: TokenStore>(store: &T) {
     let Some(sweep) = store.token_capabilities().sweep else {
         return;

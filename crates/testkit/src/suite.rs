@@ -4,17 +4,17 @@ use cloakroom_core::engine::TokenStore;
 
 use crate::{clauses, scan, subjects, sweep};
 
-/// What a store promises; clauses it does not promise are not asked of it.
+/// What a store promises. Clauses that it does not promise are not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Profile {
     /// Writes compare and swap the revision. A cookie cannot.
     pub cas: bool,
-    /// What was deleted or rotated away no longer opens. A cookie alone cannot
-    /// promise it.
+    /// A deleted session, and the old key of a rotated one, open nothing. A cookie alone
+    /// cannot promise it.
     pub revocable: bool,
-    /// What was acknowledged survives the end of the process. Asked by
-    /// [`survives_reopening`](crate::survives_reopening).
+    /// Acknowledged writes survive the end of the process, as
+    /// [`survives_reopening`](crate::survives_reopening) tests.
     pub durable: bool,
     /// Several processes can use it at once.
     pub shared: bool,
@@ -23,8 +23,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// A store that keeps records on the server, and keeps them only there:
-    /// every clause but durability.
+    /// A store that keeps records on the server, until the process ends.
     pub const SERVER_SIDE: Self = Self {
         cas: true,
         revocable: true,
@@ -33,13 +32,13 @@ impl Profile {
         data_bytes_max: 64 * 1024,
     };
 
-    /// The same, and it keeps them when the process ends.
+    /// [`SERVER_SIDE`](Self::SERVER_SIDE), and records survive the end of the process.
     pub const DURABLE: Self = Self {
         durable: true,
         ..Self::SERVER_SIDE
     };
 
-    /// The same, and several processes can use it at once.
+    /// [`DURABLE`](Self::DURABLE), and several processes can use the store at once.
     pub const SHARED: Self = Self {
         shared: true,
         ..Self::DURABLE
@@ -55,10 +54,10 @@ impl Profile {
     };
 }
 
-/// Says which clause was being asked, where one panics.
-struct Asking(&'static str);
+/// Names the clause that was running, if it panics.
+struct Running(&'static str);
 
-impl Drop for Asking {
+impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("conformance: clause `{}` does not hold", self.0);
@@ -66,18 +65,18 @@ impl Drop for Asking {
     }
 }
 
-macro_rules! ask {
+macro_rules! run {
     ($store:expr, $promised:expr, $module:ident: $($clause:ident),+ $(,)?) => {
         if $promised {
             $({
-                let _asking = Asking(stringify!($clause));
+                let _running = Running(stringify!($clause));
                 $module::$clause($store).await;
             })+
         }
     };
 }
 
-/// Asks every clause that the profile promises, and those of each capability
+/// Runs every clause that the profile promises, and those of each capability
 /// ([`Sweep`], [`Subjects`], [`Scan`], [`Import`]) that the store offers.
 ///
 /// The sessions it makes live for an hour from now; the store may hold others,
@@ -91,7 +90,7 @@ macro_rules! ask {
 /// [`Scan`]: cloakroom_core::store::Scan
 /// [`Import`]: cloakroom_core::store::Import
 pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
-    ask!(store, true, clauses:
+    run!(store, true, clauses:
         what_is_no_token_opens_nothing,
         an_unknown_token_opens_nothing,
         what_was_created_is_loaded_whole,
@@ -105,7 +104,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         the_latest_deadline_comes_back,
         deleting_is_idempotent,
     );
-    ask!(store, profile.cas, clauses:
+    run!(store, profile.cas, clauses:
         create_never_overwrites,
         revisions_count_up_from_the_first,
         an_update_on_a_stale_revision_is_a_conflict,
@@ -118,7 +117,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         of_concurrent_updates_one_wins,
         of_concurrent_rotations_one_wins,
     );
-    ask!(store, profile.revocable, clauses:
+    run!(store, profile.revocable, clauses:
         what_was_deleted_is_gone_for_every_write,
         an_update_never_creates,
         a_touch_never_resurrects,
@@ -132,7 +131,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
     );
     clauses::the_largest_record_comes_back(store, profile.data_bytes_max).await;
     let can_sweep = store.token_capabilities().sweep.is_some();
-    ask!(store, can_sweep, sweep:
+    run!(store, can_sweep, sweep:
         a_sweep_removes_what_is_due_and_nothing_else,
         a_sweep_takes_marks_as_well,
         a_sweep_stops_at_its_limit_and_says_so,
@@ -142,7 +141,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         what_was_swept_is_gone,
     );
     let can_list = store.token_capabilities().subjects.is_some();
-    ask!(store, can_list, subjects:
+    run!(store, can_list, subjects:
         sessions_are_listed_by_subject,
         a_list_shows_the_present_header,
         a_rotation_moves_the_entry,
@@ -156,12 +155,12 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_sweep_takes_the_entry_as_well,
     );
     let can_scan = store.token_capabilities().scan.is_some();
-    ask!(store, can_scan, scan:
+    run!(store, can_scan, scan:
         a_scan_finds_all_that_stands,
         a_scan_refuses_a_foreign_cursor,
     );
     let can_import = store.token_capabilities().import.is_some();
-    ask!(store, can_import, scan:
+    run!(store, can_import, scan:
         an_import_keeps_the_record_as_it_is,
         an_import_takes_marks,
         an_import_never_overwrites,

@@ -1,8 +1,8 @@
 //! The clauses of [`Sweep`](cloakroom_core::store::Sweep), one function each.
 //!
-//! Each asks a store that offers the capability. Deadlines lie in the future of
-//! the real clock and the sweep is told a later time, so that stores which
-//! forget by themselves are asked too.
+//! Each takes a store that offers the capability. Deadlines lie in the future of the
+//! real clock, and the sweep is told a later time: so stores that expire records by the
+//! clock hold them until then.
 //!
 //! # Panics
 //! Every function panics where its clause does not hold.
@@ -13,7 +13,7 @@ use cloakroom_core::{ErrorKind, Timestamp};
 
 use crate::sample::{Sample, after, key, load, stored};
 
-/// A minute after the samples of this suite end.
+/// A minute after a sample expires.
 fn later(sample: &Sample) -> Timestamp {
     after(sample.record.expires_at, 60)
 }
@@ -28,7 +28,8 @@ async fn sweep_all<T: TokenStore>(store: &T, now: Timestamp) {
     while sweep(store, now, 100).await.more {}
 }
 
-/// A session that is due goes, one that is not stays.
+/// A sweep removes a session whose deadline is past, the deadline itself included, and
+/// no other.
 pub async fn a_sweep_removes_what_is_due_and_nothing_else<T: TokenStore>(store: &T) {
     let due = Sample::create(store, "due").await;
     let mut live = Sample::create(store, "live").await;
@@ -85,7 +86,8 @@ pub async fn a_sweep_stops_at_its_limit_and_says_so<T: TokenStore>(store: &T) {
     assert_eq!(sweep(store, now, 2).await, Swept::default());
 }
 
-/// The deadline that counts is the one that stands when the record is removed.
+/// A session whose deadline a touch has moved on survives: the deadline is judged when
+/// the record is removed.
 pub async fn a_sweep_spares_what_was_touched_meanwhile<T: TokenStore>(store: &T) {
     let mut sample = Sample::create(store, "touched").await;
     let now = later(&sample);
@@ -100,7 +102,7 @@ pub async fn a_sweep_spares_what_was_touched_meanwhile<T: TokenStore>(store: &T)
     assert!(load(store, &sample.token).await.is_none());
 }
 
-/// The same for an update that moved the deadline on.
+/// A session whose deadline an update has moved on survives.
 pub async fn a_sweep_spares_what_was_updated_meanwhile<T: TokenStore>(store: &T) {
     let mut sample = Sample::create(store, "updated").await;
     let now = later(&sample);
@@ -116,7 +118,7 @@ pub async fn a_sweep_spares_what_was_updated_meanwhile<T: TokenStore>(store: &T)
     assert!(load(store, &sample.token).await.is_none());
 }
 
-/// An update may also bring the deadline nearer; the sweep then comes sooner.
+/// A session whose deadline an update has brought nearer is swept at that one.
 pub async fn a_sweep_takes_a_deadline_that_was_moved_forward<T: TokenStore>(store: &T) {
     let sample = Sample::create(store, "shortened").await;
     let mut record = sample.record.clone();
@@ -129,7 +131,7 @@ pub async fn a_sweep_takes_a_deadline_that_was_moved_forward<T: TokenStore>(stor
     assert!(load(store, &sample.token).await.is_none());
 }
 
-/// A swept session is gone for every write, and its digest is free again.
+/// An update or a touch of a swept session fails with [`Gone`](ErrorKind::Gone).
 pub async fn what_was_swept_is_gone<T: TokenStore>(store: &T) {
     let sample = Sample::create(store, "due").await;
     sweep_all(store, later(&sample)).await;

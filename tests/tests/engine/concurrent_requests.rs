@@ -1,5 +1,5 @@
-//! Requests that overlap, over real HTTP: nothing is lost, nothing comes back
-//! to life.
+//! Requests of one session that overlap, over real HTTP: no change is lost, and no ended
+//! session opens again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

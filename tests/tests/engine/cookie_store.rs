@@ -1,4 +1,4 @@
-//! The cookie store behind the engine: what a browser meets.
+//! The cookie store behind the engine, as a browser sees it.
 
 use std::sync::Arc;
 use std::time::Duration;

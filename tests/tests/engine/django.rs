@@ -1,6 +1,5 @@
-//! Every row of Django's behaviour, in the columns of ours: the flags of the
-//! dictionary, the middleware, the expiry. A test a row, named for the
-//! situation.
+//! The behaviour of Django's sessions, row by row: the flags of the dictionary, the
+//! middleware, the expiry. Each row is a test, named for the situation.
 //!
 //! The flags `accessed` and `modified` show in what the engine does: a session
 //! that was accessed varies on its cookie, one that was modified is written.

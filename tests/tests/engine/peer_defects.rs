@@ -1,6 +1,5 @@
-//! Defects seen in other session libraries, each as the same situation here and
-//! the right outcome. Those of stores and cookies that are still to come stand
-//! with their crates.
+//! Defects seen in other session libraries: each test makes the same situation here and
+//! asserts the right outcome.
 
 use std::collections::HashSet;
 use std::sync::Arc;

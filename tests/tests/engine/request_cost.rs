@@ -1,4 +1,5 @@
-//! What a request costs, counted at the store through the axum layer.
+//! The calls to the store that a request makes, and the headers it gets, through the
+//! axum layer.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! "Where am I logged in", over real HTTP: the list, ending one, all others,
-//! all, and a limit to how many there may be.
+//! "Where am I logged in", over real HTTP: the list of a user's sessions, ending one, all
+//! others or all of them, and a limit to their number.
 
 use std::sync::Arc;
 use std::time::Duration;

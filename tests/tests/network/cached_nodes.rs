@@ -1,4 +1,4 @@
-//! Two nodes with a near cache each: what one ends, the other hears of.
+//! Two nodes with a cache each: a session that one node ends is invalidated on the other.
 
 use std::time::{Duration, Instant};
 

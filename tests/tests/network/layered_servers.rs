@@ -1,5 +1,5 @@
-//! What is put in front of a store on a server: a seal, a cache, both; directly,
-//! erased, and by URL.
+//! The contract through a seal, a cache or both in front of a store on a server:
+//! directly, erased, and by URL.
 
 use std::time::Duration;
 

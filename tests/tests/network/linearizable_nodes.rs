@@ -1,4 +1,4 @@
-//! Eight clients at once on two nodes: some order explains every answer.
+//! Eight clients at once on two nodes: some order of their calls explains every answer.
 //! `CLOAKROOM_TRIALS` says how often it is tried.
 
 use std::sync::Arc;

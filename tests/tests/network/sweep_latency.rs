@@ -1,5 +1,4 @@
-//! A sweep lets others work: requests are answered almost as fast while a tenth of
-//! all sessions goes. `CLOAKROOM_SWEEP_SESSIONS` says how many there are; the
+//! Requests are answered almost as fast while a sweep removes a tenth of all sessions. `CLOAKROOM_SWEEP_SESSIONS` says how many there are; the
 //! bound of twice the time is asked of 1,000,000.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What a copy of the disk tells: after a thousand sessions, a search over every
-//! byte and every file name of a store's folder.
+//! What a copy of the disk reveals: after a thousand sessions, a search over every byte
+//! and every file name of a store's folder.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! Eight clients at once on every store of this process: some order explains
-//! every answer. `CLOAKROOM_TRIALS` says how often it is tried.
+//! Eight clients at once on each store that needs no server: some order of their calls
+//! explains every answer. `CLOAKROOM_TRIALS` says how often it is tried.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `Sealed` over the stores of this house, and behind the engine.
+//! `Sealed` in front of other stores, and behind the engine.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A sweep costs what is due, and not what is stored.
+//! The cost of a sweep depends on the sessions that are due, not on all that are stored.
 //!
 //! `CLOAKROOM_SWEEP_SESSIONS` says how many sessions there are. Among a million, in a
 //! release build, the same sweep may cost half as much again as among 10,000.

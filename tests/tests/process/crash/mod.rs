@@ -1,5 +1,5 @@
-//! A process is killed at a random moment, again and again in the same folder,
-//! and everything that it was told holds.
+//! A process is killed at a random moment, again and again in the same folder, and
+//! every write that it had acknowledged is found.
 //!
 //! A child works on a store with several threads. It writes a line before each
 //! operation and one when the store has acknowledged it; the parent kills it,
