@@ -1,69 +1,66 @@
 //! Reads, each on a snapshot of its own.
 
+use std::ops::Bound::{Excluded, Unbounded};
+
+use cloakroom_core::Error;
 use cloakroom_core::store::{
     KeyDigest, Listed, ScanCursor, ScanPage, Scanned, Stored, SubjectDigest,
 };
-use redb::{Database, ReadOnlyTable, ReadableDatabase as _};
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _};
 
-use crate::row::{Row, digest_in, entry_key};
-use crate::tables::{DigestBytes, FIRST, Failure, LAST, PLACES, SLOTS, SUBJECTS, SlotKey};
+use crate::stored_frame::decode;
+use crate::tables::{DEADLINES, DigestBytes, RECORDS, RecordKey, SUBJECTS, TableError, entries_of};
 
-/// Places that lead nowhere that a page of a scan passes over: a millisecond.
-const PASSED_OVER_MAX: usize = 1_024;
-
-struct Slots {
-    places: ReadOnlyTable<DigestBytes, u64>,
-    slots: ReadOnlyTable<SlotKey, &'static [u8]>,
+struct Snapshot {
+    transaction: ReadTransaction,
+    deadlines: ReadOnlyTable<DigestBytes, u64>,
+    records: ReadOnlyTable<RecordKey, &'static [u8]>,
 }
 
-impl Slots {
-    fn open(transaction: &redb::ReadTransaction) -> Result<Self, redb::Error> {
+impl Snapshot {
+    fn of(db: &Database) -> Result<Self, redb::Error> {
+        let transaction = db.begin_read()?;
         Ok(Self {
-            places: transaction.open_table(PLACES)?,
-            slots: transaction.open_table(SLOTS)?,
+            deadlines: transaction.open_table(DEADLINES)?,
+            records: transaction.open_table(RECORDS)?,
+            transaction,
         })
     }
 
-    fn at(
-        &self,
-        place: u64,
-        digest: &KeyDigest,
-    ) -> Result<Option<Result<Stored, cloakroom_core::Error>>, Failure> {
-        let found = self.slots.get((place, digest.as_bytes()))?;
-        Ok(found.map(|found| Stored::decode(Row::frame_in(found.value()))))
-    }
-
-    fn get(
-        &self,
-        digest: &KeyDigest,
-    ) -> Result<Option<Result<Stored, cloakroom_core::Error>>, Failure> {
-        match self.places.get(digest.as_bytes())? {
-            Some(place) => self.at(place.value(), digest),
+    /// `None` where nothing stands; the error inside is about this record alone.
+    fn stored(&self, digest: &KeyDigest) -> Result<Option<Result<Stored, Error>>, TableError> {
+        match self.deadlines.get(digest.as_bytes())? {
+            Some(indexed_at) => self.stored_at(indexed_at.value(), digest),
             None => Ok(None),
         }
     }
+
+    fn stored_at(
+        &self,
+        indexed_at: u64,
+        digest: &KeyDigest,
+    ) -> Result<Option<Result<Stored, Error>>, TableError> {
+        let found = self.records.get((indexed_at, digest.as_bytes()))?;
+        Ok(found.map(|found| decode(found.value())))
+    }
 }
 
-pub(crate) fn load(db: &Database, digest: &KeyDigest) -> Result<Option<Stored>, Failure> {
-    let transaction = db.begin_read().map_err(redb::Error::from)?;
-    let slots = Slots::open(&transaction)?;
-    Ok(slots.get(digest)?.transpose()?)
+pub(crate) fn load(db: &Database, digest: &KeyDigest) -> Result<Option<Stored>, TableError> {
+    Ok(Snapshot::of(db)?.stored(digest)?.transpose()?)
 }
 
-pub(crate) fn sessions_of(db: &Database, subject: &SubjectDigest) -> Result<Vec<Listed>, Failure> {
-    let transaction = db.begin_read().map_err(redb::Error::from)?;
-    let slots = Slots::open(&transaction)?;
-    let subjects = transaction
-        .open_table(SUBJECTS)
-        .map_err(redb::Error::from)?;
-    let [first, last] = [FIRST, LAST].map(|digest| entry_key(subject, &digest));
+pub(crate) fn sessions_of(
+    db: &Database,
+    subject: &SubjectDigest,
+) -> Result<Vec<Listed>, TableError> {
+    let snapshot = Snapshot::of(db)?;
+    let subjects = snapshot.transaction.open_table(SUBJECTS);
+    let subjects = subjects.map_err(redb::Error::from)?;
     let mut sessions = Vec::new();
-    for entry in subjects.range(&first[..]..=&last[..])? {
-        let Some(digest) = digest_in(entry?.0.value()) else {
-            continue;
-        };
-        // One that cannot be read is left out.
-        if let Some(Ok(Stored::Record(record))) = slots.get(&digest)?
+    for entry in subjects.range(entries_of(subject))? {
+        let digest = KeyDigest::from_bytes(*entry?.0.value().1);
+        // A record that cannot be read is left out.
+        if let Some(Ok(Stored::Record(record))) = snapshot.stored(&digest)?
             && record.subject_digest() == Some(*subject)
         {
             sessions.push(Listed::new(digest, record));
@@ -76,36 +73,21 @@ pub(crate) fn scan(
     db: &Database,
     from: Option<&ScanCursor>,
     max: usize,
-) -> Result<ScanPage, Failure> {
-    use std::ops::Bound::{Excluded, Unbounded};
+) -> Result<ScanPage, TableError> {
     let from = from.map(ScanCursor::digest).transpose()?;
-    let transaction = db.begin_read().map_err(redb::Error::from)?;
-    let slots = Slots::open(&transaction)?;
-    let from = from
+    let snapshot = Snapshot::of(db)?;
+    let after = from
         .as_ref()
         .map_or(Unbounded, |digest| Excluded(digest.as_bytes()));
-    let places = slots
-        .places
-        .range::<&[u8; KeyDigest::BYTES]>((from, Unbounded))?;
-    let mut passed_over = 0;
-    let mut last = None;
-    let found = places.map_while(|entry| {
-        let found = entry.map_err(Failure::from).and_then(|(digest, place)| {
-            let digest = KeyDigest::from_bytes(*digest.value());
-            let slot = slots.at(place.value(), &digest)?;
-            Ok((digest, slot))
-        });
-        match found {
-            Ok((digest, None)) => {
-                passed_over += 1;
-                last = (passed_over == PASSED_OVER_MAX).then_some(digest);
-                last.is_none().then_some(None)
-            }
-            Ok((digest, Some(slot))) => Some(Some(Ok(Scanned::new(digest, slot)))),
-            Err(failure) => Some(Some(Err(failure))),
-        }
+    let range = snapshot
+        .deadlines
+        .range::<&[u8; KeyDigest::BYTES]>((after, Unbounded))?;
+    let found = range.map(|entry| {
+        let (digest, indexed_at) = entry?;
+        let digest = KeyDigest::from_bytes(*digest.value());
+        let stored = snapshot.stored_at(indexed_at.value(), &digest)?;
+        Ok(stored.map(|stored| Scanned::new(digest, stored)))
     });
-    let mut page = ScanPage::fill(found.flatten(), max)?;
-    page.next = page.next.or(last.as_ref().map(ScanCursor::after));
-    Ok(page)
+    // An entry that leads to nothing is damaged, and passed over.
+    ScanPage::fill(found.filter_map(Result::transpose), max)
 }

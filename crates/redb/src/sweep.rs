@@ -1,320 +1,199 @@
-//! Removing what is due, in the order of deadlines.
-//!
-//! Slots lie in that order, so that what is due lies together. Its places lie by
-//! digest, and its entries by subject, each on a page of its own where there are many:
-//! they are removed later, in their own order, when there are enough of them to share
-//! pages, or when there is nothing else to do.
+//! Removing what has expired, in the order of deadlines.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use cloakroom_core::store::{KeyDigest, Swept};
-use cloakroom_core::{ErrorKind, Timestamp};
-use redb::StorageError;
+use cloakroom_core::store::{FrameHead, KeyDigest, Swept};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
+use redb::{ReadableTable as _, StorageError};
 
-use crate::tables::{FIRST, Failure, Tables};
+use crate::stored_frame::StoredFrame;
+use crate::tables::{LAST_DIGEST, TableError, Tables};
+use crate::writer::Writer;
 
-/// Slots looked at in one step for each that may be removed: those whose record has
-/// moved on or is left cost a look too.
+/// Records that one transaction removes or moves, where few writes share it. Each lies on
+/// pages of its own in two tables, and costs the writers that wait about what a new
+/// session does.
+const PIECE_MIN: usize = 4;
+
+/// Records that a sweep may look at for each that it may remove: a record is looked at,
+/// and not removed, where its deadline has moved on or where it is of a newer version.
 const LOOKS_PER_REMOVAL: usize = 4;
 
-/// Of so many places, one may lead nowhere before they are cleared: seventy or so lie on
-/// a page.
-const PLACES_PER_REMOVED: u64 = 4;
+/// Where the next piece begins: at the first record, or after those of a newer version,
+/// which the pieces before it have left.
+pub(crate) type Cursor = Mutex<Option<RecordKey>>;
 
-/// The most that are cleared in one round. They are kept in memory meanwhile: 32 MiB,
-/// and more where subjects are long.
-const CLEARED_MAX: u64 = 256 * 1_024;
+type RecordKey = (Timestamp, KeyDigest);
 
-/// Of these, so many are read in one step. Where steps are too few for that, and there
-/// are twice as many as there should be, all.
-const GATHERED_PER_STEP: usize = 8 * 1_024;
+/// What a sweep has done, and may still do.
+#[derive(Clone, Copy)]
+struct Progress {
+    removals_left: usize,
+    looks_left: usize,
+    /// Records of a newer version that were met.
+    unsupported: usize,
+    /// Whether more may be due.
+    more: bool,
+}
 
-/// Places and entries that one step clears: two of each for every slot it may remove.
-const CLEARS_PER_STEP: usize = 4 * crate::SWEEP_PIECE_MAX;
-
-/// Numbers that one step forgets, once all is cleared.
-const FORGOTTEN_PER_STEP: u64 = 8 * 1_024;
-
-enum Found {
-    /// The record was due, and is removed.
+enum Verdict {
     Removed,
-    /// The record has a later deadline.
+    /// Not due, and moved to its deadline.
     Moved,
-    /// The record is of a newer version: it is not ours to judge.
-    Unknown,
+    /// Of a newer version, which this build cannot judge.
+    Left,
 }
 
-/// What one step leaves for the next.
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// Where it begins: at the first slot, or behind those of a newer version, which
-    /// the steps before it have left.
-    left: Option<(Timestamp, KeyDigest)>,
-    clearing: Option<Clearing>,
-}
-
-/// A round of clearing: what was removed up to a number. How far it has come stands in
-/// the database; a process that ends, or a transaction that fails, takes back no more
-/// than its own part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Round {
-    upto: u64,
-    /// The last place that was cleared.
-    place: KeyDigest,
-    /// The key of the last entry that was.
-    entry: Vec<u8>,
-}
-
-/// What of a round is left, in order.
-struct Clearing {
-    round: Round,
-    /// The number of the last that was read, and whether that is all.
-    read: Option<u64>,
-    is_gathered: bool,
-    places: Runs<KeyDigest>,
-    /// Keys.
-    entries: Runs<Vec<u8>>,
-}
-
-pub(crate) fn step(
-    tables: &mut Tables<'_>,
-    progress: &Mutex<Progress>,
+/// Removes at most `max` records and marks whose deadline is at or before `now`, each
+/// piece in a transaction of its own: others write between them.
+pub(crate) async fn sweep(
+    writer: &Writer,
+    cursor: &Arc<Cursor>,
     now: Timestamp,
     max: usize,
-) -> Result<Swept, Failure> {
-    let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-    let swept = remove(tables, &mut progress.left, now, max)?;
-    let is_idle = swept.removed == 0 && !swept.more;
-    clear(tables, &mut progress.clearing, is_idle)?;
-    Ok(swept)
+) -> Result<Swept, Error> {
+    let mut progress = Progress {
+        removals_left: max,
+        looks_left: max.saturating_mul(LOOKS_PER_REMOVAL),
+        unsupported: 0,
+        more: max > 0,
+    };
+    while progress.more && !progress.is_spent() {
+        let cursor = cursor.clone();
+        let piece = move |t: &mut Tables<'_>| remove_piece(t, &cursor, now, progress);
+        progress = writer.write(piece).await?;
+    }
+    if progress.unsupported > 0 {
+        tracing::warn!(
+            records = progress.unsupported,
+            "records of a newer version have expired; this build leaves them"
+        );
+    }
+    Ok(Swept::new(max - progress.removals_left, progress.more))
 }
 
-fn remove(
+impl Progress {
+    fn is_spent(&self) -> bool {
+        self.removals_left == 0 || self.looks_left == 0
+    }
+}
+
+/// Removes or moves half as many records as there are writes in this transaction. So a
+/// sweep keeps up with however many writers begin sessions, each of which is written more
+/// than once in its life, and the writers wait half as long again.
+fn remove_piece(
     tables: &mut Tables<'_>,
-    cursor: &mut Option<(Timestamp, KeyDigest)>,
+    cursor: &Cursor,
     now: Timestamp,
-    max: usize,
-) -> Result<Swept, Failure> {
-    let mut swept = Swept::default();
-    let mut looks = max.saturating_mul(LOOKS_PER_REMOVAL);
-    let mut unknown = 0_usize;
-    // One that a later `now` has left is of no use for this.
-    let mut left = cursor.take().filter(|(at, _)| *at <= now);
+    mut progress: Progress,
+) -> Result<Progress, TableError> {
+    let mut cursor = cursor.lock().unwrap_or_else(PoisonError::into_inner);
+    // A record that is left costs a look alone.
+    let mut room = (tables.writes / 2).max(PIECE_MIN) * LOOKS_PER_REMOVAL;
+    // A cursor beyond `now` comes from a sweep with a later `now`.
+    let mut left = cursor.take().filter(|(indexed_at, _)| *indexed_at <= now);
     let mut last = left;
-    loop {
-        let room = looks.min(max - swept.removed);
-        let due = tables.due_after(last, now, room.max(1))?;
-        if due.is_empty() {
-            break;
-        }
-        if room == 0 {
-            // Every look has removed or moved a slot, or is behind the cursor:
-            // whoever calls again while there is more comes to an end.
-            swept.more = max > 0;
+    while let Some((indexed_at, digest)) = due_after(tables, last, now)? {
+        if progress.is_spent() || room < LOOKS_PER_REMOVAL {
+            // What was looked at is removed, moved, or before the cursor: whoever calls
+            // again while there is more comes to an end.
             *cursor = left;
-            break;
+            return Ok(progress);
         }
-        looks -= due.len();
-        for (at, digest) in due {
-            last = Some((at, digest));
-            match judge(tables, now, at, &digest)? {
-                Found::Removed => swept.removed += 1,
-                Found::Moved => {}
-                Found::Unknown => {
-                    unknown += 1;
-                    left = last;
-                }
+        progress.looks_left -= 1;
+        last = Some((indexed_at, digest));
+        match judge(tables, now, indexed_at, &digest)? {
+            Verdict::Removed => {
+                progress.removals_left -= 1;
+                room -= LOOKS_PER_REMOVAL;
+            }
+            Verdict::Moved => room -= LOOKS_PER_REMOVAL,
+            Verdict::Left => {
+                progress.unsupported += 1;
+                room -= 1;
+                left = last;
             }
         }
     }
-    if unknown > 0 {
-        tracing::warn!(
-            records = unknown,
-            "records of a newer version are due; this build leaves them"
-        );
-    }
-    Ok(swept)
+    progress.more = false;
+    Ok(progress)
 }
 
-/// Judges the deadline as it stands, in the same transaction as the removal.
+/// The key of the first record after this one that lies under a deadline up to `now`.
+fn due_after(
+    tables: &Tables<'_>,
+    after: Option<RecordKey>,
+    now: Timestamp,
+) -> Result<Option<RecordKey>, StorageError> {
+    let after = match &after {
+        Some((indexed_at, digest)) => Excluded((indexed_at.as_millis(), digest.as_bytes())),
+        None => Unbounded,
+    };
+    let until = Included((now.as_millis(), &LAST_DIGEST));
+    let Some(record) = tables.records.range((after, until))?.next() else {
+        return Ok(None);
+    };
+    let (key, _) = record?;
+    let (millis, digest) = key.value();
+    let digest = KeyDigest::from_bytes(*digest);
+    Ok(Some((Timestamp::from_millis(millis), digest)))
+}
+
+/// Judges the deadline as it stands, in the transaction that removes the record.
 fn judge(
     tables: &mut Tables<'_>,
     now: Timestamp,
-    at: Timestamp,
+    indexed_at: Timestamp,
     digest: &KeyDigest,
-) -> Result<Found, StorageError> {
-    let Some(stored) = tables.stored_at(at, digest)? else {
-        return Ok(Found::Moved);
+) -> Result<Verdict, StorageError> {
+    let Some(stored) = tables.stored_at(indexed_at, digest)? else {
+        return Ok(Verdict::Moved);
     };
-    match stored.head() {
-        // Where no place leads here, the place is damaged, or this key is. It has opened
-        // nothing, and what was ended meanwhile must not open anything again.
-        Ok(head) if head.expires_at > now && tables.is_home(at, digest)? => {
-            tables.move_on(head.expires_at, digest, &stored)?;
-            Ok(Found::Moved)
+    match FrameHead::read(stored.frame()) {
+        // A record that `deadlines` does not lead to has opened nothing since it was
+        // damaged. It may have been ended meanwhile, and must not come back.
+        Ok(head) if head.expires_at > now && tables.indexed_at(digest)? == Some(indexed_at) => {
+            let moved = StoredFrame::read(head.expires_at, stored.bytes());
+            tables.put(digest, &moved, &stored)?;
+            Ok(Verdict::Moved)
         }
-        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Found::Unknown),
-        // Due, or damaged beyond telling: its key says that it was due.
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Verdict::Left),
+        // Expired; or damaged, so that nothing but its key says when.
         Ok(_) | Err(_) => {
-            tables.sweep(digest, &stored)?;
-            Ok(Found::Removed)
+            tables.remove(digest, &stored)?;
+            Ok(Verdict::Removed)
         }
     }
 }
 
-/// Some of what was removed and has yet to follow, where there is enough of it.
-fn clear(
-    tables: &mut Tables<'_>,
-    clearing: &mut Option<Clearing>,
-    is_idle: bool,
-) -> Result<(), StorageError> {
-    let (places, removed) = tables.counts()?;
-    let enough = (places / PLACES_PER_REMOVED).min(CLEARED_MAX);
-    let round = match tables.round()?.as_deref().and_then(Round::read) {
-        Some(round) => round,
-        None if removed > 0 && (removed >= enough || is_idle) => Round::begin(tables)?,
-        None => return Ok(()),
-    };
-    let mut under_way = match clearing.take() {
-        Some(known) if known.round == round => known,
-        _ => Clearing::of(round),
-    };
-    if !under_way.is_gathered {
-        let at_once = if removed > 2 * enough {
-            usize::MAX
-        } else {
-            GATHERED_PER_STEP
+#[cfg(test)]
+mod tests {
+    use cloakroom_testkit::{key, sample};
+    use redb::Database;
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    #[test]
+    fn a_piece_grows_with_the_writes_that_share_its_transaction() {
+        let db = Database::builder().create_with_backend(InMemoryBackend::new());
+        let transaction = db.unwrap().begin_write().unwrap();
+        let mut tables = Tables::open(&transaction, 0).unwrap();
+        for _ in 0..200 {
+            tables.create(&key().digest(), &sample("x")).unwrap();
+        }
+        let progress = Progress {
+            removals_left: 1_000,
+            looks_left: 4_000,
+            unsupported: 0,
+            more: true,
         };
-        under_way.gather(tables, at_once)?;
-    }
-    if under_way.is_gathered {
-        under_way.clear(tables)?;
-        if under_way.is_empty() && tables.forget(under_way.round.upto, FORGOTTEN_PER_STEP)? {
-            return tables.set_round(None);
+        for (writes, removed) in [(1, PIECE_MIN), (100, 50)] {
+            tables.writes = writes;
+            let done = remove_piece(&mut tables, &Cursor::default(), Timestamp::MAX, progress);
+            let done = done.unwrap();
+            assert_eq!((done.removals_left, done.more), (1_000 - removed, true));
         }
-        tables.set_round(Some(&under_way.round.bytes()))?;
-    }
-    *clearing = Some(under_way);
-    Ok(())
-}
-
-/// Runs in order, merged as they are taken.
-struct Runs<T> {
-    runs: Vec<std::vec::IntoIter<T>>,
-    /// The first of each, and which.
-    heads: BinaryHeap<Reverse<(T, usize)>>,
-}
-
-impl<T: Ord> Default for Runs<T> {
-    fn default() -> Self {
-        Self {
-            runs: Vec::new(),
-            heads: BinaryHeap::new(),
-        }
-    }
-}
-
-impl<T: Ord> Runs<T> {
-    fn add(&mut self, mut run: Vec<T>) {
-        run.sort_unstable();
-        let mut run = run.into_iter();
-        let head = run.next().map(|head| Reverse((head, self.runs.len())));
-        self.heads.extend(head);
-        self.runs.push(run);
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        let Reverse((first, run)) = self.heads.pop()?;
-        let next = self.runs[run].next().map(|next| Reverse((next, run)));
-        self.heads.extend(next);
-        Some(first)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.heads.is_empty()
-    }
-}
-
-impl Clearing {
-    fn of(round: Round) -> Self {
-        Self {
-            round,
-            read: None,
-            is_gathered: false,
-            places: Runs::default(),
-            entries: Runs::default(),
-        }
-    }
-
-    /// Reads so many more of what was removed, and passes over what has been cleared.
-    fn gather(&mut self, tables: &Tables<'_>, max: usize) -> Result<(), StorageError> {
-        let (removed, is_all) = tables.removed(self.read, self.round.upto, max)?;
-        self.read = removed.last().map_or(self.read, |last| Some(last.number));
-        self.is_gathered = is_all;
-        let (round, is_begun) = (&self.round, self.round.is_begun());
-        let digests = removed.iter().map(|removed| removed.digest);
-        let places = digests.filter(|digest| !is_begun || *digest > round.place);
-        self.places.add(places.collect());
-        let entries = removed.into_iter().filter_map(|removed| removed.entry);
-        let entries = entries.filter(|entry| !is_begun || *entry > round.entry);
-        self.entries.add(entries.collect());
-        Ok(())
-    }
-
-    /// Places first: of an entry whose digest has none, nothing else is looked at.
-    fn clear(&mut self, tables: &mut Tables<'_>) -> Result<(), StorageError> {
-        for _ in 0..CLEARS_PER_STEP {
-            if let Some(digest) = self.places.pop() {
-                tables.clear_place(&digest)?;
-                self.round.place = digest;
-            } else if let Some(entry) = self.entries.pop() {
-                tables.clear_entry(&entry)?;
-                self.round.entry = entry;
-            } else {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.entries.is_empty()
-    }
-}
-
-impl Round {
-    /// Of the first that were removed, as many as there are or as one round takes.
-    fn begin(tables: &mut Tables<'_>) -> Result<Self, StorageError> {
-        let (first, last) = tables.removed_ends()?;
-        let round = Self {
-            upto: last.min(first.saturating_add(CLEARED_MAX - 1)),
-            place: KeyDigest::from_bytes(FIRST),
-            entry: Vec::new(),
-        };
-        tables.set_round(Some(&round.bytes()))?;
-        Ok(round)
-    }
-
-    /// Whether anything was cleared.
-    fn is_begun(&self) -> bool {
-        self.place.as_bytes() != &FIRST
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let upto = self.upto.to_be_bytes();
-        [&upto[..], self.place.as_bytes(), &self.entry].concat()
-    }
-
-    /// `None` where it is too short: the round is begun again.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (upto, rest) = bytes.split_first_chunk()?;
-        let (place, entry) = rest.split_first_chunk()?;
-        Some(Self {
-            upto: u64::from_be_bytes(*upto),
-            place: KeyDigest::from_bytes(*place),
-            entry: entry.to_vec(),
-        })
     }
 }

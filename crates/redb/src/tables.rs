@@ -1,12 +1,14 @@
-//! The tables, and the invariants among them.
+//! The three tables, and what holds among them.
 //!
-//! A digest has a place, and there one slot; a record with a subject has one entry in
-//! `subjects`. A sweep removes slots alone: the place and the entry of each follow
-//! later, and until then `removed` has them. Nothing else leads nowhere, but where bytes
-//! are damaged: a slot that no place leads to opens nothing, and a sweep removes it.
+//! Each record and each rotation mark lies in `records`, under a deadline and its
+//! digest, and `deadlines` leads from the digest to that deadline. A record with a
+//! subject has one entry in `subjects`. Every transaction keeps to this, so only damaged
+//! bytes can break it: a record that `deadlines` does not lead to opens nothing, and a
+//! sweep removes it.
 //!
-//! What is not of one length is bytes here, for this crate to read: redb would panic on
-//! a text that is none.
+//! Variable-length keys are `&[u8]`: redb panics on invalid UTF-8.
+
+use std::ops::RangeInclusive;
 
 use cloakroom_core::store::{
     FrameHead, KeyDigest, Record, Revision, Revoke, Stored, SubjectDigest, Touch,
@@ -14,69 +16,65 @@ use cloakroom_core::store::{
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
 
-use crate::row::{Row, digest_in, entry_key, owner_bytes};
+use crate::stored_frame::StoredFrame;
 
 pub(crate) type DigestBytes = &'static [u8; KeyDigest::BYTES];
 
 /// A deadline in milliseconds, and a digest.
-pub(crate) type SlotKey = (u64, DigestBytes);
+pub(crate) type RecordKey = (u64, DigestBytes);
 
-/// A subject, as in a slot, and a digest.
-pub(crate) type SubjectKey = &'static [u8];
+/// A subject, and the digest of one of its sessions.
+pub(crate) type SubjectKey = (&'static [u8; SubjectDigest::BYTES], DigestBytes);
 
-/// The first half of the key of its slot.
-pub(crate) const PLACES: TableDefinition<'_, DigestBytes, u64> =
-    TableDefinition::new("cloakroom/places/v1");
-/// Whose record it is, as [`Row::owner`] reads it, and the frame.
-pub(crate) const SLOTS: TableDefinition<'_, SlotKey, &[u8]> =
-    TableDefinition::new("cloakroom/slots/v1");
+/// The values are [`StoredFrame`]s.
+pub(crate) const RECORDS: TableDefinition<'_, RecordKey, &[u8]> =
+    TableDefinition::new("cloakroom/records/v1");
+pub(crate) const DEADLINES: TableDefinition<'_, DigestBytes, u64> =
+    TableDefinition::new("cloakroom/deadlines/v1");
 pub(crate) const SUBJECTS: TableDefinition<'_, SubjectKey, ()> =
     TableDefinition::new("cloakroom/subjects/v1");
-/// By a number that rises: a digest, and whose record was there.
-const REMOVED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("cloakroom/removed/v1");
-/// How far a round of clearing has come, at number 0.
-const ROUND: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("cloakroom/round/v1");
 
-pub(crate) const FIRST: [u8; KeyDigest::BYTES] = [0; KeyDigest::BYTES];
-pub(crate) const LAST: [u8; KeyDigest::BYTES] = [0xff; KeyDigest::BYTES];
+const FIRST_DIGEST: [u8; KeyDigest::BYTES] = [0; KeyDigest::BYTES];
+pub(crate) const LAST_DIGEST: [u8; KeyDigest::BYTES] = [0xff; KeyDigest::BYTES];
 
-/// Why a write was not made.
-pub(crate) enum Failure {
-    /// For a reason of its own: it has changed nothing, and others are not
-    /// concerned.
+/// Why an operation on the tables failed.
+#[derive(Debug)]
+pub(crate) enum TableError {
+    /// The store refuses it. Nothing has been changed, and the other writes of the
+    /// transaction are not concerned.
     Refused(Error),
-    /// The database failed, and the whole transaction with it.
-    Broken(redb::Error),
+    /// The database failed, and with it the whole transaction.
+    Database(redb::Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for TableError {
     fn from(error: Error) -> Self {
         Self::Refused(error)
     }
 }
 
-impl From<ErrorKind> for Failure {
+impl From<ErrorKind> for TableError {
     fn from(kind: ErrorKind) -> Self {
         Self::Refused(kind.into())
     }
 }
 
-impl From<StorageError> for Failure {
+impl From<StorageError> for TableError {
     fn from(source: StorageError) -> Self {
-        Self::Broken(source.into())
+        Self::Database(source.into())
     }
 }
 
-impl From<redb::Error> for Failure {
+impl From<redb::Error> for TableError {
     fn from(source: redb::Error) -> Self {
-        Self::Broken(source)
+        Self::Database(source)
     }
 }
 
-/// Makes the tables where they are not, so that a reader always finds them.
+/// Makes the tables where they are missing, so that a reader always finds them.
 pub(crate) fn make(db: &Database) -> Result<(), redb::Error> {
     let transaction = db.begin_write()?;
-    Tables::open(&transaction)?;
+    Tables::open(&transaction, 0)?;
     transaction.commit()?;
     Ok(())
 }
@@ -84,143 +82,160 @@ pub(crate) fn make(db: &Database) -> Result<(), redb::Error> {
 /// The tables inside a write transaction.
 ///
 /// Every method judges first and writes after: where it is
-/// [refused](Failure::Refused), nothing has been changed.
+/// [refused](TableError::Refused), nothing has been changed.
 pub(crate) struct Tables<'t> {
-    pub(crate) places: Table<'t, DigestBytes, u64>,
-    pub(crate) slots: Table<'t, SlotKey, &'static [u8]>,
+    pub(crate) records: Table<'t, RecordKey, &'static [u8]>,
+    deadlines: Table<'t, DigestBytes, u64>,
     subjects: Table<'t, SubjectKey, ()>,
-    pub(crate) removed: Table<'t, u64, &'static [u8]>,
-    pub(crate) round: Table<'t, u64, &'static [u8]>,
+    /// How many writes share the transaction.
+    pub(crate) writes: usize,
     /// Whether there is anything to commit.
     pub(crate) changed: bool,
 }
 
 impl<'t> Tables<'t> {
-    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+    pub(crate) fn open(
+        transaction: &'t WriteTransaction,
+        writes: usize,
+    ) -> Result<Self, redb::Error> {
         Ok(Self {
-            places: transaction.open_table(PLACES)?,
-            slots: transaction.open_table(SLOTS)?,
+            records: transaction.open_table(RECORDS)?,
+            deadlines: transaction.open_table(DEADLINES)?,
             subjects: transaction.open_table(SUBJECTS)?,
-            removed: transaction.open_table(REMOVED)?,
-            round: transaction.open_table(ROUND)?,
+            writes,
             changed: false,
         })
     }
 
-    pub(crate) fn stored(&self, digest: &KeyDigest) -> Result<Option<Row>, StorageError> {
-        match self.place(digest)? {
-            Some(at) => self.stored_at(at, digest),
+    pub(crate) fn stored(&self, digest: &KeyDigest) -> Result<Option<StoredFrame>, StorageError> {
+        match self.indexed_at(digest)? {
+            Some(indexed_at) => self.stored_at(indexed_at, digest),
             None => Ok(None),
         }
     }
 
-    pub(crate) fn place(&self, digest: &KeyDigest) -> Result<Option<Timestamp>, StorageError> {
-        let at = self.places.get(digest.as_bytes())?;
-        Ok(at.map(|at| Timestamp::from_millis(at.value())))
+    pub(crate) fn indexed_at(&self, digest: &KeyDigest) -> Result<Option<Timestamp>, StorageError> {
+        let indexed_at = self.deadlines.get(digest.as_bytes())?;
+        Ok(indexed_at.map(|millis| Timestamp::from_millis(millis.value())))
     }
 
     pub(crate) fn stored_at(
         &self,
-        at: Timestamp,
+        indexed_at: Timestamp,
         digest: &KeyDigest,
-    ) -> Result<Option<Row>, StorageError> {
-        let slot = self.slots.get((at.as_millis(), digest.as_bytes()))?;
-        Ok(slot.map(|slot| Row {
-            at,
-            bytes: slot.value().to_vec(),
-        }))
+    ) -> Result<Option<StoredFrame>, StorageError> {
+        let key = (indexed_at.as_millis(), digest.as_bytes());
+        let stored = self.records.get(key)?;
+        Ok(stored.map(|bytes| StoredFrame::read(indexed_at, bytes.value())))
     }
 
-    pub(crate) fn stands(&self, digest: &KeyDigest) -> Result<bool, StorageError> {
+    fn exists(&self, digest: &KeyDigest) -> Result<bool, StorageError> {
         Ok(self.stored(digest)?.is_some())
     }
 
-    fn present(&self, digest: &KeyDigest) -> Result<Row, Failure> {
+    fn require(&self, digest: &KeyDigest) -> Result<StoredFrame, TableError> {
         Ok(self.stored(digest)?.ok_or(ErrorKind::Gone)?)
     }
 
-    fn put(
-        &mut self,
-        at: Timestamp,
-        digest: &KeyDigest,
-        owner: Option<SubjectDigest>,
-        frame: &[u8],
-    ) -> Result<(), StorageError> {
+    /// Writes a frame under its key, over what lies there.
+    fn write(&mut self, digest: &KeyDigest, stored: &StoredFrame) -> Result<(), StorageError> {
         self.changed = true;
-        let key = (at.as_millis(), digest.as_bytes());
-        let bytes = [&owner_bytes(owner)[..], frame].concat();
-        self.slots.insert(key, &bytes[..])?;
+        let key = record_key(stored, digest);
+        self.records.insert(key, stored.bytes())?;
         Ok(())
     }
 
-    /// Puts what is new at a digest.
-    fn put_new(
+    /// Inserts at a digest where nothing is.
+    fn insert(
         &mut self,
-        at: Timestamp,
+        indexed_at: Timestamp,
         digest: &KeyDigest,
-        owner: Option<SubjectDigest>,
+        subject: Option<SubjectDigest>,
         frame: &[u8],
     ) -> Result<(), StorageError> {
-        self.put(at, digest, owner, frame)?;
-        self.places.insert(digest.as_bytes(), at.as_millis())?;
-        self.list(owner, digest)
+        self.write(digest, &StoredFrame::new(indexed_at, subject, frame))?;
+        let millis = indexed_at.as_millis();
+        self.deadlines.insert(digest.as_bytes(), millis)?;
+        self.list(subject, digest)
     }
 
-    /// Puts a frame in place of what stood there.
     fn replace(
         &mut self,
-        at: Timestamp,
+        indexed_at: Timestamp,
         digest: &KeyDigest,
-        owner: Option<SubjectDigest>,
+        subject: Option<SubjectDigest>,
         frame: &[u8],
-        replaced: &Row,
+        replaced: &StoredFrame,
     ) -> Result<(), StorageError> {
-        if at != replaced.at {
-            self.take(replaced.at, digest)?;
-            self.places.insert(digest.as_bytes(), at.as_millis())?;
-        }
-        self.put(at, digest, owner, frame)?;
-        if owner != replaced.owner() {
-            self.unlist(replaced.owner(), digest)?;
-            self.list(owner, digest)?;
+        self.put(
+            digest,
+            &StoredFrame::new(indexed_at, subject, frame),
+            replaced,
+        )?;
+        let listed_under = replaced.subject();
+        if subject != listed_under {
+            self.unlist(listed_under, digest)?;
+            self.list(subject, digest)?;
         }
         Ok(())
     }
 
-    /// Removes a slot, and leaves its place and its entry.
-    pub(crate) fn take(&mut self, at: Timestamp, digest: &KeyDigest) -> Result<(), StorageError> {
+    /// Puts a frame of the same subject in place of another, under a deadline of its own.
+    pub(crate) fn put(
+        &mut self,
+        digest: &KeyDigest,
+        stored: &StoredFrame,
+        replaced: &StoredFrame,
+    ) -> Result<(), StorageError> {
+        if stored.indexed_at != replaced.indexed_at {
+            self.records.remove(record_key(replaced, digest))?;
+            let millis = stored.indexed_at.as_millis();
+            self.deadlines.insert(digest.as_bytes(), millis)?;
+        }
+        self.write(digest, stored)
+    }
+
+    /// Removes a record or a mark, and what leads to it. Where another one stands at the
+    /// digest, since damaged bytes have hidden this one, that one is left whole.
+    pub(crate) fn remove(
+        &mut self,
+        digest: &KeyDigest,
+        removed: &StoredFrame,
+    ) -> Result<(), StorageError> {
         self.changed = true;
-        self.slots.remove((at.as_millis(), digest.as_bytes()))?;
-        Ok(())
-    }
-
-    fn remove(&mut self, digest: &KeyDigest, stored: &Row) -> Result<(), StorageError> {
-        self.take(stored.at, digest)?;
-        self.places.remove(digest.as_bytes())?;
-        self.unlist(stored.owner(), digest)
+        self.records.remove(record_key(removed, digest))?;
+        let standing = self.stored(digest)?;
+        if standing.is_none() {
+            self.deadlines.remove(digest.as_bytes())?;
+        }
+        let subject = removed.subject();
+        match (standing, subject) {
+            (Some(standing), Some(subject)) if standing.may_be_of(&subject) => Ok(()),
+            _ => self.unlist(subject, digest),
+        }
     }
 
     fn list(
         &mut self,
-        owner: Option<SubjectDigest>,
+        subject: Option<SubjectDigest>,
         digest: &KeyDigest,
     ) -> Result<(), StorageError> {
-        if let Some(owner) = owner {
-            let key = entry_key(&owner, digest.as_bytes());
-            self.subjects.insert(&key[..], ())?;
+        if let Some(subject) = subject {
+            let entry = (subject.as_bytes(), digest.as_bytes());
+            self.subjects.insert(entry, ())?;
         }
         Ok(())
     }
 
-    pub(crate) fn unlist(
+    fn unlist(
         &mut self,
-        owner: Option<SubjectDigest>,
+        subject: Option<SubjectDigest>,
         digest: &KeyDigest,
     ) -> Result<(), StorageError> {
-        if let Some(owner) = owner {
+        if let Some(subject) = subject {
             self.changed = true;
-            let key = entry_key(&owner, digest.as_bytes());
-            self.subjects.remove(&key[..])?;
+            let entry = (subject.as_bytes(), digest.as_bytes());
+            self.subjects.remove(entry)?;
         }
         Ok(())
     }
@@ -229,25 +244,29 @@ impl<'t> Tables<'t> {
         &mut self,
         digest: &KeyDigest,
         record: &Record,
-    ) -> Result<Revision, Failure> {
+    ) -> Result<Revision, TableError> {
         let frame = record.at_revision(Revision::FIRST).encode()?;
-        if self.stands(digest)? {
+        if self.exists(digest)? {
             return Err(ErrorKind::Exists.into());
         }
-        self.put_new(record.expires_at, digest, record.subject_digest(), &frame)?;
+        self.insert(record.expires_at, digest, record.subject_digest(), &frame)?;
         Ok(Revision::FIRST)
     }
 
-    pub(crate) fn import(&mut self, digest: &KeyDigest, slot: &Stored) -> Result<bool, Failure> {
-        let frame = slot.encode()?;
-        if self.stands(digest)? {
+    pub(crate) fn import(
+        &mut self,
+        digest: &KeyDigest,
+        stored: &Stored,
+    ) -> Result<bool, TableError> {
+        let frame = stored.encode()?;
+        if self.exists(digest)? {
             return Ok(false);
         }
-        let owner = match slot {
+        let subject = match stored {
             Stored::Record(record) => record.subject_digest(),
             Stored::Rotated { .. } => None,
         };
-        self.put_new(slot.expires_at(), digest, owner, &frame)?;
+        self.insert(stored.expires_at(), digest, subject, &frame)?;
         Ok(true)
     }
 
@@ -255,13 +274,13 @@ impl<'t> Tables<'t> {
         &mut self,
         digest: &KeyDigest,
         record: &Record,
-    ) -> Result<Revision, Failure> {
-        let stored = self.present(digest)?;
-        let next = record.next_revision_after(stored.record()?.revision)?;
+    ) -> Result<Revision, TableError> {
+        let stored = self.require(digest)?;
+        let next = record.next_revision_after(stored.record_head()?.revision)?;
         let frame = record.at_revision(next).encode()?;
-        // A deadline that comes nearer takes the slot along.
-        let at = stored.at.min(record.expires_at);
-        self.replace(at, digest, record.subject_digest(), &frame, &stored)?;
+        // A later deadline stays out of the key: the sweep that comes to the record moves it.
+        let indexed_at = stored.indexed_at.min(record.expires_at);
+        self.replace(indexed_at, digest, record.subject_digest(), &frame, &stored)?;
         Ok(next)
     }
 
@@ -270,12 +289,13 @@ impl<'t> Tables<'t> {
         digest: &KeyDigest,
         revision: Revision,
         touch: Touch,
-    ) -> Result<(), Failure> {
-        let stored = self.present(digest)?;
-        if stored.record()?.revision == revision
+    ) -> Result<(), TableError> {
+        let stored = self.require(digest)?;
+        if stored.record_head()?.revision == revision
             && let Some(frame) = FrameHead::touched(stored.frame(), touch)?
         {
-            self.put(stored.at, digest, stored.owner(), &frame)?;
+            let touched = StoredFrame::new(stored.indexed_at, stored.subject(), &frame);
+            self.write(digest, &touched)?;
         }
         Ok(())
     }
@@ -286,76 +306,78 @@ impl<'t> Tables<'t> {
         new: &KeyDigest,
         record: &Record,
         mark_until: Timestamp,
-    ) -> Result<Revision, Failure> {
+    ) -> Result<Revision, TableError> {
         let mark = Stored::Rotated {
             to: *new,
             until: mark_until,
         };
         let mark = mark.encode()?;
-        let stored = self.present(old)?;
-        let next = record.next_revision_after(stored.record()?.revision)?;
+        let stored = self.require(old)?;
+        let next = record.next_revision_after(stored.record_head()?.revision)?;
         let frame = record.at_revision(next).encode()?;
-        if self.stands(new)? {
+        if self.exists(new)? {
             return Err(ErrorKind::Exists.into());
         }
-        self.put_new(record.expires_at, new, record.subject_digest(), &frame)?;
+        self.insert(record.expires_at, new, record.subject_digest(), &frame)?;
         self.replace(mark_until, old, None, &mark, &stored)?;
         Ok(next)
     }
 
-    /// Where the mark at a digest leads, if one stands there.
+    /// Where the rotation mark at a digest leads, if one stands there.
     fn mark(&self, digest: &KeyDigest) -> Result<Option<KeyDigest>, StorageError> {
         let stored = self.stored(digest)?;
-        let slot = stored.and_then(|stored| Stored::decode(stored.frame()).ok());
-        Ok(match slot {
+        let stored = stored.and_then(|stored| Stored::decode(stored.frame()).ok());
+        Ok(match stored {
             Some(Stored::Rotated { to, .. }) => Some(to),
             _ => None,
         })
     }
 
     /// Follows rotation marks from `digest` to the session's current digest.
-    fn current_digest(&self, digest: &KeyDigest) -> Result<KeyDigest, Failure> {
+    fn current_digest(&self, digest: &KeyDigest) -> Result<KeyDigest, TableError> {
         Stored::resolve_rotations(digest, |at| Ok(self.mark(at)?))
     }
 
-    pub(crate) fn delete(&mut self, digest: &KeyDigest) -> Result<(), Failure> {
-        let at = self.current_digest(digest)?;
-        self.end(&at)?;
-        Ok(())
-    }
-
-    /// Removes what stands there, and says whether that was a session.
-    fn end(&mut self, digest: &KeyDigest) -> Result<bool, StorageError> {
-        let stored = self.stored(digest)?;
-        if let Some(stored) = &stored {
-            self.remove(digest, stored)?;
+    pub(crate) fn delete(&mut self, digest: &KeyDigest) -> Result<(), TableError> {
+        let current = self.current_digest(digest)?;
+        if let Some(stored) = self.stored(&current)? {
+            self.remove(&current, &stored)?;
         }
-        Ok(stored.is_some())
+        Ok(())
     }
 
     pub(crate) fn revoke(
         &mut self,
         subject: &SubjectDigest,
         which: Revoke,
-    ) -> Result<Vec<KeyDigest>, Failure> {
+    ) -> Result<Vec<KeyDigest>, TableError> {
         let which = which.resolved(|digest| self.current_digest(digest))?;
         let mut meant = Vec::new();
-        let [first, last] = [FIRST, LAST].map(|digest| entry_key(subject, &digest));
-        for entry in self.subjects.range(&first[..]..=&last[..])? {
-            let digest = digest_in(entry?.0.value());
-            meant.extend(digest.filter(|digest| which.means(digest)));
+        for entry in self.subjects.range(entries_of(subject))? {
+            let digest = KeyDigest::from_bytes(*entry?.0.value().1);
+            meant.extend(which.means(&digest).then_some(digest));
         }
         let mut ended = Vec::new();
         for digest in meant {
-            match self.stored(&digest)? {
-                Some(stored) if stored.may_be_of(subject) => {
-                    self.remove(&digest, &stored)?;
-                    self.unlist(Some(*subject), &digest)?;
-                    ended.push(digest);
-                }
-                _ => self.unlist(Some(*subject), &digest)?,
+            let stored = self.stored(&digest)?;
+            if let Some(stored) = stored.filter(|stored| stored.may_be_of(subject)) {
+                self.remove(&digest, &stored)?;
+                ended.push(digest);
             }
+            // Where the record was damaged, the entry may be left.
+            self.unlist(Some(*subject), &digest)?;
         }
         Ok(ended)
     }
+}
+
+fn record_key<'a>(stored: &StoredFrame, digest: &'a KeyDigest) -> (u64, &'a [u8; 32]) {
+    (stored.indexed_at.as_millis(), digest.as_bytes())
+}
+
+/// All the keys that a subject may have in `subjects`.
+pub(crate) fn entries_of(
+    subject: &SubjectDigest,
+) -> RangeInclusive<(&[u8; SubjectDigest::BYTES], DigestBytes)> {
+    (subject.as_bytes(), &FIRST_DIGEST)..=(subject.as_bytes(), &LAST_DIGEST)
 }

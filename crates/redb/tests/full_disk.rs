@@ -68,8 +68,8 @@ async fn a_full_disk_is_unavailable_and_what_was_acknowledged_survives_it() {
     }
     let store = RedbStore::open(&file).unwrap();
     for digest in &held {
-        let slot = store.load(digest).await.unwrap().unwrap();
-        let stored = slot.into_record().unwrap();
+        let stored = store.load(digest).await.unwrap().unwrap();
+        let stored = stored.into_record().unwrap();
         assert_eq!(stored, record.at_revision(Revision::FIRST));
     }
     store.create(&key().digest(), &record).await.unwrap();

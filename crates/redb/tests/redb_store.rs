@@ -4,12 +4,10 @@
 
 mod common;
 
-use std::collections::BTreeSet;
-
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    Import as _, KeyDigest, Revision, Revoke, SessionStore as _, Stored, Subjects as _, Sweep as _,
-    Swept,
+    Import as _, KeyDigest, ROTATION_HOPS_MAX, Revision, Revoke, SessionStore as _, Stored,
+    Subjects as _, Sweep as _, Swept,
 };
 use cloakroom_core::{ErrorKind, Subject, Timestamp};
 use cloakroom_redb::RedbStore;
@@ -20,7 +18,7 @@ use cloakroom_testkit::{
 use redb::ReadableTable as _;
 use tempfile::TempDir;
 
-use common::{entry_key, file, later, owner_of, with_tables};
+use common::{file, later, subject_of, with_tables};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -172,9 +170,9 @@ async fn schedule(store: &RedbStore) {
         if step % 8 < 6 {
             record.revision = store.create(&digest, &record).await.unwrap();
         } else {
-            let slot = Stored::Record(record.clone());
-            assert!(store.import(&digest, &slot).await.unwrap());
-            assert!(!store.import(&digest, &slot).await.unwrap());
+            let stored = Stored::Record(record.clone());
+            assert!(store.import(&digest, &stored).await.unwrap());
+            assert!(!store.import(&digest, &stored).await.unwrap());
         }
         if step % 2 == 0 {
             let revision = record.revision;
@@ -218,39 +216,28 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
     let folder = folder();
     schedule(&RedbStore::open(file(&folder)).unwrap()).await;
     with_tables(&folder, |raw| {
-        let [places, slots, entries, removed] = raw.lengths();
-        assert!(slots > 20 && entries > 10);
-        let removed_digests: BTreeSet<_> = {
-            let removed = raw.removed.iter().unwrap();
-            removed
-                .map(|entry| entry.unwrap().1.value()[..32].to_vec())
-                .collect()
-        };
-        assert_eq!(removed_digests.len() as u64, removed);
+        let [records, deadlines, entries] = raw.lengths();
+        assert!(records > 20 && entries > 10);
         let mut listed = 0;
-        for entry in raw.slots.iter().unwrap() {
+        for entry in raw.records.iter().unwrap() {
             let (key, value) = entry.unwrap();
-            let (at, digest) = key.value();
-            let (owner, begin) = owner_of(value.value());
-            let slot = Stored::decode(&value.value()[begin..]).unwrap();
-            assert!(at <= slot.expires_at().as_millis());
-            assert_eq!(raw.place(&KeyDigest::from_bytes(*digest)), at);
-            let record = slot.into_record();
+            let (indexed_at, digest) = key.value();
+            let (listed_under, begin) = subject_of(value.value());
+            let stored = Stored::decode(&value.value()[begin..]).unwrap();
+            assert!(indexed_at <= stored.expires_at().as_millis());
+            let leads_to = raw.indexed_at(&KeyDigest::from_bytes(*digest));
+            assert_eq!(leads_to, indexed_at);
+            let record = stored.into_record();
             let subject = record.and_then(|record| record.subject_digest());
-            assert_eq!(owner, subject);
+            assert_eq!(listed_under, subject);
             if let Some(subject) = subject {
-                let entry = raw.subjects.get(&entry_key(&subject, digest)[..]);
+                let entry = raw.subjects.get((subject.as_bytes(), digest));
                 assert!(entry.unwrap().is_some());
                 listed += 1;
             }
         }
-        // All else is to be cleared.
-        assert!(places <= slots + removed && entries <= listed + removed);
-        for entry in raw.places.iter().unwrap() {
-            let (digest, at) = entry.unwrap();
-            let slot = raw.slots.get((at.value(), digest.value())).unwrap();
-            assert!(slot.is_some() || removed_digests.contains(&digest.value()[..]));
-        }
+        // And nothing is left of others.
+        assert_eq!((deadlines, entries), (records, listed));
     });
 }
 
@@ -289,8 +276,56 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
             }
             while store.sweep(later(7_200), 10).await.unwrap().removed > 0 {}
         }
-        assert_eq!(with_tables(&folder, |raw| raw.lengths()), [0, 0, 0, 0]);
+        assert_eq!(with_tables(&folder, |raw| raw.lengths()), [0, 0, 0]);
     }
+}
+
+/// So many rotation marks, and the session that they lead to; the digests in order.
+async fn rotated(store: &RedbStore, marks: usize) -> Vec<KeyDigest> {
+    let digests: Vec<_> = (0..=marks).map(|_| key().digest()).collect();
+    for pair in digests.windows(2) {
+        let until = later(60);
+        let mark = Stored::Rotated { to: pair[1], until };
+        assert!(store.import(&pair[0], &mark).await.unwrap());
+    }
+    store.create(&digests[marks], &sample("x")).await.unwrap();
+    digests
+}
+
+#[tokio::test]
+async fn a_delete_follows_as_many_marks_as_it_may_and_is_refused_where_there_are_more() {
+    let folder = folder();
+    let store = RedbStore::open(file(&folder)).unwrap();
+    let digests = rotated(&store, ROTATION_HOPS_MAX + 1).await;
+    let session = digests.last().unwrap();
+    let error = store.delete(&digests[0]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(store.load(session).await.unwrap().is_some());
+    store.delete(&digests[1]).await.unwrap();
+    assert!(store.load(session).await.unwrap().is_none());
+    for mark in &digests[..=ROTATION_HOPS_MAX] {
+        assert!(store.load(mark).await.unwrap().is_some(), "marks stay");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_that_cannot_find_the_session_to_spare_ends_none() {
+    let folder = folder();
+    let store = RedbStore::open(file(&folder)).unwrap();
+    let digests = rotated(&store, ROTATION_HOPS_MAX + 1).await;
+    let spared = digests.last().unwrap();
+    let other = key().digest();
+    store.create(&other, &sample("x")).await.unwrap();
+    let whose = listed_as(&sample("x").subject.unwrap());
+    let revoked = store.revoke(&whose, Revoke::AllBut(digests[0])).await;
+    assert_eq!(revoked.unwrap_err().kind(), ErrorKind::Unavailable);
+    for standing in [spared, &other] {
+        assert!(store.load(standing).await.unwrap().is_some());
+    }
+    let revoked = store.revoke(&whose, Revoke::AllBut(digests[1])).await;
+    assert_eq!(revoked.unwrap(), [other]);
+    assert!(store.load(spared).await.unwrap().is_some());
+    assert!(store.load(&other).await.unwrap().is_none());
 }
 
 #[test]

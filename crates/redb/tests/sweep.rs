@@ -20,7 +20,7 @@ fn open(folder: &TempDir) -> RedbStore {
     RedbStore::open(file(folder)).unwrap()
 }
 
-fn lengths(folder: &TempDir) -> [u64; 4] {
+fn lengths(folder: &TempDir) -> [u64; 3] {
     with_tables(folder, |raw| raw.lengths())
 }
 
@@ -35,10 +35,10 @@ async fn filled(folder: &TempDir, sessions: usize) -> Vec<KeyDigest> {
     digests
 }
 
-/// A place is under no CRC. The session that it no longer leads to opens nothing, and
-/// nothing that was ended meanwhile opens again.
+/// The table `deadlines` is under no CRC. The session that it no longer leads to opens
+/// nothing, and nothing that was ended meanwhile opens again.
 #[tokio::test]
-async fn a_session_whose_place_is_damaged_opens_nothing_and_is_swept() {
+async fn a_session_whose_deadline_is_damaged_opens_nothing_and_is_swept() {
     let folder = tempfile::tempdir().unwrap();
     let digests = filled(&folder, 3).await;
     let store = open(&folder);
@@ -49,8 +49,8 @@ async fn a_session_whose_place_is_damaged_opens_nothing_and_is_swept() {
     drop(store);
     with_tables(&folder, |raw| {
         for (digest, bit) in digests.iter().zip([0, 20, 63]) {
-            let place = raw.place(digest) ^ (1 << bit);
-            raw.places.insert(digest.as_bytes(), place).unwrap();
+            let indexed_at = raw.indexed_at(digest) ^ (1 << bit);
+            raw.deadlines.insert(digest.as_bytes(), indexed_at).unwrap();
         }
     });
     let store = open(&folder);
@@ -62,32 +62,26 @@ async fn a_session_whose_place_is_damaged_opens_nothing_and_is_swept() {
     }
     store.delete(&digests[0]).await.unwrap();
     store.sweep(later(7_200), 10).await.unwrap();
-    store.sweep(later(7_200), 10).await.unwrap();
     for digest in &digests {
         assert!(store.load(digest).await.unwrap().is_none());
     }
     drop(store);
-    assert_eq!(lengths(&folder), [0, 0, 0, 0]);
+    assert_eq!(lengths(&folder), [0, 0, 0]);
 }
 
-/// As is whose record it is; there the frame says, which is.
+/// The subject beside the frame is under no CRC either; the one in the frame is.
 #[tokio::test]
-async fn a_session_whose_owner_is_damaged_is_ended_with_the_others() {
+async fn a_session_whose_subject_is_damaged_is_ended_with_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let digests = filled(&folder, 5).await;
     with_tables(&folder, |raw| {
         for (digest, (at, mask)) in digests.iter().zip([(2, 1), (3, 0x80), (0, 0x80), (1, 1)]) {
-            raw.change_slot(digest, |slot| slot[at] ^= mask);
+            raw.change_value(digest, |value| value[at] ^= mask);
         }
-        // And of what was removed: too short, of a length that it has not.
-        raw.removed.insert(0, &[1, 2, 3][..]).unwrap();
-        let long = [&digests[4].as_bytes()[..], &[0, 9, 9]].concat();
-        raw.removed.insert(1, &long[..]).unwrap();
     });
     let store = open(&folder);
     let whose = sample("x").subject.unwrap();
     let listed = store.sessions_of(&listed_as(&whose)).await.unwrap();
-    // Whose it is, the frame says, which has a CRC.
     assert_eq!(listed.len(), 5);
     assert_eq!(store.scan(None, 10).await.unwrap().items.len(), 5);
     let mut ended = store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
@@ -98,11 +92,37 @@ async fn a_session_whose_owner_is_damaged_is_ended_with_the_others() {
     for digest in &digests {
         assert!(store.load(digest).await.unwrap().is_none());
     }
-    for _ in 0..3 {
-        store.sweep(later(7_200), 10).await.unwrap();
-    }
+    store.sweep(later(7_200), 10).await.unwrap();
     drop(store);
-    assert_eq!(lengths(&folder), [0, 0, 0, 0]);
+    assert_eq!(lengths(&folder), [0, 0, 0]);
+}
+
+/// Damage hides a session, and another one is created at its digest.
+#[tokio::test]
+async fn a_session_in_front_of_a_hidden_one_survives_the_sweep_that_removes_that() {
+    for subject in [None, sample("x").subject] {
+        let folder = tempfile::tempdir().unwrap();
+        let digests = filled(&folder, 1).await;
+        let digest = &digests[0];
+        with_tables(&folder, |raw| {
+            let indexed_at = raw.indexed_at(digest) ^ 1;
+            raw.deadlines.insert(digest.as_bytes(), indexed_at).unwrap();
+        });
+        let store = open(&folder);
+        let mut record = sample("y");
+        record.expires_at = later(20_000);
+        record.subject = subject.clone();
+        store.create(digest, &record).await.unwrap();
+        let swept = store.sweep(later(7_200), 10).await.unwrap();
+        assert_eq!(swept, Swept::new(1, false));
+        let stored = store.load(digest).await.unwrap().unwrap();
+        assert_eq!(stored.into_record().unwrap().data, record.data);
+        let whose = listed_as(&sample("x").subject.unwrap());
+        let listed = store.sessions_of(&whose).await.unwrap().len();
+        assert_eq!(listed, usize::from(subject.is_some()));
+        drop(store);
+        assert_eq!(lengths(&folder), [1, 1, listed as u64]);
+    }
 }
 
 async fn fill(store: &RedbStore, sessions: usize, expires_at: Timestamp) -> Vec<KeyDigest> {
@@ -122,19 +142,17 @@ async fn fill(store: &RedbStore, sessions: usize, expires_at: Timestamp) -> Vec<
     digests
 }
 
-/// Of what was removed, the places and the entries follow when there are many of them,
-/// however short each process lives.
+/// Each process sweeps what another one has left, and leaves nothing of it.
 #[tokio::test]
-async fn what_is_left_of_what_was_swept_is_cleared_in_bulk_by_whichever_process() {
-    const LIVE: usize = 8_000;
+async fn a_sweep_leaves_nothing_of_what_it_removes_and_all_of_the_rest() {
+    const LIVE: usize = 2_000;
     const DUE: usize = 300;
     let folder = tempfile::tempdir().unwrap();
     let live = fill(&open(&folder), LIVE, later(7_000)).await;
-    let mut waiting = Vec::new();
-    let mut most = 0;
-    for _ in 0..20 {
+    let mut ended = Vec::new();
+    for _ in 0..3 {
+        let due = fill(&open(&folder), DUE, later(60)).await;
         let store = open(&folder);
-        let due = fill(&store, DUE, later(60)).await;
         let swept = store.sweep(later(3_600), DUE).await.unwrap();
         assert_eq!((swept.removed, swept.more), (DUE, false));
         for digest in &due {
@@ -146,56 +164,20 @@ async fn what_is_left_of_what_was_swept_is_cleared_in_bulk_by_whichever_process(
             LIVE
         );
         drop(store);
-        let [places, slots, entries, removed] = lengths(&folder);
-        assert_eq!(slots, LIVE as u64);
-        assert!(places > slots && places <= slots + removed, "{places}");
-        assert!(entries > slots && entries <= slots + removed, "{entries}");
-        most = most.max(removed);
-        waiting.extend(due);
+        assert_eq!(lengths(&folder), [LIVE as u64; 3]);
+        ended.extend(due);
     }
-    // One for four, and those that come while these are cleared.
-    assert!(most > 2_000 && most < 4_000, "{most}");
-    // The same digest again: what is cleared later leaves it alone.
-    let again = waiting[waiting.len() - 1];
+    // The digest of a session that was swept is free again.
+    let again = ended[0];
     let store = open(&folder);
     store.create(&again, &sample("again")).await.unwrap();
-    for _ in 0..10 {
-        let swept = store.sweep(later(3_000), 10).await.unwrap();
-        assert_eq!((swept.removed, swept.more), (0, false));
-    }
+    let swept = store.sweep(later(3_000), 10).await.unwrap();
+    assert_eq!((swept.removed, swept.more), (0, false));
     for digest in live.iter().chain([&again]) {
         assert!(store.load(digest).await.unwrap().is_some());
     }
     drop(store);
-    let standing = LIVE as u64 + 1;
-    assert_eq!(lengths(&folder), [standing, standing, standing, 0]);
-}
-
-/// What is removed while the last of a round is forgotten has numbers of its own.
-#[tokio::test]
-async fn a_round_of_clearing_forgets_nothing_that_came_after_it() {
-    for round in [1_999, 2_000, 2_001] {
-        let folder = tempfile::tempdir().unwrap();
-        drop(open(&folder));
-        with_tables(&folder, |raw| {
-            for number in 0..round {
-                let digest = key().digest();
-                raw.places.insert(digest.as_bytes(), 7).unwrap();
-                let bytes = [&digest.as_bytes()[..], &[0xff, 0xff]].concat();
-                raw.removed.insert(number, &bytes[..]).unwrap();
-            }
-        });
-        let store = open(&folder);
-        for _ in 0..10 {
-            fill(&store, 5, later(60)).await;
-            store.sweep(later(3_600), 10).await.unwrap();
-        }
-        for _ in 0..5 {
-            store.sweep(later(3_600), 10).await.unwrap();
-        }
-        drop(store);
-        assert_eq!(lengths(&folder), [0, 0, 0, 0], "{round}");
-    }
+    assert_eq!(lengths(&folder), [LIVE as u64 + 1; 3]);
 }
 
 /// The newer build that wrote them will remove them.
@@ -234,7 +216,7 @@ async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
     assert_eq!(step, swept(1, false));
     store.sweep(later(60), 1).await.unwrap();
     drop(store);
-    assert_eq!(lengths(&folder), [40, 40, 40, 0]);
+    assert_eq!(lengths(&folder), [40, 40, 40]);
 }
 
 #[tokio::test]

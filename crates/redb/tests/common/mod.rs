@@ -12,20 +12,20 @@ use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, Tabl
 use tempfile::TempDir;
 
 type Digest = &'static [u8; 32];
-type SlotKey = (u64, Digest);
-type SubjectKey = &'static [u8];
+type RecordKey = (u64, Digest);
+type SubjectKey = (&'static [u8; 32], Digest);
 
-const PLACES: TableDefinition<'static, Digest, u64> = TableDefinition::new("cloakroom/places/v1");
-const SLOTS: TableDefinition<'static, SlotKey, &[u8]> = TableDefinition::new("cloakroom/slots/v1");
+const RECORDS: TableDefinition<'static, RecordKey, &[u8]> =
+    TableDefinition::new("cloakroom/records/v1");
+const DEADLINES: TableDefinition<'static, Digest, u64> =
+    TableDefinition::new("cloakroom/deadlines/v1");
 const SUBJECTS: TableDefinition<'static, SubjectKey, ()> =
     TableDefinition::new("cloakroom/subjects/v1");
-const REMOVED: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("cloakroom/removed/v1");
 
 pub(crate) struct Raw<'t> {
-    pub(crate) places: Table<'t, Digest, u64>,
-    pub(crate) slots: Table<'t, SlotKey, &'static [u8]>,
+    pub(crate) records: Table<'t, RecordKey, &'static [u8]>,
+    pub(crate) deadlines: Table<'t, Digest, u64>,
     pub(crate) subjects: Table<'t, SubjectKey, ()>,
-    pub(crate) removed: Table<'t, u64, &'static [u8]>,
 }
 
 pub(crate) fn file(folder: &TempDir) -> PathBuf {
@@ -41,58 +41,55 @@ pub(crate) fn later(seconds: u64) -> Timestamp {
 pub(crate) fn with_tables<T>(folder: &TempDir, work: impl FnOnce(&mut Raw<'_>) -> T) -> T {
     let db = Database::open(file(folder)).unwrap();
     let transaction = db.begin_write().unwrap();
+    let names = transaction.list_tables().unwrap();
+    assert_eq!(names.count(), 3, "all tables are looked at here");
     let done = work(&mut Raw {
-        places: transaction.open_table(PLACES).unwrap(),
-        slots: transaction.open_table(SLOTS).unwrap(),
+        records: transaction.open_table(RECORDS).unwrap(),
+        deadlines: transaction.open_table(DEADLINES).unwrap(),
         subjects: transaction.open_table(SUBJECTS).unwrap(),
-        removed: transaction.open_table(REMOVED).unwrap(),
     });
     transaction.commit().unwrap();
     done
 }
 
 impl Raw<'_> {
-    pub(crate) fn place(&self, digest: &KeyDigest) -> u64 {
-        self.places.get(digest.as_bytes()).unwrap().unwrap().value()
+    /// The deadline under which the record of a digest lies.
+    pub(crate) fn indexed_at(&self, digest: &KeyDigest) -> u64 {
+        let indexed_at = self.deadlines.get(digest.as_bytes());
+        indexed_at.unwrap().unwrap().value()
     }
 
     /// Changes the frame under a digest.
     pub(crate) fn change(&mut self, digest: &KeyDigest, change: impl FnOnce(&mut Vec<u8>)) {
-        self.change_slot(digest, |slot| {
-            let mut frame = slot.split_off(owner_of(slot).1);
+        self.change_value(digest, |value| {
+            let mut frame = value.split_off(SubjectDigest::BYTES);
             change(&mut frame);
-            slot.extend(frame);
+            value.extend(frame);
         });
     }
 
-    /// Changes the whole slot: whose it is, and the frame.
-    pub(crate) fn change_slot(&mut self, digest: &KeyDigest, change: impl FnOnce(&mut Vec<u8>)) {
-        let key = (self.place(digest), digest.as_bytes());
-        let mut slot = self.slots.get(key).unwrap().unwrap().value().to_vec();
-        change(&mut slot);
-        self.slots.insert(key, &slot[..]).unwrap();
+    /// Changes all that lies under a digest: the subject and the frame.
+    pub(crate) fn change_value(&mut self, digest: &KeyDigest, change: impl FnOnce(&mut Vec<u8>)) {
+        let key = (self.indexed_at(digest), digest.as_bytes());
+        let mut value = self.records.get(key).unwrap().unwrap().value().to_vec();
+        change(&mut value);
+        self.records.insert(key, &value[..]).unwrap();
     }
 
-    /// How many places, slots, entries by subject, and removed that are to be cleared.
-    pub(crate) fn lengths(&self) -> [u64; 4] {
+    /// How many records, deadlines, and entries by subject there are.
+    pub(crate) fn lengths(&self) -> [u64; 3] {
         [
-            self.places.len().unwrap(),
-            self.slots.len().unwrap(),
+            self.records.len().unwrap(),
+            self.deadlines.len().unwrap(),
             self.subjects.len().unwrap(),
-            self.removed.len().unwrap(),
         ]
     }
 }
 
-/// Whose record it is, and where the frame begins.
-pub(crate) fn owner_of(slot: &[u8]) -> (Option<SubjectDigest>, usize) {
-    let (owner, _) = slot.split_first_chunk().unwrap();
-    let is_somebody = *owner != [0; SubjectDigest::BYTES];
-    let owner = is_somebody.then(|| SubjectDigest::from_bytes(*owner));
-    (owner, SubjectDigest::BYTES)
-}
-
-/// The key of an entry by subject: as in a slot, and the digest.
-pub(crate) fn entry_key(subject: &SubjectDigest, digest: &[u8; 32]) -> Vec<u8> {
-    [*subject.as_bytes(), *digest].concat()
+/// The subject of a record, and where the frame begins.
+pub(crate) fn subject_of(value: &[u8]) -> (Option<SubjectDigest>, usize) {
+    let (subject, _) = value.split_first_chunk().unwrap();
+    let is_somebody = *subject != [0; SubjectDigest::BYTES];
+    let subject = is_somebody.then(|| SubjectDigest::from_bytes(*subject));
+    (subject, SubjectDigest::BYTES)
 }

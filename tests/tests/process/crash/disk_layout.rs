@@ -17,11 +17,8 @@ const SUBJECTS: &str = "cloakroom/subjects/v1";
 /// The trees, and the tables, that are looked at here. Another index belongs here,
 /// and into [`Raw::findings`].
 const TREES: [&str; 3] = [EXPIRY, RECORDS, SUBJECTS];
-const PLACES: &str = "cloakroom/places/v1";
-const REMOVED: &str = "cloakroom/removed/v1";
-const ROUND: &str = "cloakroom/round/v1";
-const SLOTS: &str = "cloakroom/slots/v1";
-const TABLES: [&str; 5] = [PLACES, REMOVED, ROUND, SLOTS, SUBJECTS];
+const DEADLINES: &str = "cloakroom/deadlines/v1";
+const TABLES: [&str; 3] = [DEADLINES, RECORDS, SUBJECTS];
 
 const INDEXED_AT_BYTES: usize = 8;
 
@@ -35,8 +32,6 @@ pub(crate) struct Raw {
     subjects: BTreeSet<(Vec<u8>, KeyDigest)>,
     /// Whether each entry has its record, or only each record its entry.
     is_exact: bool,
-    /// What was removed, and has left something that is to be cleared.
-    to_clear: usize,
     findings: Vec<String>,
 }
 
@@ -68,7 +63,6 @@ impl Raw {
             indexes: Some(Indexes::default()),
             subjects: BTreeSet::new(),
             is_exact: true,
-            to_clear: 0,
             findings,
         }
     }
@@ -113,49 +107,33 @@ impl Raw {
         raw
     }
 
-    /// A place, and an entry by subject, may lead nowhere where a sweep says that it
-    /// has removed what was there.
     fn of_redb(place: &Path) -> Self {
-        let places = TableDefinition::<&[u8; 32], u64>::new(PLACES);
-        let map = TableDefinition::<(u64, &[u8; 32]), &[u8]>::new(SLOTS);
-        let subjects = TableDefinition::<&[u8], ()>::new(SUBJECTS);
-        let removed = TableDefinition::<u64, &[u8]>::new(REMOVED);
+        let records = TableDefinition::<(u64, &[u8; 32]), &[u8]>::new(RECORDS);
+        let deadlines = TableDefinition::<&[u8; 32], u64>::new(DEADLINES);
+        let subjects = TableDefinition::<(&[u8; 32], &[u8; 32]), ()>::new(SUBJECTS);
         let db = Database::create(place).unwrap();
         let read = db.begin_read().unwrap();
         let tables = read.list_tables().unwrap();
         let names = tables.map(|table| table.name().to_owned()).collect();
         let mut raw = Self::of_database(names, &TABLES);
         assert_eq!(read.list_multimap_tables().unwrap().count(), 0);
-        let mut to_clear = BTreeSet::new();
-        for entry in read.open_table(removed).unwrap().iter().unwrap() {
-            let (_, value) = entry.unwrap();
-            let (digest, owner) = value.value().split_at(KeyDigest::BYTES);
-            to_clear.insert((owner_of(owner).0.to_vec(), digest_of(digest)));
-        }
-        for entry in read.open_table(map).unwrap().iter().unwrap() {
+        for entry in read.open_table(records).unwrap().iter().unwrap() {
             let (key, value) = entry.unwrap();
-            let ((at, digest), (owner, frame)) = (key.value(), owner_of(value.value()));
-            raw.list(at, digest_of(digest), owner);
+            let ((deadline, digest), (owner, frame)) = (key.value(), owner_of(value.value()));
+            raw.list(deadline, digest_of(digest), owner);
             raw.records.insert(digest_of(digest), frame.to_vec());
         }
         let indexes = raw.indexes.get_or_insert_default();
-        for entry in read.open_table(places).unwrap().iter().unwrap() {
-            let (digest, at) = entry.unwrap();
+        for entry in read.open_table(deadlines).unwrap().iter().unwrap() {
+            let (digest, deadline) = entry.unwrap();
             let digest = digest_of(digest.value());
-            let leads = indexes.expiry.contains_key(&(at.value(), digest));
-            if leads || !to_clear.iter().any(|(_, cleared)| *cleared == digest) {
-                indexes.indexed_at.insert(digest, at.value());
-            }
+            indexes.indexed_at.insert(digest, deadline.value());
         }
         for entry in read.open_table(subjects).unwrap().iter().unwrap() {
             let (key, _) = entry.unwrap();
-            let (subject, digest) = owner_of(key.value());
-            let entry = (subject.to_vec(), digest_of(digest));
-            if raw.records.contains_key(&entry.1) || !to_clear.contains(&entry) {
-                raw.subjects.insert(entry);
-            }
+            let (subject, digest) = key.value();
+            raw.subjects.insert((subject.to_vec(), digest_of(digest)));
         }
-        raw.to_clear = to_clear.len();
         raw
     }
 
@@ -166,7 +144,6 @@ impl Raw {
             subjects: BTreeSet::new(),
             // An entry alone is harmless there.
             is_exact: false,
-            to_clear: 0,
             findings: Vec::new(),
         };
         for path in files_below(&place.join("v1")) {
@@ -267,10 +244,7 @@ impl Raw {
     pub(crate) fn is_empty(&self) -> bool {
         let no_entry = |indexes: &Indexes| indexes.expiry.is_empty();
         let is_listed = self.is_exact && !self.subjects.is_empty();
-        self.records.is_empty()
-            && self.to_clear == 0
-            && !is_listed
-            && self.indexes.as_ref().is_none_or(no_entry)
+        self.records.is_empty() && !is_listed && self.indexes.as_ref().is_none_or(no_entry)
     }
 }
 

@@ -264,8 +264,7 @@ impl Run {
             let swept = sweep.sweep(Timestamp::from_millis(ledger.now()), 64).await;
             let swept = swept.unwrap();
             self.figures.swept += swept.removed as u64;
-            // One more, with nothing to do, clears what the others have left.
-            if !swept.more && swept.removed == 0 {
+            if !swept.more {
                 break;
             }
         }
