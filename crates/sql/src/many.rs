@@ -1,8 +1,8 @@
 //! What is about many sessions: sweeping, listing and ending by subject, scanning.
 
 use cloakroom_core::store::{
-    KeyDigest, Listed, Revoke, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX, ScanCursor, ScanPage,
-    Scanned, Stored, SubjectDigest, Swept,
+    KeyDigest, Listed, ROTATION_HOPS_MAX, Revoke, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX,
+    ScanCursor, ScanPage, Scanned, Stored, SubjectDigest, Swept,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -61,9 +61,17 @@ impl<DB: Dialect> Store<DB> {
         // waited for it; so the end is a look that finds nobody. What is spared is
         // followed in that very look: it cannot move away from under it.
         for _ in 0..REVOKE_PASSES {
-            let rows = self.link.read(&self.texts.meant, &args).await?;
-            if rows.is_empty() {
+            let rows = self.link.read(&self.texts.others, &args).await?;
+            let Some(first) = rows.first() else {
                 return Ok(ended);
+            };
+            let marks = usize::try_from(row::int::<DB>(first, 1)?).unwrap_or(usize::MAX);
+            if marks > ROTATION_HOPS_MAX {
+                return Err(unavailable::<DB>(format!(
+                    "the session to be spared has moved more than ROTATION_HOPS_MAX = \
+                     {ROTATION_HOPS_MAX} times while its rotation marks stand; try again when \
+                     they have expired"
+                )));
             }
             for row in &rows {
                 // Followed again, where it has moved since.

@@ -1,6 +1,8 @@
 //! A record or a mark as columns.
 
-use cloakroom_core::store::{Data, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored};
+use cloakroom_core::store::{
+    Data, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored, SubjectDigest,
+};
 use cloakroom_core::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
 
 use crate::dialect::{Arg, Dialect};
@@ -122,6 +124,14 @@ pub(crate) fn maybe_digest<DB: Dialect>(
     digest
         .transpose()
         .map_err(|_| corrupt("a digest is not of 32 bytes"))
+}
+
+pub(crate) fn subject_digest<DB: Dialect>(
+    row: &DB::Row,
+    at: usize,
+) -> Result<Option<SubjectDigest>, Error> {
+    let digest = maybe_digest::<DB>(row, at)?;
+    Ok(digest.map(|digest| SubjectDigest::from_bytes(*digest.as_bytes())))
 }
 
 pub(crate) fn int<DB: Dialect>(row: &DB::Row, at: usize) -> Result<i64, Error> {

@@ -1,7 +1,7 @@
 //! The contract, statement by statement.
 
 use cloakroom_core::store::{
-    KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Stored, SubjectDigest, Touch,
+    KeyDigest, ROTATION_HOPS_MAX, Record, Revision, RotationPath, Stored, SubjectDigest, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -149,26 +149,20 @@ impl<DB: Dialect> Store<DB> {
         digest: &KeyDigest,
         subject: Option<&SubjectDigest>,
     ) -> Result<Option<KeyDigest>, Error> {
-        let subject = subject.map(|subject| &subject.as_bytes()[..]);
-        let mut at = *digest;
-        let args = [Arg::Bytes(at.as_bytes()), Arg::MaybeBytes(subject)];
-        if self.link.write(&self.texts.end, &args).await? > 0 {
-            return Ok(Some(at));
-        }
-        // A mark, or nothing. What moves on meanwhile is followed again.
-        for _ in 0..ROTATION_HOPS_MAX {
-            match self.follow(&at).await? {
-                Some((to, whose)) if subject.is_none() || subject == whose.as_deref() => at = to,
-                _ => return Ok(None),
+        let mut path = RotationPath::from(*digest);
+        // The first look is at the digest itself. Each further one is at a session that
+        // has moved on since it was found.
+        for _ in 0..=ROTATION_HOPS_MAX {
+            let args = [
+                Arg::Bytes(path.at().as_bytes()),
+                Arg::MaybeBytes(subject.map(|subject| &subject.as_bytes()[..])),
+            ];
+            if self.link.write(&self.texts.end, &args).await? > 0 {
+                return Ok(Some(*path.at()));
             }
-            let args = [Arg::Bytes(at.as_bytes()), Arg::MaybeBytes(subject)];
-            if DB::WORDS.returns {
-                let rows = self.link.returning(&self.texts.chase, &args).await?;
-                if let Some(row) = rows.first() {
-                    return row::digest::<DB>(row, 0).map(Some);
-                }
-            } else if self.link.write(&self.texts.end, &args).await? > 0 {
-                return Ok(Some(at));
+            match self.resolve(&mut path).await? {
+                Some(whose) if subject.is_none() || subject == whose.as_ref() => {}
+                _ => return Ok(None),
             }
         }
         Err(unavailable::<DB>(
@@ -176,18 +170,27 @@ impl<DB: Dialect> Store<DB> {
         ))
     }
 
-    /// Where the record stands that a digest leads to, and its subject's bytes.
-    async fn follow(
+    /// Follows rotation marks to the record, and answers its subject; `None` where
+    /// there is no record at their end.
+    async fn resolve(
         &self,
-        digest: &KeyDigest,
-    ) -> Result<Option<(KeyDigest, Option<Vec<u8>>)>, Error> {
-        let args = [Arg::Bytes(digest.as_bytes())];
-        let rows = self.link.read(&self.texts.follow, &args).await?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        let subject = row::bytes::<DB>(row, 1).map_err(|error| error.in_store(DB::STORE))?;
-        Ok(Some((row::digest::<DB>(row, 0)?, subject)))
+        path: &mut RotationPath,
+    ) -> Result<Option<Option<SubjectDigest>>, Error> {
+        let from = *path.at();
+        let args = [Arg::Bytes(from.as_bytes())];
+        let rows = self.link.read(&self.texts.resolve, &args).await?;
+        let resolved = rows.iter().find_map(|row| {
+            let mut next = || -> Result<Option<Option<SubjectDigest>>, Error> {
+                match row::maybe_digest::<DB>(row, 0)? {
+                    Some(to) => path.follow(to).map(|()| None),
+                    None => row::subject_digest::<DB>(row, 1).map(Some),
+                }
+            };
+            next().transpose()
+        });
+        resolved
+            .transpose()
+            .map_err(|error| error.in_store(DB::STORE))
     }
 
     /// Why a compare-and-swap has met no row, as an error. No error: a record

@@ -68,14 +68,14 @@ pub(crate) struct Texts {
     pub(crate) script: Script,
     /// Removes the record at $1, where its subject is $2 or that is NULL.
     pub(crate) end: Text,
-    /// The same of the record that $1 leads to, and answers its digest.
-    pub(crate) chase: Text,
-    /// Digest and subject of the record that $1 leads to, from mark to mark.
-    pub(crate) follow: Text,
+    /// The rows from $1 on, along rotation marks: `moved_to` and `subject_digest`.
+    pub(crate) resolve: Text,
     pub(crate) sessions: Text,
-    /// The digests of the subject $1, without what $2 leads to.
-    pub(crate) meant: Text,
-    /// Removes those, and answers their digests.
+    /// The digests of the subject $1, without the session that $2 leads to; beside each
+    /// how many marks lead there. Where that is over ROTATION_HOPS_MAX, the session may
+    /// be among the digests.
+    pub(crate) others: Text,
+    /// Removes those, and answers their digests; none where the marks are too many.
     pub(crate) revoke: Text,
     pub(crate) sweep: Text,
     /// Digest and bytes of data of what stands behind $1, $2 rows of it.
@@ -173,7 +173,8 @@ impl Texts {
                  JOIN {t} t ON t.digest = h.moved_to WHERE hop < {ROTATION_HOPS_MAX})"
             )
         };
-        let meant = format!("subject_digest = $1 AND digest NOT IN (SELECT digest FROM {HOPS})");
+        let others = format!("subject_digest = $1 AND digest NOT IN (SELECT digest FROM {HOPS})");
+        let marks = format!("(SELECT count(moved_to) FROM {HOPS})");
         let spared = hops("$2");
         let ended = "moved_to IS NULL AND ($2 IS NULL OR subject_digest = $2)";
         Self {
@@ -201,25 +202,19 @@ impl Texts {
             script: Script::new(&t, &based, &mark, words.numbered),
             mark: text(&mark),
             end: write(&format!("DELETE FROM {t} WHERE digest = $1 AND {ended}")),
-            chase: text(&told(
-                &hops("$1"),
-                &format!(
-                    "DELETE FROM {t} WHERE digest = (SELECT digest FROM {HOPS} \
-                     WHERE moved_to IS NULL) AND {ended}"
-                ),
-                channel,
-            )),
-            follow: text(&format!(
-                "{} SELECT digest, subject_digest FROM {HOPS} WHERE moved_to IS NULL",
+            resolve: text(&format!(
+                "{} SELECT moved_to, subject_digest FROM {HOPS} ORDER BY hop",
                 hops("$1")
             )),
             sessions: text(&format!(
                 "SELECT {header} FROM {t} WHERE subject_digest = $1"
             )),
-            meant: text(&format!("{spared} SELECT digest FROM {t} WHERE {meant}")),
+            others: text(&format!(
+                "{spared} SELECT digest, {marks} FROM {t} WHERE {others}"
+            )),
             revoke: text(&told(
                 &spared,
-                &format!("DELETE FROM {t} WHERE {meant}"),
+                &format!("DELETE FROM {t} WHERE {others} AND {marks} <= {ROTATION_HOPS_MAX}"),
                 channel,
             )),
             sweep: text(&(words.sweep)(&t)),

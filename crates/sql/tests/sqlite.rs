@@ -90,6 +90,14 @@ async fn what_moves_meanwhile_is_ended_or_spared() {
 }
 
 #[tokio::test]
+async fn rotations_are_resolved_to_the_bound_and_no_further() {
+    let folder = folder();
+    let store = open(&folder).await;
+    common::resolves_rotations_to_the_bound_and_no_further(&store).await;
+    common::tells_marks_in_a_circle(&store).await;
+}
+
+#[tokio::test]
 async fn eight_that_migrate_at_once_all_succeed() {
     let folder = folder();
     common::migrates_in_a_race(async || {

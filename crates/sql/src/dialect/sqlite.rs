@@ -108,7 +108,7 @@ mod tests {
         for (text, index) in [
             (&texts.sweep, due),
             (&texts.sessions, mine),
-            (&texts.meant, mine),
+            (&texts.others, mine),
             (&texts.revoke, mine),
             (&texts.load, key),
             (&texts.update, key),
@@ -116,8 +116,7 @@ mod tests {
             (&texts.look, key),
             (&texts.mark, key),
             (&texts.end, key),
-            (&texts.chase, key),
-            (&texts.follow, key),
+            (&texts.resolve, key),
             (&texts.ahead, key),
             (&texts.scan, key),
         ] {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX, SessionStore, Stored, Touch,
+    KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX, SessionStore,
+    Stored, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Subject, Timestamp};
 use cloakroom_sql::SqlStore;
@@ -398,6 +399,68 @@ pub(crate) async fn ends_what_moves(store: &SqlStore) {
         };
         tokio::join!(moves, end);
     }
+}
+
+/// A session that has moved so many times: where it began, and where it is.
+async fn moved(store: &SqlStore, subject: &Subject, times: usize) -> (KeyDigest, KeyDigest) {
+    let first = key().digest();
+    let mut record = sample("moved");
+    record.subject = Some(subject.clone());
+    record.revision = store.create(&first, &record).await.unwrap();
+    let mut at = first;
+    for _ in 0..times {
+        let new = key().digest();
+        let rotated = store.rotate(&at, &new, &record, later(60)).await;
+        (record.revision, at) = (rotated.unwrap(), new);
+    }
+    (first, at)
+}
+
+/// Over ROTATION_HOPS_MAX marks a session is ended, or spared. Over one more nothing is
+/// answered that is not so, and nothing is done.
+pub(crate) async fn resolves_rotations_to_the_bound_and_no_further(store: &SqlStore) {
+    let subjects = store.capabilities().subjects.unwrap();
+    let stands = async |digest: &KeyDigest| store.load(digest).await.unwrap().is_some();
+    for beyond in [false, true] {
+        let marks = ROTATION_HOPS_MAX + usize::from(beyond);
+        let subject = Subject::new(format!("moved {marks} times")).unwrap();
+        let listed = listed_as(&subject);
+        let unavailable = beyond.then_some(ErrorKind::Unavailable);
+        let failed = |error: Error| error.kind();
+
+        let (first, last) = moved(store, &subject, marks).await;
+        let deleted = store.delete(&first).await;
+        assert_eq!(deleted.err().map(failed), unavailable, "delete, {marks}");
+        assert_eq!(stands(&last).await, beyond, "delete, {marks}");
+        store.delete(&last).await.unwrap();
+
+        let (first, last) = moved(store, &subject, marks).await;
+        let ended = subjects.revoke(&listed, Revoke::One(first)).await;
+        let ended = ended.map(|ended| assert_eq!(ended, [last], "one, {marks}"));
+        assert_eq!(ended.err().map(failed), unavailable, "one, {marks}");
+        assert_eq!(stands(&last).await, beyond, "one, {marks}");
+        store.delete(&last).await.unwrap();
+
+        let (first, last) = moved(store, &subject, marks).await;
+        let (_, other) = moved(store, &subject, 1).await;
+        let ended = subjects.revoke(&listed, Revoke::AllBut(first)).await;
+        let ended = ended.map(|ended| assert_eq!(ended, [other], "all but, {marks}"));
+        assert_eq!(ended.err().map(failed), unavailable, "all but, {marks}");
+        assert!(stands(&last).await, "all but, {marks}");
+        store.delete(&last).await.unwrap();
+    }
+}
+
+/// Marks that lead round in a circle, as a damaged store may hold them.
+pub(crate) async fn tells_marks_in_a_circle(store: &SqlStore) {
+    let import = store.capabilities().import.unwrap();
+    let [one, other] = [(); 2].map(|()| key().digest());
+    for (at, to) in [(one, other), (other, one)] {
+        let until = later(60);
+        let mark = Stored::Rotated { to, until };
+        assert!(import.import(&at, &mark).await.unwrap());
+    }
+    assert_eq!(kind(store.delete(&one).await), ErrorKind::Unavailable);
 }
 
 /// Drops a future after so many polls.
