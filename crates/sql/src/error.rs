@@ -94,7 +94,8 @@ impl Target {
                  look for what else writes to the table {table}"
             ),
             Cause::Broken => format!(
-                "the connection to {address} broke: {source}; a write may or may not have happened"
+                "the connection to {address} broke: {source}; a write that was under way may or \
+                 may not have happened"
             ),
             Cause::Locked => format!(
                 "another client keeps the table {table} of {address} locked: {source}; look for a \
@@ -113,12 +114,11 @@ impl Target {
                  migrate(), which makes it"
             ),
             Cause::Misconfigured => format!(
-                "{address} refused: {source}; check the URL's user, password and database, and \
-                 the user's rights"
+                "{address} cannot be used: {source}; check the URL, and the rights of its user"
             ),
             Cause::NoConnection => format!(
-                "no connection to {address} in time: the server cannot be reached, or all \
-                 connections of the pool are in use"
+                "no connection to {address} within the acquire timeout: the server cannot be \
+                 reached, or all connections of the pool are in use"
             ),
             _ => format!("{address} failed: {source}"),
         };

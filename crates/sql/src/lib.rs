@@ -23,7 +23,8 @@
 //!
 //! A write that was answered is committed, `touch` included. The database decides how
 //! durable a commit is. By default it survives a crash; with `synchronous_commit=off`
-//! or `innodb_flush_log_at_trx_commit=2` it may not. SQLite is told to sync.
+//! or `innodb_flush_log_at_trx_commit=2` it may not. For SQLite the store sets
+//! `synchronous` to FULL.
 //!
 //! A write that succeeds is one statement; only one that finds no row reads the table
 //! again, to tell why. The exceptions: a rotation in MySQL, which cannot write two rows

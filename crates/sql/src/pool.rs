@@ -218,7 +218,13 @@ impl<DB: Driver> ConnectionPool<DB> {
     async fn write_permit(&self) -> Result<SemaphorePermit<'_>, StatementError> {
         let within = self.timeouts.statement;
         let permit = timeout(within, self.writers.acquire()).await;
-        let permit = permit.map_err(|_| self.target.no_answer(within))?;
+        let permit = permit.map_err(|_| StatementError {
+            cause: Cause::Locked,
+            error: self.target.unavailable(format!(
+                "other writers of this process kept {} locked for {within:?}",
+                self.target.address
+            )),
+        })?;
         Ok(permit.expect("it is never closed"))
     }
 

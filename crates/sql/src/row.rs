@@ -11,7 +11,8 @@ use crate::error::with_source;
 use crate::statement::Arg;
 use crate::statements::FORMAT;
 
-/// A record that is to be written, with the columns that it does not hold itself.
+/// A record as the columns of a write. It owns those that the record does not hold as
+/// they are written.
 pub(crate) struct RecordColumns<'a> {
     record: &'a Record,
     revision: Revision,
@@ -45,7 +46,7 @@ impl<'a> RecordColumns<'a> {
         })
     }
 
-    /// The columns that a write replaces, behind the arguments of the statement's own.
+    /// The arguments of a write: the statement's own first, then the columns.
     pub(crate) fn args<'b>(&'b self, first: &[Arg<'b>]) -> Vec<Arg<'b>> {
         let record = self.record;
         let site = Some(record.site.as_str()).filter(|site| !site.is_empty());

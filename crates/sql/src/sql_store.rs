@@ -8,6 +8,7 @@ use cloakroom_core::store::{
 };
 use cloakroom_core::{Error, Timestamp};
 
+use crate::driver::Driver;
 use crate::error::Target;
 use crate::migrate::migrate;
 use crate::store::TableStore;
@@ -67,6 +68,18 @@ impl SqlStore {
     }
 }
 
+fn capabilities<DB: Driver>(table: &TableStore<DB>) -> Capabilities<'_> {
+    let all = Capabilities::NONE
+        .with_sweep(table)
+        .with_subjects(table)
+        .with_scan(table)
+        .with_import(table);
+    match &table.invalidations {
+        Some(invalidations) => all.with_invalidations(&**invalidations),
+        None => all,
+    }
+}
+
 impl fmt::Debug for SqlStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqlStore")
@@ -113,6 +126,6 @@ impl SessionStore for SqlStore {
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
-        with_table!(self, table => table.capabilities())
+        with_table!(self, table => capabilities(table))
     }
 }

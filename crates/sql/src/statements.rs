@@ -50,7 +50,7 @@ pub(crate) struct Statements {
     pub(crate) rotate: RotateStatements,
     /// Format, rotation mark and revision at $1.
     pub(crate) revision: Statement,
-    /// Removes the record at $1, if its subject is $2 or that is NULL.
+    /// Removes the record at $1, if its subject is $2 or $2 is NULL.
     pub(crate) end: Statement,
     /// The rows from $1 on, along rotation marks: `moved_to` and `subject_digest`.
     pub(crate) resolve: Statement,

@@ -1,8 +1,8 @@
 //! The contract of a store over one table, statement by statement.
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, Invalidations, KeyDigest, ROTATION_HOPS_MAX, Record, Revision,
-    RotationPath, Stored, SubjectDigest, Sweep, Swept, Touch,
+    BoxFuture, Import, Invalidations, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, RotationPath,
+    Stored, SubjectDigest, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -174,18 +174,6 @@ impl<DB: Driver> TableStore<DB> {
         match row.maybe_digest(1)? {
             Some(_) => Err(error::<DB>(ErrorKind::Gone)),
             None => row.int(2).map(row::revision),
-        }
-    }
-
-    pub(crate) fn capabilities(&self) -> Capabilities<'_> {
-        let all = Capabilities::NONE
-            .with_sweep(self)
-            .with_subjects(self)
-            .with_scan(self)
-            .with_import(self);
-        match &self.invalidations {
-            Some(invalidations) => all.with_invalidations(&**invalidations),
-            None => all,
         }
     }
 }

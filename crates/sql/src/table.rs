@@ -91,7 +91,7 @@ fn check(what: &str, name: &str) -> Result<(), Error> {
     Err(Error::new(
         ErrorKind::Misconfigured,
         format!(
-            "the name of a {what} is made of a-z, 0-9 and _, begins with no digit and has \
+            "the name of a {what} is made of a-z, 0-9 and _, does not begin with a digit and has \
              at most {NAME_BYTES_MAX} bytes"
         ),
     ))

@@ -113,8 +113,8 @@ pub(crate) async fn scans_large_records_in_small_pages(store: &SqlStore) {
 pub(crate) async fn serves_in_a_table_of_any_name(open: impl AsyncFn(&str) -> SqlStore) {
     let mut failed = Vec::new();
     for name in [
-        "hops", "hop", "h", "t", "marked", "made", "written", "digest", "moved_to", "subject",
-        "select",
+        "hops", "hop", "h", "t", "p", "path", "marked", "made", "created", "written", "digest",
+        "moved_to", "subject", "select",
     ] {
         let store = open(name).await;
         store.migrate().await.unwrap();
