@@ -1,145 +1,65 @@
-//! What is different from one database to the next, as far as sqlx goes.
+//! What the databases write differently, as plain data.
 
-use std::future::Future;
-use std::time::Duration;
-
-use sqlx::error::DatabaseError;
-use sqlx::{Database, SqlStr};
-
-use crate::failure::Cause;
-use crate::migrate::Lock;
-use crate::pool::Bounds;
-use crate::table::Table;
-use crate::texts::Words;
-
-/// A value to bind.
-#[derive(Clone)]
-pub(crate) enum Arg<'a> {
-    Int(i64),
-    MaybeInt(Option<i64>),
-    Bytes(&'a [u8]),
-    MaybeBytes(Option<&'a [u8]>),
-    MaybeDigest(Option<[u8; 32]>),
-    MaybeText(Option<String>),
-}
-
-/// A statement, built once.
-pub(crate) struct Text {
-    pub(crate) sql: SqlStr,
-    /// Which argument stands at each placeholder, from 0.
-    pub(crate) order: Vec<usize>,
-}
+use crate::statement::Statement;
 
 /// One kind of database.
-pub(crate) trait Dialect: Database {
-    /// As it stands in errors.
-    const STORE: &'static str;
+pub(crate) struct Dialect {
+    /// The store's name in errors.
+    pub(crate) store: &'static str,
     /// Begins a transaction that writes.
-    const BEGIN: &'static str;
-    /// The published SQL, one file a version of the schema, from the first.
-    const MIGRATIONS: &'static [&'static str];
-    /// What it writes differently.
-    const WORDS: Words;
-
-    /// All rows of a statement.
-    fn rows<'c>(
-        conn: &'c mut Self::Connection,
-        text: &Text,
-        args: &[Arg<'_>],
-    ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send + 'c;
-
-    /// How its tables are made by one at a time.
-    fn lock(table: &Table) -> Lock;
-
-    /// How the database is told to take no longer than this over a statement.
-    fn bounds(within: Duration) -> Option<Bounds>;
-
-    /// How many rows a statement has written.
-    fn written<'c>(
-        conn: &'c mut Self::Connection,
-        text: &Text,
-        args: &[Arg<'_>],
-    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send + 'c;
-
-    /// Runs statements that take no values, and says how many rows they have written
-    /// together.
-    fn script(
-        conn: &mut Self::Connection,
-        sql: SqlStr,
-    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send + '_;
-
-    fn int(row: &Self::Row, at: usize) -> Result<Option<i64>, sqlx::Error>;
-    fn bytes(row: &Self::Row, at: usize) -> Result<Option<Vec<u8>>, sqlx::Error>;
-
-    /// What an error of the database means.
-    fn cause(error: &dyn DatabaseError) -> Cause;
+    pub(crate) begin: &'static str,
+    /// What quotes an identifier.
+    pub(crate) quote: char,
+    /// The function that answers the greatest of its arguments.
+    pub(crate) greatest: &'static str,
+    /// The literal of no bytes.
+    pub(crate) no_bytes: &'static str,
+    /// The cast that widens a small integer, so that every integer is read as one type.
+    pub(crate) bigint: &'static str,
+    /// Whether placeholders carry numbers.
+    pub(crate) numbered_placeholders: bool,
+    /// How a rotation mark and a record are written in one step.
+    pub(crate) rotation: Rotation,
+    /// Whether a DELETE can answer the rows that it removes.
+    pub(crate) delete_returning: bool,
+    /// Whether there are schemas, and channels for NOTIFY.
+    pub(crate) schemas_and_notify: bool,
+    /// Whether every value in a column is of the column's type.
+    pub(crate) typed_columns: bool,
+    /// Whether only one connection may write at a time.
+    pub(crate) single_writer: bool,
+    /// Whether a connection can be used again after a statement was dropped half way.
+    /// In MySQL sqlx takes what is left of its answer for that to the next statement.
+    pub(crate) survives_dropped_statement: bool,
+    /// The sweep of a table: $1 is the instant, $2 the most rows to remove.
+    pub(crate) sweep: fn(&str) -> String,
 }
 
-/// The part of a dialect that reads the same for each, but that sqlx wants bounds
-/// for which are longer than it.
-macro_rules! speaks {
-    () => {
-        fn rows<'c>(
-            conn: &'c mut Self::Connection,
-            text: &Text,
-            args: &[Arg<'_>],
-        ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send + 'c {
-            let query = bound(text, args);
-            async move { query.fetch_all(conn).await }
-        }
-
-        fn written<'c>(
-            conn: &'c mut Self::Connection,
-            text: &Text,
-            args: &[Arg<'_>],
-        ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send + 'c {
-            let query = bound(text, args);
-            async move { Ok(query.execute(conn).await?.rows_affected()) }
-        }
-
-        fn script(
-            conn: &mut Self::Connection,
-            sql: sqlx::SqlStr,
-        ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send + '_ {
-            async move { Ok(sqlx::raw_sql(sql).execute(conn).await?.rows_affected()) }
-        }
-
-        fn int(row: &Self::Row, at: usize) -> Result<Option<i64>, sqlx::Error> {
-            sqlx::Row::try_get(row, at)
-        }
-
-        fn bytes(row: &Self::Row, at: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
-            sqlx::Row::try_get(row, at)
-        }
-    };
+impl Dialect {
+    /// A statement whose placeholders are `$1` and so on.
+    pub(crate) fn statement(&self, sql: &str) -> Statement {
+        Statement::new(sql, self.numbered_placeholders)
+    }
 }
 
-/// The query of [`speaks!`], with its values bound.
-macro_rules! binds {
-    ($db:ty) => {
-        fn bound(
-            text: &Text,
-            args: &[Arg<'_>],
-        ) -> sqlx::query::Query<'static, $db, <$db as sqlx::Database>::Arguments> {
-            let mut query = sqlx::query(text.sql.clone());
-            for &at in &text.order {
-                query = match args[at].clone() {
-                    Arg::Int(value) => query.bind(value),
-                    Arg::MaybeInt(value) => query.bind(value),
-                    Arg::Bytes(value) => query.bind(value),
-                    Arg::MaybeBytes(value) => query.bind(value),
-                    Arg::MaybeDigest(value) => query.bind(value.map(|digest| digest.to_vec())),
-                    Arg::MaybeText(value) => query.bind(value.map(String::into_bytes)),
-                };
-            }
-            query
-        }
-    };
+/// How a rotation mark and a record are written in one step.
+#[derive(Clone, Copy)]
+pub(crate) enum Rotation {
+    /// By one statement.
+    Statement,
+    /// By a script that is one transaction, and takes its values from variables of the
+    /// connection.
+    Script,
+    /// By two statements in a transaction.
+    Transaction,
 }
 
-#[cfg(feature = "mysql")]
-mod mysql;
-#[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(feature = "sqlite")]
-mod sqlite;
+/// What keeps other processes away while the tables are made.
+pub(crate) struct MigrationLock {
+    /// Answers 1 where the table of schema versions is there.
+    pub(crate) has_versions: String,
+    /// Waits for the lock, and answers 1 where it was taken.
+    pub(crate) take: Option<String>,
+    /// Gives back a lock that outlives the transaction.
+    pub(crate) release: Option<String>,
+}

@@ -1,100 +1,100 @@
-//! The table, made or upgraded.
+//! The tables, made or upgraded.
 
 use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind};
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _, SqlStr};
 
-use crate::dialect::{Dialect, Text};
-use crate::failure::unavailable;
-use crate::store::Store;
+use crate::driver::Driver;
+use crate::pool::ConnectionPool;
+use crate::statement::Statement;
+use crate::table::TableName;
 
-/// How long it may take to make the tables, others who do it included.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a migration may take, including the wait for other processes that migrate.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What keeps others away while the tables are made.
-pub(crate) struct Lock {
-    /// One row, whose first column is 1 where the table of versions is there.
-    pub(crate) has_schema: String,
-    /// Waits for the lock, in a transaction or over it. One row, whose first column is
-    /// 1 where it was taken.
-    pub(crate) take: Option<String>,
-    pub(crate) give: Option<String>,
+/// The first number that a statement without arguments answers.
+async fn number<DB: Driver>(
+    conn: &mut DB::Connection,
+    statement: &Statement,
+) -> Result<Option<i64>, sqlx::Error> {
+    let rows = DB::rows(conn, statement, &[]).await?;
+    let number = rows.first().map(|row| DB::int(row, 0)).transpose()?;
+    Ok(number.flatten())
 }
 
-fn text(sql: &str) -> SqlStr {
-    AssertSqlSafe(sql).into_sql_str()
-}
-
-impl<DB: Dialect> Store<DB> {
-    pub(crate) async fn migrate(&self) -> Result<(), Error> {
-        let lock = DB::lock(&self.table);
-        let quote = DB::WORDS.quote;
-        let versions = self.table.with_suffix(quote, "_schema");
-        let version = Text::new(&format!("SELECT max(version) FROM {versions}"), true);
-        let has_schema = Text::new(&lock.has_schema, true);
-        let present = async |conn: &mut DB::Connection| -> Result<i64, sqlx::Error> {
-            let rows = DB::rows(conn, &has_schema, &[]).await?;
-            let is_there = rows
-                .first()
-                .map(|row| DB::int(row, 0))
-                .transpose()?
-                .flatten();
-            if is_there != Some(1) {
-                return Ok(0);
-            }
-            let rows = DB::rows(conn, &version, &[]).await?;
-            let version = rows.first().map(|row| DB::int(row, 0)).transpose()?;
-            Ok(version.flatten().unwrap_or(0))
-        };
-        let known = DB::MIGRATIONS.len();
-        // Without the lock first: nothing to do is what most calls find, and it asks
-        // for no right to make tables.
-        let found = self.link.once(async |conn| present(conn).await).await?;
-        let found = usize::try_from(found).unwrap_or(0);
-        if found > known {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("the table is of schema {found}, this build knows up to {known}"),
-            )
-            .in_store(DB::STORE));
+pub(crate) async fn migrate<DB: Driver>(
+    pool: &ConnectionPool<DB>,
+    table: &TableName,
+) -> Result<(), Error> {
+    let statement = |sql: &str| DB::DIALECT.statement(sql);
+    let quote = DB::DIALECT.quote;
+    let versions = table.with_suffix(quote, "_schema");
+    let lock = DB::migration_lock(table);
+    let has_versions = statement(&lock.has_versions);
+    let newest = statement(&format!("SELECT max(version) FROM {versions}"));
+    let take = lock.take.as_deref().map(statement);
+    let release = lock.release.as_deref().map(statement);
+    let version = async |conn: &mut DB::Connection| -> Result<usize, sqlx::Error> {
+        if number::<DB>(conn, &has_versions).await? != Some(1) {
+            return Ok(0);
         }
-        if found == known {
-            return Ok(());
+        let newest = number::<DB>(conn, &newest).await?.unwrap_or(0);
+        Ok(usize::try_from(newest).unwrap_or(0))
+    };
+    let known = DB::MIGRATIONS.len();
+    // Without the lock first. Most calls find nothing to do, and reading the version
+    // needs no right to make tables.
+    let found = pool.once(pool.timeouts.statement, async |conn| version(conn).await);
+    let found = found.await?;
+    if found > known {
+        return Err(pool.target.error(
+            ErrorKind::Unsupported,
+            format!(
+                "the table {} of {} is of schema {found}, and this build knows schemas up to \
+                 {known}: run a newer build",
+                pool.target.table, pool.target.address
+            ),
+        ));
+    }
+    if found == known {
+        return Ok(());
+    }
+    let make = async |conn: &mut DB::Connection| -> Result<bool, sqlx::Error> {
+        let mut tx = conn
+            .begin_with(SqlStr::from_static(DB::DIALECT.begin))
+            .await?;
+        if let Some(limit) = &pool.time_limit {
+            DB::execute_script(&mut tx, limit.lift.clone()).await?;
         }
-        let make = async |conn: &mut DB::Connection| -> Result<bool, sqlx::Error> {
-            let mut tx = conn.begin_with(SqlStr::from_static(DB::BEGIN)).await?;
-            if let Some(bounds) = &self.link.bounds {
-                DB::script(&mut tx, bounds.lift.clone()).await?;
-            }
-            if let Some(take) = &lock.take {
-                let rows = DB::rows(&mut tx, &Text::new(take, true), &[]).await?;
-                let taken = rows.first().map(|row| DB::int(row, 0)).transpose()?;
-                if taken.flatten() != Some(1) {
-                    return tx.rollback().await.map(|()| false);
-                }
-            }
-            let found = usize::try_from(present(&mut tx).await?).unwrap_or(0);
-            for published in DB::MIGRATIONS.iter().skip(found) {
-                DB::script(&mut tx, text(&self.table.fill(published, quote))).await?;
-            }
-            tx.commit().await.map(|()| true)
-        };
-        let made = self.link.once_within(PATIENCE, async |conn| {
-            let made = make(conn).await;
-            if let Some(give) = &lock.give {
-                DB::rows(conn, &Text::new(give, true), &[]).await?;
-            }
-            if let Some(bounds) = &self.link.bounds {
-                DB::script(conn, bounds.set.clone()).await?;
-            }
-            made
-        });
-        if made.await? {
-            return Ok(());
+        if let Some(take) = &take
+            && number::<DB>(&mut tx, take).await? != Some(1)
+        {
+            return tx.rollback().await.map(|()| false);
         }
-        Err(unavailable::<DB>(
-            "somebody else has been making the tables all the while",
-        ))
+        let found = version(&mut tx).await?;
+        for published in DB::MIGRATIONS.iter().skip(found) {
+            let sql = AssertSqlSafe(table.fill(published, quote)).into_sql_str();
+            DB::execute_script(&mut tx, sql).await?;
+        }
+        tx.commit().await.map(|()| true)
+    };
+    let made = pool.once(TIMEOUT, async |conn| {
+        let made = make(conn).await;
+        if let Some(release) = &release {
+            DB::rows(conn, release, &[]).await?;
+        }
+        if let Some(limit) = &pool.time_limit {
+            DB::execute_script(conn, limit.set.clone()).await?;
+        }
+        made
+    });
+    match made.await? {
+        true => Ok(()),
+        false => Err(pool.target.unavailable(format!(
+            "another process keeps the lock for making the table {} of {}; try again when it \
+             has ended",
+            pool.target.table, pool.target.address
+        ))),
     }
 }

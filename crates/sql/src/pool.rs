@@ -1,4 +1,4 @@
-//! One statement after another, on connections that may break.
+//! Statements on pooled connections, which may break.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,16 +8,19 @@ use sqlx::{Connection as _, Pool, SqlStr};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use crate::dialect::{Arg, Dialect, Text};
-use crate::failure::{self, Cause, Failure};
-use crate::texts::Script;
+use crate::driver::{Driver, TimeLimit};
+use crate::error::{Cause, StatementError, Target};
+use crate::row::Row;
+use crate::statement::{Arg, Statement};
+use crate::statements::RotateStatements;
 
-/// How often a statement that the database has rolled back is made again.
-const UNDONE_TRIES: u32 = 5;
+/// How often a statement is sent that the database rolls back each time.
+const ROLLED_BACK_TRIES: u32 = 5;
 
-/// When a connection of this store was last found broken. Who does not know whether
-/// a write has happened may not send it twice; so a connection that may have died
-/// in the pool is asked before it is used.
+/// When a connection of a pool was last found broken.
+///
+/// A write must not be sent twice where nobody knows whether it has happened. So a
+/// connection that may have died in the pool is pinged before it is used.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health(Arc<Mutex<Option<Instant>>>);
 
@@ -26,104 +29,64 @@ impl Health {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether a connection that was idle for so long may be dead.
-    pub(crate) fn doubts(&self, meta: &PoolConnectionMetadata, trusted: Duration) -> bool {
+    /// Whether a connection may be dead: idle for longer than is trusted, or in the pool
+    /// when another one broke.
+    pub(crate) fn doubts(&self, meta: &PoolConnectionMetadata, trusted_idle: Duration) -> bool {
         let broke = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        meta.idle_for >= trusted || broke.is_some_and(|at| at.elapsed() <= meta.idle_for)
+        meta.idle_for >= trusted_idle || broke.is_some_and(|at| at.elapsed() <= meta.idle_for)
     }
 }
 
-/// How long things may take.
+/// How long a connection, and the answer to a statement, are waited for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Waits {
+pub(crate) struct Timeouts {
     pub(crate) acquire: Duration,
     pub(crate) statement: Duration,
 }
 
-impl Waits {
-    /// How long the database itself may take over a statement: it gives up, and
-    /// undoes it, before who asked has stopped waiting.
-    pub(crate) fn within(&self) -> Duration {
+impl Timeouts {
+    /// How long the database may take over a statement. It gives up, and undoes it,
+    /// before the caller stops waiting.
+    pub(crate) fn time_limit(&self) -> Duration {
         self.statement / 5 * 4
     }
 }
 
-/// What a connection of a pool of this crate is told of how long statements may take.
-/// A statement that nobody waits for any more would go on in the database otherwise,
-/// and might do what its caller was told had failed.
-#[derive(Clone)]
-pub(crate) struct Bounds {
-    /// Sent over each connection, before anything else.
-    pub(crate) set: SqlStr,
-    /// Lifts them, within a transaction that makes tables.
-    pub(crate) lift: SqlStr,
-}
-
 /// A pool, and how its connections are used.
-pub(crate) struct Link<DB: Dialect> {
+pub(crate) struct ConnectionPool<DB: Driver> {
     pub(crate) pool: Pool<DB>,
-    pub(crate) waits: Waits,
-    /// None in a pool that was handed in.
-    pub(crate) bounds: Option<Bounds>,
+    pub(crate) target: Target,
+    pub(crate) timeouts: Timeouts,
+    /// `None` in a pool that was handed in.
+    pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) health: Health,
-    /// Who may write, where the database lets one at a time: in this process they
-    /// queue rather than poll for the lock.
-    pub(crate) writers: Option<Semaphore>,
+    /// Where the database lets one connection write at a time, the writers of this
+    /// process queue here rather than poll for the lock.
+    pub(crate) writers: Semaphore,
 }
 
-/// In what state a connection is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// In the middle of a statement.
-    Underway,
-    /// Whatever was asked has been answered.
-    Settled,
-    /// Of no more use.
-    Broken,
-}
-
-/// A connection that goes back to the pool only when it is known to be whole.
-struct Lease<DB: Dialect> {
+/// A connection that goes back to the pool only if it can be used again.
+struct Lease<DB: Driver> {
     conn: Option<PoolConnection<DB>>,
-    patience: Duration,
+    return_timeout: Duration,
     health: Health,
-    state: State,
+    is_usable: bool,
 }
 
-impl<DB: Dialect> Lease<DB> {
-    fn conn(&mut self) -> &mut PoolConnection<DB> {
-        self.conn.as_mut().expect("taken at the drop alone")
-    }
-
-    fn settle<T>(&mut self, result: &Result<T, sqlx::Error>) {
-        let broken = |error| failure::cause::<DB>(error) == Cause::Broken;
-        self.state = match result.as_ref().err().is_some_and(broken) {
-            true => State::Broken,
-            false => State::Settled,
-        };
-    }
-}
-
-impl<DB: Dialect> Drop for Lease<DB> {
-    /// sqlx asks a connection whether it lives before it is in the pool again, and
-    /// waits for that as long as it takes. Here the time is bounded: where the network
-    /// dies behind an answer, or a statement was dropped half way and the server does
-    /// not come to its end, the place in the pool is not lost.
+impl<DB: Driver> Drop for Lease<DB> {
+    /// sqlx pings a connection before it takes it back, and waits for that without end.
+    /// Here the wait is bounded, so that the place in the pool is not lost where the
+    /// network dies after the answer, or the server does not finish a dropped statement.
     fn drop(&mut self) {
         let Some(mut conn) = self.conn.take() else {
             return;
         };
-        let is_whole = match self.state {
-            State::Underway => DB::WORDS.drains,
-            State::Settled => true,
-            State::Broken => false,
-        };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if is_whole => {
-                let (patience, health) = (self.patience, self.health.clone());
+            Ok(runtime) if self.is_usable => {
+                let (return_timeout, health) = (self.return_timeout, self.health.clone());
                 let returned = conn.return_to_pool();
                 runtime.spawn(async move {
-                    if timeout(patience, returned).await.is_err() {
+                    if timeout(return_timeout, returned).await.is_err() {
                         health.broke();
                     }
                 });
@@ -133,165 +96,143 @@ impl<DB: Dialect> Drop for Lease<DB> {
     }
 }
 
-impl<DB: Dialect> Link<DB> {
-    pub(crate) fn failed(&self, source: sqlx::Error) -> Failure {
-        let failure = Failure::new::<DB>(source, self.waits.acquire);
-        if failure.cause == Cause::Broken {
-            self.health.broke();
+/// Does the work on one connection, and again where the database rolls it back. A macro,
+/// since the future of an async closure that goes through two functions is not `Send`.
+macro_rules! retry {
+    ($pool:expr, $work:expr) => {{
+        let mut tries = 1;
+        loop {
+            match $pool.once($pool.timeouts.statement, $work).await {
+                Err(failed) if failed.cause == Cause::RolledBack && tries < ROLLED_BACK_TRIES => {
+                    tries += 1;
+                }
+                other => break other,
+            }
         }
-        failure
-    }
+    }};
+}
 
-    async fn lease(&self) -> Result<Lease<DB>, Failure> {
-        let conn = self.pool.acquire().await;
-        Ok(Lease {
-            conn: Some(conn.map_err(|source| self.failed(source))?),
-            patience: self.waits.statement,
-            health: self.health.clone(),
-            state: State::Underway,
-        })
-    }
-
-    async fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, Failure> {
-        let Some(writers) = &self.writers else {
-            return Ok(None);
-        };
-        let turn = timeout(self.waits.statement, writers.acquire()).await;
-        turn.map(|turn| Some(turn.expect("it is never closed")))
-            .map_err(|_| Failure::no_answer::<DB>(self.waits.statement))
-    }
-
-    /// Runs one piece of work on a connection, in bounded time.
-    pub(crate) async fn once<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, Failure> {
-        self.once_within(self.waits.statement, work).await
-    }
-
-    /// The same, in another time.
-    pub(crate) async fn once_within<T>(
-        &self,
-        patience: Duration,
-        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, Failure> {
-        let mut lease = self.lease().await?;
-        let result = timeout(patience, work(lease.conn())).await;
-        let Ok(result) = result else {
-            lease.state = State::Broken;
-            self.health.broke();
-            return Err(Failure::no_answer::<DB>(patience));
-        };
-        lease.settle(&result);
-        result.map_err(|source| self.failed(source))
-    }
-
-    /// What a statement that writes nothing answers. Reading twice harms nobody: a
-    /// connection that broke is replaced, once.
+impl<DB: Driver> ConnectionPool<DB> {
+    /// The rows of a statement that writes nothing. A connection that broke is replaced
+    /// once, since reading twice does no harm.
     pub(crate) async fn read(
         &self,
-        text: &Text,
+        statement: &Statement,
         args: &[Arg<'_>],
-    ) -> Result<Vec<DB::Row>, Failure> {
-        let first = self.rows(text, args).await;
-        match first {
-            Err(failure) if failure.cause == Cause::Broken => self.rows(text, args).await,
+    ) -> Result<Vec<Row<DB>>, StatementError> {
+        match self.rows(statement, args).await {
+            Err(failed) if failed.cause == Cause::Broken => self.rows(statement, args).await,
             other => other,
         }
     }
 
-    async fn rows(&self, text: &Text, args: &[Arg<'_>]) -> Result<Vec<DB::Row>, Failure> {
-        let mut tries = 1;
-        loop {
-            match self
-                .once(async |conn| DB::rows(conn, text, args).await)
-                .await
-            {
-                Err(failure) if failure.cause == Cause::Undone && tries < UNDONE_TRIES => {
-                    tries += 1
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// What a statement that writes answers: sent once, and again only where the
-    /// database has rolled it back.
-    pub(crate) async fn returning(
+    /// How many rows a statement writes. It is sent again only where the database has
+    /// rolled it back.
+    pub(crate) async fn write(
         &self,
-        text: &Text,
+        statement: &Statement,
         args: &[Arg<'_>],
-    ) -> Result<Vec<DB::Row>, Failure> {
-        let _turn = self.turn().await?;
-        self.rows(text, args).await
+    ) -> Result<u64, StatementError> {
+        let _permit = self.write_permit().await?;
+        retry!(self, async |conn| DB::execute(conn, statement, args).await)
     }
 
-    /// How many rows a statement writes; as [`returning`](Self::returning).
-    pub(crate) async fn write(&self, text: &Text, args: &[Arg<'_>]) -> Result<u64, Failure> {
-        let _turn = self.turn().await?;
-        let mut tries = 1;
-        loop {
-            match self
-                .once(async |conn| DB::written(conn, text, args).await)
-                .await
-            {
-                Err(failure) if failure.cause == Cause::Undone && tries < UNDONE_TRIES => {
-                    tries += 1
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// How many rows a script writes, in two trips; as [`returning`](Self::returning).
-    pub(crate) async fn scripted(&self, script: &Script, args: &[Arg<'_>]) -> Result<u64, Failure> {
-        let _turn = self.turn().await?;
-        let mut tries = 1;
-        loop {
-            let done = self.once(async |conn| {
-                DB::written(conn, &script.values, args).await?;
-                let done = DB::script(conn, script.transaction.clone()).await;
-                if let Err(sqlx::Error::Database(_)) = done {
-                    DB::script(conn, script.rollback.clone()).await?;
-                }
-                done
-            });
-            match done.await {
-                Err(failure) if failure.cause == Cause::Undone && tries < UNDONE_TRIES => {
-                    tries += 1
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// Two writes in one transaction; nothing of the second where the first meets no
-    /// row, which is the answer `false`.
-    pub(crate) async fn both(
+    /// The rows that a writing statement answers; sent as in [`write`](Self::write).
+    pub(crate) async fn write_returning(
         &self,
-        first: (&Text, &[Arg<'_>]),
-        second: (&Text, &[Arg<'_>]),
-    ) -> Result<bool, Failure> {
-        let _turn = self.turn().await?;
-        let mut tries = 1;
-        loop {
-            let done = self.once(async |conn| {
-                let mut tx = conn.begin_with(SqlStr::from_static(DB::BEGIN)).await?;
-                let has_met = DB::written(&mut tx, first.0, first.1).await? > 0;
-                if has_met {
-                    DB::written(&mut tx, second.0, second.1).await?;
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Row<DB>>, StatementError> {
+        let _permit = self.write_permit().await?;
+        self.rows(statement, args).await
+    }
+
+    /// Whether a rotation met its record; sent as in [`write`](Self::write). Where it
+    /// did not, nothing is written.
+    pub(crate) async fn rotate(
+        &self,
+        statements: &RotateStatements,
+        args: &[Arg<'_>],
+    ) -> Result<bool, StatementError> {
+        let _permit = self.write_permit().await?;
+        retry!(self, async |conn| match statements {
+            RotateStatements::One(statement) => Ok(DB::execute(conn, statement, args).await? > 0),
+            RotateStatements::Script(script) => {
+                DB::execute(conn, &script.set_variables, args).await?;
+                let written = DB::execute_script(conn, script.transaction.clone()).await;
+                if let Err(sqlx::Error::Database(_)) = written {
+                    DB::execute_script(conn, script.rollback.clone()).await?;
+                }
+                Ok(written? > 0)
+            }
+            RotateStatements::Transaction { mark, create } => {
+                let begin = SqlStr::from_static(DB::DIALECT.begin);
+                let mut tx = conn.begin_with(begin).await?;
+                let is_met = DB::execute(&mut tx, mark, args).await? > 0;
+                if is_met {
+                    DB::execute(&mut tx, create, args).await?;
                     tx.commit().await?;
                 } else {
                     tx.rollback().await?;
                 }
-                Ok(has_met)
-            });
-            match done.await {
-                Err(failure) if failure.cause == Cause::Undone && tries < UNDONE_TRIES => {
-                    tries += 1
-                }
-                other => return other,
+                Ok(is_met)
             }
+        })
+    }
+
+    /// Runs work on one connection, which it may have for the timeout.
+    pub(crate) async fn once<T>(
+        &self,
+        within: Duration,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StatementError> {
+        let conn = self.pool.acquire().await;
+        let mut lease = Lease {
+            conn: Some(conn.map_err(|source| self.failed(source))?),
+            return_timeout: self.timeouts.statement,
+            health: self.health.clone(),
+            // For as long as a statement is under way, and may be dropped.
+            is_usable: DB::DIALECT.survives_dropped_statement,
+        };
+        let conn = lease.conn.as_mut().expect("taken in drop alone");
+        let Ok(result) = timeout(within, work(conn)).await else {
+            lease.is_usable = false;
+            self.health.broke();
+            return Err(self.target.no_answer(within));
+        };
+        let result = result.map_err(|source| self.failed(source));
+        let broken = |failed: &StatementError| failed.cause == Cause::Broken;
+        lease.is_usable = !result.as_ref().is_err_and(broken);
+        result
+    }
+
+    async fn rows(
+        &self,
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Row<DB>>, StatementError> {
+        let rows = retry!(self, async |conn| DB::rows(conn, statement, args).await)?;
+        Ok(rows.into_iter().map(Row).collect())
+    }
+
+    async fn write_permit(&self) -> Result<SemaphorePermit<'_>, StatementError> {
+        let within = self.timeouts.statement;
+        let permit = timeout(within, self.writers.acquire()).await;
+        let permit = permit.map_err(|_| StatementError {
+            cause: Cause::Locked,
+            error: self.target.unavailable(format!(
+                "other writers of this process kept {} locked for {within:?}",
+                self.target.address
+            )),
+        })?;
+        Ok(permit.expect("it is never closed"))
+    }
+
+    fn failed(&self, source: sqlx::Error) -> StatementError {
+        let failed = DB::failed(&self.target, source);
+        if failed.cause == Cause::Broken {
+            self.health.broke();
         }
+        failed
     }
 }

@@ -1,195 +1,212 @@
-//! A record or a mark as columns.
+//! A record as columns, and a row as what is stored.
 
-use cloakroom_core::store::{Data, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored};
+use cloakroom_core::store::{
+    Data, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored, SubjectDigest,
+};
 use cloakroom_core::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
+use sqlx::{Column as _, Row as _};
 
-use crate::dialect::{Arg, Dialect};
-use crate::failure::with_source;
+use crate::driver::Driver;
+use crate::error::with_source;
+use crate::statement::Arg;
+use crate::statements::FORMAT;
 
-/// The version of a row that this build writes.
-pub(crate) const FORMAT: i64 = 1;
-
-/// An instant as a column holds it.
-pub(crate) fn millis(at: Timestamp) -> i64 {
-    i64::try_from(at.as_millis()).expect("a Timestamp ends at i64::MAX")
+/// A record as the columns of a write. It owns those that the record does not hold as
+/// they are written.
+pub(crate) struct RecordColumns<'a> {
+    record: &'a Record,
+    revision: Revision,
+    expiry: Option<String>,
+    subject_digest: Option<SubjectDigest>,
 }
 
-/// A revision as a column holds it: the same 64 bits.
-pub(crate) fn number(revision: Revision) -> i64 {
-    revision.as_u64().cast_signed()
+impl<'a> RecordColumns<'a> {
+    /// # Errors
+    /// `TooLarge` where its data is over the ceiling of every store.
+    pub(crate) fn new(record: &'a Record, revision: Revision) -> Result<Self, Error> {
+        let bytes = record.data.as_bytes().len();
+        if bytes > FRAME_BYTES_CEILING {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "the record has {bytes} bytes of data, over FRAME_BYTES_CEILING = \
+                     {FRAME_BYTES_CEILING}"
+                ),
+            ));
+        }
+        let expiry = match record.expiry {
+            SessionExpiry::Default => None,
+            chosen => Some(chosen.to_string()),
+        };
+        Ok(Self {
+            record,
+            revision,
+            expiry,
+            subject_digest: record.subject_digest(),
+        })
+    }
+
+    /// The arguments of a write: the statement's own first, then the columns.
+    pub(crate) fn args<'b>(&'b self, first: &[Arg<'b>]) -> Vec<Arg<'b>> {
+        let record = self.record;
+        let site = Some(record.site.as_str()).filter(|site| !site.is_empty());
+        let columns = [
+            self.revision.into(),
+            record.created_at.into(),
+            record.last_seen_at.into(),
+            record.expires_at.into(),
+            record.absolute_deadline.into(),
+            Arg::bytes(self.expiry.as_deref()),
+            Arg::bytes(site),
+            Arg::bytes(record.subject.as_ref().map(Subject::as_str)),
+            self.subject_digest.as_ref().into(),
+            Arg::bytes(record.label.as_ref().map(Label::as_str)),
+            Arg::bytes(Some(record.data.as_bytes())),
+        ];
+        [first, &columns].concat()
+    }
 }
 
 pub(crate) fn revision(number: i64) -> Revision {
     Revision::from_u64(number.cast_unsigned())
 }
 
-/// Whether a record may be stored at all.
-///
-/// # Errors
-/// `TooLarge` where its data is over the ceiling of every store.
-pub(crate) fn check(record: &Record) -> Result<(), Error> {
-    let bytes = record.data.as_bytes().len();
-    if bytes <= FRAME_BYTES_CEILING {
-        return Ok(());
+/// A row that a statement answers; its columns are numbered from 0.
+pub(crate) struct Row<DB: Driver>(pub(crate) DB::Row);
+
+impl<DB: Driver> Row<DB> {
+    pub(crate) fn int(&self, at: usize) -> Result<i64, Error> {
+        self.maybe_int(at)?
+            .ok_or_else(|| self.corrupt(at, "is NULL"))
     }
-    Err(Error::new(
-        ErrorKind::TooLarge,
-        format!("record has {bytes} bytes of data, FRAME_BYTES_CEILING is {FRAME_BYTES_CEILING}"),
-    ))
-}
 
-/// The columns from the revision on.
-pub(crate) fn changing(record: &Record, revision: Revision) -> [Arg<'_>; 11] {
-    [
-        Arg::Int(number(revision)),
-        Arg::Int(millis(record.created_at)),
-        Arg::Int(millis(record.last_seen_at)),
-        Arg::Int(millis(record.expires_at)),
-        Arg::MaybeInt(record.absolute_deadline.map(millis)),
-        Arg::MaybeText(match record.expiry {
-            SessionExpiry::Default => None,
-            chosen => Some(chosen.to_string()),
-        }),
-        Arg::MaybeBytes(Some(record.site.as_str().as_bytes()).filter(|site| !site.is_empty())),
-        Arg::MaybeBytes(record.subject.as_ref().map(|text| text.as_str().as_bytes())),
-        Arg::MaybeDigest(record.subject_digest().map(|subject| *subject.as_bytes())),
-        Arg::MaybeBytes(record.label.as_ref().map(|text| text.as_str().as_bytes())),
-        Arg::Bytes(record.data.as_bytes()),
-    ]
-}
-
-/// All columns of a record at this digest.
-pub(crate) fn whole<'a>(
-    digest: &'a KeyDigest,
-    record: &'a Record,
-    revision: Revision,
-) -> Vec<Arg<'a>> {
-    let head = [
-        Arg::Bytes(digest.as_bytes()),
-        Arg::Int(FORMAT),
-        Arg::MaybeBytes(None),
-    ];
-    head.into_iter().chain(changing(record, revision)).collect()
-}
-
-/// All columns of a mark at this digest.
-pub(crate) fn mark<'a>(digest: &'a KeyDigest, to: &'a KeyDigest, until: Timestamp) -> Vec<Arg<'a>> {
-    vec![
-        Arg::Bytes(digest.as_bytes()),
-        Arg::Int(FORMAT),
-        Arg::MaybeBytes(Some(to.as_bytes())),
-        Arg::Int(0),
-        Arg::Int(0),
-        Arg::Int(0),
-        Arg::Int(millis(until)),
-        Arg::MaybeInt(None),
-        Arg::MaybeBytes(None),
-        Arg::MaybeBytes(None),
-        Arg::MaybeBytes(None),
-        Arg::MaybeBytes(None),
-        Arg::MaybeBytes(None),
-        Arg::Bytes(&[]),
-    ]
-}
-
-/// Says of a row that it is of a newer format, or of none that there is.
-pub(crate) fn known(format: i64) -> Result<(), Error> {
-    match format {
-        FORMAT => Ok(()),
-        newer if newer > FORMAT => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("row is of format {newer}, this build reads up to {FORMAT}"),
-        )),
-        _ => Err(corrupt("no such row format")),
+    pub(crate) fn digest(&self, at: usize) -> Result<KeyDigest, Error> {
+        self.maybe_digest(at)?
+            .ok_or_else(|| self.corrupt(at, "is NULL"))
     }
-}
 
-pub(crate) fn corrupt(message: &'static str) -> Error {
-    Error::new(ErrorKind::Corrupt, message)
-}
-
-/// The digest in a column.
-pub(crate) fn digest<DB: Dialect>(row: &DB::Row, at: usize) -> Result<KeyDigest, Error> {
-    maybe_digest::<DB>(row, at)?.ok_or_else(|| corrupt("a digest is missing"))
-}
-
-pub(crate) fn maybe_digest<DB: Dialect>(
-    row: &DB::Row,
-    at: usize,
-) -> Result<Option<KeyDigest>, Error> {
-    let digest = bytes::<DB>(row, at)?;
-    let digest = digest.map(|bytes| bytes.try_into().map(KeyDigest::from_bytes));
-    digest
-        .transpose()
-        .map_err(|_| corrupt("a digest is not of 32 bytes"))
-}
-
-pub(crate) fn int<DB: Dialect>(row: &DB::Row, at: usize) -> Result<i64, Error> {
-    let number = DB::int(row, at).map_err(unreadable::<DB>)?;
-    number.ok_or_else(|| corrupt("a number is missing"))
-}
-
-/// Where types are the table's, this is not the table that `migrate` makes: no row of
-/// it says anything of a session. Where they are each row's own, this row is damaged.
-fn unreadable<DB: Dialect>(source: sqlx::Error) -> Error {
-    let error = match DB::WORDS.typed {
-        true => Error::new(
-            ErrorKind::Misconfigured,
-            "a column of the table is of another type than migrate() makes it",
-        ),
-        false => corrupt("a column is of another type"),
-    };
-    with_source(error, source)
-}
-
-/// The bytes in a column, or NULL.
-pub(crate) fn bytes<DB: Dialect>(row: &DB::Row, at: usize) -> Result<Option<Vec<u8>>, Error> {
-    DB::bytes(row, at).map_err(unreadable::<DB>)
-}
-
-/// What stands in a row: `digest, format, moved_to, revision, created_at,
-/// last_seen_at, expires_at, absolute_deadline, expiry, site, subject, label`, and the data where it was asked for.
-pub(crate) fn stored<DB: Dialect>(row: &DB::Row, with_data: bool) -> Result<Stored, Error> {
-    known(int::<DB>(row, 1)?)?;
-    let instant = |at| {
-        let number = u64::try_from(int::<DB>(row, at)?);
-        let number = number.map_err(|_| corrupt("an instant before 1970"));
-        number.map(Timestamp::from_millis)
-    };
-    let maybe = |at| {
-        let number = DB::int(row, at).map_err(unreadable::<DB>)?;
-        let number = number.map(u64::try_from).transpose();
-        number.map_err(|_| corrupt("a time below zero"))
-    };
-    let text = |at| {
-        let text = bytes::<DB>(row, at)?;
-        let text = text.map(String::from_utf8).transpose();
-        text.map_err(|_| corrupt("a text is not UTF-8"))
-    };
-    let too_long = |_| corrupt("a text is too long");
-    if let Some(to) = maybe_digest::<DB>(row, 2)? {
-        return Ok(Stored::Rotated {
-            to,
-            until: instant(6)?,
-        });
+    pub(crate) fn maybe_digest(&self, at: usize) -> Result<Option<KeyDigest>, Error> {
+        self.maybe_32_bytes(at)
+            .map(|bytes| bytes.map(KeyDigest::from_bytes))
     }
-    let mut record = Record::new(instant(4)?, instant(6)?);
-    record.revision = revision(int::<DB>(row, 3)?);
-    record.last_seen_at = instant(5)?;
-    record.absolute_deadline = maybe(7)?.map(Timestamp::from_millis);
-    record.expiry = match text(8)? {
-        None => SessionExpiry::Default,
-        Some(chosen) => chosen
-            .parse()
-            .map_err(|_| corrupt("the session's own lifetime cannot be read"))?,
-    };
-    record.site = Site::new(&text(9)?.unwrap_or_default())
-        .map_err(|_| corrupt("the site is no name of a site"))?;
-    record.subject = text(10)?.map(Subject::new).transpose().map_err(too_long)?;
-    record.label = text(11)?.map(Label::new).transpose().map_err(too_long)?;
-    if with_data {
-        let data = bytes::<DB>(row, 12)?;
-        record.data = Data::from_bytes(data.ok_or_else(|| corrupt("the data is missing"))?);
+
+    pub(crate) fn subject_digest(&self, at: usize) -> Result<Option<SubjectDigest>, Error> {
+        self.maybe_32_bytes(at)
+            .map(|bytes| bytes.map(SubjectDigest::from_bytes))
     }
-    Ok(Stored::Record(record))
+
+    /// Checks the format in a column.
+    ///
+    /// # Errors
+    /// `Unsupported` for a newer format, `Corrupt` for one that never was.
+    pub(crate) fn check_format(&self, at: usize) -> Result<(), Error> {
+        match self.int(at)? {
+            FORMAT => Ok(()),
+            newer if newer > FORMAT => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("the row is of format {newer}, this build reads up to {FORMAT}"),
+            )
+            .in_store(DB::DIALECT.store)),
+            _ => Err(self.corrupt(at, "is no format of a row")),
+        }
+    }
+
+    /// The record or rotation mark in a row of `digest, format, moved_to, revision,
+    /// created_at, last_seen_at, expires_at, absolute_deadline, expiry, site, subject,
+    /// label`, and `data` where it was asked for.
+    pub(crate) fn stored(&self, with_data: bool) -> Result<Stored, Error> {
+        self.check_format(1)?;
+        if let Some(to) = self.maybe_digest(2)? {
+            let until = self.instant(6)?;
+            return Ok(Stored::Rotated { to, until });
+        }
+        let too_long = |at| move |_| self.corrupt(at, "is too long");
+        let mut record = Record::new(self.instant(4)?, self.instant(6)?);
+        record.revision = revision(self.int(3)?);
+        record.last_seen_at = self.instant(5)?;
+        record.absolute_deadline = self.maybe_instant(7)?;
+        if let Some(chosen) = self.text(8)? {
+            let chosen = chosen.parse();
+            record.expiry = chosen.map_err(|_| self.corrupt(8, "is no lifetime of a session"))?;
+        }
+        if let Some(site) = self.text(9)? {
+            record.site = Site::new(&site).map_err(|_| self.corrupt(9, "is no site"))?;
+        }
+        let subject = self.text(10)?.map(Subject::new).transpose();
+        record.subject = subject.map_err(too_long(10))?;
+        let label = self.text(11)?.map(Label::new).transpose();
+        record.label = label.map_err(too_long(11))?;
+        if with_data {
+            let data = self.bytes(12)?;
+            record.data = Data::from_bytes(data.ok_or_else(|| self.corrupt(12, "is NULL"))?);
+        }
+        Ok(Stored::Record(record))
+    }
+
+    /// The same in one row of many. A row that cannot be read stops no other; a table of
+    /// other types does.
+    pub(crate) fn stored_in_list(&self, with_data: bool) -> Result<Result<Stored, Error>, Error> {
+        match self.stored(with_data) {
+            Err(error) if error.kind() == ErrorKind::Misconfigured => Err(error),
+            stored => Ok(stored),
+        }
+    }
+
+    fn maybe_int(&self, at: usize) -> Result<Option<i64>, Error> {
+        DB::int(&self.0, at).map_err(|source| self.of_another_type(at, source))
+    }
+
+    fn bytes(&self, at: usize) -> Result<Option<Vec<u8>>, Error> {
+        DB::bytes(&self.0, at).map_err(|source| self.of_another_type(at, source))
+    }
+
+    fn maybe_32_bytes(&self, at: usize) -> Result<Option<[u8; 32]>, Error> {
+        let bytes = self.bytes(at)?.map(<[u8; 32]>::try_from).transpose();
+        bytes.map_err(|_| self.corrupt(at, "is not of 32 bytes"))
+    }
+
+    fn instant(&self, at: usize) -> Result<Timestamp, Error> {
+        self.maybe_instant(at)?
+            .ok_or_else(|| self.corrupt(at, "is NULL"))
+    }
+
+    fn maybe_instant(&self, at: usize) -> Result<Option<Timestamp>, Error> {
+        let millis = self.maybe_int(at)?.map(u64::try_from).transpose();
+        let millis = millis.map_err(|_| self.corrupt(at, "is before 1970"))?;
+        Ok(millis.map(Timestamp::from_millis))
+    }
+
+    fn text(&self, at: usize) -> Result<Option<String>, Error> {
+        let text = self.bytes(at)?.map(String::from_utf8).transpose();
+        text.map_err(|_| self.corrupt(at, "is not UTF-8"))
+    }
+
+    fn column(&self, at: usize) -> &str {
+        let column = self.0.columns().get(at);
+        column.map_or("?", |column| column.name())
+    }
+
+    fn corrupt(&self, at: usize, what: &str) -> Error {
+        let message = format!("the column {} of a row {what}", self.column(at));
+        Error::new(ErrorKind::Corrupt, message).in_store(DB::DIALECT.store)
+    }
+
+    /// Where a type is the column's, this is not the table that `migrate` makes, and no
+    /// row of it says anything about a session. Where a type is the value's, this row is
+    /// damaged.
+    fn of_another_type(&self, at: usize, source: sqlx::Error) -> Error {
+        let error = match DB::DIALECT.typed_columns {
+            true => Error::new(
+                ErrorKind::Misconfigured,
+                format!(
+                    "the column {} has another type than migrate() gives it; make the table \
+                     with migrate(), or with the published SQL",
+                    self.column(at)
+                ),
+            )
+            .in_store(DB::DIALECT.store),
+            false => self.corrupt(at, "has a value of another type"),
+        };
+        with_source(error, source)
+    }
 }

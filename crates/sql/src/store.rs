@@ -1,45 +1,38 @@
-//! The contract, statement by statement.
+//! The contract of a store over one table, statement by statement.
 
 use cloakroom_core::store::{
-    KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Stored, SubjectDigest, Touch,
+    BoxFuture, Import, Invalidations, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, RotationPath,
+    Stored, SubjectDigest, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
-use crate::dialect::{Arg, Dialect};
-use crate::failure::{Cause, unavailable};
-use crate::pool::Link;
-use crate::row::{self, millis, number};
-use crate::table::Table;
-use crate::texts::{Rotation, Texts};
+use crate::driver::Driver;
+use crate::error::Cause;
+use crate::pool::ConnectionPool;
+use crate::row::{self, RecordColumns};
+use crate::statement::Arg;
+use crate::statements::Statements;
+use crate::table::TableName;
 
-/// How often a compare-and-swap is made where it meets no row and a look then finds
-/// the record as it was asked for. What is looked at may lag behind what is written
-/// to, or a trigger or a policy may keep every write away: without a bound neither
-/// would ever end. Who called waits, loads and tries again.
+/// How often a compare-and-swap is tried that writes no row although the record is then
+/// found at its revision. A replica that lags behind may answer so, or a trigger or
+/// policy that keeps every write away; without a bound that would never end.
 const SWAP_TRIES: u32 = 3;
 
-/// A table in one database.
-pub(crate) struct Store<DB: Dialect> {
-    pub(crate) link: Link<DB>,
-    pub(crate) texts: Texts,
-    pub(crate) table: Table,
+/// A store over one table of one database.
+pub(crate) struct TableStore<DB: Driver> {
+    pub(crate) pool: ConnectionPool<DB>,
+    pub(crate) statements: Statements,
+    pub(crate) table: TableName,
+    /// Where writes notify.
+    pub(crate) invalidations: Option<Box<dyn Invalidations>>,
 }
 
-/// What stands where a write has met nothing to write to.
-enum Found {
-    Nothing,
-    Mark,
-    Record(Revision),
-}
-
-impl<DB: Dialect> Store<DB> {
+impl<DB: Driver> TableStore<DB> {
     pub(crate) async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        let args = [Arg::Bytes(digest.as_bytes())];
-        let rows = self.link.read(&self.texts.load, &args).await?;
-        let stored = rows.first().map(|row| row::stored::<DB>(row, true));
-        stored
-            .transpose()
-            .map_err(|error| error.in_store(DB::STORE))
+        let args = [digest.into()];
+        let rows = self.pool.read(&self.statements.load, &args).await?;
+        rows.first().map(|row| row.stored(true)).transpose()
     }
 
     pub(crate) async fn create(
@@ -47,9 +40,9 @@ impl<DB: Dialect> Store<DB> {
         digest: &KeyDigest,
         record: &Record,
     ) -> Result<Revision, Error> {
-        row::check(record)?;
-        let args = row::whole(digest, record, Revision::FIRST);
-        self.link.write(&self.texts.create, &args).await?;
+        let columns = RecordColumns::new(record, Revision::FIRST)?;
+        let args = columns.args(&[digest.into()]);
+        self.pool.write(&self.statements.create, &args).await?;
         Ok(Revision::FIRST)
     }
 
@@ -58,20 +51,16 @@ impl<DB: Dialect> Store<DB> {
         digest: &KeyDigest,
         record: &Record,
     ) -> Result<Revision, Error> {
-        row::check(record)?;
         let next = record.revision.next();
-        let mut args = vec![
-            Arg::Bytes(digest.as_bytes()),
-            Arg::Int(number(record.revision)),
-        ];
-        args.extend(row::changing(record, next));
+        let columns = RecordColumns::new(record, next)?;
+        let args = columns.args(&[digest.into(), record.revision.into()]);
         for _ in 0..SWAP_TRIES {
-            if self.link.write(&self.texts.update, &args).await? > 0 {
+            if self.pool.write(&self.statements.update, &args).await? > 0 {
                 return Ok(next);
             }
-            self.refused(digest, record.revision).await?;
+            self.check_revision(digest, record.revision).await?;
         }
-        Err(conflict::<DB>())
+        Err(error::<DB>(ErrorKind::Conflict))
     }
 
     pub(crate) async fn touch(
@@ -80,22 +69,15 @@ impl<DB: Dialect> Store<DB> {
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Error> {
-        let args = [
-            Arg::Bytes(digest.as_bytes()),
-            Arg::Int(number(revision)),
-            Arg::Int(millis(touch.last_seen_at)),
-            Arg::Int(millis(touch.expires_at)),
-        ];
-        // Where it still stands at this revision, it was touched further, or has
-        // just come: the second time says.
+        let (last_seen_at, expires_at) = (touch.last_seen_at.into(), touch.expires_at.into());
+        let args = [digest.into(), revision.into(), last_seen_at, expires_at];
+        // No row at this revision: it was touched further already, or it has just come,
+        // and then the second statement writes it.
         for _ in 0..2 {
-            if self.link.write(&self.texts.touch, &args).await? > 0 {
-                return Ok(());
-            }
-            match self.look(digest).await? {
-                Found::Record(found) if found == revision => {}
-                Found::Record(_) => return Ok(()),
-                Found::Nothing | Found::Mark => return Err(gone::<DB>()),
+            if self.pool.write(&self.statements.touch, &args).await? > 0
+                || self.revision(digest).await? != revision
+            {
+                break;
             }
         }
         Ok(())
@@ -108,134 +90,134 @@ impl<DB: Dialect> Store<DB> {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        row::check(record)?;
         let next = record.revision.next();
-        let mut mark = vec![
-            Arg::Bytes(old.as_bytes()),
-            Arg::Int(number(record.revision)),
-            Arg::Bytes(new.as_bytes()),
-            Arg::Int(millis(mark_until)),
-        ];
-        let whole = row::whole(new, record, next);
-        if DB::WORDS.rotation != Rotation::Transaction {
-            mark.extend(row::changing(record, next));
-        }
+        let columns = RecordColumns::new(record, next)?;
+        let (revision, until) = (record.revision.into(), mark_until.into());
+        let args = columns.args(&[old.into(), revision, new.into(), until]);
         for _ in 0..SWAP_TRIES {
-            let texts = &self.texts;
-            let has_moved = match DB::WORDS.rotation {
-                Rotation::Statement => self.link.write(&texts.rotate, &mark).await? > 0,
-                Rotation::Script => self.link.scripted(&texts.script, &mark).await? > 0,
-                Rotation::Transaction => {
-                    let both = (&texts.mark, &mark[..]);
-                    self.link.both(both, (&texts.create, &whole)).await?
-                }
-            };
-            if has_moved {
+            if self.pool.rotate(&self.statements.rotate, &args).await? {
                 return Ok(next);
             }
-            self.refused(old, record.revision).await?;
+            self.check_revision(old, record.revision).await?;
         }
-        Err(conflict::<DB>())
+        Err(error::<DB>(ErrorKind::Conflict))
     }
 
     pub(crate) async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.end(digest, None).await.map(|_| ())
+        self.end(digest, None).await.map(drop)
     }
 
-    /// Removes the record that a digest leads to, where it is this subject's or no
-    /// matter whose; answers where it stood.
+    /// Removes the record that a digest leads to, if it is this subject's, or anybody's
+    /// where none is named. Answers where it stood.
     pub(crate) async fn end(
         &self,
         digest: &KeyDigest,
         subject: Option<&SubjectDigest>,
     ) -> Result<Option<KeyDigest>, Error> {
-        let subject = subject.map(|subject| &subject.as_bytes()[..]);
-        let mut at = *digest;
-        let args = [Arg::Bytes(at.as_bytes()), Arg::MaybeBytes(subject)];
-        if self.link.write(&self.texts.end, &args).await? > 0 {
-            return Ok(Some(at));
-        }
-        // A mark, or nothing. What moves on meanwhile is followed again.
-        for _ in 0..ROTATION_HOPS_MAX {
-            match self.follow(&at).await? {
-                Some((to, whose)) if subject.is_none() || subject == whose.as_deref() => at = to,
+        let mut path = RotationPath::from(*digest);
+        // The first try is at the digest itself. Each further one is at a session that
+        // may have moved on since it was found.
+        for _ in 0..=ROTATION_HOPS_MAX {
+            let args = [path.at().into(), subject.into()];
+            if self.pool.write(&self.statements.end, &args).await? > 0 {
+                return Ok(Some(*path.at()));
+            }
+            match self.resolve(&mut path).await? {
+                Some(owner) if subject.is_none() || subject == owner.as_ref() => {}
                 _ => return Ok(None),
             }
-            let args = [Arg::Bytes(at.as_bytes()), Arg::MaybeBytes(subject)];
-            if DB::WORDS.returns {
-                let rows = self.link.returning(&self.texts.chase, &args).await?;
-                if let Some(row) = rows.first() {
-                    return row::digest::<DB>(row, 0).map(Some);
-                }
-            } else if self.link.write(&self.texts.end, &args).await? > 0 {
-                return Ok(Some(at));
-            }
         }
-        Err(unavailable::<DB>(
-            "the session moved on each time that it was to be ended",
+        Err(self.pool.target.unavailable(
+            "the session moved on each time that it was to be ended, and may still be open; \
+             try again",
         ))
     }
 
-    /// Where the record stands that a digest leads to, and its subject's bytes.
-    async fn follow(
+    /// Follows rotation marks to the record, and answers its subject; `None` where the
+    /// path ends without a record.
+    async fn resolve(
         &self,
-        digest: &KeyDigest,
-    ) -> Result<Option<(KeyDigest, Option<Vec<u8>>)>, Error> {
-        let args = [Arg::Bytes(digest.as_bytes())];
-        let rows = self.link.read(&self.texts.follow, &args).await?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        let subject = row::bytes::<DB>(row, 1).map_err(|error| error.in_store(DB::STORE))?;
-        Ok(Some((row::digest::<DB>(row, 0)?, subject)))
+        path: &mut RotationPath,
+    ) -> Result<Option<Option<SubjectDigest>>, Error> {
+        let from = *path.at();
+        let args = [Arg::from(&from)];
+        for row in self.pool.read(&self.statements.resolve, &args).await? {
+            match row.maybe_digest(0)? {
+                Some(to) => path
+                    .follow(to)
+                    .map_err(|error| error.in_store(DB::DIALECT.store))?,
+                None => return row.subject_digest(1).map(Some),
+            }
+        }
+        Ok(None)
     }
 
-    /// Why a compare-and-swap has met no row, as an error. No error: a record
-    /// stands there now at the revision that was asked for. It has come since, and
-    /// nothing was written: to try again is to do it once.
-    async fn refused(&self, digest: &KeyDigest, asked: Revision) -> Result<(), Error> {
-        match self.look(digest).await? {
-            Found::Nothing | Found::Mark => Err(gone::<DB>()),
-            Found::Record(found) if found == asked => Ok(()),
-            Found::Record(_) => Err(conflict::<DB>()),
+    /// Why a compare-and-swap has written no row. It is no error where a record stands
+    /// at the revision that was asked for: it has come since, and the write may be
+    /// tried again.
+    async fn check_revision(&self, digest: &KeyDigest, asked: Revision) -> Result<(), Error> {
+        match self.revision(digest).await? == asked {
+            true => Ok(()),
+            false => Err(error::<DB>(ErrorKind::Conflict)),
         }
     }
 
-    async fn look(&self, digest: &KeyDigest) -> Result<Found, Error> {
-        let args = [Arg::Bytes(digest.as_bytes())];
-        let rows = self.link.read(&self.texts.look, &args).await?;
-        let Some(row) = rows.first() else {
-            return Ok(Found::Nothing);
-        };
-        let found = row::int::<DB>(row, 0).and_then(row::known).and_then(|()| {
-            match row::maybe_digest::<DB>(row, 1)? {
-                Some(_) => Ok(Found::Mark),
-                None => Ok(Found::Record(row::revision(row::int::<DB>(row, 2)?))),
-            }
-        });
-        found.map_err(|error| error.in_store(DB::STORE))
-    }
-
-    pub(crate) async fn import(&self, digest: &KeyDigest, stored: &Stored) -> Result<bool, Error> {
-        let args = match stored {
-            Stored::Record(record) => {
-                row::check(record)?;
-                row::whole(digest, record, record.revision)
-            }
-            Stored::Rotated { to, until } => row::mark(digest, to, *until),
-        };
-        match self.link.write(&self.texts.create, &args).await {
-            Ok(_) => Ok(true),
-            Err(failure) if failure.cause == Cause::Taken => Ok(false),
-            Err(failure) => Err(failure.into()),
+    /// The revision of the record at a digest.
+    ///
+    /// # Errors
+    /// `Gone` where there is nothing, or a rotation mark.
+    async fn revision(&self, digest: &KeyDigest) -> Result<Revision, Error> {
+        let args = [digest.into()];
+        let rows = self.pool.read(&self.statements.revision, &args).await?;
+        let row = rows.first().ok_or_else(|| error::<DB>(ErrorKind::Gone))?;
+        row.check_format(0)?;
+        match row.maybe_digest(1)? {
+            Some(_) => Err(error::<DB>(ErrorKind::Gone)),
+            None => row.int(2).map(row::revision),
         }
     }
 }
 
-fn conflict<DB: Dialect>() -> Error {
-    Error::from(ErrorKind::Conflict).in_store(DB::STORE)
+fn error<DB: Driver>(kind: ErrorKind) -> Error {
+    Error::from(kind).in_store(DB::DIALECT.store)
 }
 
-fn gone<DB: Dialect>() -> Error {
-    Error::from(ErrorKind::Gone).in_store(DB::STORE)
+impl<DB: Driver> Sweep for TableStore<DB> {
+    fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
+        Box::pin(async move {
+            let limit = i64::try_from(max).unwrap_or(i64::MAX);
+            let args = [now.into(), limit.into()];
+            let removed = self.pool.write(&self.statements.sweep, &args).await?;
+            let removed = usize::try_from(removed).unwrap_or(usize::MAX);
+            Ok(Swept::new(removed, max > 0 && removed >= max))
+        })
+    }
+}
+
+impl<DB: Driver> Import for TableStore<DB> {
+    fn import<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        stored: &'a Stored,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let statements = &self.statements;
+            let written = match stored {
+                Stored::Record(record) => {
+                    let columns = RecordColumns::new(record, record.revision)?;
+                    let args = columns.args(&[digest.into()]);
+                    self.pool.write(&statements.create, &args).await
+                }
+                Stored::Rotated { to, until } => {
+                    let args = [digest.into(), to.into(), (*until).into()];
+                    self.pool.write(&statements.create_mark, &args).await
+                }
+            };
+            match written {
+                Ok(_) => Ok(true),
+                Err(failed) if failed.cause == Cause::Exists => Ok(false),
+                Err(failed) => Err(failed.into()),
+            }
+        })
+    }
 }

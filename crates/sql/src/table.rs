@@ -1,23 +1,23 @@
-//! The name of a table: the one text that is put into SQL.
+//! The name of a table: the one setting that is written into SQL.
 
 use std::borrow::Cow;
 
 use cloakroom_core::{Error, ErrorKind};
 
-/// Bytes of the longest name of a table or a schema: with it, what is made of both
-/// still fits into the 63 bytes of a name in PostgreSQL.
+/// Bytes of the longest name of a table or a schema. Both together, and the name of an
+/// index, fit into the 63 bytes of a name in PostgreSQL.
 pub const NAME_BYTES_MAX: usize = 31;
 
 /// The table's name by default.
 pub const TABLE_DEFAULT: &str = "cloakroom_sessions";
 
 #[derive(Clone, Debug)]
-pub(crate) struct Table {
+pub(crate) struct TableName {
     pub(crate) schema: Option<String>,
     pub(crate) name: String,
 }
 
-impl Default for Table {
+impl Default for TableName {
     fn default() -> Self {
         Self {
             schema: None,
@@ -26,7 +26,7 @@ impl Default for Table {
     }
 }
 
-impl Table {
+impl TableName {
     pub(crate) fn check(&self) -> Result<(), Error> {
         check("table", &self.name)?;
         self.schema
@@ -34,12 +34,12 @@ impl Table {
             .map_or(Ok(()), |name| check("schema", name))
     }
 
-    /// As it stands in SQL.
+    /// Quoted, for SQL.
     pub(crate) fn quoted(&self, quote: char) -> String {
         self.with_suffix(quote, "")
     }
 
-    /// As it stands in SQL, with something behind its name.
+    /// Quoted for SQL, with a suffix to the name of the table.
     pub(crate) fn with_suffix(&self, quote: char, suffix: &str) -> String {
         let name = &self.name;
         match &self.schema {
@@ -48,7 +48,7 @@ impl Table {
         }
     }
 
-    /// The name with the schema before it, where one is set.
+    /// The name, behind its schema where one is set.
     pub(crate) fn path(&self) -> Cow<'_, str> {
         match &self.schema {
             Some(schema) => Cow::Owned(format!("{schema}.{}", self.name)),
@@ -56,11 +56,11 @@ impl Table {
         }
     }
 
-    /// A published migration, for this table.
+    /// A published migration with the names of this table and its indexes.
     pub(crate) fn fill(&self, published: &str, quote: char) -> String {
         let index = format!("INDEX {quote}{TABLE_DEFAULT}_");
         let index_if = format!("INDEX IF NOT EXISTS {quote}{TABLE_DEFAULT}_");
-        // An index has no schema of its own: it stands in its table's.
+        // An index is named without a schema, and is in that of its table.
         published
             .replace(&index, &format!("INDEX {quote}{}_", self.name))
             .replace(
@@ -91,7 +91,7 @@ fn check(what: &str, name: &str) -> Result<(), Error> {
     Err(Error::new(
         ErrorKind::Misconfigured,
         format!(
-            "the name of a {what} is made of a-z, 0-9 and _, begins with no digit and has \
+            "the name of a {what} is made of a-z, 0-9 and _, does not begin with a digit and has \
              at most {NAME_BYTES_MAX} bytes"
         ),
     ))
@@ -101,8 +101,8 @@ fn check(what: &str, name: &str) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn table(schema: Option<&str>, name: &str) -> Table {
-        Table {
+    fn table(schema: Option<&str>, name: &str) -> TableName {
+        TableName {
             schema: schema.map(str::to_owned),
             name: name.to_owned(),
         }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_migration_is_the_published_text_with_other_names() {
         let published = include_str!("../migrations/postgres/0001_sessions.sql");
-        assert_eq!(Table::default().fill(published, '"'), published);
+        assert_eq!(TableName::default().fill(published, '"'), published);
         let filled = table(Some("app"), "order").fill(published, '"');
         assert!(!filled.contains(TABLE_DEFAULT), "{filled}");
         for part in [

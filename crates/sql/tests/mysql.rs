@@ -5,35 +5,80 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloakroom_core::ErrorKind;
 use cloakroom_core::store::{Revoke, SessionStore as _, SubjectDigest};
 use cloakroom_servers::Mariadb;
-use cloakroom_sql::{SqlStore, SqlStoreBuilder};
+use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, sample};
 
+use common::cases::Server;
 use common::proxy::Proxy;
 use common::{kind, table};
 
-/// Migrated, in a table of its own.
-async fn open_with(server: &Mariadb, builder: SqlStoreBuilder) -> SqlStore {
-    let store = builder.connect(&server.url()).await.unwrap();
-    store.migrate().await.unwrap();
-    store
+impl Server for Mariadb {
+    const NOTIFIES: bool = false;
+    const NOT_UTF8: &'static str = "x'ff'";
+    const RETYPED: &'static str = "MODIFY last_seen_at VARCHAR(30)";
+    const WRONG_URLS: &'static [&'static str] = &[
+        "mysql://cloakroom:hunter2@127.0.0.1:$PORT/cloakroom",
+        "mariadb://nobody:hunter2@127.0.0.1:$PORT/cloakroom",
+        "mysql://cloakroom@127.0.0.1:$PORT/nowhere",
+        "mysql://cloakroom:hunter2@127.0.0.1:hunter2/cloakroom",
+    ];
+    const READ_PARAMETERS: &'static str = "ssl-mode=preferred&charset=utf8mb4";
+
+    fn published() -> Vec<&'static str> {
+        let published = include_str!("../migrations/mysql/0001_sessions.sql");
+        let statements = published.split_inclusive(";\n");
+        statements
+            .map(|statement| statement.trim_end().trim_end_matches(';'))
+            .collect()
+    }
+
+    fn shared() -> Option<&'static Self> {
+        cloakroom_servers::mariadb()
+    }
+
+    fn start() -> Option<Self> {
+        Self::start()
+    }
+
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn port(&self) -> u16 {
+        (**self).port()
+    }
+
+    fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        self.query(sql).unwrap()
+    }
+
+    fn kill(&self) {
+        (**self).kill();
+    }
+
+    fn restart(&self) {
+        (**self).restart();
+    }
+
+    async fn cut_all(&self) -> usize {
+        let list = "SELECT id FROM information_schema.processlist \
+                    WHERE user = 'cloakroom' AND id <> connection_id()";
+        let others = self.query(list).unwrap();
+        for row in &others {
+            // The connection that asked for the list has ended by itself.
+            let _ = self.query(&format!("KILL {}", row[0]));
+        }
+        common::eventually("they are gone", || self.query(list).unwrap().is_empty()).await;
+        others.len()
+    }
 }
 
-async fn open(server: &Mariadb) -> SqlStore {
-    open_with(server, SqlStore::builder().table(table())).await
-}
-
-#[tokio::test]
-async fn conforms() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    common::conforms(&open(server).await).await;
-}
+common::cases::cases!(Mariadb);
 
 #[tokio::test]
 async fn conforms_over_a_pool_of_ones_own() {
@@ -45,57 +90,6 @@ async fn conforms_over_a_pool_of_ones_own() {
     let store = store.unwrap();
     store.migrate().await.unwrap();
     common::conforms(&store).await;
-}
-
-#[tokio::test]
-async fn a_table_may_have_any_name_that_is_one() {
-    let Some(server) = Mariadb::start() else {
-        return;
-    };
-    common::serves_in_a_table_of_any_name(async |name| {
-        let builder = SqlStore::builder().table(name);
-        builder.connect(&server.url()).await.unwrap()
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_page_of_a_scan_is_bounded_in_bytes() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    common::scans_large_records_in_small_pages(&open(server).await).await;
-}
-
-#[tokio::test]
-async fn a_timeout_may_be_as_long_as_there_is() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    common::serves_who_waits_for_ever(async |builder| {
-        builder.connect(&server.url()).await.unwrap()
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_was_acknowledged_survives_reopening() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    let table = table();
-    common::keeps_what_it_acknowledged(async || {
-        open_with(server, SqlStore::builder().table(&*table)).await
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn races_have_one_winner() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    common::settles_races(open(server).await, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,30 +108,6 @@ async fn races_have_one_winner_also_where_others_are_seen_at_once() {
     let store = store.unwrap();
     store.migrate().await.unwrap();
     common::settles_races(store, 10).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_moves_meanwhile_is_ended_or_spared() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    let store = open(server).await;
-    common::revokes_what_moves(&store).await;
-    common::spares_what_moves(&store).await;
-    common::ends_what_moves(&store).await;
-}
-
-#[tokio::test]
-async fn eight_that_migrate_at_once_all_succeed() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    let table = table();
-    common::migrates_in_a_race(async || {
-        let builder = SqlStore::builder().table(&*table).pool_size(2);
-        builder.connect(&server.url()).await.unwrap()
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -164,111 +134,7 @@ async fn who_cannot_get_the_lock_makes_no_table() {
     assert!(server.query(&made).unwrap().is_empty());
     held.close().await.unwrap();
     // Over connections that have the time.
-    open_with(server, SqlStore::builder().table(&*table)).await;
-}
-
-#[tokio::test]
-async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    let table = table();
-    let store = open_with(server, SqlStore::builder().table(&*table)).await;
-    common::tells_unreadable_rows_apart(&store, &table, "x'ff'", async |sql| {
-        server.query(&sql).unwrap();
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_table_of_other_types_is_set_up_wrongly_and_no_session_is_corrupt() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    let (table, digest) = (table(), key().digest());
-    let builder = SqlStore::builder().table(&*table);
-    let store = open_with(server, builder.clone()).await;
-    store.create(&digest, &sample("x")).await.unwrap();
-    server
-        .query(&format!(
-            "ALTER TABLE {table} MODIFY last_seen_at VARCHAR(30)"
-        ))
-        .unwrap();
-    common::tells_a_wrong_table(&open_with(server, builder).await, &digest).await;
-}
-
-#[tokio::test]
-async fn the_published_sql_makes_what_the_store_uses() {
-    let Some(server) = Mariadb::start() else {
-        return;
-    };
-    let published = include_str!("../migrations/mysql/0001_sessions.sql");
-    for statement in published.split_inclusive(";\n") {
-        server
-            .query(statement.trim_end().trim_end_matches(';'))
-            .unwrap();
-    }
-    let store = SqlStore::connect(&server.url()).await.unwrap();
-    store.create(&key().digest(), &sample("x")).await.unwrap();
-    store.migrate().await.unwrap();
-}
-
-#[tokio::test]
-async fn what_is_set_up_wrongly_is_told_without_the_password() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    let url = server.url();
-    let store = SqlStore::builder().table(table()).connect(&url);
-    let error = store
-        .await
-        .unwrap()
-        .load(&key().digest())
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Misconfigured);
-    assert!(error.to_string().contains("migrate()"), "{error}");
-    let port = server.port();
-    for url in [
-        format!("mysql://cloakroom:hunter2@127.0.0.1:{port}/cloakroom"),
-        format!("mariadb://nobody:hunter2@127.0.0.1:{port}/cloakroom"),
-        format!("mysql://cloakroom@127.0.0.1:{port}/nowhere"),
-        "mysql://cloakroom:hunter2@127.0.0.1:hunter2/cloakroom".to_owned(),
-    ] {
-        let error = SqlStore::connect(&url).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
-        let text = format!("{error} {error:?}");
-        assert!(!text.contains("hunter2"), "{text}");
-    }
-    for builder in [
-        SqlStore::builder().schema("app"),
-        SqlStore::builder().notifying(true),
-    ] {
-        assert_eq!(kind(builder.connect(&url).await), ErrorKind::Misconfigured);
-    }
-}
-
-/// sqlx would log them, value and all, or pass over them.
-#[tokio::test]
-async fn a_parameter_that_nobody_reads_is_refused_and_not_quoted() {
-    let Some(server) = cloakroom_servers::mariadb() else {
-        return;
-    };
-    for parameters in [
-        "?sslpassword=hunter2",
-        "?sslmode=disable&sslpassword=hunter2",
-        "?hunter2",
-        "?%73slpassword=hunter2",
-        "?sslpassword[x]=hunter2",
-    ] {
-        let url = format!("{}{parameters}", server.url());
-        let error = SqlStore::connect(&url).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
-        let text = format!("{error} {error:?}");
-        assert!(!text.contains("hunter2"), "{text}");
-    }
-    let url = format!("{}?ssl-mode=preferred&charset=utf8mb4", server.url());
-    SqlStore::connect(&url).await.unwrap();
+    server.open_with(SqlStore::builder().table(&*table)).await;
 }
 
 #[tokio::test]
@@ -276,7 +142,7 @@ async fn a_record_that_the_server_takes_no_packet_of_is_an_error_and_harms_no_ot
     let Some(server) = Mariadb::start_with(&["--max-allowed-packet=1M"]) else {
         return;
     };
-    let store = open_with(&server, SqlStore::builder()).await;
+    let store = server.open_with(SqlStore::builder()).await;
     let mut record = sample("x");
     record.data = cloakroom_core::store::Data::from_bytes(vec![7; 2 * 1024 * 1024]);
     let error = store.create(&key().digest(), &record).await.unwrap_err();
@@ -291,94 +157,14 @@ async fn what_was_answered_is_committed_also_where_the_server_does_not_by_itself
         return;
     };
     let builder = SqlStore::builder().pool_size(1);
-    let one = open_with(&server, builder.clone()).await;
-    let other = open_with(&server, builder).await;
+    let one = server.open_with(builder.clone()).await;
+    let other = server.open_with(builder).await;
     let (digest, mut record) = (key().digest(), sample("x"));
     assert!(other.load(&digest).await.unwrap().is_none());
     record.revision = one.create(&digest, &record).await.unwrap();
     assert!(other.load(&digest).await.unwrap().is_some());
     one.delete(&digest).await.unwrap();
     assert!(other.load(&digest).await.unwrap().is_none());
-}
-
-/// Kills all connections but the one that asks.
-async fn kill_all(server: &Mariadb) -> usize {
-    let list = "SELECT id FROM information_schema.processlist \
-                WHERE user = 'cloakroom' AND id <> connection_id()";
-    let others = server.query(list).unwrap();
-    for row in &others {
-        // The connection that asked for the list has ended by itself.
-        let _ = server.query(&format!("KILL {}", row[0]));
-    }
-    common::eventually("they are gone", || server.query(list).unwrap().is_empty()).await;
-    others.len()
-}
-
-/// Fills the pool with connections that nobody uses.
-async fn warm_up(store: &SqlStore) {
-    let digest = key().digest();
-    futures_util::future::join_all((0..4).map(|_| store.load(&digest))).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-}
-
-#[tokio::test]
-async fn a_read_succeeds_on_connections_that_died_in_the_pool() {
-    let Some(server) = Mariadb::start() else {
-        return;
-    };
-    let store = open_with(&server, SqlStore::builder().pool_size(4)).await;
-    let digest = key().digest();
-    store.create(&digest, &sample("x")).await.unwrap();
-    warm_up(&store).await;
-    assert!(kill_all(&server).await >= 2);
-    assert!(store.load(&digest).await.unwrap().is_some());
-    // The break has put the others in doubt, so a write meets none of them.
-    for _ in 0..6 {
-        store.create(&key().digest(), &sample("x")).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_write_succeeds_on_connections_that_died_in_the_pool_unused() {
-    let Some(server) = Mariadb::start() else {
-        return;
-    };
-    let trusted = Duration::from_millis(200);
-    let builder = SqlStore::builder().pool_size(4).trusted_idle(trusted);
-    let store = open_with(&server, builder).await;
-    for _ in 0..3 {
-        warm_up(&store).await;
-        assert!(kill_all(&server).await >= 2);
-        tokio::time::sleep(trusted * 2).await;
-        for _ in 0..6 {
-            store.create(&key().digest(), &sample("x")).await.unwrap();
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_server_that_is_restarted_is_found_again() {
-    let Some(server) = Mariadb::start() else {
-        return;
-    };
-    let builder = SqlStore::builder().acquire_timeout(Duration::from_secs(2));
-    let store = open_with(&server, builder).await;
-    let digest = key().digest();
-    store.create(&digest, &sample("x")).await.unwrap();
-    warm_up(&store).await;
-    server.kill();
-    let begun = Instant::now();
-    assert_eq!(kind(store.load(&digest).await), ErrorKind::Unavailable);
-    let written = store.create(&key().digest(), &sample("x")).await;
-    assert_eq!(kind(written), ErrorKind::Unavailable);
-    assert!(
-        begun.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        begun.elapsed()
-    );
-    server.restart();
-    assert!(store.load(&digest).await.unwrap().is_some());
-    store.create(&key().digest(), &sample("x")).await.unwrap();
 }
 
 /// As other stores have it, an index that is compared with something else than it holds
@@ -389,7 +175,7 @@ async fn each_index_is_used() {
         return;
     };
     let table = table();
-    let store = open_with(&server, SqlStore::builder().table(&*table)).await;
+    let store = server.open_with(SqlStore::builder().table(&*table)).await;
     server
         .query(&format!(
             "INSERT INTO {table} SELECT unhex(sha2(seq, 256)), 1, NULL, 1, 0, 0, seq * 1000, \
@@ -524,7 +310,7 @@ async fn a_rotation_that_is_cut_anywhere_leaves_one_key_that_opens() {
     let Some(server) = Mariadb::start() else {
         return;
     };
-    let store = open(&server).await;
+    let store = server.open().await;
     let until = common::later(60);
     let (mut cut, mut before) = (0, None);
     for number in 0..ROTATIONS {

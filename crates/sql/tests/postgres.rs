@@ -10,29 +10,67 @@ use std::time::{Duration, Instant};
 use cloakroom_core::store::{Revoke, SessionStore as _};
 use cloakroom_core::{ErrorKind, Subject};
 use cloakroom_servers::Postgres;
-use cloakroom_sql::{SqlStore, SqlStoreBuilder};
+use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, listed_as, sample, touch_until};
 
-use common::{kind, later, table};
+use common::cases::Server;
+use common::{drops, kind, later, table};
 
-/// Migrated, in a table of its own.
-async fn open_with(server: &Postgres, builder: SqlStoreBuilder) -> SqlStore {
-    let store = builder.connect(&server.url()).await.unwrap();
-    store.migrate().await.unwrap();
-    store
+impl Server for Postgres {
+    const NOTIFIES: bool = true;
+    const NOT_UTF8: &'static str = "'\\xff'";
+    const RETYPED: &'static str = "ALTER COLUMN last_seen_at TYPE int4 USING 1";
+    const WRONG_URLS: &'static [&'static str] = &[
+        "postgres://postgres:hunter2@127.0.0.1:$PORT/nowhere",
+        "postgres://nobody:hunter2@127.0.0.1:$PORT/cloakroom",
+        "postgres://postgres:hunter2@127.0.0.1:hunter2/cloakroom",
+        "postgres://postgres:hunter2@127.0.0.1/x?sslmode=hunter2",
+        "oracle://postgres:hunter2@127.0.0.1/x",
+    ];
+    const READ_PARAMETERS: &'static str = "sslmode=prefer&application_name=x&\
+        options[search_path]=public&options%5BTimeZone%5D=UTC&";
+
+    fn published() -> Vec<&'static str> {
+        vec![include_str!("../migrations/postgres/0001_sessions.sql")]
+    }
+
+    fn shared() -> Option<&'static Self> {
+        cloakroom_servers::postgres()
+    }
+
+    fn start() -> Option<Self> {
+        Self::start()
+    }
+
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn port(&self) -> u16 {
+        (**self).port()
+    }
+
+    fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        self.query(sql).unwrap()
+    }
+
+    fn kill(&self) {
+        (**self).kill();
+    }
+
+    fn restart(&self) {
+        (**self).restart();
+    }
+
+    async fn cut_all(&self) -> usize {
+        let ask = |what| self.query(&format!("SELECT {what} {OTHERS}")).unwrap();
+        let cut = ask("pg_terminate_backend(pid)").len();
+        common::eventually("they are gone", || ask("pid").is_empty()).await;
+        cut
+    }
 }
 
-async fn open(server: &Postgres) -> SqlStore {
-    open_with(server, SqlStore::builder().table(table())).await
-}
-
-#[tokio::test]
-async fn conforms() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    common::conforms(&open(server).await).await;
-}
+common::cases::cases!(Postgres);
 
 #[tokio::test]
 async fn conforms_while_it_notifies() {
@@ -40,7 +78,7 @@ async fn conforms_while_it_notifies() {
         return;
     };
     let builder = SqlStore::builder().table(table()).notifying(true);
-    common::conforms(&open_with(server, builder).await).await;
+    common::conforms(&server.open_with(builder).await).await;
 }
 
 #[tokio::test]
@@ -56,59 +94,6 @@ async fn conforms_in_a_schema_of_its_own_over_a_pool_of_ones_own() {
     common::conforms(&store).await;
 }
 
-#[tokio::test]
-async fn a_table_may_have_any_name_that_is_one() {
-    let Some(server) = Postgres::start() else {
-        return;
-    };
-    for notifying in [false, true] {
-        common::serves_in_a_table_of_any_name(async |name| {
-            let builder = SqlStore::builder().table(name).notifying(notifying);
-            builder.connect(&server.url()).await.unwrap()
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn a_page_of_a_scan_is_bounded_in_bytes() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    common::scans_large_records_in_small_pages(&open(server).await).await;
-}
-
-#[tokio::test]
-async fn a_timeout_may_be_as_long_as_there_is() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    common::serves_who_waits_for_ever(async |builder| {
-        builder.connect(&server.url()).await.unwrap()
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_was_acknowledged_survives_reopening() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    let table = table();
-    common::keeps_what_it_acknowledged(async || {
-        open_with(server, SqlStore::builder().table(&*table)).await
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn races_have_one_winner() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    common::settles_races(open(server).await, 20).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn races_have_one_winner_also_among_serializable_transactions() {
     let Some(server) = cloakroom_servers::postgres() else {
@@ -122,73 +107,6 @@ async fn races_have_one_winner_also_among_serializable_transactions() {
     let store = store.await.unwrap();
     store.migrate().await.unwrap();
     common::settles_races(store, 5).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_moves_meanwhile_is_ended_or_spared() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    let store = open(server).await;
-    common::revokes_what_moves(&store).await;
-    common::spares_what_moves(&store).await;
-    common::ends_what_moves(&store).await;
-}
-
-#[tokio::test]
-async fn eight_that_migrate_at_once_all_succeed() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    let table = table();
-    common::migrates_in_a_race(async || {
-        let builder = SqlStore::builder().table(&*table).pool_size(2);
-        builder.connect(&server.url()).await.unwrap()
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    let table = table();
-    let store = open_with(server, SqlStore::builder().table(&*table)).await;
-    common::tells_unreadable_rows_apart(&store, &table, "'\\xff'", async |sql| {
-        server.query(&sql).unwrap();
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_table_of_other_types_is_set_up_wrongly_and_no_session_is_corrupt() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    let (table, digest) = (table(), key().digest());
-    let builder = SqlStore::builder().table(&*table);
-    let store = open_with(server, builder.clone()).await;
-    store.create(&digest, &sample("x")).await.unwrap();
-    server
-        .query(&format!(
-            "ALTER TABLE {table} ALTER COLUMN last_seen_at TYPE int4 USING 1"
-        ))
-        .unwrap();
-    common::tells_a_wrong_table(&open_with(server, builder).await, &digest).await;
-}
-
-#[tokio::test]
-async fn the_published_sql_makes_what_the_store_uses() {
-    let Some(server) = Postgres::start() else {
-        return;
-    };
-    let published = include_str!("../migrations/postgres/0001_sessions.sql");
-    server.query(published).unwrap();
-    server.query(published).unwrap();
-    let store = SqlStore::connect(&server.url()).await.unwrap();
-    store.create(&key().digest(), &sample("x")).await.unwrap();
-    store.migrate().await.unwrap();
 }
 
 #[tokio::test]
@@ -221,71 +139,11 @@ async fn a_table_of_a_newer_schema_is_left_alone() {
         return;
     };
     let table = table();
-    let store = open_with(server, SqlStore::builder().table(&*table)).await;
+    let store = server.open_with(SqlStore::builder().table(&*table)).await;
     server
         .query(&format!("INSERT INTO {table}_schema VALUES (2)"))
         .unwrap();
     assert_eq!(kind(store.migrate().await), ErrorKind::Unsupported);
-}
-
-#[tokio::test]
-async fn what_is_set_up_wrongly_is_told_without_the_password() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    let url = server.url();
-    let store = SqlStore::builder().table(table()).connect(&url);
-    let error = store
-        .await
-        .unwrap()
-        .load(&key().digest())
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Misconfigured);
-    assert!(error.to_string().contains("migrate()"), "{error}");
-
-    let port = server.port();
-    for url in [
-        format!("postgres://postgres:hunter2@127.0.0.1:{port}/nowhere"),
-        format!("postgres://nobody:hunter2@127.0.0.1:{port}/cloakroom"),
-        "postgres://postgres:hunter2@127.0.0.1:hunter2/cloakroom".to_owned(),
-        "postgres://postgres:hunter2@127.0.0.1/x?sslmode=hunter2".to_owned(),
-        "oracle://postgres:hunter2@127.0.0.1/x".to_owned(),
-    ] {
-        let error = SqlStore::connect(&url).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
-        let text = format!("{error} {error:?}");
-        assert!(!text.contains("hunter2"), "{text}");
-    }
-    let url = server.url();
-    let store = SqlStore::builder().table("a\"b").connect(&url);
-    assert_eq!(kind(store.await), ErrorKind::Misconfigured);
-}
-
-/// sqlx would log them, value and all, or pass over them.
-#[tokio::test]
-async fn a_parameter_that_nobody_reads_is_refused_and_not_quoted() {
-    let Some(server) = cloakroom_servers::postgres() else {
-        return;
-    };
-    for parameters in [
-        "?sslpassword=hunter2",
-        "?sslmode=disable&sslpassword=hunter2",
-        "?hunter2",
-        "?%73slpassword=hunter2",
-        "?sslpassword[x]=hunter2",
-    ] {
-        let url = format!("{}{parameters}", server.url());
-        let error = SqlStore::connect(&url).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
-        let text = format!("{error} {error:?}");
-        assert!(!text.contains("hunter2"), "{text}");
-    }
-    let url = format!(
-        "{}?sslmode=prefer&application_name=x&options[search_path]=public&options%5BTimeZone%5D=UTC&",
-        server.url()
-    );
-    SqlStore::connect(&url).await.unwrap();
 }
 
 /// PostgreSQL quotes the row that it refuses, in the detail of its error.
@@ -295,7 +153,7 @@ async fn an_error_holds_nothing_of_the_session() {
         return;
     };
     let table = table();
-    let store = open_with(server, SqlStore::builder().table(&*table)).await;
+    let store = server.open_with(SqlStore::builder().table(&*table)).await;
     let check = format!("ALTER TABLE {table} ADD CONSTRAINT none CHECK (length(data) = 0)");
     server.query(&check).unwrap();
     let mut record = sample("x");
@@ -313,55 +171,6 @@ async fn an_error_holds_nothing_of_the_session() {
 const OTHERS: &str = "FROM pg_stat_activity WHERE datname = 'cloakroom' \
                       AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
 
-async fn terminate_all(server: &Postgres) -> usize {
-    let ask = |what| server.query(&format!("SELECT {what} {OTHERS}")).unwrap();
-    let ended = ask("pg_terminate_backend(pid)").len();
-    common::eventually("they are gone", || ask("pid").is_empty()).await;
-    ended
-}
-
-/// Fills the pool with connections that nobody uses.
-async fn warm_up(store: &SqlStore) {
-    let digest = key().digest();
-    futures_util::future::join_all((0..4).map(|_| store.load(&digest))).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-}
-
-#[tokio::test]
-async fn a_read_succeeds_on_connections_that_died_in_the_pool() {
-    let Some(server) = Postgres::start() else {
-        return;
-    };
-    let store = open_with(&server, SqlStore::builder().pool_size(4)).await;
-    let digest = key().digest();
-    store.create(&digest, &sample("x")).await.unwrap();
-    warm_up(&store).await;
-    assert!(terminate_all(&server).await >= 2);
-    assert!(store.load(&digest).await.unwrap().is_some());
-    // The break has put the others in doubt, so a write meets none of them.
-    for _ in 0..6 {
-        store.create(&key().digest(), &sample("x")).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_write_succeeds_on_connections_that_died_in_the_pool_unused() {
-    let Some(server) = Postgres::start() else {
-        return;
-    };
-    let trusted = Duration::from_millis(200);
-    let builder = SqlStore::builder().pool_size(4).trusted_idle(trusted);
-    let store = open_with(&server, builder).await;
-    for _ in 0..3 {
-        warm_up(&store).await;
-        assert!(terminate_all(&server).await >= 2);
-        tokio::time::sleep(trusted * 2).await;
-        for _ in 0..6 {
-            store.create(&key().digest(), &sample("x")).await.unwrap();
-        }
-    }
-}
-
 /// Whoever is cut off in the middle of a write does not know, and does not repeat.
 #[tokio::test]
 async fn a_write_that_is_cut_off_is_unavailable_and_not_repeated() {
@@ -369,7 +178,7 @@ async fn a_write_that_is_cut_off_is_unavailable_and_not_repeated() {
         return;
     };
     let builder = SqlStore::builder().statement_timeout(Duration::from_secs(60));
-    let store = open_with(&server, builder).await;
+    let store = server.open_with(builder).await;
     let digest = key().digest();
     let mut record = sample("x");
     record.revision = store.create(&digest, &record).await.unwrap();
@@ -399,7 +208,7 @@ async fn a_statement_that_takes_too_long_is_unavailable_and_gives_its_place_back
     let builder = SqlStore::builder()
         .pool_size(1)
         .statement_timeout(Duration::from_secs(5));
-    let store = open_with(&server, builder).await;
+    let store = server.open_with(builder).await;
     let digest = key().digest();
     let mut record = sample("x");
     record.revision = store.create(&digest, &record).await.unwrap();
@@ -424,40 +233,15 @@ async fn a_dropped_future_costs_no_connection_and_mixes_no_answers_up() {
     let Some(server) = Postgres::start() else {
         return;
     };
-    let store = open_with(&server, SqlStore::builder().pool_size(1)).await;
+    let store = server.open_with(SqlStore::builder().pool_size(1)).await;
     let pids = || server.query(&format!("SELECT pid {OTHERS}")).unwrap();
     let before = pids();
-    common::answers_what_was_asked_after_a_drop(&store).await;
+    drops::answers_what_was_asked_after_a_drop(&store).await;
     let after = pids();
     let builder = SqlStore::builder().pool_size(1);
-    let open = async || open_with(&server, builder.clone()).await;
-    common::answers_what_was_asked_after_a_drop_at_first(open).await;
+    let open = async || server.open_with(builder.clone()).await;
+    drops::answers_what_was_asked_after_a_drop_at_first(open).await;
     assert_eq!(before, after, "one connection served them all");
-}
-
-#[tokio::test]
-async fn a_server_that_is_restarted_is_found_again() {
-    let Some(server) = Postgres::start() else {
-        return;
-    };
-    let builder = SqlStore::builder().acquire_timeout(Duration::from_secs(2));
-    let store = open_with(&server, builder).await;
-    let digest = key().digest();
-    store.create(&digest, &sample("x")).await.unwrap();
-    warm_up(&store).await;
-    server.kill();
-    let begun = Instant::now();
-    assert_eq!(kind(store.load(&digest).await), ErrorKind::Unavailable);
-    let written = store.create(&key().digest(), &sample("x")).await;
-    assert_eq!(kind(written), ErrorKind::Unavailable);
-    assert!(
-        begun.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        begun.elapsed()
-    );
-    server.restart();
-    assert!(store.load(&digest).await.unwrap().is_some());
-    store.create(&key().digest(), &sample("x")).await.unwrap();
 }
 
 #[tokio::test]
@@ -470,7 +254,7 @@ async fn a_server_that_hangs_is_unavailable_and_is_found_again() {
         .pool_size(2)
         .acquire_timeout(timeout)
         .statement_timeout(timeout);
-    let store = open_with(&server, builder).await;
+    let store = server.open_with(builder).await;
     let digest = key().digest();
     store.create(&digest, &sample("x")).await.unwrap();
     server.pause();
@@ -502,7 +286,7 @@ async fn each_index_is_used() {
         return;
     };
     let table = table();
-    let store = open_with(server, SqlStore::builder().table(&*table)).await;
+    let store = server.open_with(SqlStore::builder().table(&*table)).await;
     server
         .query(&format!(
             "INSERT INTO {table} SELECT decode(md5(n::text) || md5('x' || n), 'hex'), 1, NULL, 1, \
@@ -584,7 +368,7 @@ async fn each_write_that_succeeds_is_one_statement() {
     };
     for notifying in [false, true] {
         let builder = SqlStore::builder().table(table()).notifying(notifying);
-        let store = &open_with(&server, builder.pool_size(1)).await;
+        let store = &server.open_with(builder.pool_size(1)).await;
         let subjects = store.capabilities().subjects.unwrap();
         let sweep = store.capabilities().sweep.unwrap();
         let subject = &Subject::new("user-42").unwrap();

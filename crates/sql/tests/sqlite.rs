@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{AssertSqlSafe, Row as _};
 use tempfile::TempDir;
 
-use common::{kind, table};
+use common::{drops, kind, moves, table};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -84,9 +84,17 @@ async fn races_have_one_winner() {
 async fn what_moves_meanwhile_is_ended_or_spared() {
     let folder = folder();
     let store = open(&folder).await;
-    common::revokes_what_moves(&store).await;
-    common::spares_what_moves(&store).await;
-    common::ends_what_moves(&store).await;
+    moves::revokes_what_moves(&store).await;
+    moves::spares_what_moves(&store).await;
+    moves::ends_what_moves(&store).await;
+}
+
+#[tokio::test]
+async fn rotations_are_resolved_to_the_bound_and_no_further() {
+    let folder = folder();
+    let store = open(&folder).await;
+    moves::resolves_rotations_to_the_bound_and_no_further(&store).await;
+    moves::tells_marks_in_a_circle(&store).await;
 }
 
 #[tokio::test]
@@ -243,7 +251,7 @@ async fn a_dropped_future_mixes_no_answers_up() {
     let builder = SqlStore::builder().pool_size(1);
     let store = builder.open_sqlite(file(&folder)).await.unwrap();
     store.migrate().await.unwrap();
-    common::answers_what_was_asked_after_a_drop(&store).await;
+    drops::answers_what_was_asked_after_a_drop(&store).await;
 }
 
 const SHARED: &str = "CLOAKROOM_SQL_TEST_FILE";

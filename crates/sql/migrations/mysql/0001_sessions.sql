@@ -6,22 +6,24 @@ CREATE TABLE IF NOT EXISTS `cloakroom_sessions_schema` (
 CREATE TABLE IF NOT EXISTS `cloakroom_sessions` (
     digest BINARY(32) NOT NULL PRIMARY KEY,
     format SMALLINT NOT NULL,
-    -- Not null in a rotation mark: where the session has moved to.
+    -- Where the session has moved to: NULL in a record, not NULL in a rotation mark.
     moved_to BINARY(32),
     revision BIGINT NOT NULL,
     created_at BIGINT NOT NULL CHECK (created_at >= 0),
     last_seen_at BIGINT NOT NULL CHECK (last_seen_at >= 0),
     expires_at BIGINT NOT NULL CHECK (expires_at >= 0),
     absolute_deadline BIGINT CHECK (absolute_deadline >= 0),
-    -- UTF-8, in bytes: any text, compared byte by byte.
-    -- `expiry` is what the session chose for itself, such as `idle:60000`.
+    -- Texts are UTF-8 in bytes, so that any text fits and compares byte by byte.
+    -- The lifetime that the session chose for itself, such as idle:60000; NULL is the
+    -- policy's.
     expiry VARBINARY(256),
+    -- NULL is the default site.
     site VARBINARY(256),
     subject VARBINARY(256),
-    -- SHA-256 over site and subject: what the lists go by.
+    -- SHA-256 over site and subject: the sessions of a subject are listed by it.
     subject_digest BINARY(32),
     label VARBINARY(256),
-    -- A record goes up to 16 MiB: the server's max_allowed_packet bounds it too.
+    -- At most 16 MiB in a record; the server's max_allowed_packet may allow less.
     data LONGBLOB NOT NULL,
     CHECK (moved_to IS NULL OR subject IS NULL),
     CHECK ((subject IS NULL) = (subject_digest IS NULL)),

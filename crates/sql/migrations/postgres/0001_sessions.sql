@@ -6,19 +6,21 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions_schema" (
 CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
     digest BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(digest) = 32),
     format SMALLINT NOT NULL,
-    -- Not null in a rotation mark: where the session has moved to.
+    -- Where the session has moved to: NULL in a record, not NULL in a rotation mark.
     moved_to BYTEA CHECK (octet_length(moved_to) = 32),
     revision BIGINT NOT NULL,
     created_at BIGINT NOT NULL CHECK (created_at >= 0),
     last_seen_at BIGINT NOT NULL CHECK (last_seen_at >= 0),
     expires_at BIGINT NOT NULL CHECK (expires_at >= 0),
     absolute_deadline BIGINT CHECK (absolute_deadline >= 0),
-    -- UTF-8, in bytes: any text, compared byte by byte.
-    -- `expiry` is what the session chose for itself, such as `idle:60000`.
+    -- Texts are UTF-8 in bytes, so that any text fits and compares byte by byte.
+    -- The lifetime that the session chose for itself, such as idle:60000; NULL is the
+    -- policy's.
     expiry BYTEA CHECK (octet_length(expiry) <= 256),
+    -- NULL is the default site.
     site BYTEA CHECK (octet_length(site) <= 256),
     subject BYTEA CHECK (octet_length(subject) <= 256),
-    -- SHA-256 over site and subject: what the lists go by.
+    -- SHA-256 over site and subject: the sessions of a subject are listed by it.
     subject_digest BYTEA CHECK (octet_length(subject_digest) = 32),
     label BYTEA CHECK (octet_length(label) <= 256),
     data BYTEA NOT NULL,

@@ -6,19 +6,21 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions_schema" (
 CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
     digest BLOB NOT NULL PRIMARY KEY CHECK (typeof(digest) = 'blob' AND length(digest) = 32),
     format INTEGER NOT NULL,
-    -- Not null in a rotation mark: where the session has moved to.
+    -- Where the session has moved to: NULL in a record, not NULL in a rotation mark.
     moved_to BLOB CHECK (length(moved_to) = 32),
     revision INTEGER NOT NULL,
     created_at INTEGER NOT NULL CHECK (created_at >= 0),
     last_seen_at INTEGER NOT NULL CHECK (last_seen_at >= 0),
     expires_at INTEGER NOT NULL CHECK (expires_at >= 0),
     absolute_deadline INTEGER CHECK (absolute_deadline >= 0),
-    -- UTF-8, in bytes: any text, compared byte by byte.
-    -- `expiry` is what the session chose for itself, such as `idle:60000`.
+    -- Texts are UTF-8 in bytes, so that any text fits and compares byte by byte.
+    -- The lifetime that the session chose for itself, such as idle:60000; NULL is the
+    -- policy's.
     expiry BLOB CHECK (length(expiry) <= 256),
+    -- NULL is the default site.
     site BLOB CHECK (length(site) <= 256),
     subject BLOB CHECK (length(subject) <= 256),
-    -- SHA-256 over site and subject: what the lists go by.
+    -- SHA-256 over site and subject: the sessions of a subject are listed by it.
     subject_digest BLOB CHECK (length(subject_digest) = 32),
     label BLOB CHECK (length(label) <= 256),
     data BLOB NOT NULL,

@@ -1,52 +1,46 @@
+use std::sync::Arc;
+
 use cloakroom_core::Error;
 use sqlx::MySql;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 
-use super::{check_parameters, unread};
-use crate::dialect::Dialect as _;
-use crate::pool::Health;
-use crate::{SqlStore, SqlStoreBuilder};
+use super::settings::SqlStoreBuilder;
+use super::url::{check_parameters, unreadable};
+use crate::pool::ConnectionPool;
+use crate::sql_store::{AnyTable, SqlStore};
 
-/// What sqlx reads of a URL.
-const PARAMETERS: [&str; 14] = [
-    "sslmode",
-    "ssl-mode",
-    "sslca",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "charset",
-    "collation",
-    "statement-cache-capacity",
-    "socket",
-    "timezone",
-    "time-zone",
-];
+/// The parameters of a URL that sqlx reads.
+const PARAMETERS: &str = "sslmode ssl-mode sslca ssl-ca sslcert ssl-cert sslkey ssl-key charset collation \
+                          statement-cache-capacity socket timezone time-zone";
 
 impl SqlStoreBuilder {
     pub(super) async fn connect_mysql(self, url: &str) -> Result<SqlStore, Error> {
-        self.checked::<MySql>()?;
-        check_parameters(url, &PARAMETERS)?;
-        let options: MySqlConnectOptions = url.parse().map_err(unread)?;
-        let health = Health::default();
-        let pool = self.pool::<MySql>(options, &health).await?;
-        let bounds = MySql::bounds(self.waits.within());
-        Ok(self.store(pool, bounds, health, None))
+        self.check::<MySql>()?;
+        check_parameters(url, PARAMETERS)?;
+        let options: MySqlConnectOptions = url.parse().map_err(unreadable)?;
+        let pool = self.open_pool(options).await?;
+        Ok(self.over_mysql(pool))
     }
 
-    /// Over a MySQL or MariaDB pool of one's own, whose settings count: with sqlx's
-    /// `test_before_acquire`, its default, each use costs a round trip more, and
-    /// without it a write may meet a connection that is dead. It must commit by
-    /// itself: where the server's `autocommit` is 0, its `after_connect` sets it to 1,
-    /// or nothing that is answered is kept.
+    /// Makes a store over a MySQL or MariaDB pool of one's own, whose settings count.
+    ///
+    /// With sqlx's default `test_before_acquire`, each use costs one more round trip;
+    /// without it a write may meet a dead connection. The connections must commit by
+    /// themselves: where the server's `autocommit` is 0, the pool's `after_connect` must
+    /// set it to 1, or nothing that is answered is kept.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) for a
-    /// table that is no name, and where a schema or notifying is asked for.
+    /// table's name that cannot be used, and where a schema or notifying is asked for.
     pub fn from_mysql_pool(self, pool: MySqlPool) -> Result<SqlStore, Error> {
-        self.checked::<MySql>()?;
-        Ok(self.store(pool, None, Health::default(), None))
+        self.check::<MySql>()?;
+        let pool = self.adopt_pool(pool);
+        Ok(self.over_mysql(pool))
+    }
+
+    fn over_mysql(self, pool: ConnectionPool<MySql>) -> SqlStore {
+        SqlStore {
+            table: Arc::new(AnyTable::MySql(self.store(pool, None))),
+        }
     }
 }

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::Error;
@@ -6,10 +7,10 @@ use cloakroom_disk::make_private_file;
 use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 
-use super::misconfigured;
-use crate::failure::{Cause, unavailable};
-use crate::pool::Health;
-use crate::{SqlStore, SqlStoreBuilder};
+use super::settings::{SqlStoreBuilder, misconfigured};
+use crate::error::Cause;
+use crate::pool::ConnectionPool;
+use crate::sql_store::{AnyTable, SqlStore};
 
 impl SqlStoreBuilder {
     /// `sqlite:PATH`, or `sqlite://PATH`.
@@ -18,7 +19,7 @@ impl SqlStoreBuilder {
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() || path.contains('?') || path.contains(":memory:") {
             return Err(misconfigured(
-                "sqlite: needs the path of a file, and takes no options",
+                "sqlite: needs the path of a file, and takes no options: write sqlite:PATH",
             ));
         }
         self.open_sqlite(path).await
@@ -31,52 +32,59 @@ impl SqlStoreBuilder {
     /// [`ErrorKind::Unavailable`](cloakroom_core::ErrorKind::Unavailable) where the
     /// file cannot be used, or another process keeps it locked;
     /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where
-    /// it is no database, and for a table that is no name.
+    /// it is no database, and for a table's name that cannot be used.
     pub async fn open_sqlite(self, path: impl AsRef<Path>) -> Result<SqlStore, Error> {
-        self.checked::<Sqlite>()?;
+        self.check::<Sqlite>()?;
         let path = path.as_ref();
+        let options = options(path, self.timeouts.time_limit());
         // SQLite would make it for everybody to read.
         make_private_file(path).map_err(|source| {
             let message = format!(
-                "cannot use the file {}: {source}; give a path that this process may write to",
+                "cannot open or make the file {}: {source}; check the folders on its way, and \
+                 the rights of this process",
                 path.display()
             );
-            unavailable::<Sqlite>(message).with_source(source)
+            let target = self.target::<Sqlite>(&options);
+            target.unavailable(message).with_source(source)
         })?;
-        let options = options(path, self.waits.within());
-        let health = Health::default();
-        let until = tokio::time::Instant::now() + self.waits.acquire;
+        let until = tokio::time::Instant::now() + self.timeouts.acquire;
         loop {
-            match self.pool::<Sqlite>(options.clone(), &health).await {
-                Ok(pool) => return Ok(self.store(pool, None, health, None)),
-                // SQLite does not wait for the lock where processes that all find a
-                // new file turn it to WAL at once.
-                Err(failure)
-                    if failure.cause == Cause::Busy && tokio::time::Instant::now() < until =>
+            match self.open_pool(options.clone()).await {
+                Ok(pool) => return Ok(self.over_sqlite(pool)),
+                // SQLite does not wait for the lock where several processes find a new
+                // file and turn it to WAL at once.
+                Err(failed)
+                    if failed.cause == Cause::Locked && tokio::time::Instant::now() < until =>
                 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                Err(failure) => return Err(failure.into()),
+                Err(failed) => return Err(failed.into()),
             }
         }
     }
 
-    /// Over an SQLite pool of one's own. What `connect` sets is then one's own
-    /// concern: `journal_mode` WAL, `synchronous` FULL (without it an acknowledged
-    /// write may be lost with the power), a `busy_timeout`.
+    /// Makes a store over an SQLite pool of one's own, which must set what `connect`
+    /// sets otherwise: `journal_mode` WAL, `synchronous` FULL (without it an
+    /// acknowledged write may be lost in a power failure), and a `busy_timeout`.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) for a
-    /// table that is no name, and where a schema or notifying is asked for.
+    /// table's name that cannot be used, and where a schema or notifying is asked for.
     pub fn from_sqlite_pool(self, pool: SqlitePool) -> Result<SqlStore, Error> {
-        self.checked::<Sqlite>()?;
-        Ok(self.store(pool, None, Health::default(), None))
+        self.check::<Sqlite>()?;
+        let pool = self.adopt_pool(pool);
+        Ok(self.over_sqlite(pool))
+    }
+
+    fn over_sqlite(self, pool: ConnectionPool<Sqlite>) -> SqlStore {
+        SqlStore {
+            table: Arc::new(AnyTable::Sqlite(self.store(pool, None))),
+        }
     }
 }
 
 fn options(path: &Path, within: Duration) -> SqliteConnectOptions {
-    // SQLite takes what begins with `file:` for a URL, and `:memory:` for no file; sqlx
-    // leaves both to it.
+    // SQLite reads a name that begins with `file:` as a URL, and `:memory:` as no file.
     let path = match path.is_relative() {
         true => &Path::new(".").join(path),
         false => path,
@@ -84,9 +92,9 @@ fn options(path: &Path, within: Duration) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
-        // Durable before it is answered.
+        // A write is durable before it is answered.
         .synchronous(SqliteSynchronous::Full)
-        // Before the statement as a whole is given up.
+        // Shorter than the timeout of the statement as a whole.
         .busy_timeout(within)
 }
 

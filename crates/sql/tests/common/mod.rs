@@ -1,7 +1,10 @@
 //! What is asked of the store over each database.
 
-#![allow(dead_code)] // Each binary uses a part of it.
+#![allow(dead_code, unused_imports, unused_macros)] // Each binary uses a part of it.
 
+pub(crate) mod cases;
+pub(crate) mod drops;
+pub(crate) mod moves;
 pub(crate) mod proxy;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -110,8 +113,8 @@ pub(crate) async fn scans_large_records_in_small_pages(store: &SqlStore) {
 pub(crate) async fn serves_in_a_table_of_any_name(open: impl AsyncFn(&str) -> SqlStore) {
     let mut failed = Vec::new();
     for name in [
-        "hops", "hop", "h", "t", "marked", "made", "written", "digest", "moved_to", "subject",
-        "select",
+        "hops", "hop", "h", "t", "p", "path", "marked", "made", "created", "written", "digest",
+        "moved_to", "subject", "select",
     ] {
         let store = open(name).await;
         store.migrate().await.unwrap();
@@ -278,180 +281,4 @@ pub(crate) async fn tells_unreadable_rows_apart(
         .await
         .unwrap();
     assert_eq!(ended.len(), 3, "what cannot be read is ended as well");
-}
-
-/// Rotations one after the other while the subject is revoked: what stood then is
-/// ended, wherever it has moved. They slow down, so that they are not at their last
-/// one where whoever ends them is held up.
-pub(crate) async fn revokes_what_moves(store: &SqlStore) {
-    let subjects = store.capabilities().subjects.unwrap();
-    for round in 0..15 {
-        let subject = Subject::new(format!("moving {round}")).unwrap();
-        let sessions = (0..4).map(|_| async {
-            let at = key().digest();
-            let mut record = sample("moves");
-            record.subject = Some(subject.clone());
-            record.revision = store.create(&at, &record).await.unwrap();
-            (at, record)
-        });
-        let sessions = join_all(sessions).await;
-        let begun = &tokio::sync::Notify::new();
-        let moves = join_all(sessions.into_iter().map(|(mut at, mut record)| async move {
-            for step in 0..40 {
-                let new = key().digest();
-                match store.rotate(&at, &new, &record, later(60)).await {
-                    Ok(revision) => record.revision = revision,
-                    Err(error) => {
-                        assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
-                        return;
-                    }
-                }
-                at = new;
-                if step == 2 {
-                    begun.notify_one();
-                }
-                tokio::time::sleep(Duration::from_millis(5 + step)).await;
-            }
-            panic!("it was never ended");
-        }));
-        let revoke = async {
-            begun.notified().await;
-            subjects
-                .revoke(&listed_as(&subject), Revoke::All)
-                .await
-                .unwrap()
-        };
-        let (_, ended) = tokio::join!(moves, revoke);
-        assert_eq!(ended.len(), 4, "each once");
-        assert_eq!(
-            subjects.sessions_of(&listed_as(&subject)).await.unwrap(),
-            []
-        );
-    }
-}
-
-/// "Log out everywhere else" while the one that is spared moves: it is never ended.
-pub(crate) async fn spares_what_moves(store: &SqlStore) {
-    let subjects = store.capabilities().subjects.unwrap();
-    let subject = Subject::new("spared").unwrap();
-    for _ in 0..10 {
-        let mut record = sample("spared");
-        record.subject = Some(subject.clone());
-        let kept = key().digest();
-        let revision = store.create(&kept, &record).await.unwrap();
-        for _ in 0..3 {
-            store.create(&key().digest(), &record).await.unwrap();
-        }
-        record.revision = revision;
-        let moves = async {
-            let mut at = kept;
-            for _ in 0..15 {
-                let new = key().digest();
-                let moved = store.rotate(&at, &new, &record, later(60)).await;
-                record.revision = moved.expect("it is spared");
-                at = new;
-            }
-            at
-        };
-        let revoke = async {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            subjects
-                .revoke(&listed_as(&subject), Revoke::AllBut(kept))
-                .await
-        };
-        let (at, ended) = tokio::join!(moves, revoke);
-        assert_eq!(ended.unwrap().len(), 3);
-        let listed = subjects.sessions_of(&listed_as(&subject)).await.unwrap();
-        assert_eq!(
-            listed.iter().map(|one| one.digest).collect::<Vec<_>>(),
-            [at]
-        );
-        store.delete(&at).await.unwrap();
-    }
-}
-
-/// A logout with the old key, while the session moves on and on, and ever slower.
-pub(crate) async fn ends_what_moves(store: &SqlStore) {
-    for _ in 0..10 {
-        let first = key().digest();
-        let mut record = sample("moves");
-        record.revision = store.create(&first, &record).await.unwrap();
-        let moves = async {
-            let mut at = first;
-            for step in 0..30 {
-                let new = key().digest();
-                match store.rotate(&at, &new, &record, later(60)).await {
-                    Ok(revision) => record.revision = revision,
-                    Err(error) => {
-                        assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
-                        return;
-                    }
-                }
-                at = new;
-                tokio::time::sleep(Duration::from_millis(1 + 2 * step)).await;
-            }
-            panic!("it was never ended");
-        };
-        let end = async {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            store.delete(&first).await.unwrap();
-        };
-        tokio::join!(moves, end);
-    }
-}
-
-/// Drops a future after so many polls.
-async fn abandon(future: impl Future, polls: u64) {
-    let mut future = std::pin::pin!(future);
-    for _ in 0..polls {
-        let is_done = std::future::poll_fn(|context| {
-            std::task::Poll::Ready(future.as_mut().poll(context).is_ready())
-        });
-        if is_done.await {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Futures dropped at every moment of their statements: whoever comes next on that
-/// connection gets the answer to what it asked.
-pub(crate) async fn answers_what_was_asked_after_a_drop(store: &SqlStore) {
-    let mut records = Vec::new();
-    for number in 0..4 {
-        let digest = key().digest();
-        let mut record = sample(&format!("session {number}"));
-        record.revision = store.create(&digest, &record).await.unwrap();
-        records.push((digest, record));
-    }
-    for round in 0..60_u64 {
-        let polls = round % 12;
-        let (digest, record) = &records[(round % 3) as usize];
-        let new = key().digest();
-        abandon(store.load(digest), polls).await;
-        let stale = record.at_revision(Revision::from_u64(99));
-        abandon(store.rotate(digest, &new, &stale, later(60)), polls).await;
-        abandon(store.update(digest, &stale), polls).await;
-        abandon(store.create(&new, record), polls).await;
-        for (digest, record) in &records {
-            let found = store.load(digest).await.unwrap().unwrap();
-            assert_eq!(found.into_record().as_ref(), Some(record));
-        }
-        assert!(store.load(&key().digest()).await.unwrap().is_none());
-    }
-}
-
-/// The same in the middle of preparing a statement, on a connection that is new.
-pub(crate) async fn answers_what_was_asked_after_a_drop_at_first(open: impl AsyncFn() -> SqlStore) {
-    let (digest, mut record) = (key().digest(), sample("stands"));
-    record.revision = open().await.create(&digest, &record).await.unwrap();
-    for round in 0..40_u64 {
-        let store = open().await;
-        let polls = round % 12;
-        abandon(store.load(&digest), polls).await;
-        for _ in 0..3 {
-            let found = store.load(&digest).await.unwrap().unwrap();
-            assert_eq!(found.into_record().as_ref(), Some(&record));
-        }
-    }
 }

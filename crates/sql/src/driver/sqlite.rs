@@ -3,34 +3,30 @@ use std::time::Duration;
 
 use sqlx::Sqlite;
 use sqlx::error::DatabaseError;
+use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{Arg, Dialect, Text};
-use crate::failure::Cause;
-use crate::migrate::Lock;
-use crate::pool::Bounds;
-use crate::table::Table;
-use crate::texts::{Rotation, Words};
+use super::{Driver, TimeLimit};
+use crate::dialect::{Dialect, MigrationLock, Rotation};
+use crate::error::Cause;
+use crate::statement::{Arg, Statement};
+use crate::table::TableName;
 
-binds!(Sqlite);
-
-impl Dialect for Sqlite {
-    const STORE: &'static str = "sqlite";
-    // Takes the lock at once: one that is taken later cannot be waited for.
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
-    const MIGRATIONS: &'static [&'static str] =
-        &[include_str!("../../migrations/sqlite/0001_sessions.sql")];
-    const WORDS: Words = Words {
+impl Driver for Sqlite {
+    const DIALECT: Dialect = Dialect {
+        store: "sqlite",
+        // A lock that is taken later cannot be waited for.
+        begin: "BEGIN IMMEDIATE",
         quote: '"',
-        later: "max",
-        empty: "x''",
-        widened: "",
-        numbered: true,
+        greatest: "max",
+        no_bytes: "x''",
+        bigint: "",
+        numbered_placeholders: true,
         rotation: Rotation::Transaction,
-        returns: true,
-        has_schemas: false,
-        typed: false,
-        one_writer: true,
-        drains: true,
+        delete_returning: true,
+        schemas_and_notify: false,
+        typed_columns: false,
+        single_writer: true,
+        survives_dropped_statement: true,
         sweep: |t| {
             format!(
                 "DELETE FROM {t} WHERE digest IN (SELECT digest FROM {t} WHERE expires_at <= $1 \
@@ -39,38 +35,45 @@ impl Dialect for Sqlite {
         },
     };
 
-    speaks!();
+    const MIGRATIONS: &'static [&'static str] =
+        &[include_str!("../../migrations/sqlite/0001_sessions.sql")];
 
-    fn lock(table: &Table) -> Lock {
+    through_sqlx!();
+
+    fn address(options: &SqliteConnectOptions) -> String {
+        format!("the file {}", options.get_filename().display())
+    }
+
+    fn migration_lock(table: &TableName) -> MigrationLock {
         let name = &table.name;
-        Lock {
-            has_schema: format!(
+        MigrationLock {
+            has_versions: format!(
                 "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '{name}_schema'"
             ),
             // The transaction itself is the lock.
             take: None,
-            give: None,
+            release: None,
         }
     }
 
-    // The busy timeout is set as it is opened, and a drop ends what is underway.
-    fn bounds(_: Duration) -> Option<Bounds> {
+    // A connection is opened with a busy timeout, and a dropped statement is interrupted.
+    fn time_limit(_: Duration) -> Option<TimeLimit> {
         None
     }
 
-    fn cause(error: &dyn DatabaseError) -> Cause {
+    fn cause_of_refusal(error: &dyn DatabaseError) -> Cause {
         let code = error.code().and_then(|code| code.parse::<u32>().ok());
         match code.unwrap_or(0) {
-            1555 | 2067 => Cause::Taken,
+            1555 | 2067 => Cause::Exists,
             // SQLITE_ERROR: a statement that does not fit the tables.
             1 => Cause::NoTable,
             // SQLITE_TOOBIG.
             18 => Cause::TooLarge,
             code => match code & 0xff {
                 // SQLITE_BUSY, SQLITE_LOCKED.
-                5 | 6 => Cause::Busy,
+                5 | 6 => Cause::Locked,
                 // SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH, SQLITE_NOTADB.
-                8 | 14 | 23 | 26 => Cause::Setup,
+                8 | 14 | 23 | 26 => Cause::Misconfigured,
                 _ => Cause::Other,
             },
         }
@@ -83,10 +86,10 @@ mod tests {
     use sqlx::{AssertSqlSafe, Row as _};
 
     use super::*;
-    use crate::texts::Texts;
+    use crate::statements::{RotateStatements, Statements};
 
-    /// As other stores have it, an index that is compared with something else than it
-    /// holds is not used: the whole table is read.
+    /// An index over one type is not used for a comparison with another: the whole
+    /// table would be read.
     #[tokio::test]
     async fn no_statement_reads_the_whole_table() {
         let folder = tempfile::tempdir().unwrap();
@@ -103,33 +106,36 @@ mod tests {
                     CAST(substr('user ' || (n % 5000) || hex(zeroblob(32)), 1, 32) AS BLOB), \
                     NULL, x'00' FROM n; ANALYZE";
         sqlx::raw_sql(fill).execute(&pool).await.unwrap();
-        let texts = Texts::new(&Sqlite::WORDS, &Table::default(), None);
+        let statements = Statements::new(&Sqlite::DIALECT, &TableName::default(), None);
+        let RotateStatements::Transaction { mark, create } = &statements.rotate else {
+            panic!("SQLite rotates in a transaction");
+        };
         let (due, mine, key) = ("expires_at (", "subject (", "sqlite_autoindex");
-        for (text, index) in [
-            (&texts.sweep, due),
-            (&texts.sessions, mine),
-            (&texts.meant, mine),
-            (&texts.revoke, mine),
-            (&texts.load, key),
-            (&texts.update, key),
-            (&texts.touch, key),
-            (&texts.look, key),
-            (&texts.mark, key),
-            (&texts.end, key),
-            (&texts.chase, key),
-            (&texts.follow, key),
-            (&texts.ahead, key),
-            (&texts.scan, key),
+        for (statement, index) in [
+            (&statements.sweep, due),
+            (&statements.sessions, mine),
+            (&statements.others, mine),
+            (&statements.revoke, mine),
+            (&statements.load, key),
+            (&statements.update, key),
+            (&statements.touch, key),
+            (&statements.revision, key),
+            (mark, key),
+            (create, ""),
+            (&statements.end, key),
+            (&statements.resolve, key),
+            (&statements.scan_sizes, key),
+            (&statements.scan, key),
         ] {
-            let sql = format!("EXPLAIN QUERY PLAN {}", text.sql.as_str());
+            let sql = format!("EXPLAIN QUERY PLAN {}", statement.sql.as_str());
             let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&pool).await;
             let plan: Vec<String> = rows.unwrap().iter().map(|row| row.get("detail")).collect();
             let plan = plan.join("\n");
-            assert!(plan.contains(index), "{}:\n{plan}", text.sql.as_str());
+            assert!(plan.contains(index), "{}:\n{plan}", statement.sql.as_str());
             assert!(
                 !plan.contains("SCAN cloakroom"),
                 "{}:\n{plan}",
-                text.sql.as_str()
+                statement.sql.as_str()
             );
         }
     }

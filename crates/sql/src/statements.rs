@@ -1,0 +1,273 @@
+//! Every statement of a store, built once.
+
+use cloakroom_core::store::ROTATION_HOPS_MAX;
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+
+use crate::dialect::{Dialect, Rotation};
+use crate::statement::Statement;
+use crate::table::{NAME_BYTES_MAX, TableName};
+
+/// The version of a row that this build writes.
+pub(crate) const FORMAT: i64 = 1;
+
+/// The columns that a write to a record replaces, in the order of their arguments.
+const COLUMNS: &str = "revision, created_at, last_seen_at, expires_at, absolute_deadline, \
+                       expiry, site, subject, subject_digest, label, data";
+
+/// [`Revision::LAST`](cloakroom_core::store::Revision::LAST) as a signed integer.
+const REVISION_LAST: i64 = -1;
+
+// The names that a statement gives to its own parts. They are longer than a table's
+// name may be, so that no table is called so.
+const PATH: &str = "the_path_of_a_session_along_rotation_marks";
+const MARKED: &str = "the_record_that_became_a_rotation_mark";
+const CREATED: &str = "the_record_that_was_created_in_its_place";
+const WRITTEN: &str = "the_rows_that_were_written_or_removed";
+const _: () = {
+    let names = [PATH, MARKED, CREATED, WRITTEN];
+    let mut at = 0;
+    while at < names.len() {
+        assert!(names[at].len() > NAME_BYTES_MAX);
+        at += 1;
+    }
+};
+
+/// The statements over one table.
+pub(crate) struct Statements {
+    /// The row at $1.
+    pub(crate) load: Statement,
+    /// $1 digest, $2 to $12 the columns.
+    pub(crate) create: Statement,
+    /// $1 digest, $2 where the session has moved to, $3 until when the mark stands.
+    pub(crate) create_mark: Statement,
+    /// $1 digest, $2 revision, $3 to $13 the columns.
+    pub(crate) update: Statement,
+    /// $1 digest, $2 revision, $3 last use, $4 deadline. Writes nothing where neither
+    /// instant would move.
+    pub(crate) touch: Statement,
+    /// $1 old digest, $2 revision, $3 new digest, $4 until when the mark stands, $5 to
+    /// $15 the columns.
+    pub(crate) rotate: RotateStatements,
+    /// Format, rotation mark and revision at $1.
+    pub(crate) revision: Statement,
+    /// Removes the record at $1, if its subject is $2 or $2 is NULL.
+    pub(crate) end: Statement,
+    /// The rows from $1 on, along rotation marks: `moved_to` and `subject_digest`.
+    pub(crate) resolve: Statement,
+    /// The rows of the subject $1.
+    pub(crate) sessions: Statement,
+    /// The digests of the subject $1, without the session that $2 leads to; beside each
+    /// how many marks lead there. Where that is over ROTATION_HOPS_MAX, the session may
+    /// be among the digests.
+    pub(crate) others: Statement,
+    /// Removes those, and answers their digests; none where the marks are too many.
+    pub(crate) revoke: Statement,
+    /// Removes $2 rows, at most, whose deadline is at $1 or before.
+    pub(crate) sweep: Statement,
+    /// Digest and bytes of data of the $2 rows behind $1.
+    pub(crate) scan_sizes: Statement,
+    /// The $3 rows behind $1, up to $2.
+    pub(crate) scan: Statement,
+}
+
+/// The statements of a rotation, which all take the same arguments.
+pub(crate) enum RotateStatements {
+    One(Statement),
+    Script(Script),
+    Transaction { mark: Statement, create: Statement },
+}
+
+/// A rotation as a script. It runs to its end although the client hangs up.
+pub(crate) struct Script {
+    /// Puts the arguments into variables of the connection.
+    pub(crate) set_variables: Statement,
+    /// Writes two rows, or none.
+    pub(crate) transaction: SqlStr,
+    /// To be sent where the transaction ended half way.
+    pub(crate) rollback: SqlStr,
+}
+
+/// The placeholders of the columns, the first of which is `$from`.
+fn placeholders(from: usize) -> String {
+    let columns = COLUMNS.split(", ").zip(from..);
+    let each: Vec<_> = columns.map(|(_, at)| format!("${at}")).collect();
+    each.join(", ")
+}
+
+impl Statements {
+    /// The statements of a dialect. Where there is a channel, each write that takes
+    /// something away notifies it.
+    pub(crate) fn new(dialect: &Dialect, table: &TableName, channel: Option<&str>) -> Self {
+        let t = table.quoted(dialect.quote);
+        let Dialect {
+            greatest,
+            no_bytes,
+            bigint,
+            ..
+        } = dialect;
+        let statement = |sql: &str| dialect.statement(sql);
+        let notifying = |sql: &str| match channel {
+            None => statement(sql),
+            Some(_) => statement(&returning("", sql, channel)),
+        };
+        let header = format!(
+            "digest, format{bigint}, moved_to, revision, created_at, last_seen_at, expires_at, \
+             absolute_deadline, expiry, site, subject, label"
+        );
+        // A rotation mark, and a row of another format, is no record to write to.
+        let at_revision =
+            format!("digest = $1 AND revision = $2 AND moved_to IS NULL AND format = {FORMAT}");
+        let columns = COLUMNS.split(", ").zip(3..);
+        let assignments: Vec<_> = columns
+            .map(|(name, at)| format!("{name} = ${at}"))
+            .collect();
+        let path_from = |start: &str| {
+            format!(
+                "WITH RECURSIVE {PATH} (digest, moved_to, subject_digest, hop) AS (\
+                 SELECT digest, moved_to, subject_digest, 0 FROM {t} WHERE digest = {start} \
+                 UNION ALL SELECT t.digest, t.moved_to, t.subject_digest, hop + 1 FROM {PATH} p \
+                 JOIN {t} t ON t.digest = p.moved_to WHERE hop < {ROTATION_HOPS_MAX})"
+            )
+        };
+        let path_of_spared = path_from("$2");
+        let others = format!("subject_digest = $1 AND digest NOT IN (SELECT digest FROM {PATH})");
+        let marks = format!("(SELECT count(moved_to) FROM {PATH})");
+        Self {
+            load: statement(&format!("SELECT {header}, data FROM {t} WHERE digest = $1")),
+            create: statement(&format!(
+                "INSERT INTO {t} (digest, format, {COLUMNS}) VALUES ($1, {FORMAT}, {})",
+                placeholders(2)
+            )),
+            create_mark: statement(&format!(
+                "INSERT INTO {t} (digest, format, moved_to, expires_at, revision, created_at, \
+                 last_seen_at, data) VALUES ($1, {FORMAT}, $2, $3, 0, 0, 0, {no_bytes})"
+            )),
+            update: notifying(&format!(
+                "UPDATE {t} SET {} WHERE {at_revision}",
+                assignments.join(", ")
+            )),
+            touch: statement(&format!(
+                "UPDATE {t} SET last_seen_at = {greatest}(last_seen_at, $3), \
+                 expires_at = {greatest}(expires_at, $4) \
+                 WHERE {at_revision} AND (last_seen_at < $3 OR expires_at < $4)"
+            )),
+            rotate: RotateStatements::new(dialect, &t, &at_revision, channel),
+            revision: statement(&format!(
+                "SELECT format{bigint}, moved_to, revision FROM {t} WHERE digest = $1"
+            )),
+            end: notifying(&format!(
+                "DELETE FROM {t} WHERE digest = $1 AND moved_to IS NULL \
+                 AND ($2 IS NULL OR subject_digest = $2)"
+            )),
+            resolve: statement(&format!(
+                "{} SELECT moved_to, subject_digest FROM {PATH} ORDER BY hop",
+                path_from("$1")
+            )),
+            sessions: statement(&format!(
+                "SELECT {header} FROM {t} WHERE subject_digest = $1"
+            )),
+            others: statement(&format!(
+                "{path_of_spared} SELECT digest, {marks} FROM {t} WHERE {others}"
+            )),
+            revoke: statement(&returning(
+                &path_of_spared,
+                &format!("DELETE FROM {t} WHERE {others} AND {marks} <= {ROTATION_HOPS_MAX}"),
+                channel,
+            )),
+            sweep: statement(&(dialect.sweep)(&t)),
+            scan_sizes: statement(&format!(
+                "SELECT digest, length(data){bigint} FROM {t} WHERE digest > $1 \
+                 ORDER BY digest LIMIT $2"
+            )),
+            scan: statement(&format!(
+                "SELECT {header}, data FROM {t} WHERE digest > $1 AND digest <= $2 \
+                 ORDER BY digest LIMIT $3"
+            )),
+        }
+    }
+}
+
+impl RotateStatements {
+    fn new(dialect: &Dialect, t: &str, at_revision: &str, channel: Option<&str>) -> Self {
+        let statement = |sql: &str| dialect.statement(sql);
+        let mark = format!(
+            "UPDATE {t} SET moved_to = $3, expires_at = $4, revision = 0, created_at = 0, \
+             last_seen_at = 0, absolute_deadline = NULL, expiry = NULL, site = NULL, \
+             subject = NULL, subject_digest = NULL, label = NULL, data = {} WHERE {at_revision}",
+            dialect.no_bytes
+        );
+        let create = format!(
+            "INSERT INTO {t} (digest, format, {COLUMNS}) SELECT $3, {FORMAT}, {}",
+            placeholders(5)
+        );
+        match dialect.rotation {
+            Rotation::Transaction => Self::Transaction {
+                mark: statement(&mark),
+                create: statement(&create),
+            },
+            Rotation::Script => Self::Script(Script::new(
+                &mark,
+                &format!("{create} FROM {t} WHERE {at_revision} FOR UPDATE"),
+                dialect,
+            )),
+            Rotation::Statement => {
+                let marked = format!("WITH {MARKED} AS ({mark} RETURNING 1)");
+                let create = format!("{create} FROM {MARKED}");
+                Self::One(statement(&match channel {
+                    None => format!("{marked} {create}"),
+                    Some(channel) => format!(
+                        "{marked}, {CREATED} AS ({create} RETURNING 1) SELECT \
+                         pg_notify('{channel}', encode($1, 'hex') || ' {REVISION_LAST}') \
+                         FROM {CREATED}"
+                    ),
+                }))
+            }
+        }
+    }
+}
+
+impl Script {
+    fn new(mark: &str, create: &str, dialect: &Dialect) -> Self {
+        let each = |assign: &dyn Fn(usize) -> String| {
+            let each: Vec<_> = (1..=15).map(assign).collect();
+            format!("SET {}", each.join(", "))
+        };
+        // A variable has the type of its last value: digests, texts and data are bytes,
+        // everything else is a number.
+        let set = each(&|at| match at {
+            1 | 3 | 10..=15 => format!("@cloakroom_{at} = CAST(${at} AS BINARY)"),
+            _ => format!("@cloakroom_{at} = CAST(${at} AS SIGNED)"),
+        });
+        let forget = each(&|at| format!("@cloakroom_{at} = NULL"));
+        // Both statements ask the same of the old row, which the first one locks. The
+        // second must not ask what the first has done: ROW_COUNT() is that of the last
+        // answer that could be sent, and a client that hangs up leaves the script running.
+        let transaction = format!("START TRANSACTION; {create}; {mark}; COMMIT; {forget}");
+        let sql = |sql: String| AssertSqlSafe(sql).into_sql_str();
+        Self {
+            set_variables: dialect.statement(&set),
+            transaction: sql(transaction.replace('$', "@cloakroom_")),
+            rollback: sql(format!("ROLLBACK; {forget}")),
+        }
+    }
+}
+
+/// An UPDATE or DELETE that answers the digest of each row. It notifies the channel, in
+/// the same statement, of the revision that the row has now, or that it is gone.
+fn returning(with: &str, sql: &str, channel: Option<&str>) -> String {
+    let Some(channel) = channel else {
+        return format!("{with} {sql} RETURNING digest");
+    };
+    let with = match with {
+        "" => "WITH".to_owned(),
+        with => format!("{with},"),
+    };
+    let revision = match sql.starts_with("DELETE") {
+        true => REVISION_LAST.to_string(),
+        false => "' || revision || '".to_owned(),
+    };
+    format!(
+        "{with} {WRITTEN} AS ({sql} RETURNING digest, revision) SELECT digest, \
+         pg_notify('{channel}', encode(digest, 'hex') || ' {revision}') FROM {WRITTEN}"
+    )
+}

@@ -1,0 +1,193 @@
+//! Sessions that rotate, also while somebody ends or spares them.
+
+use std::time::Duration;
+
+use cloakroom_core::store::{KeyDigest, ROTATION_HOPS_MAX, Revoke, SessionStore as _, Stored};
+use cloakroom_core::{Error, ErrorKind, Subject};
+use cloakroom_sql::SqlStore;
+use cloakroom_testkit::{key, listed_as, sample};
+use futures_util::future::join_all;
+
+use super::{kind, later};
+
+/// Rotations one after the other while the subject is revoked: what stood then is
+/// ended, wherever it has moved. They slow down, so that they are not at their last
+/// one where whoever ends them is held up.
+pub(crate) async fn revokes_what_moves(store: &SqlStore) {
+    let subjects = store.capabilities().subjects.unwrap();
+    for round in 0..15 {
+        let subject = Subject::new(format!("moving {round}")).unwrap();
+        let sessions = (0..4).map(|_| async {
+            let at = key().digest();
+            let mut record = sample("moves");
+            record.subject = Some(subject.clone());
+            record.revision = store.create(&at, &record).await.unwrap();
+            (at, record)
+        });
+        let sessions = join_all(sessions).await;
+        let begun = &tokio::sync::Notify::new();
+        let moves = join_all(sessions.into_iter().map(|(mut at, mut record)| async move {
+            for step in 0..40 {
+                let new = key().digest();
+                match store.rotate(&at, &new, &record, later(60)).await {
+                    Ok(revision) => record.revision = revision,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
+                        return;
+                    }
+                }
+                at = new;
+                if step == 2 {
+                    begun.notify_one();
+                }
+                tokio::time::sleep(Duration::from_millis(5 + step)).await;
+            }
+            panic!("it was never ended");
+        }));
+        let revoke = async {
+            begun.notified().await;
+            subjects
+                .revoke(&listed_as(&subject), Revoke::All)
+                .await
+                .unwrap()
+        };
+        let (_, ended) = tokio::join!(moves, revoke);
+        assert_eq!(ended.len(), 4, "each once");
+        assert_eq!(
+            subjects.sessions_of(&listed_as(&subject)).await.unwrap(),
+            []
+        );
+    }
+}
+
+/// "Log out everywhere else" while the one that is spared moves: it is never ended.
+pub(crate) async fn spares_what_moves(store: &SqlStore) {
+    let subjects = store.capabilities().subjects.unwrap();
+    let subject = Subject::new("spared").unwrap();
+    for _ in 0..10 {
+        let mut record = sample("spared");
+        record.subject = Some(subject.clone());
+        let kept = key().digest();
+        let revision = store.create(&kept, &record).await.unwrap();
+        for _ in 0..3 {
+            store.create(&key().digest(), &record).await.unwrap();
+        }
+        record.revision = revision;
+        let moves = async {
+            let mut at = kept;
+            for _ in 0..15 {
+                let new = key().digest();
+                let moved = store.rotate(&at, &new, &record, later(60)).await;
+                record.revision = moved.expect("it is spared");
+                at = new;
+            }
+            at
+        };
+        let revoke = async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            subjects
+                .revoke(&listed_as(&subject), Revoke::AllBut(kept))
+                .await
+        };
+        let (at, ended) = tokio::join!(moves, revoke);
+        assert_eq!(ended.unwrap().len(), 3);
+        let listed = subjects.sessions_of(&listed_as(&subject)).await.unwrap();
+        assert_eq!(
+            listed.iter().map(|one| one.digest).collect::<Vec<_>>(),
+            [at]
+        );
+        store.delete(&at).await.unwrap();
+    }
+}
+
+/// A logout with the old key, while the session moves on and on, and ever slower.
+pub(crate) async fn ends_what_moves(store: &SqlStore) {
+    for _ in 0..10 {
+        let first = key().digest();
+        let mut record = sample("moves");
+        record.revision = store.create(&first, &record).await.unwrap();
+        let moves = async {
+            let mut at = first;
+            for step in 0..30 {
+                let new = key().digest();
+                match store.rotate(&at, &new, &record, later(60)).await {
+                    Ok(revision) => record.revision = revision,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
+                        return;
+                    }
+                }
+                at = new;
+                tokio::time::sleep(Duration::from_millis(1 + 2 * step)).await;
+            }
+            panic!("it was never ended");
+        };
+        let end = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            store.delete(&first).await.unwrap();
+        };
+        tokio::join!(moves, end);
+    }
+}
+
+/// A session that has moved so many times: where it began, and where it is.
+async fn moved(store: &SqlStore, subject: &Subject, times: usize) -> (KeyDigest, KeyDigest) {
+    let first = key().digest();
+    let mut record = sample("moved");
+    record.subject = Some(subject.clone());
+    record.revision = store.create(&first, &record).await.unwrap();
+    let mut at = first;
+    for _ in 0..times {
+        let new = key().digest();
+        let rotated = store.rotate(&at, &new, &record, later(60)).await;
+        (record.revision, at) = (rotated.unwrap(), new);
+    }
+    (first, at)
+}
+
+/// Over ROTATION_HOPS_MAX marks a session is ended, or spared. Over one more nothing is
+/// answered that is not so, and nothing is done.
+pub(crate) async fn resolves_rotations_to_the_bound_and_no_further(store: &SqlStore) {
+    let subjects = store.capabilities().subjects.unwrap();
+    let stands = async |digest: &KeyDigest| store.load(digest).await.unwrap().is_some();
+    for beyond in [false, true] {
+        let marks = ROTATION_HOPS_MAX + usize::from(beyond);
+        let subject = Subject::new(format!("moved {marks} times")).unwrap();
+        let listed = listed_as(&subject);
+        let unavailable = beyond.then_some(ErrorKind::Unavailable);
+        let failed = |error: Error| error.kind();
+
+        let (first, last) = moved(store, &subject, marks).await;
+        let deleted = store.delete(&first).await;
+        assert_eq!(deleted.err().map(failed), unavailable, "delete, {marks}");
+        assert_eq!(stands(&last).await, beyond, "delete, {marks}");
+        store.delete(&last).await.unwrap();
+
+        let (first, last) = moved(store, &subject, marks).await;
+        let ended = subjects.revoke(&listed, Revoke::One(first)).await;
+        let ended = ended.map(|ended| assert_eq!(ended, [last], "one, {marks}"));
+        assert_eq!(ended.err().map(failed), unavailable, "one, {marks}");
+        assert_eq!(stands(&last).await, beyond, "one, {marks}");
+        store.delete(&last).await.unwrap();
+
+        let (first, last) = moved(store, &subject, marks).await;
+        let (_, other) = moved(store, &subject, 1).await;
+        let ended = subjects.revoke(&listed, Revoke::AllBut(first)).await;
+        let ended = ended.map(|ended| assert_eq!(ended, [other], "all but, {marks}"));
+        assert_eq!(ended.err().map(failed), unavailable, "all but, {marks}");
+        assert!(stands(&last).await, "all but, {marks}");
+        store.delete(&last).await.unwrap();
+    }
+}
+
+/// Marks that lead round in a circle, as a damaged store may hold them.
+pub(crate) async fn tells_marks_in_a_circle(store: &SqlStore) {
+    let import = store.capabilities().import.unwrap();
+    let [one, other] = [(); 2].map(|()| key().digest());
+    for (at, to) in [(one, other), (other, one)] {
+        let until = later(60);
+        let mark = Stored::Rotated { to, until };
+        assert!(import.import(&at, &mark).await.unwrap());
+    }
+    assert_eq!(kind(store.delete(&one).await), ErrorKind::Unavailable);
+}
