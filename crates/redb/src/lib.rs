@@ -100,8 +100,6 @@ use crate::database::DatabaseFile;
 use crate::tables::{TableError, Tables};
 use crate::writer::Writer;
 
-const NAME: &str = "redb";
-
 /// Bytes of redb's page cache by default: 128 MiB, which fills as pages are read. The
 /// tables `deadlines` and `subjects` of a million sessions take about as much.
 pub const CACHE_BYTES_DEFAULT: usize = 128 * 1024 * 1024;
