@@ -10,8 +10,10 @@ use cloakroom_core::{Error, ErrorKind};
 use cloakroom_disk::make_private_file;
 use redb::Database;
 
-use crate::NAME;
 use crate::tables::{self, TableError};
+
+/// The store's name in its errors.
+pub(crate) const NAME: &str = "redb";
 
 /// Bytes of redb's magic number, at the start of its header.
 const MAGIC_BYTES: usize = 9;

@@ -6,8 +6,7 @@ use cloakroom_core::Error;
 use cloakroom_disk::{JobThreads, Reply};
 use redb::{Database, Durability};
 
-use crate::NAME;
-use crate::database::{DatabaseFile, unavailable};
+use crate::database::{DatabaseFile, NAME, unavailable};
 use crate::tables::{TableError, Tables};
 
 /// Writes in one transaction; the rest waits for the next.

@@ -112,7 +112,7 @@ async fn on_sled_a_sweep_does_not_grow_with_what_is_not_due() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_redb_a_sweep_does_not_grow_with_what_is_not_due() {
     let folder = tempfile::tempdir().unwrap();
-    does_not_grow("redb", 3.0, |name| {
+    does_not_grow("redb", 2.5, |name| {
         RedbStore::open(folder.path().join(name)).unwrap()
     })
     .await;
