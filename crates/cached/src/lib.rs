@@ -40,8 +40,13 @@
 //! A write fills the cache with what it wrote if no other write to the digest
 //! overlapped it, since nobody knows which of them the store took last; otherwise it
 //! leaves no entry. A load that was cancelled by a write drops an entry that is older
-//! than what it read. A session past its deadline is asked of the store, since another
-//! node may have prolonged it.
+//! than what it read, so that no later load takes back what it has answered. The tests try
+//! thousands of schedules of such loads and writes.
+//!
+//! A touch leaves no entry, since only the store knows which deadline stands then. A
+//! session past its deadline is asked of the store, since another node may have prolonged
+//! it. A revocation drops the entries of the sessions that the store says it has ended; a
+//! delete follows the rotation marks in the store, and drops each entry on that way.
 //!
 //! # Other nodes
 //!
@@ -51,7 +56,8 @@
 //! has changed as soon as it is announced. The bound on staleness then matters only
 //! while the subscription is broken, and [`OnDisconnect::Bypass`] asks the store each
 //! time even then. Announcements carry the revision, so a node's own writes cost it no
-//! entry.
+//! entry, and no node needs a name. Of two caches in a row the inner one applies an
+//! announcement first, so that the outer one finds no older state there.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

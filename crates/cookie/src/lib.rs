@@ -38,7 +38,9 @@
 //! * A cookie that does not open, whatever was done to it, is as good as none:
 //!   `load_token` finds nothing, and there is no error.
 //! * The deadlines are sealed in. A cookie replayed after its idle deadline or
-//!   its absolute one does not open, whatever the browser was told.
+//!   its absolute one does not open, whatever the browser was told. So this store, unlike
+//!   others, judges deadlines itself, and its [clock](CookieStoreBuilder::clock) must be
+//!   the engine's.
 //! * A session that a retired key opens is sealed again under the active one: the same
 //!   session, with the deadlines it had.
 //! * No token is longer than 16 KiB. Before anything is sent, the engine measures
@@ -53,7 +55,8 @@
 //!   there: the browser is told to remove the cookie, and a copy of it still opens. With
 //!   revocation, all sessions of a subject can be ended at once, at each
 //!   [logout](CookieStoreBuilder::logout_ends_all) too, but not one of them alone, and
-//!   not a session without a subject.
+//!   not a session without a subject: an epoch is a number for each subject, and knows no
+//!   session.
 //! * The length of a cookie tells the length of its session.
 //! * An older cookie of a session opens as well as its latest. Keep nothing in it that
 //!   a visitor must not set back, such as a balance or a count of attempts.

@@ -22,6 +22,22 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Decisions
+//!
+//! **Readers take no lock, and writers of one digest take turns.** moka keeps the bound,
+//! the order of eviction and the expiry. It has no compare-and-swap, so each digest has
+//! one of 64 locks, which is never held over an await.
+//!
+//! **Eviction is by last use (LRU).** moka's default policy counts how often a session was
+//! used, and so turns every new session away from a full store.
+//!
+//! **Whoever adds an entry to the index checks four others,** and removes the orphans among
+//! them. A listener of moka's could not do it, since it would have to ask the cache from
+//! inside.
+//!
+//! **A revocation follows rotation marks.** A session that rotates while it is being ended
+//! is ended at its current digest, and one that is to be spared is spared there.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -77,6 +77,19 @@
 //! they were not given, by prefix and digest: a proxy that spreads keys over several
 //! servers will not do.
 //!
+//! # How calls are made
+//!
+//! **A script writes the record last,** by one command with its TTL, after it has announced
+//! the write and written the index. A server may refuse any call of a script by itself (a
+//! missing right, a key of another type), and what it refuses must not be half done. A call
+//! that has to come after the record is tried before it, in a form that changes nothing.
+//!
+//! **Connections are this crate's own,** over those of redis-rs. Its connection manager
+//! fails the first call after an idle connection was closed, and keeps a connection that
+//! has fallen silent. Its client for clusters sends a write again whose reply was lost, so
+//! the map of slots is kept here. A write is sent again only where a server has refused it,
+//! or where nothing was sent.
+//!
 //! # How other nodes hear of writes
 //!
 //! Writes are announced on the channel `cloakroom:changes`, by the same script: a digest

@@ -46,8 +46,8 @@
 //!   put an older state of it back in its place: of the header, the data is bound to
 //!   subject and beginning alone.
 //! - **The header stays clear**, since stores, sweeps and lists of a user's sessions
-//!   need it: subject, label, beginning, last use, deadlines, revision. So does the
-//!   length of the data.
+//!   need it: site, subject, label, beginning, last use, deadlines, the expiry that the
+//!   session chose, revision. So does the length of the data.
 //! - Whoever reads the memory of the server, or a visitor's cookie, reads that
 //!   visitor's session.
 //! - An operator cannot read a session either: a page or a tool that shows values

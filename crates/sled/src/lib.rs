@@ -52,19 +52,31 @@
 //! bytes. It is written in the transaction that writes the record, and only where the
 //! subject changes. Keys of sessions never reach the disk.
 //!
+//! A write that changes more than one tree is a transaction. A touch changes `records`
+//! alone, by sled's compare-and-swap, and so does an update that keeps the subject and
+//! does not bring the deadline nearer.
+//!
 //! A durable write reaches the disk in this order: sled writes its log (and before it,
 //! what is too large for it, to a file in `blobs/`); then a background thread syncs each
 //! new blob, their folder, and the log by `fdatasync`; and only then the write is
-//! answered. A `touch` syncs nothing: sled writes it within a second, and the next durable
+//! answered. sled itself never syncs blobs, and its recovery ends at the first one that it
+//! cannot read. A `touch` syncs nothing: sled writes it within a second, and the next durable
 //! write syncs it.
 //!
 //! Lists, revocations, scans and the steps of a sweep, whose work grows with what is
 //! stored, are jobs of another background thread, one after the other. All else is done on
 //! the caller's thread, and takes some microseconds.
 //!
+//! Transactions and the reading of a subject's entries take turns on a lock of this crate,
+//! since in sled an iteration over keys is no part of a transaction. So a revocation misses
+//! no session that rotates meanwhile: it ends it at its current digest, and spares there
+//! the one that is to be spared.
+//!
 //! A process that is killed while it opens the store may leave two files half written,
-//! which sled takes for damage: a snapshot of the log, and the settings of a database that
-//! is not yet begun. The next opening clears them away.
+//! which sled 0.34.7 takes for damage, so that it never opens again: a snapshot of the log,
+//! and the settings of a database that is not yet begun. The next opening removes them,
+//! under sled's own lock and before sled looks; neither says anything that the log and the
+//! defaults do not.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -26,6 +26,33 @@
 //!     Ok(exchange.close(200).await)
 //! }
 //! ```
+//!
+//! # Decisions
+//!
+//! **Cookie and record agree on the deadline.** A write moves the deadline by the same rule
+//! as a touch: once a tenth of the idle time has passed
+//! ([`touch_share_percent`](EngineBuilder::touch_share_percent)). So not every write sends
+//! the cookie again, and the cookie ends when the record does.
+//!
+//! **A flush that is followed by changes is one rotation** into the new content. It is one
+//! step, and parallel requests find a rotation mark instead of nothing.
+//!
+//! **Logins of a subject have one order, the same on every node:** by beginning, then by
+//! digest. A [limit](EngineBuilder::sessions_per_subject_max) is enforced after a login was
+//! written, and in this order, so that of two logins at the same time one stands.
+//!
+//! **Limits bind writers alone, and only what grows.** A session that was stored under
+//! wider limits can still be read, and made smaller.
+//!
+//! **Beside a token, a handler's `Cache-Control` gets `private` added** where it says
+//! neither that nor `no-store`; `public` and `s-maxage` give way to `no-store`. Otherwise a
+//! shared cache might keep one visitor's token for the next.
+//!
+//! **Chunks of two tokens are never mixed.** The whole cookie counts before chunks. A reply
+//! that sets chunks removes the whole cookie, and one that removes the token removes the
+//! first chunk too, without which no others are joined. So of two replies that overlap,
+//! the later one counts. A reply that sets no cookie leaves stale chunks alone, since
+//! another reply may have just set them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

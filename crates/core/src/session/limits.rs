@@ -5,7 +5,8 @@ use crate::{Error, ErrorKind};
 /// Limits on what one session may hold. A change that would exceed one fails
 /// with [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge), before any I/O.
 ///
-/// They bind writers alone: a session stored under wider limits stays readable.
+/// They bind writers alone, and only what grows: a session stored under wider limits
+/// stays readable, and may be made smaller.
 ///
 /// ```
 /// use cloakroom_core::session::Limits;

@@ -10,6 +10,9 @@ use crate::{Error, ErrorKind, Timestamp};
 
 /// What a store can do beyond keeping records; `None` is "cannot".
 ///
+/// It is one value, so that a store made of another store passes on one thing, and
+/// forgets no capability that is added later.
+///
 /// ```
 /// use cloakroom_core::Error;
 /// use cloakroom_core::engine::{AnyStore, TokenStore};
@@ -149,7 +152,7 @@ pub trait Subjects: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>>;
 
     /// Ends sessions of a subject, and no one else's, whatever digest it is told;
-    /// answers the digests of those it ended.
+    /// answers the digests of those it ended, so that a cache in front drops them.
     ///
     /// Every session of the subject that stood when the call began and was meant
     /// is ended when it is answered, also one that a rotation moves meanwhile, and

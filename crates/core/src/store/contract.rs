@@ -204,7 +204,8 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Moves a session to a new key: compare-and-swap on the record at `old`,
     /// then `record` stands at `new` with the next revision, and a rotation
-    /// mark stands at `old` until `mark_until`.
+    /// mark stands at `old` until `mark_until`, which is given since a store never
+    /// asks the time.
     ///
     /// One step where the backend can. Where it cannot, `new` is written first
     /// and `old` after, so that at every moment one of the two keys opens the

@@ -78,7 +78,9 @@ pub struct Record {
     /// When the session began; a login begins it anew.
     pub created_at: Timestamp,
     /// When it was last used. A use that changes nothing is written only once a share of
-    /// the idle time has passed, so this may lag by that share.
+    /// the idle time has passed, so this may lag by that share. A touch moves it also near
+    /// the absolute deadline, where `expires_at` moves no more: the list that its owner
+    /// sees must say that the session is in use.
     pub last_seen_at: Timestamp,
     /// From this instant on the record is dead, whatever else it says.
     pub expires_at: Timestamp,
