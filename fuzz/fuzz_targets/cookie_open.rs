@@ -11,7 +11,7 @@ use cloakroom_core::engine::{SessionKey, Token, TokenStore as _};
 use cloakroom_core::store::{Data, Record, Stored};
 use cloakroom_core::Timestamp;
 use cloakroom_testkit::ManualClock;
-use cloakroom_web::{COOKIE_CHUNKS_MAX, CookiePolicy, Held};
+use cloakroom_web::{COOKIE_CHUNKS_MAX, ClientState, CookiePolicy};
 use futures_executor::block_on;
 use libfuzzer_sys::fuzz_target;
 
@@ -48,7 +48,7 @@ static POLICY: LazyLock<CookiePolicy> = LazyLock::new(|| {
 
 /// The cookies of a token, as a browser sends them back.
 fn cookies(token: &Token) -> Option<Vec<Vec<u8>>> {
-    let set = POLICY.set(token, None, Held::default()).ok()?;
+    let set = POLICY.set(token, None, ClientState::default()).ok()?;
     let kept = set.iter().filter(|text| !text.contains("; Max-Age=0"));
     let pairs = kept.map(|text| text.split(';').next().expect("a pair"));
     Some(pairs.map(|pair| pair.as_bytes().to_vec()).collect())

@@ -6,30 +6,14 @@
 
 #![no_main]
 
-use std::sync::Weak;
-
-use cloakroom_core::engine::{Commit, Context};
+use cloakroom_core::engine::Context;
 use cloakroom_core::session::{Entries, Limits, Session};
-use cloakroom_core::store::{BoxFuture, Data, FrameHead, Record, Stored};
-use cloakroom_core::{Error, Expiry, Timestamp};
+use cloakroom_core::store::{Data, FrameHead, Record, Stored};
+use cloakroom_core::{Expiry, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
-struct Nobody;
-
-impl Commit for Nobody {
-    fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
 fn read(record: Record) {
-    let nobody: Weak<dyn Commit> = Weak::<Nobody>::new();
-    let context = Context::new(
-        Timestamp::EPOCH,
-        Limits::default(),
-        Expiry::default(),
-        nobody,
-    );
+    let context = Context::new(Timestamp::EPOCH, Limits::default(), Expiry::default());
     let Ok(session) = Session::open(Some(record), context) else {
         return;
     };

@@ -7,8 +7,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use cloakroom_core::store::{Data, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored};
-use cloakroom_core::{Subject, Timestamp};
+use cloakroom_core::store::{
+    Data, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored, SubjectDigest,
+};
+use cloakroom_core::{Site, Subject, Timestamp};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_memory::MemoryStore;
 use cloakroom_redb::RedbStore;
@@ -73,16 +75,20 @@ fn sweep<S: SessionStore>(store: &S, now: Timestamp) {
     {}
 }
 
+fn listed_as(subject: &Subject) -> SubjectDigest {
+    SubjectDigest::new(&Site::default(), subject)
+}
+
 fn list<S: SessionStore>(store: &S, subject: &Subject) -> Vec<Listed> {
     let subjects = store.capabilities().subjects.expect("each of them can");
-    let mut listed = block_on(subjects.sessions_of(subject)).expect("the store answers");
+    let mut listed = block_on(subjects.sessions_of(&listed_as(subject))).expect("the store answers");
     listed.sort_by_key(|listed| listed.digest);
     listed
 }
 
 fn revoke<S: SessionStore>(store: &S, subject: &Subject, which: Revoke) -> Vec<KeyDigest> {
     let subjects = store.capabilities().subjects.expect("each of them can");
-    let mut ended = block_on(subjects.revoke(subject, which)).expect("the store answers");
+    let mut ended = block_on(subjects.revoke(&listed_as(subject), which)).expect("the store answers");
     ended.sort();
     ended
 }

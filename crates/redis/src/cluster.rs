@@ -37,7 +37,7 @@ pub(crate) async fn rotate(
     if !put_value(client, new, value, at.clone(), None, at).await? {
         // As on a single node, an old session that is gone or changed is said first.
         return Err(match read(client, old).await? {
-            Some(StoredValue::Settled(Stored::Record(there))) => {
+            Some(StoredValue::Complete(Stored::Record(there))) => {
                 match there.revision == record.revision {
                     true => ErrorKind::Exists,
                     false => ErrorKind::Conflict,

@@ -17,18 +17,18 @@ const INDEX_MAY_END: &str = "the session is written, but the index of its subjec
 /// digest does; who finds that mark finishes the rotation.
 pub(crate) async fn load(client: &Client, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
     let (from, revision) = match read(client, digest).await? {
-        Some(StoredValue::Settled(stored)) => return Ok(Some(stored)),
+        Some(StoredValue::Complete(stored)) => return Ok(Some(stored)),
         None => return Ok(None),
         Some(StoredValue::Moving { from, record }) => (from, record.revision),
     };
     match read(client, &from).await? {
-        Some(StoredValue::Settled(Stored::Rotated { to, .. })) if to == *digest => {}
+        Some(StoredValue::Complete(Stored::Rotated { to, .. })) if to == *digest => {}
         _ => return Ok(None),
     }
     finish_rotation(client, digest, revision).await?;
     // It may have been written to since it was read.
     match read(client, digest).await? {
-        Some(StoredValue::Settled(stored)) => Ok(Some(stored)),
+        Some(StoredValue::Complete(stored)) => Ok(Some(stored)),
         _ => Ok(None),
     }
 }

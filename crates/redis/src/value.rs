@@ -53,12 +53,10 @@ pub(crate) fn subject_field(subject: Option<SubjectDigest>) -> String {
 /// A decoded value.
 #[derive(Debug)]
 pub(crate) enum StoredValue {
-    Settled(Stored),
+    /// What stands here, with no rotation on its way.
+    Complete(Stored),
     /// A session on its way here, in a rotation that may have been cut.
-    Moving {
-        from: KeyDigest,
-        record: Record,
-    },
+    Moving { from: KeyDigest, record: Record },
 }
 
 fn head(
@@ -111,7 +109,7 @@ pub(crate) fn encode_moving(record: &Record, from: &KeyDigest) -> Result<Vec<u8>
 /// Where the rotation mark with this head leads; `None` where it is of no mark.
 ///
 /// # Errors
-/// `Unsupported` for a mark of a newer build, `Corrupt` for one that leads nowhere.
+/// `Unsupported` for a mark of a newer build, `Corrupt` for one that names no digest.
 pub(crate) fn successor(head: &[u8]) -> Result<Option<KeyDigest>, Error> {
     let is_whole = head.len() == HEAD_BYTES && head.starts_with(b"cr") && head.ends_with(b"\n");
     if !is_whole || head[4] != MARK {
@@ -193,11 +191,11 @@ pub(crate) fn decode(value: &[u8]) -> Result<StoredValue, Error> {
             record.last_seen_at = last_seen_at;
             Ok(match from {
                 Some(from) => StoredValue::Moving { from, record },
-                None => StoredValue::Settled(Stored::Record(record)),
+                None => StoredValue::Complete(Stored::Record(record)),
             })
         }
         Stored::Rotated { to, .. } if agrees && target == to.to_hex().as_bytes() => {
-            Ok(StoredValue::Settled(stored))
+            Ok(StoredValue::Complete(stored))
         }
         _ => Err(corrupt("head and frame do not belong together")),
     }
@@ -234,7 +232,7 @@ mod tests {
         for stored in samples() {
             let value = encode(&stored).unwrap();
             assert_eq!(value[HEAD_BYTES - 1], b'\n');
-            let StoredValue::Settled(found) = decode(&value).unwrap() else {
+            let StoredValue::Complete(found) = decode(&value).unwrap() else {
                 panic!("it moves nowhere");
             };
             assert_eq!(found, stored);
@@ -242,7 +240,7 @@ mod tests {
         let mut value = encode(&Stored::Record(full())).unwrap();
         value[27..47].copy_from_slice(digits(9_001).as_bytes());
         value[48..68].copy_from_slice(digits(1_001).as_bytes());
-        let StoredValue::Settled(Stored::Record(touched)) = decode(&value).unwrap() else {
+        let StoredValue::Complete(Stored::Record(touched)) = decode(&value).unwrap() else {
             panic!("it is a record");
         };
         assert_eq!(touched.expires_at.as_millis(), 9_001);
@@ -273,7 +271,7 @@ mod tests {
                 }
                 match decode(&flipped) {
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}"),
-                    Ok(StoredValue::Settled(found)) => {
+                    Ok(StoredValue::Complete(found)) => {
                         assert!(
                             (27..47).contains(&at) || (48..68).contains(&at),
                             "bit {bit}"

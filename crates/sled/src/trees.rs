@@ -22,8 +22,8 @@ pub(crate) struct Trees {
     pub(crate) records: Tree,
     pub(crate) expiry: Tree,
     pub(crate) subjects: Tree,
-    /// Held by every transaction, and by whoever iterates over a subject's entries, since
-    /// an iteration is no part of a transaction in sled.
+    /// Every transaction holds it, and so does whoever iterates over a subject's entries,
+    /// since an iteration is no part of a transaction in sled.
     entries: Mutex<()>,
 }
 

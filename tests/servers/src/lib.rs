@@ -34,6 +34,7 @@ mod wire;
 use std::sync::OnceLock;
 
 pub use cluster::RedisCluster;
+pub use machine::free_port;
 pub use mariadb::Mariadb;
 pub use postgres::Postgres;
 pub use redis::Redis;

@@ -115,7 +115,7 @@ pub(crate) const SECOND_PORT: u16 = 10_000;
 ///
 /// # Panics
 /// Where there is none.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     const FIRST: u16 = 10_240;
     const COUNT: u16 = 12_000;

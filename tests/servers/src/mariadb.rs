@@ -115,9 +115,9 @@ const CAPABILITIES: u32 = 0x1 | 0x8 | 0x200 | 0x8000 | 0x8_0000;
 
 fn query(port: u16, sql: &str) -> io::Result<Vec<Vec<String>>> {
     let mut wire = Wire::connect(port)?;
-    let greeting = packet(&mut wire)?;
-    if greeting.first() != Some(&10) {
-        return Err(refusal(&greeting));
+    let handshake = packet(&mut wire)?;
+    if handshake.first() != Some(&10) {
+        return Err(refusal(&handshake));
     }
     let mut login = CAPABILITIES.to_le_bytes().to_vec();
     login.extend(0x0100_0000_u32.to_le_bytes());

@@ -1,9 +1,10 @@
-//! Stores on the disk of this machine whose process is killed, or watched while it
-//! writes.
+//! What needs a process of its own: stores whose process is killed, or watched while it
+//! writes, and the program of the README.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
 #[cfg(unix)]
 mod crash;
+mod readme;
 #[cfg(target_os = "linux")]
 mod syscalls;

@@ -47,9 +47,9 @@ impl Session {
         // On replay the closure runs on what is left then: nothing, where
         // another request was first.
         let taken: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let slot = taken.clone();
+        let kept = taken.clone();
         self.update_with(&entry, move |left: Option<Vec<Value>>| {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = left.unwrap_or_default();
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = left.unwrap_or_default();
             None
         })?;
         match self.save().await {

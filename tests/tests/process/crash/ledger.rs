@@ -172,7 +172,7 @@ impl Ledger {
         for (id, stands) in &self.stands {
             let stored = shown(*id);
             // From the last, so that what is the same by chance counts as made.
-            match stands.iter().rev().find(|stand| stand.slot() == stored) {
+            match stands.iter().rev().find(|stand| stand.stored() == stored) {
                 Some(stand) => {
                     found.insert(*id, *stand);
                 }

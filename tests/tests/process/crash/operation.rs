@@ -79,7 +79,7 @@ pub(crate) enum Stand {
 }
 
 impl Stand {
-    pub(crate) fn slot(self) -> Option<Stored> {
+    pub(crate) fn stored(self) -> Option<Stored> {
         match self {
             Self::Nothing => None,
             Self::Record { content, revision } => Some(Stored::Record(content.record(revision))),

@@ -1,0 +1,165 @@
+//! The README, followed to the letter: its two blocks under "Add it" make a program
+//! that counts a visitor's requests.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cargo_metadata::MetadataCommand;
+use tempfile::TempDir;
+
+/// For cargo to download and build everything on a slow machine.
+const BUILD_MAX: Duration = Duration::from_secs(600);
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// The one code block of this language in the section "Add it".
+fn block<'readme>(readme: &'readme str, language: &str) -> &'readme str {
+    let (_, section) = readme.split_once("\n## Add it\n").expect("the section");
+    let (section, _) = section.split_once("\n## ").expect("it is not the last");
+    let mut fences = section.split("\n```").skip(1).step_by(2);
+    let is_meant = |fence: &&str| fence.split(['\n', ',']).next() == Some(language);
+    let found = fences.find(is_meant).expect("a block of this language");
+    assert!(fences.find(is_meant).is_none(), "one block of {language}");
+    found.split_once('\n').expect("a line of its own").1
+}
+
+/// `text` with the one `old` in it replaced.
+fn replaced(text: &str, old: &str, new: &str) -> String {
+    assert_eq!(text.matches(old).count(), 1, "{old} in {text}");
+    text.replace(old, new)
+}
+
+struct Project {
+    folder: TempDir,
+    port: u16,
+    target: PathBuf,
+}
+
+impl Project {
+    fn of_readme() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = root.canonicalize().unwrap();
+        let mut metadata = MetadataCommand::new();
+        metadata.manifest_path(root.join("Cargo.toml")).no_deps();
+        let target = metadata.exec().unwrap().target_directory;
+        let port = cloakroom_servers::free_port();
+
+        let readme = fs::read_to_string(root.join("README.md")).unwrap();
+        let dependencies = block(&readme, "toml");
+        let dependencies = replaced(dependencies, "../cloakroom", root.to_str().unwrap());
+        let main = replaced(block(&readme, "rust"), "3000", &port.to_string());
+        // As `cargo new shop` begins it.
+        let package = "[package]\nname = \"shop\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n";
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("src")).unwrap();
+        fs::write(at("src/main.rs"), main).unwrap();
+        fs::write(at("Cargo.toml"), format!("{package}{dependencies}")).unwrap();
+        // The versions that the workspace is tested with; cargo drops what is not needed.
+        fs::copy(root.join("Cargo.lock"), at("Cargo.lock")).unwrap();
+        Self {
+            folder,
+            port,
+            target: target.join("readme").into(),
+        }
+    }
+
+    fn run(&self) -> Running<'_> {
+        let log = File::create(self.folder.path().join("log")).unwrap();
+        let child = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+            .arg("run")
+            .current_dir(self.folder.path())
+            .env("CARGO_TARGET_DIR", &self.target)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut running = Running {
+            project: self,
+            child,
+        };
+        running.wait();
+        running
+    }
+}
+
+/// Cargo, until it has built the program, then the program in its place.
+struct Running<'project> {
+    project: &'project Project,
+    child: Child,
+}
+
+impl Running<'_> {
+    fn log(&self) -> String {
+        let log = fs::read(self.project.folder.path().join("log")).unwrap();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    fn wait(&mut self) {
+        let deadline = Instant::now() + BUILD_MAX;
+        while TcpStream::connect(("127.0.0.1", self.project.port)).is_err() {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}:\n{}", self.log());
+            let in_time = Instant::now() < deadline;
+            assert!(in_time, "no answer in {BUILD_MAX:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The head and the body of the answer to a GET.
+    fn get(&self, cookie: Option<&str>) -> (String, String) {
+        let port = self.project.port;
+        let mut request =
+            format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
+        if let Some(cookie) = cookie {
+            write!(request, "Cookie: {cookie}\r\n").unwrap();
+        }
+        request.push_str("\r\n");
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        connection.set_read_timeout(Some(ANSWER_MAX)).unwrap();
+        connection.set_write_timeout(Some(ANSWER_MAX)).unwrap();
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut response = String::new();
+        connection.read_to_string(&mut response).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}\n{}", self.log());
+        (head.to_owned(), body.to_owned())
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The name and value of the one cookie that is set.
+fn set_cookie(head: &str) -> &str {
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    let is_cookie = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("set-cookie");
+    let (_, cookie) = lines.find(is_cookie).expect("a cookie");
+    assert!(lines.find(is_cookie).is_none(), "one cookie: {head}");
+    cookie.split(';').next().expect("a part")
+}
+
+#[test]
+fn the_readme_makes_a_program_that_counts_also_after_a_restart() {
+    let project = Project::of_readme();
+    let running = project.run();
+    let (head, body) = running.get(None);
+    assert_eq!(body, "You have been here 1 times.\n");
+    let cookie = set_cookie(&head);
+    assert!(cookie.starts_with("__Host-session="), "{head}");
+    let (_, body) = running.get(Some(cookie));
+    assert_eq!(body, "You have been here 2 times.\n");
+
+    drop(running);
+    let (_, body) = project.run().get(Some(cookie));
+    assert_eq!(body, "You have been here 3 times.\n");
+}
