@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use cloakroom::engine::{Closing, SessionKey};
+use cloakroom::engine::{Closing, TokenStore as _};
 use cloakroom::session::Session;
-use cloakroom::store::Stored;
+use cloakroom::store::{KeyDigest, Stored};
 use cloakroom::{CookiePolicy, Engine, EngineBuilder};
 use cloakroom_testkit::{Call, FaultyStore, ManualClock, MapStore, RecordingStore};
 
@@ -101,10 +101,16 @@ impl TestApp {
         *self.jar() = token.map(str::to_owned);
     }
 
-    /// What the store holds under a token.
+    /// The digest under which the store keeps a token's session.
+    #[must_use]
+    pub fn digest_of(&self, token: &str) -> Option<KeyDigest> {
+        self.engine.store().digest_of(&self.engine.token(token))
+    }
+
+    /// What stands in the store under a token.
     #[must_use]
     pub fn stored(&self, token: &str) -> Option<Stored> {
-        let digest = SessionKey::parse(token)?.digest();
+        let digest = self.digest_of(token)?;
         self.model().snapshot().get(&digest).cloned()
     }
 

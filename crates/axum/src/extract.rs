@@ -82,6 +82,12 @@ async fn open(parts: &Parts) -> Result<(Exchange, cloakroom_core::session::Sessi
             "no SessionLayer around this route: add .layer(SessionLayer::new(engine))",
         )));
     };
+    exchange.note_fetch_dest(
+        parts
+            .headers
+            .get("sec-fetch-dest")
+            .map(HeaderValue::as_bytes),
+    );
     let carrier = exchange.transport().request_header();
     let values = parts.headers.get_all(carrier).into_iter();
     let session = exchange.open(values.map(HeaderValue::as_bytes)).await?;
@@ -109,21 +115,23 @@ impl From<Error> for SessionError {
     }
 }
 
+/// Says nothing of the store: some frameworks send a rejection's text to the client.
+/// What it was is in the log, and in [`source`](std::error::Error::source).
 impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str("the session could not be used; the log says why")
     }
 }
 
 impl fmt::Debug for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str("SessionError(..)")
     }
 }
 
 impl std::error::Error for SessionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
+        Some(&self.0)
     }
 }
 

@@ -66,6 +66,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // A layer of the same engine further out has begun already, and will close.
+        let outer = request.extensions().get::<Exchange>();
+        if outer.is_some_and(|outer| outer.is_of(&self.engine)) {
+            return SessionFuture {
+                state: State::Handling {
+                    future: self.inner.call(request),
+                    exchange: None,
+                },
+            };
+        }
         let exchange = self.engine.exchange();
         request.extensions_mut().insert(exchange.clone());
         SessionFuture {

@@ -93,11 +93,9 @@ impl BearerPolicy {
                 continue;
             }
             presented.count += 1;
-            if presented.token.is_none() {
-                presented.token = std::str::from_utf8(value.trim_ascii())
-                    .ok()
-                    .filter(|value| is_well_formed(value))
-                    .map(Token::new);
+            let value = std::str::from_utf8(value.trim_ascii()).ok();
+            if let Some(value) = value.filter(|value| is_well_formed(value)) {
+                presented.keep(Token::new(value));
             }
         }
         presented

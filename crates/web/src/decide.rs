@@ -57,6 +57,8 @@ pub(crate) enum Decision {
     Rotate,
     /// End it.
     Delete,
+    /// End the session that has moved, and store a new one with what follows the flush.
+    Replace,
 }
 
 /// Decides. The rules, first match first:
@@ -68,7 +70,8 @@ pub(crate) enum Decision {
 /// 3. Without a stored session, changes that leave something to keep create
 ///    one; but under a token whose session has just been rotated, only a login
 ///    does: anything else would wipe the fresh cookie with an older request.
-///    A logout there ends the session where it has moved.
+///    A logout there ends the session where it has moved, and what follows the logout
+///    begins a new one.
 /// 4. A session that was used and opened nothing removes its cookie, unless a
 ///    rotation mark stands there.
 #[must_use]
@@ -92,6 +95,11 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
     }
     if facts.arrival == Arrival::Rotated && !facts.login {
         return match facts {
+            Facts {
+                flushed: true,
+                content: true,
+                ..
+            } => Decision::Replace,
             Facts { flushed: true, .. } => Decision::Delete,
             Facts {
                 modified: true,
@@ -219,7 +227,7 @@ mod tests {
             (
                 "flushed, then written",
                 flushed_then_written,
-                [Create, Create, Create, Delete, Rotate],
+                [Create, Create, Create, Replace, Rotate],
             ),
         ];
         for (name, facts, decisions) in table {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::engine::{AnyStore, Entropy, OsEntropy, TOKEN_BYTES_MAX, TokenStore};
+use cloakroom_core::engine::{AnyStore, Entropy, OsEntropy, TOKEN_BYTES_MAX, Token, TokenStore};
 use cloakroom_core::session::Limits;
-use cloakroom_core::store::FRAME_BYTES_CEILING;
-use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, SystemClock};
+use cloakroom_core::store::{FRAME_BYTES_CEILING, SubjectDigest};
+use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Subject, SystemClock};
 
 use crate::queue::Queue;
 use crate::shared::Shared;
@@ -43,6 +43,7 @@ impl Engine {
     #[must_use]
     pub fn builder<T: TokenStore>(store: T) -> EngineBuilder {
         EngineBuilder {
+            site: None,
             shared: Shared {
                 store: AnyStore::new(store),
                 transport: Transport::Cookie(CookiePolicy::default()),
@@ -68,10 +69,27 @@ impl Engine {
         Exchange::new(self.shared.clone())
     }
 
+    /// A token of this engine's site, by its text: what
+    /// [`Exchange::open_token`] opens, and the store's
+    /// [`digest_of`](TokenStore::digest_of) names.
+    pub fn token(&self, text: impl Into<String>) -> Token {
+        Token::new(text).of_site(&self.shared.site)
+    }
+
+    /// The name under which the store lists a subject of this engine's site.
+    #[must_use]
+    pub fn subject_digest(&self, subject: &Subject) -> SubjectDigest {
+        SubjectDigest::new(&self.shared.site, subject)
+    }
+
     /// The store, for a page or a command that looks into it.
     #[must_use]
     pub fn store(&self) -> &AnyStore {
         &self.shared.store
+    }
+
+    pub(crate) fn is(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
     }
 
     /// How the token travels.
@@ -87,6 +105,8 @@ const HEADER_BYTES: usize = 4 * 1024;
 /// Builds an [`Engine`].
 #[derive(Debug)]
 pub struct EngineBuilder {
+    /// `None` for the default, which follows from the transport.
+    site: Option<Site>,
     shared: Shared,
 }
 
@@ -103,6 +123,19 @@ impl EngineBuilder {
     #[must_use]
     pub fn bearer(mut self, bearer: BearerPolicy) -> Self {
         self.shared.transport = Transport::Bearer(bearer);
+        self
+    }
+
+    /// The site of this engine's sessions. Engines of different sites may share a store:
+    /// nothing of one site opens, is listed, or ends in another. Default: the full name of
+    /// the cookie, or `bearer`; two applications that use one cookie name over one store
+    /// need sites of their own.
+    ///
+    /// The site enters the digest of every key, so another site is a new start for all
+    /// visitors.
+    #[must_use]
+    pub fn site(mut self, site: Site) -> Self {
+        self.site = Some(site);
         self
     }
 
@@ -217,7 +250,11 @@ impl EngineBuilder {
         Ok(self.assemble())
     }
 
-    fn assemble(self) -> Engine {
+    fn assemble(mut self) -> Engine {
+        self.shared.site = self
+            .site
+            .take()
+            .unwrap_or_else(|| self.shared.transport.default_site());
         if let Transport::Cookie(cookie) = &self.shared.transport
             && !cookie.is_secure()
         {

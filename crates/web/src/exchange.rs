@@ -2,6 +2,7 @@
 //! headers leave.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use cloakroom_core::engine::{
     Changeset, Commit, Context, LoadedToken, SaveOutcome, Token, TokenStore as _,
 };
 use cloakroom_core::session::Session;
-use cloakroom_core::store::{BoxFuture, KeyDigest, Record, Stored};
+use cloakroom_core::store::{BoxFuture, KeyDigest, Record, Stored, Touch};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
@@ -17,7 +18,7 @@ use crate::decide::{Arrival, Decision, Facts, decide};
 use crate::login_limit;
 use crate::shared::Shared;
 use crate::write::Writer;
-use crate::{ClientState, Closing, Cost, Outcome, Presented, Transport};
+use crate::{ClientState, Closing, Cost, Engine, Outcome, Presented, Transport};
 
 /// The session of one request. Cheap to clone; all clones are the one request.
 ///
@@ -34,6 +35,11 @@ struct Inner {
     engine: Arc<Shared>,
     me: Weak<Inner>,
     opened: OnceCell<Opened>,
+    /// Whether the request is over: a session that is opened later can only be read.
+    over: AtomicBool,
+    /// Whether the response is a document, as far as the request says. A mere read
+    /// removes a dead cookie in the answer to a document alone.
+    is_document: AtomicBool,
     /// Locked while changes are written, so that a `save` and the end of the request
     /// follow one another.
     saving: AsyncMutex<()>,
@@ -50,6 +56,8 @@ struct Opened {
 struct Client {
     state: ClientState,
     token: Option<Token>,
+    /// Other tokens of the request that may open a session: a logout ends these too.
+    others: Vec<Token>,
     /// The new token of a rotation whose outcome is not known yet.
     candidate: Option<Token>,
     action: CookieAction,
@@ -74,6 +82,8 @@ impl Exchange {
                 engine,
                 me: me.clone(),
                 opened: OnceCell::new(),
+                over: AtomicBool::new(false),
+                is_document: AtomicBool::new(true),
                 saving: AsyncMutex::new(()),
                 client: Mutex::new(Client::default()),
             }),
@@ -121,7 +131,24 @@ impl Exchange {
     async fn open_presented(&self, find: impl FnOnce() -> Presented) -> Result<Session, Error> {
         let load = || self.inner.load(find());
         let opened = self.inner.opened.get_or_try_init(load).await?;
+        if self.inner.over.load(Ordering::SeqCst) {
+            opened.session.close();
+        }
         Ok(opened.session.clone())
+    }
+
+    /// Notes the request's `Sec-Fetch-Dest` header, which an adapter passes on as it came.
+    /// A request that does not say that it is for something else counts as one for a
+    /// document.
+    pub fn note_fetch_dest(&self, header: Option<&[u8]>) {
+        let is_document = header.is_none_or(|dest| dest.eq_ignore_ascii_case(b"document"));
+        self.inner.is_document.store(is_document, Ordering::Relaxed);
+    }
+
+    /// Whether this is an exchange of that engine.
+    #[must_use]
+    pub fn is_of(&self, engine: &Engine) -> bool {
+        engine.is(&self.inner.engine)
     }
 
     /// The session, where it was opened already: for code that cannot wait.
@@ -165,17 +192,28 @@ impl Exchange {
     /// Ends the request: writes what is to be written, and says what to tell
     /// the client. The `outcome` is that of the handler, or simply the HTTP status of
     /// its response.
+    ///
+    /// A write that ends or moves a session is carried out even if this future is
+    /// dropped, where it runs on tokio: a visitor who logs out and closes the tab is
+    /// logged out.
     pub async fn close(&self, outcome: impl Into<Outcome>) -> Closing {
+        self.inner.over.store(true, Ordering::SeqCst);
         let Some(opened) = self.inner.opened.get() else {
             return Closing::nothing();
         };
-        let written = self.inner.commit(opened, Some(outcome.into())).await;
-        // At the end nobody is left to tell that the session has ended meanwhile.
-        let mut failure = written
-            .err()
-            .filter(|error| error.kind() != ErrorKind::Gone);
-        opened.session.close();
-        self.inner.resolve_candidate().await;
+        let outcome = outcome.into();
+        let written = match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if opened.session.ends_or_moves() => {
+                let inner = self.inner.clone();
+                let writing = runtime.spawn(async move { inner.write_last(outcome).await });
+                writing.await.unwrap_or_else(|panic| {
+                    let message = "the task that wrote the session has ended before it was done";
+                    Err(Error::new(ErrorKind::Unavailable, message).with_source(panic))
+                })
+            }
+            _ => self.inner.write_last(outcome).await,
+        };
+        let mut failure = written.err();
         let accessed = opened.session.was_accessed();
         let mut client = self.inner.client();
         let policy = &self.inner.engine.transport;
@@ -216,69 +254,98 @@ impl Inner {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes what the session has recorded, and closes it.
+    async fn write_last(&self, outcome: Outcome) -> Result<(), Error> {
+        let Some(opened) = self.opened.get() else {
+            return Ok(());
+        };
+        let written = self.commit(opened, Some(outcome)).await;
+        opened.session.close();
+        self.resolve_candidate().await;
+        written
+    }
+
+    /// Tries the presented tokens in their order until one opens a session. A dead cookie
+    /// may stand before a live one: a site that has changed its cookie's path or domain
+    /// gets both.
     async fn load(&self, presented: Presented) -> Result<Opened, Error> {
         let engine = &*self.engine;
-        if presented.count > 1 {
-            tracing::warn!(
-                tokens = presented.count,
-                "several session tokens in one request; the first well-formed one counts"
-            );
-        }
         if presented.state != ClientState::default() {
             self.client().state = presented.state;
         }
         let now = engine.clock.now();
-        let Some(token) = presented.token.map(|token| token.of_site(&engine.site)) else {
-            let arrival = match presented.count {
-                0 => Arrival::Anonymous,
-                _ => Arrival::Malformed,
-            };
-            return self.begin(None, arrival, now);
+        let mut arrival = match (presented.count, &presented.token) {
+            (0, _) => Arrival::Anonymous,
+            (_, None) => Arrival::Malformed,
+            (_, Some(_)) => Arrival::Missing,
         };
-        let loaded = match engine.store.load_token(&token).await {
+        let tokens = presented.token.into_iter().chain(presented.others);
+        let mut tokens = tokens.map(|token| token.of_site(&engine.site));
+        let mut passed = Vec::new();
+        while let Some(token) = tokens.next() {
+            let Some(loaded) = self.load_token(&token).await? else {
+                continue;
+            };
+            match loaded.stored {
+                Stored::Record(record) if !engine.expiry.is_expired(&record, now) => {
+                    let age = engine.cookie_age(&record, now);
+                    match self.begin(Some(record), Arrival::Stored, now) {
+                        Ok(opened) => {
+                            passed.extend(tokens);
+                            self.hold(token, passed, loaded.reissue, age);
+                            return Ok(opened);
+                        }
+                        Err(error) => self.unreadable(&token, &error),
+                    }
+                }
+                Stored::Rotated { until, .. } if until > now => {
+                    arrival = Arrival::Rotated;
+                    passed.push(token);
+                }
+                Stored::Record(_) | Stored::Rotated { .. } => {}
+            }
+        }
+        // A logout under an old token ends the session where it has moved.
+        let mut client = self.client();
+        let mut passed = passed.into_iter();
+        client.token = passed.next();
+        client.others = passed.collect();
+        drop(client);
+        self.begin(None, arrival, now)
+    }
+
+    async fn load_token(&self, token: &Token) -> Result<Option<LoadedToken>, Error> {
+        let loaded = match self.engine.store.load_token(token).await {
             Ok(loaded) => loaded,
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge) => {
-                self.unreadable(&token, &error);
+                self.unreadable(token, &error);
                 None
             }
             Err(error) => return Err(error),
         };
         self.client().cost.load(&loaded);
-        match loaded {
-            Some(LoadedToken {
-                stored: Stored::Record(record),
-                reissue,
-                ..
-            }) if !record.is_expired(now) => {
-                let age = engine.cookie_age(&record, now);
-                match self.begin(Some(record), Arrival::Stored, now) {
-                    Ok(opened) => {
-                        let mut client = self.client();
-                        client.token = Some(token);
-                        // A token that was sealed under a wider limit stays readable, but
-                        // it cannot be sent again.
-                        let fits = |token: &Token| engine.transport.check_length(token).is_ok();
-                        if let Some(fresh) = reissue.filter(fits) {
-                            client.token = Some(fresh.clone());
-                            client.action = CookieAction::Set { token: fresh, age };
-                        }
-                        Ok(opened)
-                    }
-                    Err(error) => {
-                        self.unreadable(&token, &error);
-                        self.begin(None, Arrival::Missing, now)
-                    }
-                }
+        Ok(loaded)
+    }
+
+    /// Notes the token that has opened the session, and the others beside it.
+    fn hold(
+        &self,
+        token: Token,
+        others: Vec<Token>,
+        reissue: Option<Token>,
+        age: Option<Duration>,
+    ) {
+        let mut client = self.client();
+        client.others = others;
+        // A token that was sealed under a wider limit stays readable, but it cannot be
+        // sent again.
+        let fits = |token: &Token| self.engine.transport.check_length(token).is_ok();
+        match reissue.filter(fits) {
+            Some(fresh) => {
+                client.token = Some(fresh.clone());
+                client.action = CookieAction::Set { token: fresh, age };
             }
-            Some(LoadedToken {
-                stored: Stored::Rotated { until, .. },
-                ..
-            }) if until > now => {
-                // A logout under the old token ends the session where it has moved.
-                self.client().token = Some(token);
-                self.begin(None, Arrival::Rotated, now)
-            }
-            _ => self.begin(None, Arrival::Missing, now),
+            None => client.token = Some(token),
         }
     }
 
@@ -342,24 +409,23 @@ impl Inner {
         });
         let token = self.client().token.clone();
         let mut writer = Writer::new(engine, now);
-        let outcome = match (decision, &token) {
-            (Decision::Create, _) => writer.create(&mut changeset).await,
-            (Decision::Update, Some(token)) => writer.update(token, &mut changeset).await,
-            (Decision::Rotate, Some(token)) => {
-                self.rotate(&mut writer, token, &mut changeset).await
-            }
-            (Decision::Touch, Some(token)) => writer.touch(token, &mut changeset, touch).await,
-            (Decision::Delete, Some(token)) => writer.delete(token).await,
-            (Decision::Drop, _) => SaveOutcome::Gone,
-            (Decision::Forget, _) => {
-                if end.is_some() {
-                    self.client().action = CookieAction::Remove;
-                }
-                SaveOutcome::Unchanged
-            }
-            // A stored session always has its token.
-            (_, None) | (Decision::Nothing, _) => SaveOutcome::Unchanged,
+        let others = match changeset.is_flushed() {
+            true => std::mem::take(&mut self.client().others),
+            false => Vec::new(),
         };
+        let outcome = match writer.remove_all(&others).await {
+            Ok(()) => {
+                self.carry_out(decision, &mut writer, token.as_ref(), &mut changeset, touch)
+                    .await
+            }
+            Err(error) => SaveOutcome::Unknown(error),
+        };
+        if decision == Decision::Forget {
+            let removes = changeset.is_modified() || self.is_document.load(Ordering::Relaxed);
+            if end.is_some() && removes {
+                self.client().action = CookieAction::Remove;
+            }
+        }
         self.client().cost.add(writer.cost);
         let login = match &outcome {
             SaveOutcome::Stored {
@@ -380,10 +446,36 @@ impl Inner {
         // The client part knows what was written by now, so a caller that stops waiting
         // loses the limit alone.
         if let Some(login) = login {
-            let cost = login_limit::keep_to_limit(engine, &login).await;
-            self.client().cost.add(cost);
+            let (cost, is_ended) = login_limit::keep_to_limit(engine, &login).await;
+            let mut client = self.client();
+            client.cost.add(cost);
+            if is_ended {
+                client.action = CookieAction::Remove;
+                client.token = None;
+            }
         }
         result
+    }
+
+    async fn carry_out(
+        &self,
+        decision: Decision,
+        writer: &mut Writer<'_>,
+        token: Option<&Token>,
+        changeset: &mut Changeset,
+        touch: Option<Touch>,
+    ) -> SaveOutcome {
+        match (decision, token) {
+            (Decision::Create, _) => writer.create(changeset).await,
+            (Decision::Update, Some(token)) => writer.update(token, changeset).await,
+            (Decision::Rotate, Some(token)) => self.rotate(writer, token, changeset).await,
+            (Decision::Touch, Some(token)) => writer.touch(token, changeset, touch).await,
+            (Decision::Delete, Some(token)) => writer.delete(token).await,
+            (Decision::Replace, Some(token)) => writer.replace(token, changeset).await,
+            (Decision::Drop, _) => SaveOutcome::Gone,
+            // A stored session always has its token.
+            (Decision::Forget | Decision::Nothing, _) | (_, None) => SaveOutcome::Unchanged,
+        }
     }
 
     /// Rotates to a new key. The new token is noted as a candidate while the store is
@@ -441,7 +533,7 @@ impl Inner {
             } => {
                 let holds = |record: &Record| {
                     let ends_with_browser = self.engine.expiry.cookie_ends_with_browser(record);
-                    (record.expires_at, ends_with_browser)
+                    (record.absolute_deadline, ends_with_browser)
                 };
                 let same_cookie = before == Some(token)
                     && changeset

@@ -11,7 +11,7 @@ use crate::shared::Shared;
 pub(crate) async fn live(engine: &Shared, subject: &SubjectDigest) -> Result<Vec<Listed>, Error> {
     let now = engine.clock.now();
     let mut listed = engine.subjects()?.sessions_of(subject).await?;
-    listed.retain(|listed| !listed.record.is_expired(now));
+    listed.retain(|listed| !engine.expiry.is_expired(&listed.record, now));
     Ok(listed)
 }
 
@@ -42,29 +42,43 @@ impl Shared {
 }
 
 /// If the subject has more sessions than the limit, ends the longest unused ones of the
-/// earlier logins. The login itself stands even if this fails.
-pub(crate) async fn keep_to_limit(engine: &Shared, login: &Login) -> Cost {
+/// earlier logins. The login itself stands if this fails.
+///
+/// Answers the cost, and whether the login itself was ended: it is, where as many later
+/// logins as the limit allows stand already. Clocks differ between nodes, so a login that
+/// is written last is not always the latest.
+pub(crate) async fn keep_to_limit(engine: &Shared, login: &Login) -> (Cost, bool) {
     let mut cost = Cost::default();
-    if let Err(error) = end_excess(engine, login, &mut cost).await {
+    let ended = end_excess(engine, login, &mut cost).await;
+    let ended = ended.unwrap_or_else(|error| {
         tracing::error!(
             session = %login.order.1.short(),
-            error = %error,
+            %error,
             "sessions_per_subject_max could not be kept to"
         );
-    }
-    cost
+        false
+    });
+    (cost, ended)
 }
 
-async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<(), Error> {
+async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<bool, Error> {
     let mut listed = live(engine, &login.subject).await?;
     cost.list();
     let excess = listed.len().saturating_sub(login.max);
-    listed.retain(|listed| (listed.record.created_at, listed.digest) < login.order);
+    let order = |listed: &Listed| (listed.record.created_at, listed.digest);
+    let later = listed.iter().filter(|listed| order(listed) > login.order);
+    if later.count() >= login.max {
+        let which = Revoke::One(login.order.1);
+        cost.touch();
+        engine.subjects()?.revoke(&login.subject, which).await?;
+        return Ok(true);
+    }
+    listed.retain(|listed| order(listed) < login.order);
     listed.sort_by_key(|listed| (listed.record.last_seen_at, listed.digest));
     for listed in listed.iter().take(excess.min(ENDED_PER_LOGIN_MAX)) {
         let which = Revoke::One(listed.digest);
         cost.touch();
         engine.subjects()?.revoke(&login.subject, which).await?;
     }
-    Ok(())
+    Ok(false)
 }

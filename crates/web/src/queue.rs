@@ -11,16 +11,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::engine::Token;
+use cloakroom_core::store::Record;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 /// The queue of one session.
 #[derive(Clone, Debug, Default)]
 struct Line {
-    turn: Arc<AsyncMutex<()>>,
+    turn: Arc<AsyncMutex<LastWritten>>,
     /// Counts the turns that are over.
     over: Arc<AtomicU64>,
 }
+
+/// What the writer before has stored, under which token. The next one begins with it
+/// instead of a write that is bound to be a conflict and another load.
+type LastWritten = Option<(Token, Record)>;
 
 type Queues = Mutex<HashMap<u64, Line>>;
 
@@ -36,7 +41,7 @@ pub(crate) struct Queue {
 pub(crate) struct Ticket<'q> {
     queue: &'q Queue,
     hash: u64,
-    turn: Option<OwnedMutexGuard<()>>,
+    turn: Option<OwnedMutexGuard<LastWritten>>,
     over: Arc<AtomicU64>,
 }
 
@@ -73,6 +78,21 @@ impl Queue {
     #[cfg(test)]
     fn len(&self) -> usize {
         self.queues.lock().unwrap().len()
+    }
+}
+
+impl Ticket<'_> {
+    /// The record that the writer before has stored under this token.
+    pub(crate) fn last_written(&self, token: &Token) -> Option<Record> {
+        let (of, record) = self.turn.as_ref()?.as_ref()?;
+        (of == token).then(|| record.clone())
+    }
+
+    /// Leaves the record that stands under this token now, for the writer behind.
+    pub(crate) fn leave(&mut self, token: &Token, record: &Record) {
+        if let Some(turn) = &mut self.turn {
+            **turn = Some((token.clone(), record.clone()));
+        }
     }
 }
 

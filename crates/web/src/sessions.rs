@@ -93,7 +93,7 @@ impl SubjectSessions {
                 is_current: current == Some(listed.digest),
                 created_at: listed.record.created_at,
                 last_seen_at: listed.record.last_seen_at,
-                expires_at: listed.record.expires_at,
+                expires_at: engine.expiry.end_of_unused(&listed.record),
                 label: listed.record.label,
             })
             .collect();
@@ -138,9 +138,9 @@ impl SubjectSessions {
     /// # Errors
     /// As said above.
     pub async fn end_all(&self) -> Result<usize, Error> {
-        let others = self.end_others().await?;
+        // First its own: kept past the response, this ends nothing.
         self.session.flush()?;
-        Ok(others)
+        self.end_others().await
     }
 
     async fn revoke(&self, which: Revoke) -> Result<usize, Error> {

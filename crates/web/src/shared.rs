@@ -9,6 +9,7 @@ use cloakroom_core::store::{KeyDigest, Record, Subjects};
 use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Timestamp};
 
 use crate::Transport;
+use crate::cookie::COOKIE_AGE_MAX;
 use crate::queue::Queue;
 
 #[derive(Debug)]
@@ -47,10 +48,14 @@ impl Shared {
         digest.as_ref().map_or_else(String::new, KeyDigest::short)
     }
 
-    /// The age of a cookie whose record was written at `now`; `None` where the
-    /// cookie ends with the browser.
+    /// The age of a cookie whose record was written at `now`; `None` where the cookie
+    /// ends with the browser. It comes from the absolute end, which no use moves, so that
+    /// a touch has nothing to tell the browser; without one it is the longest there is.
     pub(crate) fn cookie_age(&self, record: &Record, now: Timestamp) -> Option<Duration> {
         let is_persistent = !self.expiry.cookie_ends_with_browser(record);
-        is_persistent.then(|| record.expires_at.saturating_since(now))
+        is_persistent.then(|| {
+            let end = record.absolute_deadline;
+            end.map_or(COOKIE_AGE_MAX, |end| end.saturating_since(now))
+        })
     }
 }

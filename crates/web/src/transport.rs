@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cloakroom_core::Error;
 use cloakroom_core::engine::Token;
+use cloakroom_core::{Error, Site};
 
 use crate::{BearerPolicy, ClientState, CookiePolicy, HeaderEdit};
 
@@ -23,11 +23,32 @@ pub enum Transport {
 pub struct Presented {
     /// The first well-formed token.
     pub token: Option<Token>,
+    /// Further well-formed tokens, in their order: three at most.
+    pub others: Vec<Token>,
     /// How many there were, well formed or not.
     pub count: usize,
     /// Which of the policy's cookies the browser holds.
     pub state: ClientState,
 }
+
+impl Presented {
+    /// Keeps a well-formed token, if there is room for it and it is another one.
+    pub(crate) fn keep(&mut self, token: Token) {
+        match &self.token {
+            None => self.token = Some(token),
+            Some(first) => {
+                let is_new = *first != token && !self.others.contains(&token);
+                if is_new && self.others.len() + 1 < TOKENS_TRIED_MAX {
+                    self.others.push(token);
+                }
+            }
+        }
+    }
+}
+
+/// How many well-formed tokens of one request are tried: a browser may hold cookies of
+/// one name for several paths and domains.
+const TOKENS_TRIED_MAX: usize = 4;
 
 impl Transport {
     /// The request header that carries the token: what an adapter hands to
@@ -62,6 +83,15 @@ impl Transport {
             Self::Cookie(policy) => policy.set(token, age, state).map(set_cookies),
             Self::Bearer(policy) => Ok(vec![policy.set(token)?]),
         }
+    }
+
+    /// The site of an engine that names none.
+    pub(crate) fn default_site(&self) -> Site {
+        let name = match self {
+            Self::Cookie(policy) => policy.name(),
+            Self::Bearer(_) => "bearer",
+        };
+        Site::new(name).expect("the name of a cookie is short, and holds no control character")
     }
 
     /// Whether a token can be sent whatever its age.

@@ -103,13 +103,18 @@ impl<'e> Writer<'e> {
     }
 
     pub(crate) async fn delete(&mut self, token: &Token) -> SaveOutcome {
-        // A delete needs no ticket: the queue only saves other writers a conflict.
-        let wait = self.engine.conflict_deadline;
-        let _ticket = self.engine.queue.enter(token, wait).await;
+        // A delete waits in no queue: a slow writer ahead of it must not delay a logout.
         match self.remove(token).await {
             Ok(()) => SaveOutcome::Deleted,
             Err(error) => failed(error),
         }
+    }
+
+    pub(crate) async fn remove_all(&mut self, tokens: &[Token]) -> Result<(), Error> {
+        for token in tokens {
+            self.remove(token).await?;
+        }
+        Ok(())
     }
 
     async fn remove(&mut self, token: &Token) -> Result<(), Error> {
@@ -134,13 +139,23 @@ impl<'e> Writer<'e> {
         attempt: &Attempt<'_>,
     ) -> SaveOutcome {
         let wait = self.engine.conflict_deadline.max(QUEUE_WAIT_MIN);
-        let Some(_ticket) = self.engine.queue.enter(token, wait).await else {
+        let Some(mut ticket) = self.engine.queue.enter(token, wait).await else {
             return SaveOutcome::NotWritten(Error::new(
                 ErrorKind::Unavailable,
                 "other requests of this session are being written for too long; this one \
                  was not",
             ));
         };
+        // Whoever has waited begins with what the writer before has stored.
+        let newer = ticket.last_written(token).filter(|last| {
+            let base = changeset.stored();
+            base.is_some_and(|base| base.revision != last.revision)
+        });
+        if let Some(newer) = newer
+            && let Err(error) = self.replay(token, changeset, newer)
+        {
+            return SaveOutcome::NotWritten(error);
+        }
         let deadline = Instant::now().checked_add(self.engine.conflict_deadline);
         let mut conflicts = 0;
         loop {
@@ -148,7 +163,18 @@ impl<'e> Writer<'e> {
             let written = self.try_swap(token, &record, attempt).await;
             self.cost.write(&record);
             let error = match written {
-                Ok(written) => return self.stored(token, written, record),
+                Ok(written) => {
+                    let outcome = self.stored(token, written, record);
+                    if let SaveOutcome::Stored {
+                        record,
+                        token: Some(now),
+                    } = &outcome
+                        && now == token
+                    {
+                        ticket.leave(token, record);
+                    }
+                    return outcome;
+                }
                 Err(error) => error,
             };
             match error.kind() {
@@ -189,7 +215,9 @@ impl<'e> Writer<'e> {
         {
             return failed(error);
         }
-        if changeset.is_login() {
+        // What follows a flush is no late write either.
+        let begins_anew = changeset.is_flushed() && changeset.has_content();
+        if changeset.is_login() || begins_anew {
             return match changeset.detach() {
                 Ok(()) => self.create(changeset).await,
                 Err(error) => SaveOutcome::NotWritten(error),
@@ -199,6 +227,16 @@ impl<'e> Writer<'e> {
             true => SaveOutcome::Deleted,
             false => SaveOutcome::Gone,
         }
+    }
+
+    /// Ends the session wherever it has moved, and begins a new one with what follows the
+    /// flush.
+    pub(crate) async fn replace(
+        &mut self,
+        token: &Token,
+        changeset: &mut Changeset,
+    ) -> SaveOutcome {
+        self.gone(token, changeset).await
     }
 
     async fn try_swap(
@@ -222,7 +260,7 @@ impl<'e> Writer<'e> {
         self.cost.load(&loaded);
         Ok(loaded
             .and_then(|loaded| loaded.stored.into_record())
-            .filter(|record| !record.is_expired(self.now)))
+            .filter(|record| !self.engine.expiry.is_expired(record, self.now)))
     }
 
     fn replay(&self, token: &Token, changeset: &mut Changeset, fresh: Record) -> Result<(), Error> {

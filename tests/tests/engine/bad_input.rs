@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use cloakroom::engine::{SessionKey, TOKEN_BYTES_MAX};
 use cloakroom::store::{Data, Revision, Stored};
-use cloakroom::{Engine, ErrorKind};
+use cloakroom::{Engine, ErrorKind, Site};
 use cloakroom_testkit::{Call, InterceptedStore, MapStore, key, sample};
 use cloakroom_tests::in_process::{COOKIE, TestApp};
 
@@ -48,7 +48,7 @@ async fn a_cookie_that_cannot_be_a_token_is_a_fresh_session_without_io() {
 }
 
 #[tokio::test]
-async fn of_duplicated_cookies_the_first_well_formed_one_counts() {
+async fn of_duplicated_cookies_the_first_that_opens_a_session_counts() {
     let app = app().await;
     let good = app.token().unwrap();
     let unknown = key().to_token().expose().to_owned();
@@ -63,7 +63,8 @@ async fn of_duplicated_cookies_the_first_well_formed_one_counts() {
         (&["bad", &good][..], true),
         (&[&good, "bad"], true),
         (&[&good, &unknown], true),
-        (&[&unknown, &good], false),
+        (&[&unknown, &good], true),
+        (&["bad", &unknown, &good], true),
         (&["bad", "worse"], false),
     ] {
         // In one header, and in a header each.
@@ -113,7 +114,8 @@ impl Damage {
         let mut record = sample("");
         record.data = data;
         let frame = record.at_revision(Revision::FIRST).encode().unwrap();
-        let (key, stored_frame) = (key(), Arc::new(Mutex::new(Vec::new())));
+        let key = key().of_site(&Site::new(COOKIE).unwrap());
+        let stored_frame = Arc::new(Mutex::new(Vec::new()));
         let (digest, read) = (key.digest(), stored_frame.clone());
         let map = Arc::new(MapStore::default());
         let store = InterceptedStore::from_fn(map.clone(), move |operation, work| {

@@ -154,7 +154,7 @@ struct Reissuing(MapStore);
 const PREFIX: &str = "new-";
 
 fn inner(token: &Token) -> Token {
-    Token::new(token.expose().trim_start_matches(PREFIX))
+    Token::new(token.expose().trim_start_matches(PREFIX)).of_site(token.site())
 }
 
 impl TokenStore for Reissuing {

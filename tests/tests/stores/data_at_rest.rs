@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use cloakroom::engine::SessionKey;
-use cloakroom::{AnyStore, Engine, Subject};
+use cloakroom::{AnyStore, Engine, Site, Subject};
 use cloakroom_testkit::key;
 use cloakroom_tests::embedded::Embedded;
-use cloakroom_tests::in_process::TestApp;
+use cloakroom_tests::in_process::{COOKIE, TestApp};
 use futures_util::StreamExt as _;
 
 const SESSIONS: usize = 1_000;
@@ -153,9 +153,8 @@ async fn search(kind: Embedded, options: &str, data_is_sealed: bool) {
 
     // That the search finds what is there: digests, and the header.
     let digests = planted.iter().flat_map(|planted| {
-        let digest = SessionKey::parse(planted.tokens.last().unwrap())
-            .unwrap()
-            .digest();
+        let key = SessionKey::parse(planted.tokens.last().unwrap()).unwrap();
+        let digest = key.of_site(&Site::new(COOKIE).unwrap()).digest();
         match kind {
             Embedded::File => pieces(digest.to_hex()),
             _ => pieces(digest.as_bytes()),

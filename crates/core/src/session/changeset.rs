@@ -104,7 +104,7 @@ impl Changeset {
     /// subject, a label or an expiry of its own.
     #[must_use]
     pub fn has_content(&self) -> bool {
-        !self.entries.is_empty() || self.pending.header.is_some()
+        !self.entries.is_empty() || self.pending.header.has_content()
     }
 
     /// Forgets all changes but a flush and a rotation, and bases what is left

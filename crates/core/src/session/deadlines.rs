@@ -49,6 +49,24 @@ impl Expiry {
         }
     }
 
+    /// When a session ends if it is not used again: by its stored deadline, and by this
+    /// policy from its last use and its beginning, whichever is sooner. So a policy that
+    /// was shortened holds for the sessions that are stored already. The last use may lag
+    /// by the share of the idle time after which a use is written.
+    #[must_use]
+    pub fn end_of_unused(&self, record: &Record) -> Timestamp {
+        let stored = record
+            .absolute_deadline
+            .map_or(record.expires_at, |end| end.min(record.expires_at));
+        stored.min(self.deadline(record, record.last_seen_at))
+    }
+
+    /// Whether a session is dead at `now` under this policy.
+    #[must_use]
+    pub fn is_expired(&self, record: &Record, now: Timestamp) -> bool {
+        self.end_of_unused(record) <= now
+    }
+
     fn deadline(&self, record: &Record, now: Timestamp) -> Timestamp {
         let idle = self
             .idle_of(record)
@@ -168,6 +186,28 @@ mod tests {
             expiry().slide(&mut record, NOW);
             assert_eq!(record, expiry().begin(NOW), "back from {choice:?}");
         }
+    }
+
+    #[test]
+    fn a_shortened_policy_judges_what_is_stored_and_a_longer_one_revives_nothing() {
+        let day = Duration::from_secs(24 * 3600);
+        let before = Expiry::new(14 * day, Some(30 * day)).unwrap();
+        let record = before.begin(NOW);
+        let after = |days: u64| NOW.saturating_add(day * u32::try_from(days).unwrap());
+        assert!(!before.is_expired(&record, after(10)));
+        assert!(expiry().is_expired(&record, at(NOW, 10)));
+        assert!(!expiry().is_expired(&record, at(NOW, 9)));
+        // Used all the time, it ends with the absolute lifetime of now.
+        let mut used = record.clone();
+        used.last_seen_at = at(NOW, 59);
+        assert!(!expiry().is_expired(&used, at(NOW, 59)));
+        assert!(expiry().is_expired(&used, at(NOW, 60)));
+        // What a session chose for itself stays its own.
+        let mut own = record.clone();
+        before.apply(SessionExpiry::Own(before), &mut own);
+        assert!(!expiry().is_expired(&own, after(10)));
+        let short = expiry().begin(NOW);
+        assert!(before.is_expired(&short, at(NOW, 10)));
     }
 
     #[test]

@@ -83,6 +83,13 @@ impl HeaderChange {
         self.subject.is_some() || self.label.is_some() || self.expiry.is_some()
     }
 
+    /// Whether a new record would hold anything of it: the configured expiry is what it
+    /// would have anyway.
+    pub(super) fn has_content(&self) -> bool {
+        let chosen = self.expiry.unwrap_or(SessionExpiry::Default);
+        self.subject.is_some() || self.label.is_some() || chosen != SessionExpiry::Default
+    }
+
     /// Overrides these changes with later ones.
     pub(super) fn overlay(&mut self, later: Self) {
         self.subject = later.subject.or(self.subject.take());

@@ -169,6 +169,13 @@ impl Session {
         self.lock().accessed
     }
 
+    /// Whether the recorded changes end the session or move it to another key.
+    #[must_use]
+    pub fn ends_or_moves(&self) -> bool {
+        let state = self.lock();
+        state.pending.flushed || state.pending.rotate
+    }
+
     /// Refuses all changes from now on: the response has left.
     pub fn close(&self) {
         self.lock().phase = Phase::Closed;

@@ -75,17 +75,17 @@ impl Session {
         state.view.len()
     }
 
-    /// Whether there are no entries. Does not count as reading the session.
+    /// Whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lock().view.len() == 0
+        self.len() == 0
     }
 
     /// Whether the session stands in the store, as of the last load or save.
-    /// Does not count as reading the session.
     #[must_use]
     pub fn exists(&self) -> bool {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.accessed = true;
         state.stored.is_some() && !state.pending.flushed
     }
 

@@ -118,13 +118,12 @@ fn accessed_and_modified_are_what_django_says() {
         let changeset = session.changeset().unwrap();
         (changeset.is_accessed(), changeset.is_modified())
     };
-    let untouched: [&dyn Fn(&Session); 3] = [&|_| {}, &|s| assert!(!s.is_empty()), &|s| {
-        assert!(s.exists())
-    }];
-    for calls in untouched {
-        assert_eq!(flags(calls), (false, false));
-    }
-    let reads: [&dyn Fn(&Session); 9] = [
+    assert_eq!(flags(&|_| {}), (false, false));
+    // Django counts neither of the first two; but a response that says so depends on the
+    // session.
+    let reads: [&dyn Fn(&Session); 11] = [
+        &|s| assert!(!s.is_empty()),
+        &|s| assert!(s.exists()),
         &|s| assert_eq!(s.get::<u64>("there").unwrap(), Some(1)),
         &|s| assert!(!s.contains("missing")),
         &|s| assert_eq!(s.keys().unwrap(), ["there"]),

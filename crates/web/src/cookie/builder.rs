@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use cloakroom_core::{Error, ErrorKind};
 
 use super::{
-    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, CookiePolicy, Prefix, SameSite,
-    is_name_octet,
+    COOKIE_AGE_MAX, COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, COOKIE_NAME_BYTES_MAX, CookiePolicy,
+    Prefix, SameSite, is_name_octet,
 };
 
 /// Builds a [`CookiePolicy`]; combinations that browsers refuse, or that would
@@ -173,6 +173,9 @@ impl CookiePolicyBuilder {
             Prefix::Secure => format!("__Secure-{base_name}"),
             Prefix::None => base_name,
         };
+        if policy.name.len() > COOKIE_NAME_BYTES_MAX {
+            return refuse("a cookie name is 256 bytes at most, its prefix included".into());
+        }
         if policy.bytes_max > COOKIE_BYTES_MAX {
             return refuse("browsers refuse a cookie over COOKIE_BYTES_MAX = 4096 bytes".into());
         }

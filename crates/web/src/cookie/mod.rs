@@ -15,6 +15,9 @@ pub use policy::CookiePolicy;
 /// takes (RFC 6265, section 6.1).
 pub const COOKIE_BYTES_MAX: usize = 4_096;
 
+/// Bytes of the longest name of a cookie, its prefix included.
+pub(crate) const COOKIE_NAME_BYTES_MAX: usize = 256;
+
 /// The most cookies that one token is cut into.
 pub const COOKIE_CHUNKS_MAX: usize = 4;
 

@@ -241,9 +241,8 @@ impl CookiePolicy {
     }
 
     /// What the `Cookie` headers of a request hold for this policy. A value may
-    /// hold any bytes; only a token that `is_well_formed` says could be one is
-    /// taken, the first where there are several, and a whole one before any in
-    /// chunks.
+    /// hold any bytes; only tokens that `is_well_formed` says could be ones are
+    /// taken, four at most, and whole ones before one in chunks.
     pub fn find<'h>(
         &self,
         headers: impl Iterator<Item = &'h [u8]>,
@@ -267,16 +266,14 @@ impl CookiePolicy {
             };
             presented.state = presented.state.with(ChunkIndex::WHOLE);
             presented.count += 1;
-            if presented.token.is_none() {
-                presented.token = std::str::from_utf8(unquoted(value))
-                    .ok()
-                    .filter(|value| is_well_formed(value))
-                    .map(Token::new);
+            let value = std::str::from_utf8(unquoted(value)).ok();
+            if let Some(value) = value.filter(|value| is_well_formed(value)) {
+                presented.keep(Token::new(value));
             }
         }
         presented.count += chunks.tokens();
-        if presented.token.is_none() {
-            presented.token = chunks.join(is_well_formed);
+        if let Some(token) = chunks.join(is_well_formed) {
+            presented.keep(token);
         }
         presented
     }
