@@ -26,18 +26,20 @@
 //! One process at a time has the file open: a second one gets
 //! [`Locked`](cloakroom_core::ErrorKind::Locked).
 //!
-//! After a failed commit, on a full disk too, nobody knows whether it holds: its writes
-//! are answered with [`Unavailable`](cloakroom_core::ErrorKind::Unavailable). So is every
-//! later one, and every read that needs the disk, until the store is opened anew; what
-//! was acknowledged before is there then. The store does not do that by itself, since
+//! After a failed commit, on a full disk too, the outcome is unknown. All its writes, all
+//! later writes, and reads that need the disk fail with
+//! [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) until you open the store anew;
+//! writes that were acknowledged before are still there. The store does not reopen itself,
+//! since
 //! after a failed sync the system may show pages that the disk does not have.
 //!
 //! # How it is kept
 //!
 //! One file with three tables. `records` holds, by deadline and digest, the subject's
 //! digest (zeros for nobody) and the [frame](cloakroom_core::store::Stored).
-//! `deadlines` says for each digest under which deadline its record lies: its own, or an
-//! earlier one. `subjects` has an entry of subject and digest for each record with a
+//! `deadlines` maps a digest to the deadline in the key of its record. That one may be
+//! earlier than the real one in the frame, because extending a session does not move its
+//! record. `subjects` has an entry of subject and digest for each record with a
 //! subject. Keys never reach the disk.
 //!
 //! A frame is under a CRC; the rest is under redb's checks alone. Where a bit flips in
@@ -57,8 +59,8 @@
 //! two microseconds, a hop to another thread thirty.
 //!
 //! **Records lie by deadline,** so what begins together shares pages, and so does what
-//! expires together. A load looks twice for that; a million creates take half the time
-//! that they take where records lie by digest.
+//! expires together. The cost is that a load does two lookups; the gain is that a million
+//! creates take half the time that they take where records lie by digest.
 //!
 //! **A deadline that moves on leaves the record where it is,** so that a touch writes one
 //! table. The sweep that comes to the record moves it.
@@ -67,12 +69,12 @@
 //! four records in each, or of half as many as there are writes that share it. What
 //! expires together lies together in `records` alone: in the other two tables, each
 //! removal among many sessions writes pages of its own, as a creation does. Small pieces
-//! let writers wait little: among a million sessions, the 99th percentile of what four to
-//! eight of them wait for is 1.2 to 1.8 times that without a sweep, while some 1,000
-//! records a second are removed beside them; pieces of 32 made it three times. A piece of
-//! one size would fall behind many writers: 16 at a time were 200 a second beside 256 of
-//! them. Clearing the other two tables later and in bulk removed some 50,000 a second. It
-//! took two more tables and 300 lines, and made it 2.6 times.
+//! let writers wait little: with a million sessions and four to eight writers, a sweep
+//! raises the 99th percentile of their waits by a factor of 1.2 to 1.8, and removes some
+//! 1,000 records a second. Pieces of 32 raised it by three; a fixed size falls behind many
+//! writers. Clearing the other two tables later and in bulk removed some 50,000 records a
+//! second, and was given up: it needed two more tables and 300 lines, and raised the waits
+//! by a factor of 2.6.
 //!
 //! **The subject stands beside the frame too,** so that a record whose frame is damaged
 //! takes its entry in `subjects` along when it is swept.

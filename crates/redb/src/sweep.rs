@@ -79,9 +79,9 @@ impl Progress {
     }
 }
 
-/// Removes or moves half as many records as there are writes in this transaction. So a
-/// sweep keeps up with however many writers begin sessions, each of which is written more
-/// than once in its life, and the writers wait half as long again.
+/// Removes or moves a piece: half as many records as this transaction has writes, and at
+/// least four. That keeps up with new sessions, since each one is written more than once,
+/// and makes the transaction about half as long again.
 fn remove_piece(
     tables: &mut Tables<'_>,
     cursor: &Cursor,
@@ -89,15 +89,16 @@ fn remove_piece(
     mut progress: Progress,
 ) -> Result<Progress, TableError> {
     let mut cursor = cursor.lock().unwrap_or_else(PoisonError::into_inner);
-    // A record that is left costs a look alone.
+    // The room is counted in looks: a removal or a move costs several, and skipping a
+    // record of a newer version costs one.
     let mut room = (tables.writes / 2).max(PIECE_MIN) * LOOKS_PER_REMOVAL;
     // A cursor beyond `now` comes from a sweep with a later `now`.
     let mut left = cursor.take().filter(|(indexed_at, _)| *indexed_at <= now);
     let mut last = left;
     while let Some((indexed_at, digest)) = due_after(tables, last, now)? {
         if progress.is_spent() || room < LOOKS_PER_REMOVAL {
-            // What was looked at is removed, moved, or before the cursor: whoever calls
-            // again while there is more comes to an end.
+            // Every record looked at has been removed, moved, or lies before the cursor, so
+            // a caller that repeats while there is more comes to an end.
             *cursor = left;
             return Ok(progress);
         }

@@ -180,7 +180,8 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Puts a frame of the same subject in place of another, under a deadline of its own.
+    /// Replaces a frame, and moves it where its deadline in the key changes. The index by
+    /// subject is left alone: whoever changes the subject changes that too.
     pub(crate) fn put(
         &mut self,
         digest: &KeyDigest,

@@ -78,7 +78,8 @@
 //! [`Unsupported`](cloakroom_core::ErrorKind::Unsupported); one that never was, or a text
 //! that is not UTF-8, is [`Corrupt`](cloakroom_core::ErrorKind::Corrupt). The deadline
 //! means the same in every format, so that a sweep removes them all. There is no
-//! checksum: the database checks its pages, where it is told to.
+//! checksum: the database checks its pages, where it is told to. `CHECK`s keep rows out
+//! that mean nothing, and the data of a record is checked whole when its session is opened.
 //!
 //! The version of the schema is in a second table, of that name and `_schema`.
 //!

@@ -14,14 +14,15 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// A store never sees a session key and never asks the time. It judges no
 /// expiry: deadlines are data, and the engine reads them. Write the methods as
-/// `async fn`, and prove them with the `cloakroom-testkit` crate, which holds
-/// one test for each clause below.
+/// `async fn`, and prove them with the `cloakroom-testkit` crate: `conformance` asks about
+/// clauses 1, 2 and 4, `survives_reopening` about 3. Clauses 5 and 6 depend on the
+/// backend: a store tests them itself.
 ///
 /// # Clauses
 ///
 /// 1. **Two occupants.** At a digest stands nothing, a record, or a rotation
-///    mark ([`Stored`]). A mark counts as nothing for `update`, `touch` and
-///    `rotate`; `create` does not overwrite it; `delete` follows it.
+///    mark ([`Stored`]). At a rotation mark, `update`, `touch` and `rotate` answer
+///    `Gone`, `create` answers `Exists`, and `delete` follows it.
 /// 2. **Compare-and-swap.** `update` and `rotate` succeed only on the revision
 ///    they were based on, and the comparison and the write are one step, also
 ///    against other processes if the store can be shared by them.
