@@ -346,8 +346,9 @@ mod tests {
     async fn each_url_opens_its_store() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let key_file = at("ring");
-        std::fs::write(&key_file, "11".repeat(32)).unwrap();
+        let ring = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&ring, "11".repeat(32)).unwrap();
+        let key_file = ring.path().display();
         let cached = "Cached<cloakroom_memory::MemoryStore>";
         for (url, name) in [
             ("memory:".to_owned(), "MemoryStore"),

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_core::engine::Entropy;
 use cloakroom_core::{Error, ErrorKind};
+use cloakroom_disk::check_private_file;
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -65,6 +66,12 @@ impl Secret {
                 bytes.len()
             )));
         }
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(misconfigured(
+                "a secret is random bytes, and this one is zeros alone: `openssl rand -hex 32` \
+                 draws one",
+            ));
+        }
         Ok(Self(Zeroizing::new(bytes.to_vec())))
     }
 
@@ -79,7 +86,7 @@ impl Secret {
             64 => from_hex(text, &mut bytes)?,
             _ => return None,
         };
-        Some(Self(bytes))
+        Self::from_bytes(&bytes).ok()
     }
 
     fn write_to(&self, text: &mut String) {
@@ -243,7 +250,8 @@ impl KeyRing {
                 let secret = Secret::parse(text).ok_or_else(|| {
                     misconfigured(format!(
                         "line {number} holds no secret: write 43 characters of unpadded \
-                         base64url or 64 hexadecimal digits (`openssl rand -hex 32`)"
+                         base64url or 64 hexadecimal digits, drawn at random (`openssl rand -hex \
+                         32`)"
                     ))
                 })?;
                 let grown = match ring {
@@ -260,8 +268,9 @@ impl KeyRing {
         })
     }
 
-    /// Reads a ring from a file. Who may read it is not checked: let it be the
-    /// server's user alone.
+    /// Reads a ring from a file that is private: its owner is the user of this process,
+    /// or root, and others have no rights to it. Rights of its group are told by an event
+    /// at `WARN`. On a system without modes every file is taken.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`], naming the file.
@@ -273,6 +282,7 @@ impl KeyRing {
         let mut bytes = Zeroizing::new(Vec::with_capacity(RING_TEXT_BYTES_MAX + 1));
         File::open(path)
             .and_then(|file| {
+                check_private_file(&file, path)?;
                 let limit = RING_TEXT_BYTES_MAX as u64 + 1;
                 file.take(limit).read_to_end(&mut bytes)
             })

@@ -10,6 +10,7 @@ use cloakroom_cookie::{
 };
 use cloakroom_core::ErrorKind;
 use cloakroom_core::engine::OsEntropy;
+use cloakroom_disk::replace_file;
 use cloakroom_testkit::sample;
 
 use common::{COOKIE, encrypted, issued, load, secret};
@@ -124,7 +125,7 @@ fn a_ring_without_a_key_or_over_its_limits_is_refused() {
         let error = KeyRing::parse(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
     }
-    let lines = |count: usize| -> String { (0..count).map(|at| format!("{at:064x}\n")).collect() };
+    let lines = |count: usize| -> String { (1..=count).map(|at| format!("{at:064x}\n")).collect() };
     KeyRing::parse(&lines(RING_KEYS_MAX)).unwrap();
     let error = KeyRing::parse(&lines(RING_KEYS_MAX + 1)).unwrap_err();
     assert!(error.to_string().contains("line 65"), "{error}");
@@ -134,8 +135,33 @@ fn a_ring_without_a_key_or_over_its_limits_is_refused() {
     let error = Secret::from_bytes(&[1; SECRET_BYTES_MIN - 1]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     Secret::from_bytes(&[1; 100]).unwrap();
+    let error = Secret::from_bytes(&[0; 100]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    for zeros in ["0".repeat(64), "A".repeat(43)] {
+        let error = KeyRing::parse(&zeros).unwrap_err();
+        assert!(error.to_string().contains("line 1"), "{error}");
+    }
     let error = Secret::from_bytes(&[1; SECRET_BYTES_MAX + 1]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_others_may_read_is_refused_and_one_for_its_group_is_taken() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cookie.keys");
+    replace_file(&path, HEX.as_bytes()).unwrap();
+    for mode in [0o600, 0o400, 0o640, 0o660] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert!(seals_as(&KeyRing::from_file(&path).unwrap(), 1).await);
+    }
+    for mode in [0o666, 0o644, 0o604, 0o602] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let error = KeyRing::from_file(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(error.to_string().contains("chmod go-rwx"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -145,6 +171,7 @@ async fn a_file_and_an_environment_variable_are_read_and_named_in_errors() {
     let error = KeyRing::from_file(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("cookie.keys"), "{error}");
+    replace_file(&path, b"").unwrap();
     for (content, says) in [
         (&b"\xff\xfe"[..], "UTF-8"),
         (b"\nnonsense", "line 2"),

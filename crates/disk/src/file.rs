@@ -4,7 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::folder::{about, make_private_folder, parent_of, sync_folder};
+use crate::folder::{make_private_folder, parent_of, sync_folder};
+use crate::private::{about, judge};
 
 /// Options that make a new file readable and writable by its owner alone. A file that
 /// is there already keeps its mode.
@@ -26,12 +27,25 @@ pub fn private_options() -> OpenOptions {
 
 /// Makes an empty file, and the folder that it lies in, where they are missing, and
 /// answers whether the file is new. One that is there already is left as it is.
+///
+/// # Errors
+/// The system's, and [`PermissionDenied`](io::ErrorKind::PermissionDenied) for a file that
+/// is there and not private: see [`check_private_folder`](crate::check_private_folder).
 pub fn make_private_file(path: &Path) -> io::Result<bool> {
     let parent = parent_of(path).unwrap_or(path);
     make_private_folder(parent)?;
     match private_options().write(true).create_new(true).open(path) {
         Ok(_) => sync_folder(parent).map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let metadata = fs::metadata(path);
+            let metadata =
+                metadata.map_err(|error| about("cannot look at the file", path, &error))?;
+            // Whoever opens a folder as a file is told that it is one.
+            if metadata.is_file() {
+                judge("file", path, &metadata)?;
+            }
+            Ok(false)
+        }
         Err(error) => Err(about("cannot make the file", path, &error)),
     }
 }

@@ -3,11 +3,13 @@
 use std::io;
 use std::path::Path;
 
+use crate::private::about;
+
 #[cfg(unix)]
 mod system {
     use std::fs::{DirBuilder, File};
     use std::io;
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    use std::os::unix::fs::DirBuilderExt as _;
     use std::path::Path;
 
     pub(super) fn make_folder(path: &Path) -> io::Result<()> {
@@ -16,12 +18,6 @@ mod system {
 
     pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
-    }
-
-    /// The mode of a folder that others than its owner may enter, list or change.
-    pub(super) fn mode_too_open(path: &Path) -> io::Result<Option<u32>> {
-        let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
-        Ok((mode & 0o077 != 0).then_some(mode))
     }
 }
 
@@ -38,16 +34,12 @@ mod system {
     pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
         Ok(())
     }
-
-    /// Folders have no mode here.
-    pub(super) fn mode_too_open(_: &Path) -> io::Result<Option<u32>> {
-        Ok(None)
-    }
 }
 
 /// Makes a folder, and the folders on the way to it, where they are missing.
 ///
-/// A folder that is there already keeps its mode: see [`check_private_folder`].
+/// A folder that is there already keeps its mode: see
+/// [`check_private_folder`](crate::check_private_folder).
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -66,27 +58,6 @@ pub fn make_private_folder_unsynced(path: &Path) -> io::Result<()> {
     system::make_folder(path).map_err(|error| about("cannot make the folder", path, &error))
 }
 
-/// Checks that nobody but its owner may enter a folder. It passes on a system whose
-/// folders have no mode.
-///
-/// # Errors
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) where others may enter; the
-/// text names the folder, its mode and the command that closes it.
-pub fn check_private_folder(path: &Path) -> io::Result<()> {
-    let looked = system::mode_too_open(path);
-    let too_open = looked.map_err(|error| about("cannot look at the folder", path, &error))?;
-    let Some(mode) = too_open else { return Ok(()) };
-    let shown = path.display().to_string();
-    let quoted = shown.replace('\'', r"'\''");
-    Err(io::Error::new(
-        io::ErrorKind::PermissionDenied,
-        format!(
-            "others than its owner may enter the folder {shown} (mode {mode:o}), and what lies \
-             in it is private; run: chmod 700 '{quoted}'"
-        ),
-    ))
-}
-
 /// Syncs a folder: what was made, renamed or removed in it until now survives a crash of
 /// the machine.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
@@ -100,9 +71,4 @@ pub(crate) fn parent_of(path: &Path) -> Option<&Path> {
         true => Path::new("."),
         false => parent,
     })
-}
-
-/// The system's own texts do not say which path they are about.
-pub(crate) fn about(what: &str, path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
 }

@@ -33,9 +33,9 @@
 mod file;
 mod folder;
 mod jobs;
+mod private;
 
 pub use file::{StagedFile, make_private_file, private_options, remove_file, replace_file};
-pub use folder::{
-    check_private_folder, make_private_folder, make_private_folder_unsynced, sync_folder,
-};
+pub use folder::{make_private_folder, make_private_folder_unsynced, sync_folder};
 pub use jobs::{Job, JobLost, JobThreads, Reply};
+pub use private::{check_private_file, check_private_folder};

@@ -21,7 +21,9 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 mod modes {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use cloakroom_disk::{check_private_folder, make_private_folder_unsynced, private_options};
+    use cloakroom_disk::{
+        check_private_file, check_private_folder, make_private_folder_unsynced, private_options,
+    };
 
     use super::*;
 
@@ -65,7 +67,7 @@ mod modes {
         let folder = folder.path().join("it's here");
         make_private_folder(&folder).unwrap();
         check_private_folder(&folder).unwrap();
-        for open in [0o701, 0o710, 0o750, 0o755, 0o777] {
+        for open in [0o701, 0o711, 0o754, 0o755, 0o777] {
             set_mode(&folder, open);
             // Making what is there already changes nothing about it.
             make_private_folder(&folder).unwrap();
@@ -80,6 +82,48 @@ mod modes {
                 .status();
             assert!(status.unwrap().success(), "{command}");
             check_private_folder(&folder).unwrap();
+        }
+        // A container platform gives the group of a volume its rights, and the setgid bit.
+        set_mode(&folder, 0o2770);
+        check_private_folder(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_others_may_use_is_no_private_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        make_private_file(&path).unwrap();
+        for open in [0o666, 0o604, 0o601] {
+            set_mode(&path, open);
+            let error = make_private_file(&path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            let file = fs::File::open(&path).unwrap();
+            let error = check_private_file(&file, &path).unwrap_err();
+            assert!(
+                error.to_string().contains(path.to_str().unwrap()),
+                "{error}"
+            );
+        }
+        set_mode(&path, 0o660);
+        make_private_file(&path).unwrap();
+    }
+
+    /// Only root can give a file away, so this looks only where the tests run as root.
+    #[test]
+    fn what_another_user_owns_is_refused_through_a_link_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let (theirs, link) = (folder.path().join("theirs"), folder.path().join("link"));
+        make_private_folder(&theirs).unwrap();
+        std::os::unix::fs::symlink(&theirs, &link).unwrap();
+        check_private_folder(&link).unwrap();
+        if std::os::unix::fs::chown(&theirs, Some(12_345), None).is_err() {
+            eprintln!("SKIPPED: this user cannot give a folder to another");
+            return;
+        }
+        for path in [&theirs, &link] {
+            let error = check_private_folder(path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            assert!(error.to_string().contains("its owner is 12345"), "{error}");
         }
     }
 

@@ -38,7 +38,7 @@
 //! # How it is kept
 //!
 //! ```text
-//! sessions/                 0700, or the store does not open
+//! sessions/                 0700; one that others may enter is not opened
 //!   v1/                     this layout; another one gets another name
 //!     00/ … ff/             by the first byte of the digest: 256 folders
 //!       00c3…5e             a session: the frame of cloakroom_core::store::Stored, 0600
@@ -167,7 +167,8 @@ impl FileStore {
     ///
     /// # Errors
     /// [`Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where, on Unix, others
-    /// than its owner may enter the folder, and where its file system has no hard links;
+    /// than its owner have rights to the folder (those of its group are told by an event at
+    /// `WARN`) or another user owns it, and where its file system has no hard links;
     /// [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) where it cannot be used.
     /// Each names the folder and what is wrong with it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {

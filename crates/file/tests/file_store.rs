@@ -117,7 +117,7 @@ fn a_folder_open_to_others_is_refused_with_the_command_that_closes_it() {
     let folder = folder();
     let path = folder.path().join("the app's sessions");
     fs::create_dir(&path).unwrap();
-    for mode in [0o755, 0o750, 0o701, 0o720] {
+    for mode in [0o755, 0o751, 0o701, 0o722] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let error = FileStore::open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
@@ -128,6 +128,9 @@ fn a_folder_open_to_others_is_refused_with_the_command_that_closes_it() {
         assert!(shell.args(["-c", command]).status().unwrap().success());
         FileStore::open(&path).unwrap();
     }
+    // A container platform gives the group of a volume its rights, and the setgid bit.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o2770)).unwrap();
+    FileStore::open(&path).unwrap();
 }
 
 /// A drop of the store waits until every write that was begun is made.

@@ -34,7 +34,11 @@ impl DatabaseFile {
     pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Self, Error> {
         prepare(path).map_err(|source| {
             let message = format!("cannot use the file {}: {source}", path.display());
-            unavailable(message).with_source(source)
+            let kind = match source.kind() {
+                io::ErrorKind::PermissionDenied => ErrorKind::Misconfigured,
+                _ => ErrorKind::Unavailable,
+            };
+            Error::new(kind, message).in_store(NAME).with_source(source)
         })?;
         // redb trusts the pages of a file that was closed well, and panics on some that
         // were damaged since.

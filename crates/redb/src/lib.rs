@@ -137,8 +137,11 @@ impl RedbStore {
     /// # Errors
     /// [`Locked`](cloakroom_core::ErrorKind::Locked) where another process (or another
     /// store of this one) has it open,
+    /// [`Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where this process may
+    /// not use the file, or, on Unix, others than its owner have rights to it (those of its
+    /// group are told by an event at `WARN`) or another user owns it,
     /// [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) where the file cannot be
-    /// used or is damaged; both name it.
+    /// used or is damaged; each names it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, CACHE_BYTES_DEFAULT)
     }

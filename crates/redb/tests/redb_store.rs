@@ -87,7 +87,7 @@ fn a_second_process_is_told_so() {
 fn a_file_that_cannot_be_used_is_named() {
     let folder = folder();
     let in_the_way = folder.path().join("a file");
-    std::fs::write(&in_the_way, "in the way").unwrap();
+    cloakroom_disk::replace_file(&in_the_way, b"in the way").unwrap();
     let directory = folder.path().join("a file that is a folder");
     std::fs::create_dir(&directory).unwrap();
     for path in [in_the_way.join("sessions.redb"), in_the_way, directory] {
@@ -110,6 +110,24 @@ fn what_is_made_is_for_its_owner_alone() {
     };
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_may_use_is_refused_and_one_for_its_group_is_opened() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let path = folder.path().join("sessions.redb");
+    drop(RedbStore::open(&path).unwrap());
+    for mode in [0o666, 0o604, 0o602] {
+        set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let error = RedbStore::open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(error.to_string().contains("chmod go-rwx"), "{error}");
+    }
+    set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+    RedbStore::open(&path).unwrap();
 }
 
 /// Every page of the file in turn, and the file as a whole: an error at opening

@@ -143,8 +143,11 @@ impl SledStore {
     /// # Errors
     /// [`Locked`](cloakroom_core::ErrorKind::Locked) where another process, or another
     /// store of this one, has the database open and keeps it for 2 s;
+    /// [`Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where, on Unix, others
+    /// than its owner have rights to the folder (those of its group are told by an event at
+    /// `WARN`) or another user owns it;
     /// [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) where the folder cannot be
-    /// used or the database is damaged. Both name the folder.
+    /// used or the database is damaged. Each names the folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, CACHE_BYTES_DEFAULT)
     }

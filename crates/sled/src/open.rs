@@ -6,10 +6,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloakroom_core::Error;
-use cloakroom_disk::make_private_folder;
+use cloakroom_core::{Error, ErrorKind};
+use cloakroom_disk::{check_private_folder, make_private_folder};
 
-use crate::error::{damaged, is_locked, not_opened, unavailable};
+use crate::error::{NAME, damaged, is_locked, not_opened, unavailable};
 use crate::torn_files::{self, Cleared};
 use crate::trees::Trees;
 
@@ -25,6 +25,10 @@ pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(sled::Db, Trees), E
             path.display()
         );
         unavailable(message).with_source(source)
+    })?;
+    check_private_folder(path).map_err(|source| {
+        let error = Error::new(ErrorKind::Misconfigured, source.to_string());
+        error.in_store(NAME).with_source(source)
     })?;
     let config = sled::Config::new()
         .path(path)

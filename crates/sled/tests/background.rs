@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
+mod common;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use cloakroom_core::store::{
 use cloakroom_core::{ErrorKind, Timestamp};
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{key, listed_as, sample};
+
+use common::folder;
 
 const SESSIONS: usize = 3_000;
 
@@ -55,7 +59,7 @@ async fn is_seen_half_done(store: &SledStore, digests: &[KeyDigest]) -> bool {
 
 #[tokio::test]
 async fn lists_scans_sweeps_and_revocations_are_not_done_on_the_callers_thread() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SledStore::open(folder.path()).unwrap();
     let digests = filled(&store).await;
     let whose = sample("x").subject.unwrap();
@@ -76,7 +80,7 @@ async fn lists_scans_sweeps_and_revocations_are_not_done_on_the_callers_thread()
 
 #[tokio::test]
 async fn others_read_and_write_while_many_sessions_are_ended() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SledStore::open(folder.path()).unwrap();
     let whose = sample("x").subject.unwrap();
     let mut attempts = 0;
@@ -114,7 +118,7 @@ async fn others_read_and_write_while_many_sessions_are_ended() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_moves_on_while_many_are_ended_is_listed_and_ended_too() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SledStore::open(folder.path()).unwrap();
     let whose = sample("x").subject.unwrap();
     filled(&store).await;

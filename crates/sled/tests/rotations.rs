@@ -11,7 +11,7 @@ use cloakroom_core::store::{
 use cloakroom_core::{ErrorKind, Timestamp};
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{key, listed_as, sample};
-use common::with_trees;
+use common::{folder, with_trees};
 
 const FARTHEST: usize = ROTATION_HOPS_MAX;
 
@@ -46,7 +46,7 @@ async fn stands(store: &SledStore, digest: &KeyDigest) -> bool {
 
 #[tokio::test]
 async fn a_delete_follows_marks_to_the_bound_and_fails_past_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SledStore::open(folder.path()).unwrap();
     for marks in [0, 1, FARTHEST] {
         let path = marks_to_session(&store, marks).await;
@@ -65,7 +65,7 @@ async fn a_delete_follows_marks_to_the_bound_and_fails_past_it() {
 
 #[tokio::test]
 async fn a_revocation_of_one_follows_marks_to_the_bound_and_fails_past_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SledStore::open(folder.path()).unwrap();
     let path = marks_to_session(&store, FARTHEST).await;
     let ended = store.revoke(&subject(), Revoke::One(path[0])).await;
@@ -78,7 +78,7 @@ async fn a_revocation_of_one_follows_marks_to_the_bound_and_fails_past_it() {
 
 #[tokio::test]
 async fn a_revocation_of_all_but_one_spares_it_to_the_bound_and_fails_past_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = SledStore::open(folder.path()).unwrap();
     let path = marks_to_session(&store, FARTHEST).await;
     let other = session(&store).await;
@@ -94,7 +94,7 @@ async fn a_revocation_of_all_but_one_spares_it_to_the_bound_and_fails_past_it() 
 
 #[tokio::test]
 async fn nothing_is_ended_where_a_mark_to_the_spared_session_cannot_be_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = {
         let store = SledStore::open(folder.path()).unwrap();
         session(&store).await;

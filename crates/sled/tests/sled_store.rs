@@ -17,12 +17,7 @@ use cloakroom_testkit::{
     Profile, conformance, key, listed_as, races, races_of_subjects, sample, survives_reopening,
     touch_until,
 };
-use common::{later, with_trees};
-use tempfile::TempDir;
-
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
+use common::{folder, later, with_trees};
 
 #[test]
 fn writers_that_race_from_threads_conform() {
@@ -143,6 +138,24 @@ fn a_new_folder_is_for_its_owner_alone() {
     let _store = SledStore::open(&path).unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_may_enter_is_refused_and_one_for_its_group_is_opened() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let path = folder.path().join("sessions");
+    drop(SledStore::open(&path).unwrap());
+    for mode in [0o755, 0o701, 0o777] {
+        set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let error = SledStore::open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(error.to_string().contains("chmod go-rwx"), "{error}");
+    }
+    set_permissions(&path, Permissions::from_mode(0o2770)).unwrap();
+    SledStore::open(&path).unwrap();
 }
 
 #[test]

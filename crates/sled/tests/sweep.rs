@@ -7,7 +7,7 @@ mod common;
 use cloakroom_core::store::{KeyDigest, Revision, SessionStore as _, Sweep as _, Swept};
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{key, sample, touch_until};
-use common::{later, with_trees};
+use common::{folder, later, with_trees};
 use tempfile::TempDir;
 
 fn open(folder: &TempDir) -> SledStore {
@@ -43,7 +43,7 @@ async fn filled(folder: &TempDir, sessions: usize) -> Vec<KeyDigest> {
 /// a sweep finds the record by its entry.
 #[tokio::test]
 async fn a_record_that_does_not_know_its_entry_is_swept_when_it_is_due() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let digests = filled(&folder, 5).await;
     for (digest, at) in digests.iter().zip([1, 2, 4, 6, 7]) {
         change(&folder, digest, |stored| stored[at] ^= 1);
@@ -81,7 +81,7 @@ async fn a_record_that_does_not_know_its_entry_is_swept_when_it_is_due() {
 /// The newer build that wrote them will remove them.
 #[tokio::test]
 async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for digest in filled(&folder, 40).await {
         change(&folder, &digest, |stored| {
             stored.truncate(8);

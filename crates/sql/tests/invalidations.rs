@@ -39,7 +39,7 @@ async fn what_takes_something_away_is_heard_on_every_node_and_nothing_else() {
     };
     let table = table();
     let (writer, other) = (open(server, &table).await, open(server, &table).await);
-    let mut ears = [listen(&writer).await, listen(&other).await];
+    let mut listeners = [listen(&writer).await, listen(&other).await];
     let [old, new, third, fourth] = [(); 4].map(|()| key().digest());
     let mut record = sample("x");
     record.revision = writer.create(&old, &record).await.unwrap();
@@ -74,9 +74,9 @@ async fn what_takes_something_away_is_heard_on_every_node_and_nothing_else() {
         heard(third, Revision::LAST),
         heard(fourth, Revision::LAST),
     ];
-    for ear in &mut ears {
+    for listener in &mut listeners {
         for expected in expected {
-            assert_eq!(hear(ear).await, expected);
+            assert_eq!(hear(listener).await, expected);
         }
     }
 }
@@ -91,14 +91,14 @@ async fn a_store_that_does_not_notify_offers_no_channel_and_two_tables_have_two(
     let silent = silent.await.unwrap();
     assert!(silent.capabilities().invalidations.is_none());
     let (one, other) = (open(server, &table()).await, open(server, &table()).await);
-    let mut ear = listen(&one).await;
+    let mut listener = listen(&one).await;
     for store in [&other, &one] {
         let digest = key().digest();
         let mut record = sample("x");
         record.revision = store.create(&digest, &record).await.unwrap();
         store.update(&digest, &record).await.unwrap();
         if std::ptr::eq(store, &one) {
-            assert_eq!(hear(&mut ear).await.digest, digest);
+            assert_eq!(hear(&mut listener).await.digest, digest);
         }
     }
 }
@@ -110,18 +110,18 @@ async fn a_dropped_wait_loses_nothing() {
         return;
     };
     let store = open(server, &table()).await;
-    let mut ear = listen(&store).await;
+    let mut listener = listen(&store).await;
     let digest = key().digest();
     let mut record = sample("x");
     record.revision = store.create(&digest, &record).await.unwrap();
     for round in 2..60 {
         let write = store.update(&digest, &record);
-        let wait = tokio::time::timeout(Duration::from_micros(round * 20), ear.next());
+        let wait = tokio::time::timeout(Duration::from_micros(round * 20), listener.next());
         let (written, heard) = tokio::join!(write, wait);
         record.revision = written.unwrap();
         let heard = match heard {
             Ok(heard) => heard.unwrap(),
-            Err(_) => hear(&mut ear).await,
+            Err(_) => hear(&mut listener).await,
         };
         assert_eq!(
             heard,
@@ -140,7 +140,7 @@ async fn an_invalidation_takes_milliseconds() {
     };
     let table = table();
     let (store, other) = (open(server, &table).await, open(server, &table).await);
-    let mut ear = listen(&other).await;
+    let mut listener = listen(&other).await;
     let digest = key().digest();
     let mut record = sample("x");
     record.revision = store.create(&digest, &record).await.unwrap();
@@ -148,7 +148,7 @@ async fn an_invalidation_takes_milliseconds() {
     for _ in 0..100 {
         record.revision = store.update(&digest, &record).await.unwrap();
         let answered = Instant::now();
-        assert_eq!(hear(&mut ear).await.revision, record.revision);
+        assert_eq!(hear(&mut listener).await.revision, record.revision);
         times.push(answered.elapsed());
     }
     times.sort();
@@ -165,11 +165,11 @@ async fn a_channel_that_is_cut_fails_at_once_and_for_good() {
         return;
     };
     let store = open(&server, "sessions").await;
-    let mut ear = listen(&store).await;
+    let mut listener = listen(&store).await;
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
     assert_eq!(server.query(cut).unwrap().len(), 1);
     let begun = Instant::now();
-    assert_eq!(kind(ear.next().await), ErrorKind::Unavailable);
+    assert_eq!(kind(listener.next().await), ErrorKind::Unavailable);
     assert!(
         begun.elapsed() < Duration::from_secs(1),
         "{:?}",
@@ -178,10 +178,10 @@ async fn a_channel_that_is_cut_fails_at_once_and_for_good() {
     // It has missed this, and must not go on as though it had not.
     let digest = key().digest();
     store.create(&digest, &sample("x")).await.unwrap();
-    assert_eq!(kind(ear.next().await), ErrorKind::Unavailable);
-    let mut ear = listen(&store).await;
+    assert_eq!(kind(listener.next().await), ErrorKind::Unavailable);
+    let mut listener = listen(&store).await;
     store.delete(&digest).await.unwrap();
-    assert_eq!(hear(&mut ear).await.digest, digest);
+    assert_eq!(hear(&mut listener).await.digest, digest);
 }
 
 /// Both ends stay open and nothing passes: it is noticed within 15 s.
@@ -191,12 +191,12 @@ async fn a_channel_that_is_silently_dead_fails_within_fifteen_seconds() {
         return;
     };
     let store = open(&server, "sessions").await;
-    let mut ear = listen(&store).await;
+    let mut listener = listen(&store).await;
     server.pause();
     let begun = Instant::now();
     // Waits that are dropped put nothing off.
     let error = loop {
-        let wait = tokio::time::timeout(Duration::from_secs(6), ear.next());
+        let wait = tokio::time::timeout(Duration::from_secs(6), listener.next());
         if let Ok(heard) = wait.await {
             break heard.unwrap_err();
         }

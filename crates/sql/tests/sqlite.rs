@@ -230,6 +230,24 @@ async fn what_is_made_is_for_its_owner_alone() {
     assert_eq!(mode.permissions().mode() & 0o777, 0o700);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_others_may_use_is_refused_and_one_for_its_group_is_opened() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let path = folder.path().join("sessions.db");
+    drop(SqlStore::builder().open_sqlite(&path).await.unwrap());
+    for mode in [0o666, 0o644, 0o602] {
+        set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let error = SqlStore::builder().open_sqlite(&path).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(error.to_string().contains("chmod go-rwx"), "{error}");
+    }
+    set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+    SqlStore::builder().open_sqlite(&path).await.unwrap();
+}
+
 #[tokio::test]
 async fn two_tables_in_one_file_know_nothing_of_each_other() {
     let folder = folder();

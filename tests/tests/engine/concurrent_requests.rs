@@ -162,7 +162,7 @@ async fn house(store: AnyStore, folder: Option<TempDir>) -> House {
 
 async fn houses() -> [House; 3] {
     let folder = tempfile::tempdir().unwrap();
-    let sled = SledStore::open(folder.path()).unwrap();
+    let sled = SledStore::open(folder.path().join("sessions")).unwrap();
     [
         house(AnyStore::new(MapStore::default()), None).await,
         house(AnyStore::new(MemoryStore::default()), None).await,

@@ -237,10 +237,9 @@ async fn stale_chunks_go_with_the_next_reply_that_sets_the_cookie() {
 /// The size is configured once, in the policy; the engine measures each token by it.
 #[tokio::test]
 async fn a_session_longer_than_its_policy_carries_is_a_typed_error_that_says_what_to_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let ring = folder.path().join("ring");
+    let ring = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&ring, "11".repeat(32)).unwrap();
-    let url = format!("cookie:?key_file={}", ring.display());
+    let url = format!("cookie:?key_file={}", ring.path().display());
     for chunks in 1..=4 {
         let store = cloakroom::open(&url).await.unwrap();
         let engine = Engine::builder(store).cookie(policy(chunks)).build();

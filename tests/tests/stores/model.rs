@@ -590,7 +590,7 @@ fn the_memory_store_does_what_the_model_does() {
 #[test]
 fn the_sled_store_does_what_the_model_does() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SledStore::open(folder.path()).unwrap();
+    let store = SledStore::open(folder.path().join("sessions")).unwrap();
     compare(store, ManualClock::default().now());
 }
 

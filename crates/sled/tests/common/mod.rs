@@ -8,6 +8,17 @@ use cloakroom_core::Timestamp;
 use cloakroom_testkit::sample;
 use tempfile::TempDir;
 
+/// A folder for its owner alone.
+pub(crate) fn folder() -> TempDir {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(std::fs::Permissions::from_mode(0o700));
+    }
+    builder.tempdir().unwrap()
+}
+
 /// So many seconds after the sessions of these tests began.
 pub(crate) fn later(seconds: u64) -> Timestamp {
     let began = sample("").created_at;

@@ -1,8 +1,9 @@
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::Error;
+use cloakroom_core::{Error, ErrorKind};
 use cloakroom_disk::make_private_file;
 use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
@@ -32,7 +33,8 @@ impl SqlStoreBuilder {
     /// [`ErrorKind::Unavailable`](cloakroom_core::ErrorKind::Unavailable) where the
     /// file cannot be used, or another process keeps it locked;
     /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where
-    /// it is no database, and for a table's name that cannot be used.
+    /// it is no database, or this process may not use it, or others than its owner may,
+    /// and for a table's name that cannot be used.
     pub async fn open_sqlite(self, path: impl AsRef<Path>) -> Result<SqlStore, Error> {
         self.check::<Sqlite>()?;
         let path = path.as_ref();
@@ -44,8 +46,12 @@ impl SqlStoreBuilder {
                  the rights of this process",
                 path.display()
             );
+            let kind = match source.kind() {
+                io::ErrorKind::PermissionDenied => ErrorKind::Misconfigured,
+                _ => ErrorKind::Unavailable,
+            };
             let target = self.target::<Sqlite>(&options);
-            target.unavailable(message).with_source(source)
+            target.error(kind, message).with_source(source)
         })?;
         let until = tokio::time::Instant::now() + self.timeouts.acquire;
         loop {

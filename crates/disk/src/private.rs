@@ -1,0 +1,72 @@
+//! Whether others than its owner may read or change a file or a folder, and who owns it.
+
+use std::fs::Metadata;
+use std::io;
+use std::path::Path;
+
+/// Checks that a folder is private: only its owner may enter, list or change it, and the
+/// owner is the user of this process, or root. A link is followed, and what it leads to is
+/// judged. On a system without modes every folder passes.
+///
+/// Rights of the folder's group are not refused but told, by an event at `WARN`: container
+/// platforms give them to a volume at each start, and a site must not be down for it.
+///
+/// # Errors
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) where it is not private; the text
+/// names the folder, what is wrong, and the command that mends it.
+pub fn check_private_folder(path: &Path) -> io::Result<()> {
+    let metadata = std::fs::metadata(path);
+    let metadata = metadata.map_err(|error| about("cannot look at the folder", path, &error))?;
+    judge("folder", path, &metadata)
+}
+
+/// As [`check_private_folder`], of a file that is open: nobody puts another in its place
+/// between the look at it and its use. The path is for the text of the error.
+pub fn check_private_file(file: &std::fs::File, path: &Path) -> io::Result<()> {
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(|error| about("cannot look at the file", path, &error))?;
+    judge("file", path, &metadata)
+}
+
+#[cfg(unix)]
+pub(crate) fn judge(what: &str, path: &Path, metadata: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    const ROOT: u32 = 0;
+    let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
+    let user = rustix::process::geteuid().as_raw();
+    let shown = path.display();
+    let quoted = path.display().to_string().replace('\'', r"'\''");
+    let why = if owner != user && owner != ROOT {
+        format!(
+            "the {what} {shown} is owned by another user (its owner is {owner}, this process \
+             runs as {user}), who could read and change sessions; run: chown {user} '{quoted}'"
+        )
+    } else if mode & 0o007 != 0 {
+        format!(
+            "others than its owner have rights to the {what} {shown} (mode {mode:o}), and what \
+             is in it is private; run: chmod go-rwx '{quoted}'"
+        )
+    } else {
+        if mode & 0o070 != 0 {
+            tracing::warn!(
+                path = %shown,
+                mode = format_args!("{mode:o}"),
+                "the group has rights to this {what}: its members may read sessions, or change them"
+            );
+        }
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
+
+/// The folder around a file decides who may read it here.
+#[cfg(not(unix))]
+pub(crate) fn judge(_: &str, _: &Path, _: &Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+/// The system's own texts do not say which path they are about.
+pub(crate) fn about(what: &str, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
+}
