@@ -144,6 +144,66 @@ fn a_retired_name_is_seen() {
     }
 }
 
+/// How each comparison of a secret is written. How long it takes cannot be tested.
+const COMPARISONS: [(&str, &str, &str); 4] = [
+    (
+        "crates/core/src/engine/key.rs",
+        "impl PartialEq for SessionKey {",
+        "self.bytes.ct_eq(",
+    ),
+    (
+        "crates/core/src/engine/token.rs",
+        "impl PartialEq for Token {",
+        "self.text.as_bytes().ct_eq(",
+    ),
+    (
+        "crates/cookie/src/frame.rs",
+        "Algorithm::Signed(keyed) => key",
+        ".verify_slice(tag)",
+    ),
+    (
+        "crates/demo/src/csrf.rs",
+        "Ok(!token.is_empty()",
+        "token.as_bytes().ct_eq(",
+    ),
+];
+
+#[test]
+fn secrets_are_compared_in_constant_time() {
+    for (path, begins, compares) in COMPARISONS {
+        let text = fs::read_to_string(root().join(path)).expect("a source");
+        let (_, rest) = text.split_once(begins).expect(path);
+        let compared = rest.lines().take(5).any(|line| line.contains(compares));
+        assert!(
+            compared,
+            "{path}: `{begins}` is not followed by `{compares}`"
+        );
+    }
+    // These are never compared, so nothing may give them a comparison.
+    for (path, text) in sources() {
+        for secret in ["Secret", "KeyRing", "SealingKey"] {
+            for line in [
+                format!("impl PartialEq for {secret} "),
+                format!("impl PartialEq for {secret}<"),
+            ] {
+                assert!(!text.contains(&line), "{}: {line}", path.display());
+            }
+        }
+        let mut derives = false;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("#[derive(") {
+                derives = line.contains("PartialEq");
+            } else if line.contains("struct ") {
+                let secret = ["SessionKey", "Token", "Secret", "KeyRing", "SealingKey"]
+                    .iter()
+                    .any(|name| holds(line, name) && line.contains(&format!("struct {name}")));
+                assert!(!(derives && secret), "{}: {line}", path.display());
+                derives = false;
+            }
+        }
+    }
+}
+
 #[test]
 fn a_file_that_passes_700_lines_is_split() {
     for (path, text) in sources() {
