@@ -41,6 +41,7 @@ use crate::servers::{self, Address};
 /// | `prefix=TEXT` | Redis | what its keys begin with; default `cloakroom:` |
 /// | `cluster=true` | Redis | a cluster; several hosts are joined by commas |
 /// | `tls_ca_file=PATH` | Redis | the one authority to trust |
+/// | `allow_eviction=true` | Redis | opens also where `maxmemory-policy` is not `noeviction` |
 /// | `table=NAME` | SQL | default `cloakroom_sessions` |
 /// | `migrate=false` | SQL | leaves making the table to somebody else; default true |
 /// | `pool=10` | SQL | connections |
@@ -217,7 +218,7 @@ mod tests {
     async fn a_wrong_url_is_answered_with_what_would_be_right() {
         const COMMON: &str = "cache=64MiB with stale=5s, sealed=true";
         let redis = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, timeout=2s, \
-                     tls_ca_file=PATH, cluster=true";
+                     tls_ca_file=PATH, cluster=true, allow_eviction=true";
         for (url, expected) in [
             (
                 "memory:?cache=64MiB",

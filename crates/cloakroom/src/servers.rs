@@ -14,7 +14,7 @@ pub(crate) struct Address<'u> {
 }
 
 const REDIS: &str = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, timeout=2s, \
-                     tls_ca_file=PATH, cluster=true";
+                     tls_ca_file=PATH, cluster=true, allow_eviction=true";
 
 #[cfg(feature = "redis")]
 pub(crate) async fn redis(address: Address<'_>) -> Result<AnyStore, Error> {
@@ -31,6 +31,9 @@ pub(crate) async fn redis(address: Address<'_>) -> Result<AnyStore, Error> {
     }
     if let Some(timeout) = query.duration("timeout")? {
         builder = builder.timeout(timeout);
+    }
+    if let Some(allowed) = query.truth("allow_eviction")? {
+        builder = builder.allow_eviction(allowed);
     }
     let ca_file = query.text("tls_ca_file");
     query.finish()?;

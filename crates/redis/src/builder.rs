@@ -28,6 +28,7 @@ pub struct RedisBuilder {
     is_cluster: bool,
     prefix: String,
     timeout: Duration,
+    allow_eviction: bool,
     #[cfg(feature = "tls")]
     ca_pem: Option<Vec<u8>>,
 }
@@ -73,6 +74,7 @@ impl RedisBuilder {
             is_cluster,
             prefix: PREFIX_DEFAULT.to_owned(),
             timeout: TIMEOUT_DEFAULT,
+            allow_eviction: false,
             #[cfg(feature = "tls")]
             ca_pem: None,
         }
@@ -96,6 +98,16 @@ impl RedisBuilder {
         self
     }
 
+    /// Whether a server may evict keys when its memory is full: it then logs users out, and
+    /// a logout of a subject misses the sessions whose index was evicted. Default false:
+    /// any `maxmemory-policy` but `noeviction` is refused. Told true, an event at `WARN`
+    /// names the policy.
+    #[must_use]
+    pub fn allow_eviction(mut self, allowed: bool) -> Self {
+        self.allow_eviction = allowed;
+        self
+    }
+
     /// Trusts the certificates in this PEM, and none of the system's, to sign
     /// for a `rediss://` server.
     #[cfg(feature = "tls")]
@@ -110,7 +122,8 @@ impl RedisBuilder {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] where the URL, the prefix or the time-out
     /// cannot be, the server refuses user, password or database, is too old, is a
-    /// replica, or is a node of a cluster where a single server was named;
+    /// replica, is a node of a cluster where a single server was named, or evicts keys
+    /// without [leave](Self::allow_eviction);
     /// [`ErrorKind::Unavailable`] where it does not answer or is loading its data.
     /// None quotes the URL.
     pub async fn connect(self) -> Result<RedisStore, Error> {
@@ -120,7 +133,7 @@ impl RedisBuilder {
         }
         let servers = self.servers()?;
         let client = Client::new(servers, self.timeout, self.prefix);
-        handshake(&client).await?;
+        handshake(&client, self.allow_eviction).await?;
         let client = Arc::new(client);
         Ok(RedisStore { client })
     }
@@ -229,7 +242,7 @@ fn read_url(url: &str) -> Result<ConnectionInfo, Error> {
 }
 
 /// Connects, and refuses or warns of what would fail later.
-async fn handshake(client: &Client) -> Result<(), Error> {
+async fn handshake(client: &Client, allow_eviction: bool) -> Result<(), Error> {
     let info = match client.info().await {
         Ok(info) => info,
         // The server answers; its user may not ask for INFO.
@@ -269,6 +282,13 @@ async fn handshake(client: &Client) -> Result<(), Error> {
         .lines()
         .filter_map(|line| line.strip_prefix("maxmemory_policy:"));
     if let Some(policy) = policies.map(str::trim_end).find(|p| *p != "noeviction") {
+        if !allow_eviction {
+            return Err(misconfigured(format!(
+                "{server} evicts keys when its memory is full (maxmemory-policy {policy}): \
+                 users are logged out, and a logout misses sessions whose index is gone; set \
+                 maxmemory-policy noeviction, or allow eviction (`allow_eviction`)"
+            )));
+        }
         tracing::warn!(
             %server,
             policy,

@@ -46,7 +46,11 @@
 //! replica) is [`ErrorKind::Misconfigured`]. No error and no `Debug` quotes a URL.
 //!
 //! **Set `maxmemory-policy noeviction`.** With any other policy, a server whose memory
-//! is full evicts sessions of its own choice; opening a store there logs a warning.
+//! is full evicts keys of its own choice: users are logged out, and ending the sessions of
+//! a subject misses those whose index is gone. A store is not opened there, unless
+//! [told so](RedisBuilder::allow_eviction). It is
+//! asked once, at opening, and in a cluster of one node: a policy that is changed later is
+//! not seen.
 //!
 //! # How sessions are stored
 //!

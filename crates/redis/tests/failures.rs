@@ -281,6 +281,28 @@ async fn a_full_server_is_unavailable_and_changes_nothing() {
     assert!(store.load(&digest).await.unwrap().is_none());
 }
 
+/// Such a server evicts the index of a subject before its sessions as well, and a logout
+/// everywhere would then answer that there is nothing to end.
+#[tokio::test]
+async fn a_server_that_evicts_is_refused_unless_that_is_allowed() {
+    for policy in ["allkeys-lru", "volatile-ttl"] {
+        let server = Redis::start_with(&["--maxmemory-policy", policy]);
+        let Some(server) = server else { return };
+        let error = RedisStore::connect(&server.url()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        let text = error.to_string();
+        assert!(
+            text.contains(policy) && text.contains("noeviction"),
+            "{text}"
+        );
+        let builder = RedisStore::builder(server.url()).allow_eviction(true);
+        create(&builder.connect().await.unwrap()).await;
+        let change = ["CONFIG", "SET", "maxmemory-policy", "noeviction"];
+        server.command(&change).unwrap();
+        create(&RedisStore::connect(&server.url()).await.unwrap()).await;
+    }
+}
+
 #[tokio::test]
 async fn somebody_elses_keys_are_corrupt_and_stay() {
     let Some(server) = Redis::start() else { return };
