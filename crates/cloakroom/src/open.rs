@@ -33,7 +33,8 @@ use crate::servers::{self, Address};
 /// default) goes on answering within its bound on staleness, `bypass` asks the store
 /// each time.
 ///
-/// The servers and SQLite take:
+/// `memory:` takes `capacity=64MiB`, the bytes it may hold, bookkeeping included. The
+/// servers and SQLite take:
 ///
 /// | option | of | what it says |
 /// |---|---|---|
@@ -102,7 +103,7 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
         "postgres" | "postgresql" => servers::postgres(address()).await,
         "mysql" | "mariadb" => servers::mysql(address()).await,
         "memory" | "cookie" if !path.is_empty() => Err(refuse("memory: and cookie: take no path")),
-        "memory" => memory(&Layers::parse(scheme, options)?),
+        "memory" => memory(options),
         "cookie" => cookie(options),
         "file" | "sled" | "redb" | "sqlite" if path.is_empty() => {
             Err(refuse("file:, sled:, redb: and sqlite: need a path"))
@@ -140,8 +141,16 @@ macro_rules! opens {
 
 opens!(
     "memory",
-    fn memory(layers: &Layers) {
-        crate::layers::over(cloakroom_memory::MemoryStore::default(), layers)
+    fn memory(options: &str) {
+        let mut query = crate::options::Query::parse("memory", options, "capacity=64MiB")?;
+        let layers = Layers::take(&mut query)?;
+        let capacity = query.bytes("capacity")?;
+        query.finish()?;
+        let mut builder = cloakroom_memory::MemoryStore::builder();
+        if let Some(bytes) = capacity {
+            builder = builder.capacity_bytes(bytes);
+        }
+        crate::layers::over(builder.build(), &layers)
     }
 );
 opens!(
@@ -249,6 +258,10 @@ mod tests {
             ("memory:?prefix=a", "there is no such option"),
             ("memory:?on_disconnect=bypass", "there is no such option"),
             (
+                "memory:?capacity=0",
+                "capacity= is a number of bytes, KiB, MiB or GiB, such as 64MiB",
+            ),
+            (
                 "redis://host?on_disconnect=yes",
                 "on_disconnect= is serve_stale or bypass",
             ),
@@ -353,6 +366,7 @@ mod tests {
         let cached = "Cached<cloakroom_memory::MemoryStore>";
         for (url, name) in [
             ("memory:".to_owned(), "MemoryStore"),
+            ("memory:?capacity=1MiB".to_owned(), "MemoryStore"),
             (format!("file:{}", at("file")), "FileStore"),
             (format!("sled:{}", at("a folder/sled")), "SledStore"),
             (format!("redb:{}", at("redb")), "RedbStore"),

@@ -1,8 +1,9 @@
 //! Cloakroom sessions in memory.
 //!
 //! [`MemoryStore`] is bounded by bytes. A full store evicts the session that has gone
-//! unused longest, so a login is never refused in favour of an idle visitor. Sessions
-//! end with the process.
+//! unused longest, so a login is never refused in favour of an idle visitor; an event at
+//! `WARN`, once a minute at most, says how many sessions were ended so. Sessions end with
+//! the process.
 //!
 //! Which sessions are whose stands in an index, in memory too; a session without a
 //! subject has no entry there. A session that is listed counts as used. The index entry
@@ -41,6 +42,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod evictions;
 mod index;
 mod scan;
 mod subjects;
@@ -58,6 +60,7 @@ use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
+use crate::evictions::Evictions;
 use crate::index::Index;
 use crate::ttl::TimeToLive;
 
@@ -157,6 +160,7 @@ impl MemoryStoreBuilder {
     /// The store.
     #[must_use]
     pub fn build(self) -> MemoryStore {
+        let evictions = Evictions::default();
         let map = Cache::builder()
             .name("cloakroom-memory")
             .max_capacity(self.capacity_bytes)
@@ -164,6 +168,7 @@ impl MemoryStoreBuilder {
             // moka's default policy weighs how often something was used, and turns every
             // new session away from a full cache.
             .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(move |_, stored, cause| evictions.left(&stored, cause))
             .expire_after(TimeToLive(self.clock))
             .build();
         MemoryStore {

@@ -47,10 +47,9 @@
 //!
 //! **Set `maxmemory-policy noeviction`.** With any other policy, a server whose memory
 //! is full evicts keys of its own choice: users are logged out, and ending the sessions of
-//! a subject misses those whose index is gone. A store is not opened there, unless
-//! [told so](RedisBuilder::allow_eviction). It is
-//! asked once, at opening, and in a cluster of one node: a policy that is changed later is
-//! not seen.
+//! a subject misses those whose index is gone. A store is not opened there, unless that is
+//! [allowed](RedisBuilder::allow_eviction). One node is asked, at opening: a policy that is
+//! changed later is not seen.
 //!
 //! # How sessions are stored
 //!
