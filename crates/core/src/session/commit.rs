@@ -7,7 +7,7 @@ use crate::session::Limits;
 use crate::store::{BoxFuture, KeyDigest};
 use crate::{Error, Expiry, Site, Timestamp};
 
-/// What [`Session::save`] calls: the engine that opened the session.
+/// What [`Session::save`](crate::session::Session::save) calls: the engine that opened the session.
 pub trait Commit: Send + Sync {
     /// Writes the session's changes now.
     fn commit(&self) -> BoxFuture<'_, Result<(), Error>>;

@@ -1,7 +1,7 @@
 //! Limits on what a store keeps and reads at once, whatever is asked for.
 
-/// Bytes of the longest frame that is decoded at all, whatever [`Limits`]
-/// says: 16 MiB.
+/// Bytes of the longest frame that is decoded at all, whatever
+/// [`Limits`](crate::session::Limits) says: 16 MiB.
 pub const FRAME_BYTES_CEILING: usize = 16 * 1024 * 1024;
 
 /// How many rotation marks are followed, one to the next. Marks last a minute, in
