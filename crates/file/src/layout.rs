@@ -122,16 +122,23 @@ impl Layout {
         self.read_start(digest, FrameHead::BYTES)
     }
 
+    /// A file that is not found means that there is no session only where its folder
+    /// stands: a disk that is not mounted holds no file either.
     fn read_start(&self, digest: &KeyDigest, bytes_max: usize) -> Result<Option<Vec<u8>>, Error> {
-        let read = || {
+        let read = || -> io::Result<Vec<u8>> {
             let file = File::open(self.session_path(digest))?;
             let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
             let mut bytes = Vec::with_capacity(length.min(bytes_max));
             file.take(bytes_max as u64).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        if_exists(read())
-            .map_err(|source| self.session_failed("read a session's file", digest, source))
+        let found = match read() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::metadata(self.folder_of(digest)).map(|_| None)
+            }
+            read => read.map(Some),
+        };
+        found.map_err(|source| self.session_failed("read a session's file", digest, source))
     }
 
     /// An operation on a session's file that failed.
@@ -259,13 +266,4 @@ fn list(
         Ok(listed)
     };
     list().map_err(|source| failed("list the files", folder, source))
-}
-
-/// `None` where the file does not exist.
-pub(crate) fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }

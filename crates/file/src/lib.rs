@@ -35,6 +35,9 @@
 //! rotation marks lead to cannot be ended by the old key, nor be spared by it: the answer
 //! is [`Unavailable`](cloakroom_core::ErrorKind::Unavailable).
 //!
+//! Where the folder is gone, because its disk is not mounted, each call is `Unavailable`:
+//! nobody is logged out, and no logout is answered with success.
+//!
 //! # How it is kept
 //!
 //! ```text

@@ -1,6 +1,7 @@
 //! Removing what has expired, and what crashes have left, folder by folder.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::error::failed;
 use crate::files::{Files, subject_in};
-use crate::layout::{Listed, SubjectEntry, if_exists};
+use crate::layout::{Listed, SubjectEntry};
 
 /// Files that one step looks at, however few it removes: some 20 ms.
 const LOOKS_PER_STEP: usize = 4_096;
@@ -186,4 +187,13 @@ fn is_older(path: &Path, secs: u64, now: Timestamp) -> Result<Option<bool>, Erro
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
+}
+
+/// `None` where the file does not exist.
+fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -9,10 +9,14 @@ use std::future::Future as _;
 use std::task::{Context, Waker};
 
 use cloakroom_core::engine::AnyStore;
-use cloakroom_core::store::{Data, KeyDigest, Record, SessionStore as _, Stored};
+use cloakroom_core::store::{
+    Data, KeyDigest, Record, Revoke, Scan as _, SessionStore as _, Stored, Subjects as _,
+};
 use cloakroom_core::{Clock as _, ErrorKind, SystemClock, Timestamp};
 use cloakroom_file::{Durability, FileStore};
-use cloakroom_testkit::{Profile, conformance, key, sample, survives_reopening};
+use cloakroom_testkit::{
+    Profile, conformance, key, listed_as, sample, survives_reopening, touch_until,
+};
 use common::{files_below, folder, session_path};
 
 #[tokio::test]
@@ -131,6 +135,53 @@ fn a_folder_open_to_others_is_refused_with_the_command_that_closes_it() {
     // A container platform gives the group of a volume its rights, and the setgid bit.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o2770)).unwrap();
     FileStore::open(&path).unwrap();
+}
+
+/// A disk that is no longer mounted holds no file either. An outage is no logout, and a
+/// logout that ended nothing must not be answered with success.
+#[tokio::test]
+async fn where_the_folder_is_gone_nobody_is_logged_out_and_no_logout_succeeds() {
+    let folder = folder();
+    let (path, away) = (folder.path().join("sessions"), folder.path().join("away"));
+    let store = FileStore::open(&path).unwrap();
+    let (digest, record) = (key().digest(), sample("a login"));
+    let revision = store.create(&digest, &record).await.unwrap();
+    let record = record.at_revision(revision);
+    let subject = listed_as(record.subject.as_ref().unwrap());
+    fs::rename(&path, &away).unwrap();
+    // What a mount leaves behind is an empty folder.
+    for leaves_a_folder in [false, true] {
+        if leaves_a_folder {
+            fs::create_dir(&path).unwrap();
+        }
+        let until = record.expires_at;
+        let failures = [
+            store.load(&digest).await.map(drop),
+            store.load(&key().digest()).await.map(drop),
+            store.create(&key().digest(), &record).await.map(drop),
+            store.update(&digest, &record).await.map(drop),
+            store.touch(&digest, revision, touch_until(until)).await,
+            store
+                .rotate(&digest, &key().digest(), &record, until)
+                .await
+                .map(drop),
+            store.delete(&digest).await,
+            store.sessions_of(&subject).await.map(drop),
+            store.revoke(&subject, Revoke::All).await.map(drop),
+            store.revoke(&subject, Revoke::One(digest)).await.map(drop),
+            store.scan(None, 10).await.map(drop),
+        ];
+        for (number, failure) in failures.into_iter().enumerate() {
+            let error = failure.expect_err(&number.to_string());
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{number}: {error}");
+        }
+    }
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&away, &path).unwrap();
+    let found = store.load(&digest).await.unwrap();
+    assert_eq!(found.and_then(Stored::into_record), Some(record));
+    store.delete(&digest).await.unwrap();
+    assert_eq!(store.load(&digest).await.unwrap(), None);
 }
 
 /// A drop of the store waits until every write that was begun is made.
