@@ -70,42 +70,6 @@ async fn a_new_login_outlives_an_idle_old_session_in_a_full_store() {
     assert!(idle.len() < before, "idle sessions were evicted");
 }
 
-/// What is written to a log, for a test to read.
-#[derive(Clone, Default)]
-struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn a_full_store_says_that_it_ends_sessions() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-    let _logs = tracing::subscriber::set_default(subscriber.finish());
-    let said = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let store = MemoryStore::builder().capacity_bytes(500_000).build();
-    let digests = fill(&store, 100).await;
-    store.delete(&digests[0]).await.unwrap();
-    let _housekeeping = store.bytes();
-    assert_eq!(said(), "", "none was ended before its time");
-    fill(&store, 2_000).await;
-    let _housekeeping = store.bytes();
-    let said = said();
-    assert_eq!(said.matches("WARN").count(), 1, "{said}");
-    assert!(
-        said.contains("is full") && said.contains("sessions=1"),
-        "{said}"
-    );
-}
-
 #[tokio::test]
 async fn its_bytes_bound_what_it_holds_whatever_the_size_of_a_session() {
     let store = MemoryStore::builder().capacity_bytes(1_000_000).build();
