@@ -138,7 +138,11 @@ impl<DB: Driver> Row<DB> {
         record.label = label.map_err(too_long(11))?;
         if with_data {
             let data = self.bytes(12)?;
-            record.data = Data::from_bytes(data.ok_or_else(|| self.corrupt(12, "is NULL"))?);
+            let data = data.ok_or_else(|| self.corrupt(12, "is NULL"))?;
+            if data.len() > FRAME_BYTES_CEILING {
+                return Err(self.corrupt(12, "is longer than a record may be"));
+            }
+            record.data = Data::from_bytes(data);
         }
         Ok(Stored::Record(record))
     }

@@ -1,6 +1,6 @@
 //! Every statement of a store, built once.
 
-use cloakroom_core::store::ROTATION_HOPS_MAX;
+use cloakroom_core::store::{FRAME_BYTES_CEILING, ROTATION_HOPS_MAX};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::dialect::{Dialect, Rotation};
@@ -132,8 +132,16 @@ impl Statements {
         let path_of_spared = path_from("$2");
         let others = format!("subject_digest = $1 AND digest NOT IN (SELECT digest FROM {PATH})");
         let marks = format!("(SELECT count(moved_to) FROM {PATH})");
+        // Whatever a row holds, no more comes here than shows that it is too long. Of no
+        // bytes, SQLite's substr makes NULL.
+        let data = format!(
+            "coalesce(substr(data, 1, {}), data) AS data",
+            FRAME_BYTES_CEILING + 1
+        );
         Self {
-            load: statement(&format!("SELECT {header}, data FROM {t} WHERE digest = $1")),
+            load: statement(&format!(
+                "SELECT {header}, {data} FROM {t} WHERE digest = $1"
+            )),
             create: statement(&format!(
                 "INSERT INTO {t} (digest, format, {COLUMNS}) VALUES ($1, {FORMAT}, {})",
                 placeholders(2)
@@ -180,7 +188,7 @@ impl Statements {
                  ORDER BY digest LIMIT $2"
             )),
             scan: statement(&format!(
-                "SELECT {header}, data FROM {t} WHERE digest > $1 AND digest <= $2 \
+                "SELECT {header}, {data} FROM {t} WHERE digest > $1 AND digest <= $2 \
                  ORDER BY digest LIMIT $3"
             )),
         }

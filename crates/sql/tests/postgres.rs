@@ -482,3 +482,17 @@ async fn each_write_that_succeeds_is_one_statement() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_row_longer_than_any_record_is_corrupt_and_can_be_ended() {
+    let Some(server) = <Postgres as Server>::shared() else {
+        return;
+    };
+    let table = table();
+    let store = server.open_with(SqlStore::builder().table(&*table)).await;
+    let long = "convert_to(repeat('x', 17 * 1024 * 1024), 'UTF8')";
+    common::tells_a_row_longer_than_any_record(&store, &table, long, async |sql| {
+        server.query(&sql).unwrap();
+    })
+    .await;
+}

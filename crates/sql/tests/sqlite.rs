@@ -120,6 +120,19 @@ async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
 }
 
 #[tokio::test]
+async fn a_row_longer_than_any_record_is_corrupt_and_can_be_ended() {
+    let folder = folder();
+    let store = open(&folder).await;
+    let pool = aside(&folder).await;
+    let long = "zeroblob(17 * 1024 * 1024)";
+    common::tells_a_row_longer_than_any_record(&store, "cloakroom_sessions", long, async |sql| {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await;
+        assert_eq!(done.unwrap().rows_affected(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_published_sql_makes_what_the_store_uses() {
     let folder = folder();
     let pool = SqlitePool::connect_with(

@@ -225,6 +225,35 @@ pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
     result.unwrap_err().kind()
 }
 
+/// A row of 17 MiB, which `long` makes, is damage alone. MySQL's own limit on a packet
+/// keeps such rows from being sent.
+pub(crate) async fn tells_a_row_longer_than_any_record(
+    store: &SqlStore,
+    table: &str,
+    long: &str,
+    run: impl AsyncFn(String),
+) {
+    let digest = key().digest();
+    store.create(&digest, &sample("x")).await.unwrap();
+    run(format!("UPDATE {table} SET data = {long}")).await;
+    let error = store.load(&digest).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(
+        error.to_string().contains("longer than a record"),
+        "{error}"
+    );
+    let scan = store.capabilities().scan.unwrap();
+    let page = scan.scan(None, 10).await.unwrap();
+    let scanned: Vec<_> = page
+        .items
+        .into_iter()
+        .map(|item| kind(item.stored))
+        .collect();
+    assert_eq!(scanned, [ErrorKind::Corrupt]);
+    store.delete(&digest).await.unwrap();
+    assert!(store.load(&digest).await.unwrap().is_none());
+}
+
 /// `run` carries out SQL on the side.
 pub(crate) async fn tells_unreadable_rows_apart(
     store: &SqlStore,
