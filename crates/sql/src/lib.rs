@@ -85,7 +85,8 @@
 //!
 //! A record may have 16 MiB of data. In MySQL the server's `max_allowed_packet`, 16 or
 //! 64 MiB by default, may be lower. The server hangs up on more, so the error is
-//! `TooLarge` or `Unavailable`.
+//! `TooLarge` or `Unavailable`. A row that holds more is
+//! [`Corrupt`](cloakroom_core::ErrorKind::Corrupt).
 //!
 //! SQLite keeps a write-ahead log beside its file. Several processes of one machine may
 //! use the file at once, but not over a network file system. One of them writes at a
