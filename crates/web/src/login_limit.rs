@@ -24,7 +24,8 @@ pub(crate) struct Login {
     subject: SubjectDigest,
     /// The login's place in the order of all logins of its subject. The order is the same
     /// for every node, so of two logins at the same time only the later may end the
-    /// earlier.
+    /// earlier. Logins of the same millisecond are at the same time, and the digest
+    /// decides.
     order: (Timestamp, KeyDigest),
     max: usize,
 }
