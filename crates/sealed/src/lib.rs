@@ -50,6 +50,9 @@
 //!   session chose, revision. So does the length of the data.
 //! - Whoever reads the memory of the server, or a visitor's cookie, reads that
 //!   visitor's session.
+//! - **A change that a rotation overtakes is refused** (409), where other stores replay it
+//!   at the new key: the session opens with its new key alone, which that request does not
+//!   have.
 //! - An operator cannot read a session either: a page or a tool that shows values
 //!   cannot show these.
 //!

@@ -61,6 +61,7 @@ impl<'a> RecordColumns<'a> {
             Arg::bytes(record.subject.as_ref().map(Subject::as_str)),
             self.subject_digest.as_ref().into(),
             Arg::bytes(record.label.as_ref().map(Label::as_str)),
+            i64::from(record.flushes).into(),
             Arg::bytes(Some(record.data.as_bytes())),
         ];
         [first, &columns].concat()
@@ -113,7 +114,7 @@ impl<DB: Driver> Row<DB> {
 
     /// The record or rotation mark in a row of `digest, format, moved_to, revision,
     /// created_at, last_seen_at, expires_at, absolute_deadline, expiry, site, subject,
-    /// label`, and `data` where it was asked for.
+    /// label, flushes`, and `data` where it was asked for.
     pub(crate) fn stored(&self, with_data: bool) -> Result<Stored, Error> {
         self.check_format(1)?;
         if let Some(to) = self.maybe_digest(2)? {
@@ -136,11 +137,13 @@ impl<DB: Driver> Row<DB> {
         record.subject = subject.map_err(too_long(10))?;
         let label = self.text(11)?.map(Label::new).transpose();
         record.label = label.map_err(too_long(11))?;
+        let flushes = u32::try_from(self.int(12)?);
+        record.flushes = flushes.map_err(|_| self.corrupt(12, "is no number of flushes"))?;
         if with_data {
-            let data = self.bytes(12)?;
-            let data = data.ok_or_else(|| self.corrupt(12, "is NULL"))?;
+            let data = self.bytes(13)?;
+            let data = data.ok_or_else(|| self.corrupt(13, "is NULL"))?;
             if data.len() > FRAME_BYTES_CEILING {
-                return Err(self.corrupt(12, "is longer than a record may be"));
+                return Err(self.corrupt(13, "is longer than a record may be"));
             }
             record.data = Data::from_bytes(data);
         }

@@ -12,7 +12,7 @@ pub(crate) const FORMAT: i64 = 1;
 
 /// The columns that a write to a record replaces, in the order of their arguments.
 const COLUMNS: &str = "revision, created_at, last_seen_at, expires_at, absolute_deadline, \
-                       expiry, site, subject, subject_digest, label, data";
+                       expiry, site, subject, subject_digest, label, flushes, data";
 
 /// [`Revision::LAST`](cloakroom_core::store::Revision::LAST) as a signed integer.
 const REVISION_LAST: i64 = -1;
@@ -36,17 +36,17 @@ const _: () = {
 pub(crate) struct Statements {
     /// The row at $1.
     pub(crate) load: Statement,
-    /// $1 digest, $2 to $12 the columns.
+    /// $1 digest, $2 to $13 the columns.
     pub(crate) create: Statement,
     /// $1 digest, $2 where the session has moved to, $3 until when the mark stands.
     pub(crate) create_mark: Statement,
-    /// $1 digest, $2 revision, $3 to $13 the columns.
+    /// $1 digest, $2 revision, $3 to $14 the columns.
     pub(crate) update: Statement,
     /// $1 digest, $2 revision, $3 last use, $4 deadline. Writes nothing where neither
     /// instant would move.
     pub(crate) touch: Statement,
     /// $1 old digest, $2 revision, $3 new digest, $4 until when the mark stands, $5 to
-    /// $15 the columns.
+    /// $16 the columns.
     pub(crate) rotate: RotateStatements,
     /// Format, rotation mark and revision at $1.
     pub(crate) revision: Statement,
@@ -112,7 +112,7 @@ impl Statements {
         };
         let header = format!(
             "digest, format{bigint}, moved_to, revision, created_at, last_seen_at, expires_at, \
-             absolute_deadline, expiry, site, subject, label"
+             absolute_deadline, expiry, site, subject, label, flushes"
         );
         // A rotation mark, and a row of another format, is no record to write to.
         let at_revision =
@@ -201,7 +201,7 @@ impl RotateStatements {
         let mark = format!(
             "UPDATE {t} SET moved_to = $3, expires_at = $4, revision = 0, created_at = 0, \
              last_seen_at = 0, absolute_deadline = NULL, expiry = NULL, site = NULL, \
-             subject = NULL, subject_digest = NULL, label = NULL, data = {} WHERE {at_revision}",
+             subject = NULL, subject_digest = NULL, label = NULL, flushes = 0, data = {} WHERE {at_revision}",
             dialect.no_bytes
         );
         let create = format!(
@@ -237,13 +237,13 @@ impl RotateStatements {
 impl Script {
     fn new(mark: &str, create: &str, dialect: &Dialect) -> Self {
         let each = |assign: &dyn Fn(usize) -> String| {
-            let each: Vec<_> = (1..=15).map(assign).collect();
+            let each: Vec<_> = (1..=16).map(assign).collect();
             format!("SET {}", each.join(", "))
         };
         // A variable has the type of its last value: digests, texts and data are bytes,
         // everything else is a number.
         let set = each(&|at| match at {
-            1 | 3 | 10..=15 => format!("@cloakroom_{at} = CAST(${at} AS BINARY)"),
+            1 | 3 | 10..=14 | 16 => format!("@cloakroom_{at} = CAST(${at} AS BINARY)"),
             _ => format!("@cloakroom_{at} = CAST(${at} AS SIGNED)"),
         });
         let forget = each(&|at| format!("@cloakroom_{at} = NULL"));

@@ -34,6 +34,7 @@ pub fn sample(text: &str) -> Record {
     let now = SystemClock.now();
     let mut record = Record::new(now, after(now, 3_600));
     record.absolute_deadline = Some(after(now, 7_200));
+    record.flushes = 3;
     record.expiry = SessionExpiry::Idle(Duration::from_millis(3_600_001));
     record.site = site();
     record.subject = Some(Subject::new("user-42").expect("short"));

@@ -109,11 +109,11 @@ impl Closing {
     }
 
     /// The status a session error is answered with: 409 for
-    /// [`ErrorKind::Overwritten`], else 500.
+    /// [`ErrorKind::Overwritten`] and [`ErrorKind::Gone`], else 500.
     #[must_use]
     pub fn status_of(error: &Error) -> u16 {
         match error.kind() {
-            ErrorKind::Overwritten => 409,
+            ErrorKind::Overwritten | ErrorKind::Gone => 409,
             _ => 500,
         }
     }

@@ -20,14 +20,19 @@ pub struct Cost {
 
 impl Cost {
     pub(crate) fn load(&mut self, loaded: &Option<LoadedToken>) {
+        let record = match loaded {
+            Some(LoadedToken {
+                stored: Stored::Record(record),
+                ..
+            }) => Some(record),
+            _ => None,
+        };
+        self.load_record(record);
+    }
+
+    pub(crate) fn load_record(&mut self, record: Option<&Record>) {
         self.loads += 1;
-        if let Some(LoadedToken {
-            stored: Stored::Record(record),
-            ..
-        }) = loaded
-        {
-            self.bytes_loaded += record.data.as_bytes().len() as u64;
-        }
+        self.bytes_loaded += record.map_or(0, |record| record.data.as_bytes().len() as u64);
     }
 
     pub(crate) fn write(&mut self, record: &Record) {

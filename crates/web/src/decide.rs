@@ -45,8 +45,8 @@ pub(crate) enum Decision {
     Nothing,
     /// Nothing, and the browser's cookie opens nothing: remove it.
     Forget,
-    /// The changes have nowhere to go: the session moved to another key.
-    Drop,
+    /// The changes have nowhere to go: the session had moved before this request came.
+    Refuse,
     /// Store a new session under a new key.
     Create,
     /// Write the changed session.
@@ -105,7 +105,7 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
                 modified: true,
                 content: true,
                 ..
-            } => Decision::Drop,
+            } => Decision::Refuse,
             _ => Decision::Nothing,
         };
     }
@@ -206,14 +206,14 @@ mod tests {
                 read_late,
                 [Nothing, Forget, Forget, Nothing, Touch],
             ),
-            ("written", WRITTEN, [Create, Create, Create, Drop, Update]),
+            ("written", WRITTEN, [Create, Create, Create, Refuse, Update]),
             (
                 "cleared",
                 CLEARED,
                 [Nothing, Forget, Forget, Nothing, Update],
             ),
             ("login", LOGIN, [Create, Create, Create, Create, Rotate]),
-            ("cycled", cycled, [Create, Create, Create, Drop, Rotate]),
+            ("cycled", cycled, [Create, Create, Create, Refuse, Rotate]),
             (
                 "cycled, empty",
                 cycled_empty,

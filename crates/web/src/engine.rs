@@ -55,6 +55,7 @@ impl Engine {
                 rotation_mark: Duration::from_secs(60),
                 conflict_deadline: Duration::from_secs(2),
                 strict_reads: false,
+                drop_late_changes: false,
                 sessions_per_subject_max: None,
                 clock: Arc::new(SystemClock),
                 entropy: Arc::new(OsEntropy),
@@ -193,6 +194,16 @@ impl EngineBuilder {
     #[must_use]
     pub fn strict_reads(mut self, strict: bool) -> Self {
         self.shared.strict_reads = strict;
+        self
+    }
+
+    /// Sends the handler's response where the session was ended or moved meanwhile and
+    /// this request's changes have nowhere to go, instead of answering 409; the event is
+    /// the same. For a site whose background requests write what may be lost. Default
+    /// off.
+    #[must_use]
+    pub fn drop_late_changes(mut self, drop: bool) -> Self {
+        self.shared.drop_late_changes = drop;
         self
     }
 

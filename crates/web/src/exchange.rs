@@ -227,7 +227,11 @@ impl Exchange {
                     Vec::new()
                 }),
         };
-        if let Some(error) = &failure {
+        // What is gone was told when it was found.
+        let untold = failure
+            .as_ref()
+            .filter(|error| error.kind() != ErrorKind::Gone);
+        if let Some(error) = untold {
             let source = std::error::Error::source(error).map(tracing::field::display);
             tracing::error!(%error, source, "session not saved");
         }
@@ -435,11 +439,10 @@ impl Inner {
             _ => None,
         };
         self.tell_client(&outcome, &changeset, now, token.as_ref());
-        // A handler that saves early learns that its session is gone. At the end of the
-        // request the handler is done.
-        let is_late = end.is_some() && matches!(outcome, SaveOutcome::Gone);
+        let is_dropped =
+            end.is_some() && engine.drop_late_changes && matches!(outcome, SaveOutcome::Gone);
         let result = match opened.session.settle(changeset, outcome) {
-            Err(error) if is_late && error.kind() == ErrorKind::Gone => Ok(()),
+            Err(_) if is_dropped => Ok(()),
             result => result,
         };
         drop(turn);
@@ -472,7 +475,7 @@ impl Inner {
             (Decision::Touch, Some(token)) => writer.touch(token, changeset, touch).await,
             (Decision::Delete, Some(token)) => writer.delete(token).await,
             (Decision::Replace, Some(token)) => writer.replace(token, changeset).await,
-            (Decision::Drop, _) => SaveOutcome::Gone,
+            (Decision::Refuse, _) => SaveOutcome::Gone,
             // A stored session always has its token.
             (Decision::Forget | Decision::Nothing, _) | (_, None) => SaveOutcome::Unchanged,
         }
@@ -555,7 +558,7 @@ impl Inner {
                 let session = before.map_or_else(String::new, |token| self.engine.short(token));
                 tracing::warn!(
                     %session,
-                    "the session ended or moved meanwhile; this request's changes are dropped"
+                    "the session ended or moved meanwhile; this request's changes are not kept"
                 );
             }
             SaveOutcome::Stored { token: None, .. }

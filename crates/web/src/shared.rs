@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) rotation_mark: Duration,
     pub(crate) conflict_deadline: Duration,
     pub(crate) strict_reads: bool,
+    pub(crate) drop_late_changes: bool,
     pub(crate) sessions_per_subject_max: Option<usize>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,

@@ -156,8 +156,7 @@ impl<'e> Writer<'e> {
         {
             return SaveOutcome::NotWritten(error);
         }
-        let deadline = Instant::now().checked_add(self.engine.conflict_deadline);
-        let mut conflicts = 0;
+        let mut conflicts = Conflicts::of(self.engine);
         loop {
             let record = self.record(changeset);
             let written = self.try_swap(token, &record, attempt).await;
@@ -182,18 +181,8 @@ impl<'e> Writer<'e> {
                 ErrorKind::Gone => return self.gone(token, changeset).await,
                 _ => return failed(error),
             }
-            conflicts += 1;
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return SaveOutcome::NotWritten(Error::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "other requests changed the session {conflicts} times within \
-                         conflict_deadline; nothing was written"
-                    ),
-                ));
-            }
-            if conflicts > 1 {
-                sleep(self.pause(conflicts)).await;
+            if let Err(error) = conflicts.wait().await {
+                return SaveOutcome::NotWritten(error);
             }
             let replayed = match self.fresh(token).await {
                 Ok(Some(fresh)) => self.replay(token, changeset, fresh),
@@ -206,9 +195,10 @@ impl<'e> Writer<'e> {
         }
     }
 
-    /// Decides about a session that was ended or moved while this request ran. A late
-    /// write is dropped. A logout ends the session wherever it has moved. A login is no
-    /// late write: it begins a new session with nothing of the old one.
+    /// Decides about a session that was ended or moved while this request ran. A change
+    /// follows it to where it has moved with its data; else it has nowhere to go. A logout
+    /// ends the session wherever it has moved. A login is no late write: it begins a new
+    /// session with nothing of the old one.
     async fn gone(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
         if changeset.is_flushed()
             && let Err(error) = self.remove(token).await
@@ -225,7 +215,54 @@ impl<'e> Writer<'e> {
         }
         match changeset.is_flushed() {
             true => SaveOutcome::Deleted,
-            false => SaveOutcome::Gone,
+            // A new key is given to whoever holds the present one.
+            false if changeset.wants_rotation() => SaveOutcome::Gone,
+            false => self.follow(token, changeset).await,
+        }
+    }
+
+    /// Replays the changes where a rotation has moved the session meanwhile, if its data
+    /// came along. The client is not told the token there.
+    async fn follow(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
+        let Some(base) = changeset.stored().cloned() else {
+            return SaveOutcome::Gone;
+        };
+        let store = &self.engine.store;
+        let mut conflicts = Conflicts::of(self.engine);
+        loop {
+            let moved = match store.load_moved(token).await {
+                Ok(moved) => moved,
+                Err(error) => return SaveOutcome::NotWritten(error),
+            };
+            self.cost
+                .load_record(moved.as_ref().map(|(_, record)| record));
+            let moved = moved.filter(|(_, moved)| {
+                base.is_continued_by(moved) && !self.engine.expiry.is_expired(moved, self.now)
+            });
+            let Some((digest, moved)) = moved else {
+                return SaveOutcome::Gone;
+            };
+            if let Err(error) = self.replay(token, changeset, moved) {
+                return SaveOutcome::NotWritten(error);
+            }
+            let mut record = self.record(changeset);
+            let written = store.update_moved(&digest, &record).await;
+            self.cost.write(&record);
+            match written {
+                Ok(revision) => {
+                    record.revision = revision;
+                    return SaveOutcome::Stored {
+                        record,
+                        token: None,
+                    };
+                }
+                // It was changed, or moved on.
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Gone) => {}
+                Err(error) => return failed(error),
+            }
+            if let Err(error) = conflicts.wait().await {
+                return SaveOutcome::NotWritten(error);
+            }
         }
     }
 
@@ -303,20 +340,10 @@ impl<'e> Writer<'e> {
                 return Some(record);
             }
             if look < LOOKS_MAX {
-                sleep(self.pause(look)).await;
+                sleep(pause(self.engine, look)).await;
             }
         }
         None
-    }
-
-    /// Doubles with each attempt, up to a limit, and varies by half either way
-    /// so that two processes do not keep meeting.
-    fn pause(&self, attempt: u32) -> Duration {
-        let base = Duration::from_millis(1 << attempt.min(6)).min(PAUSE_MAX);
-        let mut chance = [128];
-        // Without chance the pause is the plain one: nothing depends on it.
-        let _ = self.engine.entropy.fill(&mut chance);
-        base / 2 + base * u32::from(chance[0]) / 256
     }
 
     fn stored(&self, token: &Token, written: Written, mut record: Record) -> SaveOutcome {
@@ -332,6 +359,55 @@ impl<'e> Writer<'e> {
             record,
         }
     }
+}
+
+/// How often other requests were first, and until when a write is tried again.
+struct Conflicts<'e> {
+    engine: &'e Shared,
+    deadline: Option<Instant>,
+    count: u32,
+}
+
+impl<'e> Conflicts<'e> {
+    fn of(engine: &'e Shared) -> Self {
+        Self {
+            engine,
+            deadline: Instant::now().checked_add(engine.conflict_deadline),
+            count: 0,
+        }
+    }
+
+    /// Counts one, and pauses before the next attempt, but for the first.
+    async fn wait(&mut self) -> Result<(), Error> {
+        self.count += 1;
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "other requests changed the session {} times within conflict_deadline; \
+                     nothing was written",
+                    self.count
+                ),
+            ));
+        }
+        if self.count > 1 {
+            sleep(pause(self.engine, self.count)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Doubles with each attempt, up to a limit, and varies by half either way, so that two
+/// processes do not keep meeting.
+fn pause(engine: &Shared, attempt: u32) -> Duration {
+    let base = Duration::from_millis(1 << attempt.min(6)).min(PAUSE_MAX);
+    let mut chance = [128];
+    // Without chance the pause is the plain one: nothing depends on it.
+    let _ = engine.entropy.fill(&mut chance);
+    base / 2 + base * u32::from(chance[0]) / 256
 }
 
 /// Whether the store may have written it, by the kind of its error.

@@ -122,7 +122,7 @@ mod flags_of_the_dictionary {
         let app = app().await;
         let first = app.visit(async |s| s.insert("n", 1).unwrap()).await;
         assert_eq!(first.calls, [Load, Update]);
-        // Deleted meanwhile: Django answers 400; here the write is dropped.
+        // Deleted meanwhile: Django answers 400.
         let token = app.token().unwrap();
         let late = app
             .visit(async |s| {
@@ -130,7 +130,7 @@ mod flags_of_the_dictionary {
                 delete(&app, &token).await;
             })
             .await;
-        assert_eq!(late.status, 200);
+        assert_eq!(late.status, 409);
         assert_eq!(late.set_cookie, None);
         assert!(app.stored(&token).is_none());
     }

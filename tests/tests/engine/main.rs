@@ -10,6 +10,7 @@ mod cookie_store;
 mod django;
 mod endings;
 mod engine_options;
+mod late_changes;
 mod peer_defects;
 mod request_cost;
 mod sessions_of_a_subject;

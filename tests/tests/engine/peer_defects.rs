@@ -77,7 +77,7 @@ async fn a_slow_request_that_saves_after_a_logout_revives_nothing() {
         },
     )
     .await;
-    assert_eq!((slow.status, &slow.set_cookie), (200, &None));
+    assert_eq!((slow.status, &slow.set_cookie), (409, &None));
     assert_eq!(app.records(), 0);
     app.set_token(Some(&token));
     assert_eq!(app.number("n").await, None);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::{LoadedToken, SessionKey, Token, TokenStore, Written};
-use crate::store::{BoxFuture, Capabilities, KeyDigest, Record};
+use crate::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision};
 use crate::{Error, Timestamp};
 
 /// Any store, its type forgotten: what a backend chosen at run time is held as.
@@ -84,6 +84,21 @@ impl TokenStore for AnyStore {
         mark_until: Timestamp,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         self.store.rotate_token(token, new, record, mark_until)
+    }
+
+    fn load_moved<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Option<(KeyDigest, Record)>, Error>> {
+        self.store.load_moved(token)
+    }
+
+    fn update_moved<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Revision, Error>> {
+        self.store.update_moved(digest, record)
     }
 
     fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {

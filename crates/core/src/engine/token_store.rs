@@ -1,7 +1,9 @@
 //! The token side: what the engine uses.
 
 use crate::engine::{AnyStore, SessionKey, Token};
-use crate::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision, SessionStore, Stored};
+use crate::store::{
+    BoxFuture, Capabilities, KeyDigest, Record, Revision, RotationPath, SessionStore, Stored,
+};
 use crate::{Error, ErrorKind, Timestamp};
 
 /// Something found under a token.
@@ -132,6 +134,37 @@ pub trait TokenStore: Send + Sync + 'static {
         mark_until: Timestamp,
     ) -> BoxFuture<'a, Result<Written, Error>>;
 
+    /// Where a rotation has moved the session of this token, and its record there; `None`
+    /// where it has not been moved, or has ended since. For changes that were under way
+    /// when it was moved: the token itself still opens nothing.
+    ///
+    /// A store that cannot read the session without its new token answers `None`, as this
+    /// default does.
+    ///
+    /// # Errors
+    /// As [`SessionStore::load`], and [`ErrorKind::Unavailable`] where it has moved too
+    /// often ([`RotationPath`]).
+    fn load_moved<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Option<(KeyDigest, Record)>, Error>> {
+        let _ = token;
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Replaces the session that [`load_moved`](Self::load_moved) has found at a digest.
+    ///
+    /// # Errors
+    /// As [`SessionStore::update`].
+    fn update_moved<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Revision, Error>> {
+        let _ = (digest, record);
+        Box::pin(async { Err(ErrorKind::Gone.into()) })
+    }
+
     /// Ends the session.
     ///
     /// # Errors
@@ -222,6 +255,33 @@ impl<S: SessionStore> TokenStore for S {
             let revision = self.rotate(&old, &new.digest(), record, mark_until).await?;
             Ok(Written::issued(revision, new.to_token()))
         })
+    }
+
+    fn load_moved<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Option<(KeyDigest, Record)>, Error>> {
+        Box::pin(async move {
+            let old = key(token)?.digest();
+            let mut path = RotationPath::from(old);
+            loop {
+                match self.load(path.at()).await? {
+                    Some(Stored::Rotated { to, .. }) => path.follow(to)?,
+                    Some(Stored::Record(record)) if *path.at() != old => {
+                        return Ok(Some((*path.at(), record)));
+                    }
+                    Some(Stored::Record(_)) | None => return Ok(None),
+                }
+            }
+        })
+    }
+
+    fn update_moved<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Revision, Error>> {
+        Box::pin(self.update(digest, record))
     }
 
     fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {

@@ -41,14 +41,15 @@ pub enum SaveOutcome {
     Stored {
         /// The record, at the revision that was stored.
         record: Record,
-        /// The token that opens it; `None` for a session that is its own store.
+        /// The token that opens it; `None` for a session that is its own store, and for
+        /// one that was moved meanwhile, whose new token this client is not told.
         token: Option<Token>,
     },
     /// The stored session was flushed; what is changed from now on begins a new
     /// one.
     Deleted,
-    /// The session was ended or moved elsewhere; this request's changes are
-    /// dropped, and so are those still to come, but for a login.
+    /// The session was ended or moved elsewhere, and this request's changes have nowhere
+    /// to go, nor have those still to come, but for a login.
     Gone,
     /// Nothing was written; the changes wait for another save.
     NotWritten(Error),
@@ -180,6 +181,7 @@ impl Changeset {
             Some(stored) => {
                 record.revision = stored.revision;
                 record.site = stored.site.clone();
+                record.flushes = stored.flushes.wrapping_add(self.pending.flushed.into());
             }
             None => record.site = self.site.clone(),
         }

@@ -133,7 +133,8 @@ impl Session {
     /// # Errors
     /// What the store says; see
     /// [`SessionStore::update`](crate::store::SessionStore::update);
-    /// [`ErrorKind::Gone`] where the session was ended elsewhere. Changes that were
+    /// [`ErrorKind::Gone`] where the session was ended, or moved without its data, and
+    /// the changes have nowhere to go. Changes that were
     /// certainly not written wait for the next save; after an
     /// [`ErrorKind::Unavailable`] every later save fails too, since nobody
     /// knows what was written. [`ErrorKind::Closed`] once the request is over.

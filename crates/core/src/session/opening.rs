@@ -77,7 +77,7 @@ impl Session {
     /// Returns a changeset together with the outcome of its write.
     ///
     /// # Errors
-    /// [`ErrorKind::Gone`] where the session was ended or moved elsewhere, and the
+    /// [`ErrorKind::Gone`] where the session was ended or moved and the changes have nowhere to go, and the
     /// error of an outcome that has one. [`ErrorKind::TooLarge`] or
     /// [`ErrorKind::Mismatch`] where changes made while the changeset was out do not
     /// apply to what was stored; they are dropped.

@@ -24,6 +24,7 @@ impl Record {
             site: self.site.as_str(),
             subject: self.subject.as_ref().map(Subject::as_str),
             label: self.label.as_ref().map(Label::as_str),
+            flushes: self.flushes,
             data: Bytes(self.data.as_bytes()),
         })?;
         let frame = FrameHead {
@@ -57,7 +58,7 @@ impl Record {
 /// | 8 | revision; 0 in a mark |
 /// | 8 | `expires_at`, milliseconds since the epoch |
 /// | 8 | `last_seen_at`, milliseconds since the epoch; 0 in a mark |
-/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>` (milliseconds since the epoch), `expiry: str` (empty for the default, else as [`SessionExpiry`] writes it), `site: str`, `subject: Option<str>`, `label: Option<str>`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to |
+/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>` (milliseconds since the epoch), `expiry: str` (empty for the default, else as [`SessionExpiry`] writes it), `site: str`, `subject: Option<str>`, `label: Option<str>`, `flushes: u32`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to |
 /// | 4 | CRC-32 (IEEE) of all bytes before |
 ///
 /// Every version ends in that CRC, so damage and a newer version can be told
@@ -165,6 +166,7 @@ impl Stored {
                     site: site(body.site)?,
                     subject: body.subject.map(Subject::new).transpose()?,
                     label: body.label.map(Label::new).transpose()?,
+                    flushes: body.flushes,
                     data: Data::from_bytes(body.data.0),
                 }))
             }
@@ -340,6 +342,7 @@ struct Body<'a> {
     subject: Option<&'a str>,
     #[serde(borrow)]
     label: Option<&'a str>,
+    flushes: u32,
     #[serde(borrow)]
     data: Bytes<'a>,
 }
@@ -393,6 +396,7 @@ mod tests {
             site: Site::new("__Host-session").unwrap(),
             subject: Some(Subject::new("42").unwrap()),
             label: Some(Label::new("Firefox on Linux").unwrap()),
+            flushes: 3,
             data: Data::from_bytes([1, 1, b'a', 1, 0]),
             ..Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000))
         }
@@ -497,6 +501,7 @@ mod tests {
                 site: "",
                 subject: Some(&texts[0]),
                 label: Some(&texts[1]),
+                flushes: 0,
                 data: Bytes(&[]),
             });
             let head = FrameHead {
@@ -530,6 +535,7 @@ mod tests {
             site: "",
             subject: None,
             label: None,
+            flushes: 0,
             data: Bytes(&[]),
         });
         let head = FrameHead {

@@ -95,6 +95,10 @@ pub struct Record {
     pub subject: Option<Subject>,
     /// What to show its owner in a list.
     pub label: Option<Label>,
+    /// How often the session left its data behind on its way here: a rotation that
+    /// follows a flush adds one. A change that arrives after a rotation follows the
+    /// session only where this number is still the same.
+    pub flushes: u32,
     /// The session's entries, or their sealed form.
     pub data: Data,
 }
@@ -113,6 +117,7 @@ impl Record {
             site: Site::default(),
             subject: None,
             label: None,
+            flushes: 0,
             data: Data::empty(),
         }
     }
@@ -131,6 +136,13 @@ impl Record {
             revision,
             ..self.clone()
         }
+    }
+
+    /// Whether `moved` is this session with its data, at another key: not what followed
+    /// a flush, and not another subject's.
+    #[must_use]
+    pub fn is_continued_by(&self, moved: &Self) -> bool {
+        self.flushes == moved.flushes && (self.subject.is_none() || self.subject == moved.subject)
     }
 
     /// The name of its subject within its site, under which a store lists it.

@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS `cloakroom_sessions` (
     -- SHA-256 over site and subject: the sessions of a subject are listed by it.
     subject_digest BINARY(32),
     label VARBINARY(256),
+    -- How often the session was flushed and went on.
+    flushes BIGINT NOT NULL DEFAULT 0 CHECK (flushes >= 0),
     -- At most 16 MiB in a record; the server's max_allowed_packet may allow less.
     data LONGBLOB NOT NULL,
     CHECK (moved_to IS NULL OR subject IS NULL),

@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
     -- SHA-256 over site and subject: the sessions of a subject are listed by it.
     subject_digest BYTEA CHECK (octet_length(subject_digest) = 32),
     label BYTEA CHECK (octet_length(label) <= 256),
+    -- How often the session was flushed and went on.
+    flushes BIGINT NOT NULL DEFAULT 0 CHECK (flushes >= 0),
     data BYTEA NOT NULL,
     CHECK (moved_to IS NULL OR subject IS NULL),
     CHECK ((subject IS NULL) = (subject_digest IS NULL))

@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
     -- SHA-256 over site and subject: the sessions of a subject are listed by it.
     subject_digest BLOB CHECK (length(subject_digest) = 32),
     label BLOB CHECK (length(label) <= 256),
+    -- How often the session was flushed and went on.
+    flushes INTEGER NOT NULL DEFAULT 0 CHECK (flushes >= 0),
     data BLOB NOT NULL,
     CHECK (moved_to IS NULL OR subject IS NULL),
     CHECK ((subject IS NULL) = (subject_digest IS NULL))

@@ -104,7 +104,7 @@ mod tests {
                     NULL, 1, 0, 0, n * 1000, NULL, NULL, NULL, \
                     CAST('user ' || (n % 5000) AS BLOB), \
                     CAST(substr('user ' || (n % 5000) || hex(zeroblob(32)), 1, 32) AS BLOB), \
-                    NULL, x'00' FROM n; ANALYZE";
+                    NULL, 0, x'00' FROM n; ANALYZE";
         sqlx::raw_sql(fill).execute(&pool).await.unwrap();
         let statements = Statements::new(&Sqlite::DIALECT, &TableName::default(), None);
         let RotateStatements::Transaction { mark, create } = &statements.rotate else {
