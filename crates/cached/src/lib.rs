@@ -26,6 +26,9 @@
 //!   at the latest. There is no default: you say how long a logout on another node may
 //!   go unnoticed here. (A write that was based on a stale entry is refused by the
 //!   store, and drops the entry.)
+//! - **What ends or moves a session is carried out** though its caller stops waiting, and
+//!   costs the other sessions no entry. Outside a tokio runtime it ends with its caller,
+//!   and a delete or a revocation then empties the cache.
 //! - **A write that failed** leaves no entry that it may have made wrong.
 //! - **A store that keeps the session in the client's cookie cannot be cached**, and
 //!   does not compile here.
@@ -61,6 +64,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod carry_out;
 mod near_cache;
 mod stats;
 mod subscription;
@@ -76,6 +80,7 @@ use cloakroom_core::store::{
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 
+use crate::carry_out::CarryOut;
 use crate::near_cache::NearCache;
 pub use crate::near_cache::OnDisconnect;
 pub use crate::stats::Stats;
@@ -243,37 +248,45 @@ impl<S: SessionStore> SessionStore for Cached<S> {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        let _old = self.cache.begin_write(*old);
-        let write = self.cache.begin_write(*new);
-        let revision = self.inner.rotate(old, new, record, mark_until).await?;
-        write.wrote(record.at_revision(revision));
-        Ok(revision)
+        let (inner, old, new, record) = (self.inner.clone(), *old, *new, record.clone());
+        let writes = [old, new].map(|digest| self.cache.begin_write(digest));
+        CarryOut::new(async move {
+            let [_old, write] = writes;
+            let revision = inner.rotate(&old, &new, &record, mark_until).await?;
+            write.wrote(record.at_revision(revision));
+            Ok(revision)
+        })
+        .await
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        // The store follows rotation marks to the session it ends. Until those marks
-        // are read, any entry may be of that session: where this fails or is dropped
-        // midway, all of them go.
-        let any = InvalidateAll(&self.cache);
-        let mut path = RotationPath::from(*digest);
-        let mut writes = vec![self.cache.begin_write(*digest)];
-        self.inner.delete(digest).await?;
-        loop {
-            match self.inner.load(path.at()).await {
-                Ok(Some(Stored::Rotated { to, .. })) => path.follow(to)?,
-                Ok(_) => break,
-                // The session is ended; only the way to its entry cannot be read.
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) =>
-                {
-                    return Ok(());
+        let (inner, cache, digest) = (self.inner.clone(), self.cache.clone(), *digest);
+        CarryOut::new(async move {
+            // The store follows rotation marks to the session it ends. Until those marks
+            // are read, any entry may be of that session: where this fails, all of them
+            // go.
+            let any = InvalidateAll(&cache);
+            let mut path = RotationPath::from(digest);
+            let mut writes = vec![cache.begin_write(digest)];
+            inner.delete(&digest).await?;
+            loop {
+                match inner.load(path.at()).await {
+                    Ok(Some(Stored::Rotated { to, .. })) => path.follow(to)?,
+                    Ok(_) => break,
+                    // The session is ended; only the way to its entry cannot be read.
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) =>
+                    {
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
+                writes.push(cache.begin_write(*path.at()));
             }
-            writes.push(self.cache.begin_write(*path.at()));
-        }
-        any.cancel();
-        Ok(())
+            any.cancel();
+            Ok(())
+        })
+        .await
     }
 
     /// Those of the store behind.
@@ -312,20 +325,22 @@ impl<S: SessionStore> Subjects for Cached<S> {
         subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        Box::pin(async move {
-            let Some(subjects) = self.inner.capabilities().subjects else {
+        let (inner, cache, subject) = (self.inner.clone(), self.cache.clone(), *subject);
+        let revocation = async move {
+            let Some(subjects) = inner.capabilities().subjects else {
                 return Ok(Vec::new());
             };
-            // Only the store's answer says which sessions have ended: where it fails or
-            // this is dropped midway, any entry may be of one.
-            let any = InvalidateAll(&self.cache);
-            let ended = subjects.revoke(subject, which).await?;
+            // Only the store's answer says which sessions have ended: where it fails,
+            // any entry may be of one.
+            let any = InvalidateAll(&cache);
+            let ended = subjects.revoke(&subject, which).await?;
             for digest in &ended {
-                drop(self.cache.begin_write(*digest));
+                drop(cache.begin_write(*digest));
             }
             any.cancel();
             Ok(ended)
-        })
+        };
+        Box::pin(async { CarryOut::new(revocation).await })
     }
 }
 

@@ -16,9 +16,11 @@ use cloakroom_core::store::{
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use cloakroom_testkit::Call::{self, Create, Delete, Load, Rotate, Update};
 use cloakroom_testkit::{
-    Fault, FaultyStore, ManualClock, MapStore, Profile, RecordingStore, conformance, key,
-    listed_as, races, sample, touch_until,
+    Fault, FaultyStore, InterceptedStore, ManualClock, MapStore, Profile, RecordingStore,
+    conformance, key, listed_as, races, sample, touch_until,
 };
+use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
 
 const STALE: Duration = Duration::from_secs(5);
 
@@ -228,19 +230,81 @@ async fn a_logout_whose_answer_is_lost_leaves_nothing_of_where_the_session_moved
 #[tokio::test]
 async fn a_logout_that_is_dropped_midway_leaves_nothing_of_where_the_session_moved() {
     let (store, [old, new]) = moved().await;
-    // The delete is answered; the load of where it led never is.
-    let slow = Cached::with_staleness_max(Slow(store.inner().clone()), STALE);
+    // The delete is answered; the load of where it led is not yet.
+    let marks = Arc::new(Semaphore::new(0));
+    let slow = Slow(store.inner().clone(), marks.clone());
+    let slow = Cached::with_staleness_max(slow, STALE);
     assert!(slow.load(&new).await.unwrap().is_some());
     let dropped = tokio::time::timeout(Duration::from_millis(20), slow.delete(&old)).await;
     assert!(dropped.is_err());
+    marks.add_permits(1);
+    tokio::task::yield_now().await;
     assert_eq!(slow.load(&new).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_ends_or_moves_a_session_is_carried_out_though_its_caller_stops_waiting() {
+    for call in [Delete, Rotate, Call::Revoke] {
+        let may_go_on = Arc::new(Semaphore::new(0));
+        let gate = may_go_on.clone();
+        let store = InterceptedStore::from_fn(MapStore::default(), move |operation, work| {
+            let gate = gate.clone();
+            Box::pin(async move {
+                if operation.call == call {
+                    gate.acquire().await.unwrap().forget();
+                }
+                work.await
+            })
+        });
+        let store = cached(store);
+        let [digest, new, other] = [key().digest(), key().digest(), key().digest()];
+        let mut record = sample("here");
+        record.revision = store.create(&digest, &record).await.unwrap();
+        let mut of_nobody = sample("other");
+        of_nobody.subject = None;
+        store.create(&other, &of_nobody).await.unwrap();
+
+        let write = async {
+            match call {
+                Delete => store.delete(&digest).await.unwrap(),
+                Rotate => {
+                    let until = record.expires_at;
+                    store.rotate(&digest, &new, &record, until).await.unwrap();
+                }
+                _ => {
+                    let subject = listed_as(record.subject.as_ref().unwrap());
+                    let subjects = store.capabilities().subjects.unwrap();
+                    subjects.revoke(&subject, Revoke::All).await.unwrap();
+                }
+            }
+        };
+        assert!(
+            write.now_or_never().is_none(),
+            "{call:?} waits, and is dropped"
+        );
+        let stands = async || {
+            let found = store.load(&digest).await.unwrap();
+            found.and_then(Stored::into_record).is_some()
+        };
+        assert!(stands().await, "{call:?} is not carried out yet");
+        may_go_on.add_permits(1);
+        tokio::task::yield_now().await;
+        assert!(!stands().await, "{call:?} is carried out");
+        let hits = store.stats().hits;
+        store.load(&other).await.unwrap().unwrap();
+        assert_eq!(
+            store.stats().hits,
+            hits + 1,
+            "{call:?} cost another its entry"
+        );
+    }
 }
 
 /// Another process may end the session between a write and its answer.
 #[tokio::test]
 async fn a_write_that_is_answered_late_does_not_replace_what_a_load_has_seen() {
     let shared = Arc::new(FaultyStore::new(MapStore::default()));
-    let store = cached(Slow(shared.clone()));
+    let store = cached(Slow(shared.clone(), Arc::new(Semaphore::new(0))));
     let (digest, mut record) = (key().digest(), sample("here"));
     record.revision = shared.create(&digest, &record).await.unwrap();
     let mut update = pin!(store.update(&digest, &record));
@@ -252,14 +316,14 @@ async fn a_write_that_is_answered_late_does_not_replace_what_a_load_has_seen() {
     assert_eq!(store.load(&digest).await.unwrap(), None);
 }
 
-/// Never answers a load of a rotation mark, and answers an update late.
-struct Slow(Arc<FaultyStore<MapStore>>);
+/// Answers a load of a rotation mark where it is permitted to, and an update late.
+struct Slow(Arc<FaultyStore<MapStore>>, Arc<Semaphore>);
 
 impl SessionStore for Slow {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let loaded = self.0.load(digest).await?;
         if matches!(loaded, Some(Stored::Rotated { .. })) {
-            std::future::pending::<()>().await;
+            self.1.acquire().await.unwrap().forget();
         }
         Ok(loaded)
     }
