@@ -116,6 +116,14 @@ pub mod stores {
     #[cfg(feature = "cached")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cached")))]
     pub use cloakroom_cached::{Cached, OnDisconnect};
+    #[cfg(any(
+        feature = "cookie",
+        feature = "file",
+        feature = "redb",
+        feature = "sled",
+        feature = "sqlite"
+    ))]
+    pub use cloakroom_disk::refuse_group_rights;
     #[cfg(feature = "file")]
     #[cfg_attr(docsrs, doc(cfg(feature = "file")))]
     pub use cloakroom_file::{Durability, FileStore};

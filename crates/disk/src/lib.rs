@@ -38,4 +38,4 @@ mod private;
 pub use file::{StagedFile, make_private_file, private_options, remove_file, replace_file};
 pub use folder::{make_private_folder, make_private_folder_unsynced, sync_folder};
 pub use jobs::{Job, JobLost, JobThreads, Reply};
-pub use private::{check_private_file, check_private_folder};
+pub use private::{check_private_file, check_private_folder, refuse_group_rights};

@@ -3,6 +3,17 @@
 use std::fs::Metadata;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static REFUSE_GROUP_RIGHTS: AtomicBool = AtomicBool::new(false);
+
+/// From now on, and in the whole process, the rights of a group to a private file or
+/// folder are an error and no event: for a machine on which strangers may be in the
+/// group. To be called before the first store or key file is opened; those that are open
+/// are not looked at again.
+pub fn refuse_group_rights() {
+    REFUSE_GROUP_RIGHTS.store(true, Ordering::Relaxed);
+}
 
 /// Checks that a folder is private: only its owner may enter, list or change it, and the
 /// owner is the user of this process, or root. A link is followed, and what it leads to is
@@ -10,6 +21,7 @@ use std::path::Path;
 ///
 /// Rights of the folder's group are not refused but told, by an event at `WARN`: container
 /// platforms give them to a volume at each start, and a site must not be down for it.
+/// After [`refuse_group_rights`] they are refused.
 ///
 /// # Errors
 /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) where it is not private; the text
@@ -41,6 +53,11 @@ pub(crate) fn judge(what: &str, path: &Path, metadata: &Metadata) -> io::Result<
         format!(
             "the {what} {shown} is owned by another user (its owner is {owner}, this process \
              runs as {user}), who could read and change sessions; run: chown {user} '{quoted}'"
+        )
+    } else if mode & 0o070 != 0 && REFUSE_GROUP_RIGHTS.load(Ordering::Relaxed) {
+        format!(
+            "the group has rights to the {what} {shown} (mode {mode:o}), and this process \
+             refuses them; run: chmod go-rwx '{quoted}'"
         )
     } else if mode & 0o007 != 0 {
         format!(
