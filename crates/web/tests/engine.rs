@@ -1,0 +1,126 @@
+//! What the engine itself promises, over a store in a map: expired, ended and limited
+//! sessions. The whole behaviour is tested in the workspace's `tests`.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_core::session::Session;
+use cloakroom_core::{ErrorKind, Expiry, SessionExpiry, Subject, Timestamp};
+use cloakroom_testkit::{ManualClock, MapStore};
+use cloakroom_web::{Closing, Engine, EngineBuilder, Exchange};
+
+const IDLE: Duration = Duration::from_secs(60);
+
+struct App {
+    engine: Engine,
+    store: Arc<MapStore>,
+    clock: Arc<ManualClock>,
+}
+
+fn app(choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> App {
+    let (store, clock) = (
+        Arc::new(MapStore::default()),
+        Arc::new(ManualClock::default()),
+    );
+    let builder = Engine::builder(store.clone())
+        .clock(clock.clone())
+        .expiry(Expiry::new(IDLE, None).unwrap());
+    let engine = choose(builder).build().unwrap();
+    App {
+        engine,
+        store,
+        clock,
+    }
+}
+
+async fn open(app: &App, cookie: Option<&str>) -> (Exchange, Session) {
+    let exchange = app.engine.exchange();
+    let headers = cookie.into_iter().map(str::as_bytes);
+    let session = exchange.open(headers).await.unwrap();
+    (exchange, session)
+}
+
+/// The cookie that was set, as the browser sends it back.
+fn cookie(closing: &Closing) -> String {
+    let set = closing.token_headers()[0].value();
+    set.split(';').next().unwrap().to_owned()
+}
+
+async fn stored(app: &App) -> String {
+    let (exchange, session) = open(app, None).await;
+    session.insert("n", 1).unwrap();
+    cookie(&exchange.close(200).await)
+}
+
+#[tokio::test]
+async fn an_expired_record_opens_nothing_and_stays_as_it_is() {
+    let app = app(|builder| builder);
+    let cookie = stored(&app).await;
+    app.clock.advance(IDLE);
+    let before = app.store.snapshot();
+    let (exchange, session) = open(&app, Some(&cookie)).await;
+    assert_eq!(session.get::<u64>("n").unwrap(), None);
+    exchange.close(200).await;
+    assert_eq!(app.store.snapshot(), before, "a sweep removes it");
+}
+
+/// A change is replayed on what another request has left, but not on what has expired
+/// meanwhile.
+#[tokio::test]
+async fn a_change_is_not_replayed_on_a_record_that_has_expired() {
+    let app = app(|builder| builder);
+    let cookie = stored(&app).await;
+    let (slow, change) = open(&app, Some(&cookie)).await;
+    let (other, shortens) = open(&app, Some(&cookie)).await;
+    let second = Duration::from_secs(1);
+    shortens.set_expiry(SessionExpiry::Idle(second)).unwrap();
+    other.close(200).await;
+    app.clock.advance(second);
+    change.insert("late", 1).unwrap();
+    let closing = slow.close(200).await;
+    assert_eq!(closing.failure.unwrap().kind(), ErrorKind::Gone);
+}
+
+#[tokio::test]
+async fn what_is_gone_is_not_written_again() {
+    let app = app(|builder| builder);
+    let cookie = stored(&app).await;
+    let (slow, change) = open(&app, Some(&cookie)).await;
+    let (other, ends) = open(&app, Some(&cookie)).await;
+    ends.flush().unwrap();
+    other.close(200).await;
+    change.insert("late", 1).unwrap();
+    let closing = slow.close(200).await;
+    assert_eq!(closing.failure.as_ref().unwrap().kind(), ErrorKind::Gone);
+    assert!(closing.token_headers().is_empty());
+    assert_eq!(app.store.snapshot().len(), 0);
+}
+
+/// The clock of the node that writes last runs behind.
+#[tokio::test]
+async fn the_limit_ends_earlier_logins_and_never_a_later_one() {
+    let app = app(|builder| builder.sessions_per_subject_max(2).touch_share_percent(0));
+    let at = |secs: u64| app.clock.set(Timestamp::from_millis(secs * 1_000));
+    let login = async |secs| {
+        at(secs);
+        let (exchange, session) = open(&app, None).await;
+        session.set_subject(Subject::new("ada").unwrap()).unwrap();
+        cookie(&exchange.close(200).await)
+    };
+    let lives = async |cookie: &str| {
+        let (exchange, session) = open(&app, Some(cookie)).await;
+        let subject = session.subject();
+        exchange.close(200).await;
+        subject.is_some()
+    };
+    let earlier = login(10).await;
+    let later = login(20).await;
+    at(30);
+    assert!(lives(&earlier).await, "it was used last of all");
+    let between = login(15).await;
+    at(30);
+    assert!(lives(&later).await && lives(&between).await);
+    assert!(!lives(&earlier).await);
+}
