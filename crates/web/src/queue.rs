@@ -82,15 +82,20 @@ impl Queue {
 }
 
 impl Ticket<'_> {
-    /// The record that the writer before has stored under this token.
-    pub(crate) fn last_written(&self, token: &Token) -> Option<Record> {
-        let (of, record) = self.turn.as_ref()?.as_ref()?;
-        (of == token).then(|| record.clone())
+    /// Takes the record that the writer before has stored under this token.
+    pub(crate) fn last_written(&mut self, token: &Token) -> Option<Record> {
+        let (of, record) = self.turn.as_mut()?.take()?;
+        (of == *token).then_some(record)
     }
 
-    /// Leaves the record that stands under this token now, for the writer behind.
+    /// Leaves the record that stands under this token now, for the writer behind, if
+    /// there is one.
     pub(crate) fn leave(&mut self, token: &Token, record: &Record) {
-        if let Some(turn) = &mut self.turn {
+        // The list of queues holds it, and this turn.
+        const HELD: usize = 2;
+        if let Some(turn) = &mut self.turn
+            && Arc::strong_count(OwnedMutexGuard::mutex(turn)) > HELD
+        {
             **turn = Some((token.clone(), record.clone()));
         }
     }
