@@ -6,13 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_core::engine::{Entropy, TOKEN_BYTES_MAX, Token};
 use cloakroom_core::{Error, ErrorKind};
+use cloakroom_keyring::{KEY_ID_BYTES, KeyId, KeyRing, Secret};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::cipher::{Cipher, KEY_BYTES, NONCE_BYTES, TAG_BYTES};
 use crate::envelope::ENVELOPE_BYTES_MIN;
-use crate::keyring::{KEY_ID_BYTES, KeyId, KeyRing, Secret};
 
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_BYTES;
@@ -194,14 +194,13 @@ impl Sealer {
 impl FrameKey {
     fn new(mode: Mode, cookie: &str, secret: &Secret) -> Self {
         let id = secret.id();
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
         let algorithm = match mode {
             Mode::Encrypted => {
-                secret.derive(b"cloakroom/cookie/v1/encrypted", key.as_mut_slice());
+                let key = secret.derive("cloakroom/cookie/v1/encrypted");
                 Algorithm::Encrypted(Cipher::new(&key))
             }
             Mode::Signed => {
-                secret.derive(b"cloakroom/cookie/v1/signed", key.as_mut_slice());
+                let key = secret.derive::<KEY_BYTES>("cloakroom/cookie/v1/signed");
                 let keyed = Hmac::new_from_slice(key.as_slice());
                 let keyed = keyed.expect("HMAC takes a key of any length");
                 Algorithm::Signed(Box::new(keyed))

@@ -11,7 +11,7 @@
 //! use cloakroom_core::{Clock, Expiry, SystemClock};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! // A server reads its key file: `KeyRing::from_file("cookie.keys")`.
+//! // A server reads its key file: `KeyRing::from_file("session.keys")`.
 //! let ring = KeyRing::generate(&OsEntropy)?;
 //!
 //! // The full name of the cookie: what the engine's cookie policy says.
@@ -29,7 +29,7 @@
 //!
 //! # What is promised
 //!
-//! * Who has no secret of the ring can neither read nor make a cookie. (A
+//! * Who has no secret of the [ring](KeyRing) can neither read nor make a cookie. (A
 //!   [signed](CookieStoreBuilder::signed) one can be read by its visitor.)
 //! * A cookie opens in the mode, under the name and with the keys that are
 //!   configured, or not at all. The mode comes from the configuration and never
@@ -60,28 +60,6 @@
 //! * The length of a cookie tells the length of its session.
 //! * An older cookie of a session opens as well as its latest. Keep nothing in it that
 //!   a visitor must not set back, such as a balance or a count of attempts.
-//!
-//! # The key file
-//!
-//! A [`KeyRing`] is a text file of secrets, the active one first. Make one that the
-//! server's user alone can read:
-//!
-//! ```sh
-//! (umask 077 && openssl rand -hex 32 > cookie.keys)
-//! ```
-//!
-//! or in a program, by [`KeyRing::generate`] and [`KeyRing::to_text`]. To change the
-//! active secret, put a new one in front and keep the old one, which is then retired
-//! ([`KeyRing::with_active`]):
-//!
-//! ```sh
-//! (umask 077 && { openssl rand -hex 32; cat cookie.keys; } > new.keys && mv new.keys cookie.keys)
-//! ```
-//!
-//! and restart the server. Where several servers run, give all of them the new secret
-//! as the *second* line first, and move it to the front once each has it: else a server
-//! that lacks it does not open what another has sealed. Remove a retired secret when no
-//! cookie that it sealed can be left: after the longest absolute deadline.
 //!
 //! # The frame
 //!
@@ -127,11 +105,10 @@
 mod cipher;
 mod envelope;
 mod frame;
-mod keyring;
 mod revocation;
 mod store;
 
-pub use keyring::{
+pub use cloakroom_keyring::{
     KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
 };
 pub use revocation::{EpochStore, Revocation};

@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("cloakroom-core", 0),
     ("cloakroom-disk", 0),
     ("cloakroom-cached", 1),
-    ("cloakroom-cookie", 1),
     ("cloakroom-file", 1),
+    ("cloakroom-keyring", 1),
     ("cloakroom-memory", 1),
     ("cloakroom-redb", 1),
     ("cloakroom-redis", 1),
-    ("cloakroom-sealed", 1),
     ("cloakroom-sled", 1),
     ("cloakroom-sql", 1),
     ("cloakroom-testkit", 1),
     ("cloakroom-web", 1),
     ("cloakroom-axum", 2),
+    ("cloakroom-cookie", 2),
+    ("cloakroom-sealed", 2),
     ("cloakroom", 3),
     ("cloakroom-demo", 4),
     ("cloakroom-cli", 5),

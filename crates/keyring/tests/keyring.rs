@@ -2,54 +2,46 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-mod common;
-
-use cloakroom_cookie::{
-    CookieStore, KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN,
-    Secret,
-};
 use cloakroom_core::ErrorKind;
 use cloakroom_core::engine::OsEntropy;
 use cloakroom_disk::replace_file;
-use cloakroom_testkit::sample;
-
-use common::{COOKIE, encrypted, issued, load, secret};
+use cloakroom_keyring::{
+    KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
+};
 
 const HEX: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const BASE64: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
 
-/// Whether the ring's active secret is `secret(byte)`: only then does that secret alone
-/// open what the ring seals.
-async fn seals_as(ring: &KeyRing, byte: u8) -> bool {
-    let token = issued(&encrypted(ring), &sample("x")).await;
-    let alone = encrypted(&KeyRing::new(secret(byte)));
-    load(&alone, &token).await.is_some()
+fn secret(byte: u8) -> Secret {
+    Secret::from_bytes(&[byte; 32]).unwrap()
 }
 
-#[tokio::test]
-async fn the_first_is_active_and_the_others_are_retired() {
+/// Whether the ring's secrets are these, the active one first.
+fn is_of(ring: &KeyRing, bytes: &[u8]) -> bool {
+    let ids = ring.secrets().iter().map(Secret::id);
+    ids.eq(bytes.iter().map(|byte| secret(*byte).id()))
+}
+
+#[test]
+fn the_first_is_active_and_the_others_are_retired() {
     let text = format!("\u{20}# a comment\r\n\n  {HEX}  # active\r\n\t{BASE64}\n# end");
     let upper = format!("{}\n{BASE64}", HEX.to_uppercase());
     let in_one_line = format!("{HEX},{BASE64},");
     for text in [text, upper, in_one_line] {
         let ring = KeyRing::parse(&text).unwrap();
         assert_eq!(format!("{ring:?}"), "KeyRing(1 active, 1 retired)");
-        assert!(seals_as(&ring, 1).await);
-        let retired = issued(&encrypted(&KeyRing::new(secret(2))), &sample("x")).await;
-        assert!(load(&encrypted(&ring), &retired).await.is_some());
+        assert!(is_of(&ring, &[1, 2]));
     }
 }
 
-#[tokio::test]
-async fn what_is_generated_is_read_back() {
+#[test]
+fn what_is_generated_is_read_back() {
     let direct = KeyRing::generate(&OsEntropy).unwrap();
     let text = direct.to_text();
     assert_eq!(text.trim_end().len(), 43);
-    let read = KeyRing::parse(&text).unwrap();
-    let token = issued(&encrypted(&direct), &sample("x")).await;
-    assert!(load(&encrypted(&read), &token).await.is_some());
-    let other = encrypted(&KeyRing::generate(&OsEntropy).unwrap());
-    assert!(load(&other, &token).await.is_none());
+    let id = |ring: &KeyRing| ring.secrets()[0].id();
+    assert_eq!(id(&KeyRing::parse(&text).unwrap()), id(&direct));
+    assert_ne!(id(&KeyRing::generate(&OsEntropy).unwrap()), id(&direct));
 }
 
 #[test]
@@ -72,13 +64,10 @@ fn a_whole_ring_is_written_as_text_and_read_back() {
     KeyRing::parse(&full.to_text()).unwrap();
 }
 
-#[tokio::test]
-async fn a_new_active_secret_retires_the_one_before() {
-    let before = KeyRing::new(secret(1));
-    let token = issued(&encrypted(&before), &sample("x")).await;
-    let after = before.with_active(secret(2)).unwrap();
-    assert!(seals_as(&after, 2).await);
-    assert!(load(&encrypted(&after), &token).await.is_some());
+#[test]
+fn a_new_active_secret_retires_the_one_before() {
+    let after = KeyRing::new(secret(1)).with_active(secret(2)).unwrap();
+    assert!(is_of(&after, &[2, 1]));
     let again = after.with_active(secret(1)).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Misconfigured);
 }
@@ -146,15 +135,15 @@ fn a_ring_without_a_key_or_over_its_limits_is_refused() {
 }
 
 #[cfg(unix)]
-#[tokio::test]
-async fn a_file_that_others_may_read_is_refused_and_one_for_its_group_is_taken() {
+#[test]
+fn a_file_that_others_may_read_is_refused_and_one_for_its_group_is_taken() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cookie.keys");
     replace_file(&path, HEX.as_bytes()).unwrap();
     for mode in [0o600, 0o400, 0o640, 0o660] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        assert!(seals_as(&KeyRing::from_file(&path).unwrap(), 1).await);
+        assert!(is_of(&KeyRing::from_file(&path).unwrap(), &[1]));
     }
     for mode in [0o666, 0o644, 0o604, 0o602] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -164,8 +153,8 @@ async fn a_file_that_others_may_read_is_refused_and_one_for_its_group_is_taken()
     }
 }
 
-#[tokio::test]
-async fn a_file_and_an_environment_variable_are_read_and_named_in_errors() {
+#[test]
+fn a_file_and_an_environment_variable_are_read_and_named_in_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cookie.keys");
     let error = KeyRing::from_file(&path).unwrap_err();
@@ -190,7 +179,7 @@ async fn a_file_and_an_environment_variable_are_read_and_named_in_errors() {
         assert!(!text.contains("nonsense"), "{text}");
     }
     std::fs::write(&path, format!("{HEX}\n")).unwrap();
-    assert!(seals_as(&KeyRing::from_file(&path).unwrap(), 1).await);
+    assert!(is_of(&KeyRing::from_file(&path).unwrap(), &[1]));
 
     let error = KeyRing::from_env("CLOAKROOM_TEST_NOT_SET").unwrap_err();
     assert!(
@@ -204,21 +193,28 @@ async fn a_file_and_an_environment_variable_are_read_and_named_in_errors() {
         text.contains("CARGO_PKG_NAME") && text.contains("line 1"),
         "{text}"
     );
-    assert!(!text.contains("cloakroom-cookie"), "{text}");
+    assert!(!text.contains("cloakroom-keyring"), "{text}");
 }
 
 #[test]
 fn a_longer_secret_is_used_whole() {
-    let build = |bytes: &[u8]| {
-        let ring = KeyRing::new(Secret::from_bytes(bytes).unwrap());
-        CookieStore::builder(COOKIE, &ring).build().unwrap()
-    };
-    let (one, other) = (build(&[1; 33]), build(&[1; 32]));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let token = issued(&one, &sample("x")).await;
-        assert!(load(&other, &token).await.is_none());
-    });
+    let derived = |bytes: &[u8]| *Secret::from_bytes(bytes).unwrap().derive::<32>("purpose");
+    assert_ne!(derived(&[1; 33]), derived(&[1; 32]));
+    assert_ne!(
+        derived(&[1; SECRET_BYTES_MAX]),
+        derived(&[1; SECRET_BYTES_MAX - 1])
+    );
+}
+
+/// What is sealed already hangs on these bytes.
+#[test]
+fn the_published_derivations() {
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    let counting: [u8; 32] = std::array::from_fn(|at| at as u8);
+    let secret = Secret::from_bytes(&counting).unwrap();
+    assert_eq!(hex(&secret.id()), "ba7f69ef");
+    assert_eq!(
+        hex(&*secret.derive::<32>("purpose")),
+        "c938f7c9c926b1456b39fd3811e7b2d8beccd709fed368d133553b438fb89d0b"
+    );
 }

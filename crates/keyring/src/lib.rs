@@ -1,4 +1,46 @@
-//! The secrets that seal cookies: one active, and retired ones that still open.
+//! The secrets of a server: one active, which seals, and retired ones, which still open.
+//!
+//! ```
+//! use cloakroom_core::engine::OsEntropy;
+//! use cloakroom_keyring::{KeyRing, Secret};
+//!
+//! // A server reads its key file: `KeyRing::from_file("session.keys")`.
+//! let ring = KeyRing::generate(&OsEntropy)?;
+//! let ring = ring.with_active(Secret::generate(&OsEntropy)?)?;
+//! assert_eq!(format!("{ring:?}"), "KeyRing(1 active, 1 retired)");
+//! # Ok::<(), cloakroom_core::Error>(())
+//! ```
+//!
+//! The cookie store seals whole sessions under a ring (`cloakroom-cookie`), and `Sealed`
+//! adds one to each session's own key (`cloakroom-sealed`). Both export the types of this
+//! crate. They derive different keys, so one ring may serve both.
+//!
+//! # The key file
+//!
+//! A [`KeyRing`] is a text file of secrets, the active one first. Make one that the
+//! server's user alone can read:
+//!
+//! ```sh
+//! (umask 077 && openssl rand -hex 32 > session.keys)
+//! ```
+//!
+//! or in a program, by [`KeyRing::generate`] and [`KeyRing::to_text`]. To change the
+//! active secret, put a new one in front and keep the old one, which is then retired
+//! ([`KeyRing::with_active`]):
+//!
+//! ```sh
+//! (umask 077 && { openssl rand -hex 32; cat session.keys; } > new.keys && mv new.keys session.keys)
+//! ```
+//!
+//! and restart the server. Where several servers run, give all of them the new secret
+//! as the *second* line first, and move it to the front once each has it: else a server
+//! that lacks it does not open what another has sealed. Remove a retired secret when no
+//! session that it sealed can be left: after the longest absolute deadline.
+//!
+//! Where a secret may have been read by somebody, put a new one in front and remove the
+//! old one at once. The sessions that it sealed end then.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::fmt;
 use std::fs::File;
@@ -14,15 +56,13 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::NAME;
-
 /// Bytes of the shortest secret: 256 bits, what the cipher and the digest take.
 pub const SECRET_BYTES_MIN: usize = 32;
 
-/// Bytes of the longest secret. More would not make a cookie safer.
+/// Bytes of the longest secret. More would not make a session safer.
 pub const SECRET_BYTES_MAX: usize = 512;
 
-/// The most secrets in a ring. Who retires one a week and lets cookies live for
+/// The most secrets in a ring. Who retires one a week and lets sessions live for
 /// a year needs 53.
 pub const RING_KEYS_MAX: usize = 64;
 
@@ -33,10 +73,11 @@ pub const RING_TEXT_BYTES_MAX: usize = 64 * 1024;
 /// base64url would look like the hexadecimal digits of 32.
 const LONG_PREFIX: &str = "base64url:";
 
-/// Bytes of a secret's name inside a frame.
-pub(crate) const KEY_ID_BYTES: usize = 4;
+/// Bytes of a [`KeyId`].
+pub const KEY_ID_BYTES: usize = 4;
 
-pub(crate) type KeyId = [u8; KEY_ID_BYTES];
+/// What names a secret beside the data that it sealed.
+pub type KeyId = [u8; KEY_ID_BYTES];
 
 /// One master secret. It is wiped when dropped, and never printed.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -96,20 +137,24 @@ impl Secret {
         URL_SAFE_NO_PAD.encode_string(self.0.as_slice(), text);
     }
 
-    /// What a frame names this secret by. It is derived, so it needs no registry, and
-    /// says nothing of the secret.
-    pub(crate) fn id(&self) -> KeyId {
-        let mut id = KeyId::default();
-        self.derive(b"cloakroom/cookie/v1/key-id", &mut id);
-        id
+    /// The name of this secret: 4 bytes that HKDF-SHA256 derives from it for
+    /// `"cloakroom/cookie/v1/key-id"`. So it needs no registry, no two secrets of a ring
+    /// have the same, and it says nothing of the secret.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        *self.derive("cloakroom/cookie/v1/key-id")
     }
 
-    /// Derives a key, or other bytes, for one purpose: what is derived for two purposes
-    /// says nothing of each other.
-    pub(crate) fn derive(&self, purpose: &[u8], to: &mut [u8]) {
+    /// Derives a key for one purpose: HKDF-SHA256 (RFC 5869) without salt, the purpose
+    /// as its info. What is derived for two purposes says nothing of each other.
+    #[must_use]
+    pub fn derive<const BYTES: usize>(&self, purpose: &str) -> Zeroizing<[u8; BYTES]> {
+        const { assert!(BYTES <= 255 * 32, "HKDF-SHA256 gives up to 8,160 bytes") };
+        let mut derived = Zeroizing::new([0; BYTES]);
         Hkdf::<Sha256>::new(None, &self.0)
-            .expand(purpose, to)
+            .expand(purpose.as_bytes(), derived.as_mut_slice())
             .expect("HKDF-SHA256 gives up to 8,160 bytes");
+        derived
     }
 }
 
@@ -127,8 +172,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The secrets of a site: the active one seals and opens, retired ones open,
-/// and what they open is sealed again under the active one.
+/// The secrets of a site: the active one seals and opens, retired ones open, and the
+/// next write seals under the active one.
 ///
 /// # Format
 ///
@@ -183,8 +228,8 @@ impl KeyRing {
     /// The same ring with another active secret; the one that was active is retired.
     ///
     /// ```
-    /// use cloakroom_cookie::{KeyRing, Secret};
     /// use cloakroom_core::engine::OsEntropy;
+    /// use cloakroom_keyring::{KeyRing, Secret};
     ///
     /// # let text = KeyRing::generate(&OsEntropy)?.to_text();
     /// let ring = KeyRing::parse(&text)?.with_active(Secret::generate(&OsEntropy)?)?;
@@ -309,7 +354,8 @@ impl KeyRing {
     }
 
     /// The active secret, then the retired ones.
-    pub(crate) fn secrets(&self) -> &[Secret] {
+    #[must_use]
+    pub fn secrets(&self) -> &[Secret] {
         &self.0
     }
 }
@@ -321,5 +367,5 @@ impl fmt::Debug for KeyRing {
 }
 
 fn misconfigured(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(ErrorKind::Misconfigured, why).in_store(NAME)
+    Error::new(ErrorKind::Misconfigured, why)
 }
