@@ -2,8 +2,8 @@
 //!
 //! A store keeps sessions by the digest of their key. [`Sealed`] stands in front of a
 //! store and encrypts each session's data under a key that is derived from the session
-//! key itself. So whoever copies the database reads no data, and the server has no key
-//! to generate, hand out, rotate or lose: each one lies in a visitor's cookie.
+//! key itself. So whoever copies the database reads no data: each key lies in a visitor's
+//! cookie.
 //!
 //! ```
 //! use cloakroom_core::engine::{OsEntropy, SessionKey, TokenStore};
@@ -26,66 +26,147 @@
 //! # }).unwrap();
 //! ```
 //!
+//! # With a key of the server
+//!
+//! Without one, whoever **writes** to the database can log in as anybody: they draw a
+//! session key, seal `subject = admin` under it by the format below, store the row, and
+//! present the key as a cookie. A [`KeyRing`] stops that. Its active secret enters the
+//! key of each session, and no row opens that was sealed without it:
+//!
+//! ```
+//! use cloakroom_core::engine::OsEntropy;
+//! use cloakroom_sealed::{KeyRing, Sealed};
+//! use cloakroom_testkit::MapStore;
+//!
+//! // A server reads its key file: `KeyRing::from_file("session.keys")`.
+//! let ring = KeyRing::generate(&OsEntropy)?;
+//! let store = Sealed::new(MapStore::default()).with_key_ring(&ring);
+//! # let _ = store;
+//! # Ok::<(), cloakroom_core::Error>(())
+//! ```
+//!
+//! It costs a file to make and to keep: who loses it ends every session. How to make one
+//! and how to change the secret, the [ring's page](KeyRing#format) says. What a retired
+//! secret sealed still opens, and the next write seals it under the active one; a touch
+//! does not.
+//!
+//! Give a store its ring before its first session. There is no choice to go on opening
+//! sessions that were sealed without it, since whoever can forge one would forge it then:
+//! **turning the ring on logs everybody out once.** Give each deployment a ring of its
+//! own, or a session of the test site opens in the real one where a writer copies it.
+//!
 //! # What is promised
 //!
 //! - **Who reads the database reads no session data.** It takes the session's key to
-//!   read it, and that is in the visitor's cookie alone.
+//!   read it, and that is in the visitor's cookie alone; with a ring, it takes the ring
+//!   too.
 //! - **Who writes the database cannot change the data of a visitor's session unseen.**
 //!   Data that was changed, or moved to another digest, another subject or another
-//!   beginning, fails to open with [`ErrorKind::Corrupt`].
+//!   beginning, fails to open with [`ErrorKind::Corrupt`]. With a ring, so does a changed
+//!   absolute deadline, expiry of the session's own, site or label.
+//! - **With a ring, who writes the database can make no session.** What opens was sealed
+//!   by a server that holds the ring, for that subject.
 //!
 //! # What is not
 //!
-//! - **Who writes the database can plant a session of their own making, for any
-//!   subject.** They draw a session key, seal data under it as the server would, store
-//!   the record with a subject of their choice at the key's digest, and present the key
-//!   as a cookie: it opens, and they are logged in as that subject. The server holds no
-//!   key that they would lack. Sealing keeps what visitors have stored from those who
-//!   read the database; it does not make a database safe that strangers write.
-//! - **They can move the deadlines of any session**, change its label, delete it, and
-//!   put an older state of it back in its place: of the header, the data is bound to
-//!   subject and beginning alone.
+//! What a writer of the database can do, and a reader cannot:
+//!
+//! | a writer can | without a ring | with one |
+//! |---|---|---|
+//! | make a session of any subject, and open it | yes | no |
+//! | read or change data of a session whose key they lack | no | no |
+//! | change data of a session whose key they have, such as their own | yes | no |
+//! | let a session live beyond its absolute end | yes | no |
+//! | move `expires_at` and `last_seen_at`, which a touch moves: a session stays alive unused | for ever | until its absolute end, or for ever where the policy has none |
+//! | put an older state of a session back in its place, also of one that was logged out | yes | the same |
+//! | delete a session, or put a rotation mark in its place | yes | yes |
+//! | make rows that open nothing, and stand in the list of a subject's sessions with any label | yes | yes |
+//!
+//! The last row holds since lists show headers, which no key is at hand to check.
+//!
 //! - **The header stays clear**, since stores, sweeps and lists of a user's sessions
 //!   need it: site, subject, label, beginning, last use, deadlines, the expiry that the
 //!   session chose, revision. So does the length of the data.
 //! - Whoever reads the memory of the server, or a visitor's cookie, reads that
-//!   visitor's session.
+//!   visitor's session. Whoever reads the ring and writes to the database can make a
+//!   session again, and no more than without a ring: the ring alone reads no data.
 //! - **A change that a rotation overtakes is refused** (409), where other stores replay it
 //!   at the new key: the session opens with its new key alone, which that request does not
 //!   have.
 //! - An operator cannot read a session either: a page or a tool that shows values
 //!   cannot show these.
 //!
-//! Sessions that were stored before the store was sealed fail with `Corrupt`, which the
-//! engine answers with a new session. So do sealed sessions once the store is no longer
-//! sealed.
+//! Sessions that do not open fail with `Corrupt`, which the engine answers with a new
+//! session and an event that says why. These are: sessions that were stored before the
+//! store was sealed, or before it had its ring; sealed sessions once the store is no
+//! longer sealed, or has no ring any more; and those of a secret that was taken out of
+//! the ring.
 //!
 //! # The format
 //!
-//! `Record::data` holds:
+//! `Record::data` holds, integers little-endian:
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 1 | version, 1 |
+//! | 1 | version: 1 without a ring, 2 with one |
+//! | 4 | of version 2 alone: key id, which says which secret of the ring |
 //! | 24 | nonce, random |
 //! | n | ciphertext, as long as the data |
 //! | 16 | tag |
 //!
+//! A store without a ring opens version 1 alone, and a store with one version 2 alone.
+//!
 //! It is sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03, section 2) under
-//! the 32 bytes of HKDF-SHA256 (RFC 5869; no salt, ikm = the 32 bytes of the
-//! session key, info = `"cloakroom/seal/v1"`). The associated data is, integers
-//! little-endian:
+//! 32 bytes of HKDF-SHA256 (RFC 5869) over the 32 bytes of the session key:
+//!
+//! | version | salt | info |
+//! |---|---|---|
+//! | 1 | none | `"cloakroom/seal/v1"` |
+//! | 2 | the server key | `"cloakroom/seal/v2"` |
+//!
+//! The server key is 32 bytes of HKDF-SHA256 over the secret, without salt, with the info
+//! `"cloakroom/seal/v2/server-key"`; the key id is [`Secret::id`]. Who lacks one of the
+//! two keys knows nothing of what follows from both: HMAC-SHA256, which HKDF begins with,
+//! is taken for a pseudorandom function of either of its inputs, as TLS 1.3 does.
+//!
+//! The associated data is:
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 1 | version, 1 |
-//! | 32 | digest of the session key |
-//! | 1 | 0 without a subject, else 1, and then: |
-//! | 2 + n | length of the subject in bytes, and the subject in UTF-8 |
+//! | 1 or 5 | version, and key id where there is one |
+//! | 32 | digest of the session key, which takes in its site |
+//! | maybe text | subject |
 //! | 8 | `created_at`, milliseconds since the epoch |
+//! | | *and of version 2:* |
+//! | maybe 8 | `absolute_deadline`, milliseconds since the epoch |
+//! | text | `expiry`, as [`SessionExpiry`](cloakroom_core::SessionExpiry) is printed |
+//! | text | `site` |
+//! | maybe text | `label` |
 //!
-//! Each write draws a random nonce of 192 bits, so no two writes under one session key
-//! use the same one.
+//! A text is its length in bytes (2 bytes) and UTF-8. What is maybe there begins with a
+//! byte: 0 where it is not there, else 1. Each write draws a random nonce of 192 bits, so
+//! no two writes under one session key use the same one.
+//!
+//! Test vectors, in hexadecimal. Session key 00 01 … 1f, nonce 40 41 … 57, `created_at`
+//! 1000, the data is the text `cloakroom`. Version 1, with the subject `42` at the
+//! default site:
+//!
+//! ```text
+//! 01404142434445464748494a4b4c4d4e4f5051525354555657
+//! ce6bce59d018f74bd70f6789eb64101f85087315358904d6a3
+//! ```
+//!
+//! Version 2 under the secret 80 81 … 9f, first with the subject `42`, the absolute
+//! deadline 5000000, the expiry `idle:1500`, the site `__Host-session` and the label
+//! `Firefox on Linux`, then with none of these:
+//!
+//! ```text
+//! 027b1b305a404142434445464748494a4b4c4d4e4f5051525354555657
+//! 6cb3b38b40e0d6a00f32b0d9fca0f4cf7377e190dd9db5a027
+//!
+//! 027b1b305a404142434445464748494a4b4c4d4e4f5051525354555657
+//! 6cb3b38b40e0d6a00f9cbcd61749a4b31a7699dcc80df5c0dc
+//! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -100,14 +181,15 @@ use cloakroom_core::engine::{
 use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, SessionStore, Stored};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
-use crate::seal::SealingKey;
+pub use cloakroom_keyring::{KeyRing, Secret};
+pub use seal::SEAL_BYTES_MAX;
 
-/// Bytes that sealing adds to a session's data: version, nonce and tag.
-pub const SEAL_BYTES: usize = seal::OVERHEAD_BYTES;
+use crate::seal::ServerKeys;
 
 const NAME: &str = "sealed";
 
-/// A store whose session data is encrypted under each session's own key.
+/// A store whose session data is encrypted under each session's own key, and under a key
+/// of the server where it has [a ring](Self::with_key_ring).
 ///
 /// It is a [`TokenStore`] alone: a [`SessionStore`] sees no keys, so it could
 /// not open anything. A cache therefore stands *below* it, `Sealed<Cached<S>>`,
@@ -119,6 +201,7 @@ const NAME: &str = "sealed";
 pub struct Sealed<S> {
     inner: S,
     entropy: Arc<dyn Entropy>,
+    server_keys: ServerKeys,
 }
 
 impl<S: SessionStore> Sealed<S> {
@@ -129,7 +212,20 @@ impl<S: SessionStore> Sealed<S> {
 
     /// As [`new`](Self::new), with nonces from another source than the operating system.
     pub fn with_entropy(inner: S, entropy: Arc<dyn Entropy>) -> Self {
-        Self { inner, entropy }
+        Self {
+            inner,
+            entropy,
+            server_keys: ServerKeys::default(),
+        }
+    }
+
+    /// Adds the active secret of a ring to the key of each session, so that a writer of
+    /// the database can make no session. What was sealed without a ring does not open
+    /// then: the [crate's page](crate#with-a-key-of-the-server) says what follows.
+    #[must_use]
+    pub fn with_key_ring(mut self, ring: &KeyRing) -> Self {
+        self.server_keys = ServerKeys::of(ring);
+        self
     }
 
     /// The store that keeps the sealed records.
@@ -138,15 +234,19 @@ impl<S: SessionStore> Sealed<S> {
     }
 
     fn seal(&self, key: &SessionKey, record: &Record) -> Result<Record, Error> {
-        SealingKey::of(key)
-            .seal(&*self.entropy, record)
+        self.server_keys
+            .seal(&*self.entropy, key, record)
             .map_err(|error| error.in_store(NAME))
     }
 }
 
 impl<S> fmt::Debug for Sealed<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealed({})", std::any::type_name::<S>())
+        let under = match self.server_keys.is_empty() {
+            true => "",
+            false => ", with a key ring",
+        };
+        write!(f, "Sealed({}{under})", std::any::type_name::<S>())
     }
 }
 
@@ -175,8 +275,8 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
             };
             let stored = match self.inner.load(&key.digest()).await? {
                 Some(Stored::Record(record)) => Stored::Record(
-                    SealingKey::of(&key)
-                        .open(record)
+                    self.server_keys
+                        .open(&key, record)
                         .map_err(|error| error.in_store(NAME))?,
                 ),
                 Some(mark) => mark,
