@@ -4,20 +4,26 @@ use cloakroom_core::Error;
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::SessionStore;
 
-use crate::options::{Cache, Layers};
+use crate::options::{Cache, Layers, Seal};
 
 /// The store with the cache and the seal that its URL asks for. The cache stands below
 /// the seal, so that it holds sealed data too.
 pub(crate) fn over<S: SessionStore>(store: S, layers: &Layers) -> Result<AnyStore, Error> {
     match layers.cache {
-        Some(cache) => cached(store, cache, layers.sealed),
-        None if layers.sealed => sealed(store),
+        Some(cache) => cached(store, cache, layers.seal.as_ref()),
+        None => maybe_sealed(store, layers.seal.as_ref()),
+    }
+}
+
+fn maybe_sealed<S: SessionStore>(store: S, seal: Option<&Seal>) -> Result<AnyStore, Error> {
+    match seal {
+        Some(seal) => sealed(store, seal),
         None => Ok(AnyStore::new(store)),
     }
 }
 
 #[cfg(feature = "cached")]
-fn cached<S: SessionStore>(store: S, cache: Cache, seal: bool) -> Result<AnyStore, Error> {
+fn cached<S: SessionStore>(store: S, cache: Cache, seal: Option<&Seal>) -> Result<AnyStore, Error> {
     use cloakroom_cached::{Cached, OnDisconnect};
     let cached = Cached::builder(store, cache.staleness_max)
         .capacity_bytes(cache.bytes)
@@ -29,23 +35,25 @@ fn cached<S: SessionStore>(store: S, cache: Cache, seal: bool) -> Result<AnyStor
     if cached.capabilities().invalidations.is_some() {
         cached.watch_invalidations()?;
     }
-    match seal {
-        true => sealed(cached),
-        false => Ok(AnyStore::new(cached)),
-    }
+    maybe_sealed(cached, seal)
 }
 
 #[cfg(not(feature = "cached"))]
-fn cached<S: SessionStore>(_: S, _: Cache, _: bool) -> Result<AnyStore, Error> {
+fn cached<S: SessionStore>(_: S, _: Cache, _: Option<&Seal>) -> Result<AnyStore, Error> {
     Err(crate::options::not_built("cached"))
 }
 
 #[cfg(feature = "sealed")]
-fn sealed<S: SessionStore>(store: S) -> Result<AnyStore, Error> {
-    Ok(AnyStore::new(cloakroom_sealed::Sealed::new(store)))
+fn sealed<S: SessionStore>(store: S, seal: &Seal) -> Result<AnyStore, Error> {
+    use cloakroom_sealed::{KeyRing, Sealed};
+    let sealed = Sealed::new(store);
+    Ok(AnyStore::new(match &seal.key_file {
+        Some(path) => sealed.with_key_ring(&KeyRing::from_file(path)?),
+        None => sealed,
+    }))
 }
 
 #[cfg(not(feature = "sealed"))]
-fn sealed<S: SessionStore>(_: S) -> Result<AnyStore, Error> {
+fn sealed<S: SessionStore>(_: S, _: &Seal) -> Result<AnyStore, Error> {
     Err(crate::options::not_built("sealed"))
 }

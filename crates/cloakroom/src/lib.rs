@@ -50,7 +50,7 @@
 //! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
 //! | `cookie-ring` | the same bytes, made faster by ring |
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
-//! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store |
+//! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
 //! | `axum` | [`axum`]: a layer and an extractor |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
@@ -138,7 +138,7 @@ pub mod stores {
     pub use cloakroom_redis::{RedisBuilder, RedisStore};
     #[cfg(feature = "sealed")]
     #[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
-    pub use cloakroom_sealed::Sealed;
+    pub use cloakroom_sealed::{KeyRing, Sealed, Secret};
     #[cfg(feature = "sled")]
     #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
     pub use cloakroom_sled::SledStore;

@@ -27,6 +27,11 @@ use crate::servers::{self, Address};
 /// |---|---|---|
 /// | `cache=64MiB&stale=5s` | a near cache of so many bytes, whose answers are no older than that | `cached` |
 /// | `sealed=true` | data at rest under the session's own key | `sealed` |
+/// | `sealed=true&seal_key_file=PATH` | the same, and under a key ring of the server | `sealed` |
+///
+/// A seal keeps data from who reads the database. With `seal_key_file=`, a private file
+/// such as `openssl rand -hex 32` writes, also nobody who writes to the database can make
+/// a session there. What was stored before either of the two was turned on opens no more.
 ///
 /// Over Redis and PostgreSQL a cache is subscribed to what other nodes write. What it
 /// does while that subscription is broken, `on_disconnect=` says: `serve_stale` (the
@@ -193,6 +198,9 @@ opens!(
     feature = "sqlite"
 ))]
 mod tests {
+    use cloakroom_core::engine::{OsEntropy, SessionKey, TokenStore as _};
+    use cloakroom_core::{Clock as _, Expiry, SystemClock};
+
     use super::*;
 
     #[tokio::test]
@@ -225,7 +233,7 @@ mod tests {
     /// What follows the store's name in the error of each.
     #[tokio::test]
     async fn a_wrong_url_is_answered_with_what_would_be_right() {
-        const COMMON: &str = "cache=64MiB with stale=5s, sealed=true";
+        const COMMON: &str = "cache=64MiB with stale=5s, sealed=true, seal_key_file=PATH";
         let redis = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, timeout=2s, \
                      tls_ca_file=PATH, cluster=true, allow_eviction=true";
         for (url, expected) in [
@@ -247,6 +255,11 @@ mod tests {
                 "stale= is a number of ms, s or min, such as 5s",
             ),
             ("redb:x?sealed=1", "sealed= is true or false"),
+            (
+                "redb:x?seal_key_file=ring",
+                "seal_key_file= names the server's key for the seal of a store that is not \
+                 sealed: add sealed=true, which ends the sessions that are stored already",
+            ),
             (
                 "file:x?sealed",
                 "each option is written name=value, joined by &",
@@ -403,5 +416,35 @@ mod tests {
             assert!(format!("{store:?}").contains(name), "{url}: {store:?}");
         }
         assert!(folder.path().join("a folder/sled/db").exists());
+    }
+
+    #[tokio::test]
+    async fn a_key_file_enters_the_seal() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&ring, "11".repeat(32)).unwrap();
+        let bare = format!("file:{}?sealed=true", folder.path().join("s").display());
+        let keyed = format!("{bare}&seal_key_file={}", ring.path().display());
+        let key = SessionKey::generate(&OsEntropy).unwrap();
+        let record = Expiry::default().begin(SystemClock.now());
+        let store = open(&keyed).await.unwrap();
+        store.create_token(&key, &record).await.unwrap();
+        for (url, opens) in [
+            (&keyed, true),
+            (&format!("{keyed}&cache=1MiB&stale=5s"), true),
+            (&bare, false),
+        ] {
+            let store = open(url).await.unwrap();
+            let loaded = store.load_token(&key.to_token()).await;
+            assert_eq!(loaded.is_ok(), opens, "{loaded:?}");
+        }
+
+        std::fs::write(&ring, "hunter2").unwrap();
+        let error = open(&keyed).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        let text = error.to_string();
+        let name = ring.path().display().to_string();
+        assert!(text.contains(&name) && text.contains("line 1"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
     }
 }

@@ -242,11 +242,7 @@ impl<S: SessionStore> Sealed<S> {
 
 impl<S> fmt::Debug for Sealed<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let under = match self.server_keys.is_empty() {
-            true => "",
-            false => ", with a key ring",
-        };
-        write!(f, "Sealed({}{under})", std::any::type_name::<S>())
+        write!(f, "Sealed({})", std::any::type_name::<S>())
     }
 }
 

@@ -229,10 +229,3 @@ async fn the_published_bytes_of_version_2() {
         assert_eq!(found, record.at_revision(Revision::FIRST));
     }
 }
-
-#[test]
-fn debug_says_that_there_is_a_ring_and_nothing_of_it() {
-    let printed = format!("{:?}", sealed(&[1, 2]));
-    let without = format!("{:?}", Sealed::new(MapStore::default()));
-    assert_eq!(printed, without.replace(')', ", with a key ring)"));
-}

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use cloakroom::AnyStore;
-use cloakroom::engine::TokenStore;
+use cloakroom::engine::{OsEntropy, TokenStore};
 use cloakroom::store::SessionStore;
-use cloakroom::stores::{Cached, Sealed};
+use cloakroom::stores::{Cached, KeyRing, Sealed};
 use cloakroom_testkit::{Profile, conformance};
 
 use crate::fresh_stores;
@@ -36,6 +36,7 @@ macro_rules! stacks {
 
 stacks! {
     sealed: |store| Sealed::new(store);
+    ring_sealed: |store| Sealed::new(store).with_key_ring(&KeyRing::generate(&OsEntropy).unwrap());
     cached_: |store| cached(store);
     sealed_and_cached: |store| Sealed::new(cached(store));
 }

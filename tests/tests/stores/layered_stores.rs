@@ -42,14 +42,25 @@ stacks! {
     cached_sled: DURABLE, |path| cached(SledStore::open(path).unwrap());
     cached_cached_redb: DURABLE, |path| cached(cached(RedbStore::open(path).unwrap()));
     sealed_sled: DURABLE, |path| Sealed::new(SledStore::open(path).unwrap());
+    ring_sealed_sled: DURABLE, |path| ring_sealed(SledStore::open(path).unwrap());
+    ring_sealed_redb: DURABLE, |path| ring_sealed(RedbStore::open(path).unwrap());
+    ring_sealed_file: DURABLE, |path| ring_sealed(FileStore::open(path).unwrap());
     sealed_cached_redb: DURABLE, |path| Sealed::new(cached(RedbStore::open(path).unwrap()));
     sealed_file: DURABLE, |path| Sealed::new(FileStore::open(path).unwrap());
     cookie: CLIENT_SIDE, |_path| cookie_store(false);
     signed_cookie: CLIENT_SIDE, |_path| cookie_store(true);
 }
 
+fn ring() -> KeyRing {
+    KeyRing::new(Secret::from_bytes(&[7; 32]).unwrap())
+}
+
+fn ring_sealed<S: SessionStore>(store: S) -> Sealed<S> {
+    Sealed::new(store).with_key_ring(&ring())
+}
+
 fn cookie_store(signed: bool) -> CookieStore {
-    let ring = KeyRing::new(Secret::from_bytes(&[7; 32]).unwrap());
+    let ring = ring();
     let builder = CookieStore::builder("__Host-session", &ring);
     let builder = if signed { builder.signed() } else { builder };
     builder.build().unwrap()

@@ -1,10 +1,12 @@
 //! `Sealed` in front of other stores, and behind the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cloakroom::stores::{MemoryStore, Sealed, SledStore};
-use cloakroom::{AnyStore, Engine, Subject};
-use cloakroom_testkit::{MapStore, Profile, conformance, survives_reopening};
+use cloakroom::engine::OsEntropy;
+use cloakroom::stores::{KeyRing, MemoryStore, Sealed, SledStore};
+use cloakroom::{AnyStore, Engine, Label, SessionExpiry, Subject};
+use cloakroom_testkit::{ManualClock, MapStore, Profile, conformance, survives_reopening};
 use cloakroom_tests::in_process::TestApp;
 
 #[tokio::test]
@@ -23,17 +25,28 @@ async fn over_sled_it_conforms_and_is_durable() {
     survives_reopening(&Profile::DURABLE, async || open("three")).await;
 }
 
-#[tokio::test]
-async fn a_sealed_store_serves_the_engine_and_keeps_no_data_in_the_clear() {
+/// A whole life of a session: begun, logged in, with a label and a lifetime of its own,
+/// used for a while, ended.
+async fn serves_the_engine(seal: impl Fn(Arc<MapStore>) -> Sealed<Arc<MapStore>>) {
     let map = Arc::new(MapStore::default());
-    let app = TestApp::with(|_| Engine::builder(Sealed::new(map.clone())));
+    let clock = Arc::new(ManualClock::default());
+    let app = TestApp::with(|_| Engine::builder(seal(map.clone())).clock(clock.clone()));
     app.visit(async |s| s.insert("n", "planted plaintext").unwrap())
         .await;
     app.visit(async |s| s.set_subject(Subject::new("7").unwrap()).unwrap())
         .await;
-    let mut found: Option<String> = None;
-    app.visit(async |s| found = s.get("n").unwrap()).await;
-    assert_eq!(found.as_deref(), Some("planted plaintext"));
+    app.visit(async |s| {
+        s.set_label(Label::new("Firefox").unwrap()).unwrap();
+        s.set_expiry(SessionExpiry::Idle(Duration::from_secs(7_200)))
+            .unwrap();
+    })
+    .await;
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(3_600));
+        let mut found: Option<String> = None;
+        app.visit(async |s| found = s.get("n").unwrap()).await;
+        assert_eq!(found.as_deref(), Some("planted plaintext"));
+    }
     let planted = b"planted plaintext";
     for (_, stored) in map.snapshot() {
         let frame = stored.encode().unwrap();
@@ -41,4 +54,15 @@ async fn a_sealed_store_serves_the_engine_and_keeps_no_data_in_the_clear() {
     }
     app.visit(async |s| s.flush().unwrap()).await;
     assert!(app.token().is_none());
+}
+
+#[tokio::test]
+async fn a_sealed_store_serves_the_engine_and_keeps_no_data_in_the_clear() {
+    serves_the_engine(Sealed::new).await;
+}
+
+#[tokio::test]
+async fn so_does_one_with_a_key_ring() {
+    let ring = KeyRing::generate(&OsEntropy).unwrap();
+    serves_the_engine(|map| Sealed::new(map).with_key_ring(&ring)).await;
 }

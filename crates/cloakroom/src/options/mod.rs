@@ -3,12 +3,13 @@
 #[cfg(feature = "cookie")]
 pub(crate) mod cookie;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind};
 
 /// The options that every store on the server takes.
-const COMMON: &str = "cache=64MiB with stale=5s, sealed=true";
+const COMMON: &str = "cache=64MiB with stale=5s, sealed=true, seal_key_file=PATH";
 
 /// The options of one URL. Each may be given once. What is left when the store has
 /// taken its own is refused, with a list of the options that exist.
@@ -150,12 +151,18 @@ pub(crate) struct Cache {
     pub(crate) bypass_on_disconnect: bool,
 }
 
+/// A seal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seal {
+    /// Where the key ring stands. Without one, the session's key alone seals.
+    pub(crate) key_file: Option<PathBuf>,
+}
+
 /// What stands in front of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layers {
     pub(crate) cache: Option<Cache>,
-    /// Whether data is sealed under the session's key.
-    pub(crate) sealed: bool,
+    pub(crate) seal: Option<Seal>,
 }
 
 impl Layers {
@@ -177,10 +184,18 @@ impl Layers {
                 return Err(query.refuse("stale= bounds the age of a cache's answers: add cache="));
             }
         };
-        Ok(Self {
-            cache,
-            sealed: query.truth("sealed")?.unwrap_or(false),
-        })
+        let key_file = query.text("seal_key_file").map(PathBuf::from);
+        let seal = match query.truth("sealed")? {
+            Some(true) => Some(Seal { key_file }),
+            _ if key_file.is_none() => None,
+            _ => {
+                return Err(query.refuse(
+                    "seal_key_file= names the server's key for the seal of a store that is not \
+                     sealed: add sealed=true, which ends the sessions that are stored already",
+                ));
+            }
+        };
+        Ok(Self { cache, seal })
     }
 
     /// As [`take`](Self::take), of a store that announces what is written to it.
@@ -244,9 +259,12 @@ mod tests {
             })
         };
         assert_eq!(layers.cache, cache(64 << 20, 200));
-        assert!(layers.sealed);
+        assert_eq!(layers.seal, Some(Seal::default()));
         assert_eq!(parse("").unwrap(), Layers::default());
         assert_eq!(parse("sealed=false").unwrap(), Layers::default());
+        let layers = parse("seal_key_file=./a=b&sealed=true").unwrap();
+        let key_file = Some(PathBuf::from("./a=b"));
+        assert_eq!(layers.seal, Some(Seal { key_file }));
         let layers = parse("cache=1000&stale=2min").unwrap();
         assert_eq!(layers.cache, cache(1_000, 120_000));
     }
@@ -265,6 +283,8 @@ mod tests {
             ("cache=64MiB&stale=-1s", "a number of ms"),
             ("sealed=yes", "true or false"),
             ("sealed", "name=value"),
+            ("seal_key_file=x", "add sealed=true"),
+            ("sealed=false&seal_key_file=x", "add sealed=true"),
             ("sealed=true&sealed=true", "given twice"),
             ("ttl=5", "no such option"),
             ("Cache=5", "no such option"),
