@@ -45,10 +45,10 @@
 //! # Ok::<(), cloakroom_core::Error>(())
 //! ```
 //!
-//! It costs a file to make and to keep: who loses it ends every session. How to make one
-//! and how to change the secret, the [ring's page](KeyRing#format) says. What a retired
-//! secret sealed still opens, and the next write seals it under the active one; a touch
-//! does not.
+//! It costs a file to make and to keep: who loses it ends every session.
+//! [The key file](cloakroom_keyring#the-key-file) says how to make one and how to change
+//! the secret. What a retired secret sealed still opens, and the next write seals it under
+//! the active one; a touch seals nothing.
 //!
 //! Give a store its ring before its first session. There is no choice to go on opening
 //! sessions that were sealed without it, since whoever can forge one would forge it then:
@@ -62,10 +62,12 @@
 //!   too.
 //! - **Who writes the database cannot change the data of a visitor's session unseen.**
 //!   Data that was changed, or moved to another digest, another subject or another
-//!   beginning, fails to open with [`ErrorKind::Corrupt`]. With a ring, so does a changed
-//!   absolute deadline, expiry of the session's own, site or label.
+//!   beginning, fails to open with [`Corrupt`]. With a ring it also fails where the
+//!   absolute deadline, the session's own expiry, its site or its label was changed.
 //! - **With a ring, who writes the database can make no session.** What opens was sealed
 //!   by a server that holds the ring, for that subject.
+//!
+//! [`Corrupt`]: cloakroom_core::ErrorKind::Corrupt
 //!
 //! # What is not
 //!
@@ -82,14 +84,15 @@
 //! | delete a session, or put a rotation mark in its place | yes | yes |
 //! | make rows that open nothing, and stand in the list of a subject's sessions with any label | yes | yes |
 //!
-//! The last row holds since lists show headers, which no key is at hand to check.
+//! The last row is so because a list shows headers, and no session's key is at hand to
+//! check them.
 //!
 //! - **The header stays clear**, since stores, sweeps and lists of a user's sessions
 //!   need it: site, subject, label, beginning, last use, deadlines, the expiry that the
 //!   session chose, revision. So does the length of the data.
 //! - Whoever reads the memory of the server, or a visitor's cookie, reads that
-//!   visitor's session. Whoever reads the ring and writes to the database can make a
-//!   session again, and no more than without a ring: the ring alone reads no data.
+//!   visitor's session. Whoever reads the ring and writes to the database can do what a
+//!   writer can without one. The ring alone opens no session.
 //! - **A change that a rotation overtakes is refused** (409), where other stores replay it
 //!   at the new key: the session opens with its new key alone, which that request does not
 //!   have.
@@ -179,7 +182,7 @@ use cloakroom_core::engine::{
     Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
 use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, SessionStore, Stored};
-use cloakroom_core::{Error, ErrorKind, Timestamp};
+use cloakroom_core::{Error, Timestamp};
 
 pub use cloakroom_keyring::{KeyRing, Secret};
 pub use seal::SEAL_BYTES_MAX;
@@ -195,9 +198,12 @@ const NAME: &str = "sealed";
 /// not open anything. A cache therefore stands *below* it, `Sealed<Cached<S>>`,
 /// and holds sealed data too.
 ///
-/// Its errors are those of the inner store, and two more: [`ErrorKind::Corrupt`] where
-/// data does not open, and [`ErrorKind::Unavailable`] where there is no randomness for
+/// Its errors are those of the inner store, and two more: [`Corrupt`] where
+/// data does not open, and [`Unavailable`] where there is no randomness for
 /// a nonce; then nothing was written.
+///
+/// [`Corrupt`]: cloakroom_core::ErrorKind::Corrupt
+/// [`Unavailable`]: cloakroom_core::ErrorKind::Unavailable
 pub struct Sealed<S> {
     inner: S,
     entropy: Arc<dyn Entropy>,
@@ -244,12 +250,6 @@ impl<S> fmt::Debug for Sealed<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sealed({})", std::any::type_name::<S>())
     }
-}
-
-/// The key of a session that is to be written: a token that is no session key is of
-/// none.
-fn require_key(token: &Token) -> Result<SessionKey, Error> {
-    SessionKey::from_token(token).ok_or_else(|| ErrorKind::Gone.into())
 }
 
 impl<S: SessionStore> TokenStore for Sealed<S> {
@@ -300,7 +300,7 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let key = require_key(token)?;
+            let key = SessionKey::require(token)?;
             let sealed = self.seal(&key, record)?;
             let revision = self.inner.update(&key.digest(), &sealed).await?;
             Ok(Written::kept(revision))
@@ -324,7 +324,7 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         mark_until: Timestamp,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let old = require_key(token)?.digest();
+            let old = SessionKey::require(token)?.digest();
             let sealed = self.seal(new, record)?;
             let new_digest = new.digest();
             let revision = self

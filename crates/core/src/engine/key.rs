@@ -141,6 +141,15 @@ impl SessionKey {
         Some(Self::parse(token.expose())?.of_site(token.site()))
     }
 
+    /// The key of a session that is to be written: under a token that is no session key
+    /// stands none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`] where [`from_token`](Self::from_token) reads no key.
+    pub fn require(token: &Token) -> Result<Self, Error> {
+        Self::from_token(token).ok_or_else(|| ErrorKind::Gone.into())
+    }
+
     /// The token the client gets: 43 characters of base64url without padding.
     #[must_use]
     pub fn to_token(&self) -> Token {
@@ -207,6 +216,8 @@ mod tests {
             &"+".repeat(43),
         ] {
             assert!(SessionKey::parse(bad).is_none(), "{bad:?}");
+            let error = SessionKey::require(&Token::new(bad)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Gone, "{bad:?}");
         }
         assert!(SessionKey::parse(&"é".repeat(22)[..]).is_none());
     }

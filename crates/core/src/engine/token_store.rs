@@ -184,10 +184,6 @@ pub trait TokenStore: Send + Sync + 'static {
     }
 }
 
-fn key(token: &Token) -> Result<SessionKey, Error> {
-    SessionKey::from_token(token).ok_or_else(|| ErrorKind::Gone.into())
-}
-
 impl<S: SessionStore> TokenStore for S {
     fn is_well_formed(&self, token: &str) -> bool {
         SessionKey::parse(token).is_some()
@@ -226,7 +222,9 @@ impl<S: SessionStore> TokenStore for S {
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let revision = self.update(&key(token)?.digest(), record).await?;
+            let revision = self
+                .update(&SessionKey::require(token)?.digest(), record)
+                .await?;
             Ok(Written::kept(revision))
         })
     }
@@ -237,7 +235,7 @@ impl<S: SessionStore> TokenStore for S {
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let digest = key(token)?.digest();
+            let digest = SessionKey::require(token)?.digest();
             self.touch(&digest, record.revision, record.into()).await?;
             Ok(Written::kept(record.revision))
         })
@@ -251,7 +249,7 @@ impl<S: SessionStore> TokenStore for S {
         mark_until: Timestamp,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let old = key(token)?.digest();
+            let old = SessionKey::require(token)?.digest();
             let revision = self.rotate(&old, &new.digest(), record, mark_until).await?;
             Ok(Written::issued(revision, new.to_token()))
         })
@@ -262,7 +260,7 @@ impl<S: SessionStore> TokenStore for S {
         token: &'a Token,
     ) -> BoxFuture<'a, Result<Option<(KeyDigest, Record)>, Error>> {
         Box::pin(async move {
-            let old = key(token)?.digest();
+            let old = SessionKey::require(token)?.digest();
             let mut path = RotationPath::from(old);
             loop {
                 match self.load(path.at()).await? {
