@@ -30,48 +30,14 @@ use crate::{Site, Subject};
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// Bytes of a digest.
-    pub const BYTES: usize = 32;
-
     pub(crate) fn new(site: &Site, key: &[u8; 32]) -> Self {
         Self(hash(KEY_DOMAIN, site, key))
-    }
-
-    /// From stored bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes, as a store keeps them.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-
-    /// 64 lower-case hexadecimal characters.
-    #[must_use]
-    pub fn to_hex(&self) -> String {
-        hex(&self.0)
-    }
-
-    /// Reads what [`KeyDigest::to_hex`] wrote; `None` for anything else,
-    /// upper-case letters included.
-    #[must_use]
-    pub fn from_hex(text: &str) -> Option<Self> {
-        unhex(text).map(Self)
     }
 
     /// The first 8 hexadecimal characters: what events and logs carry.
     #[must_use]
     pub fn short(&self) -> String {
         hex(&self.0[..4])
-    }
-}
-
-impl fmt::Debug for KeyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyDigest({}..)", self.short())
     }
 }
 
@@ -96,45 +62,56 @@ impl fmt::Debug for KeyDigest {
 pub struct SubjectDigest([u8; 32]);
 
 impl SubjectDigest {
-    /// Bytes of a digest.
-    pub const BYTES: usize = 32;
-
     /// Of a subject at a site.
     #[must_use]
     pub fn new(site: &Site, subject: &Subject) -> Self {
         Self(hash(SUBJECT_DOMAIN, site, subject.as_str().as_bytes()))
     }
-
-    /// From stored bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes, as a store keeps them.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-
-    /// 64 lower-case hexadecimal characters.
-    #[must_use]
-    pub fn to_hex(&self) -> String {
-        hex(&self.0)
-    }
-
-    /// Reads what [`SubjectDigest::to_hex`] wrote; `None` for anything else.
-    #[must_use]
-    pub fn from_hex(text: &str) -> Option<Self> {
-        unhex(text).map(Self)
-    }
 }
 
-impl fmt::Debug for SubjectDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SubjectDigest({}..)", hex(&self.0[..4]))
-    }
+/// What every digest can do: 32 bytes, and their text.
+macro_rules! digest {
+    ($name:ident) => {
+        impl $name {
+            /// Bytes of a digest.
+            pub const BYTES: usize = 32;
+
+            /// From stored bytes.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+                Self(bytes)
+            }
+
+            /// The bytes, as a store keeps them.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+                &self.0
+            }
+
+            /// 64 lower-case hexadecimal characters.
+            #[must_use]
+            pub fn to_hex(&self) -> String {
+                hex(&self.0)
+            }
+
+            /// Reads what [`to_hex`](Self::to_hex) wrote; `None` for anything else,
+            /// upper-case letters included.
+            #[must_use]
+            pub fn from_hex(text: &str) -> Option<Self> {
+                unhex(text).map(Self)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({}..)", stringify!($name), hex(&self.0[..4]))
+            }
+        }
+    };
 }
+
+digest!(KeyDigest);
+digest!(SubjectDigest);
 
 /// What is hashed first, so that a digest is the digest of nothing else.
 const KEY_DOMAIN: &[u8] = b"cloakroom/digest/v1\0";
