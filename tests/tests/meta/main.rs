@@ -2,4 +2,5 @@
 
 mod arrows;
 mod compile_errors;
+mod packages;
 mod tidy;
