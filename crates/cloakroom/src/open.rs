@@ -425,18 +425,25 @@ mod tests {
         std::fs::write(&ring, "11".repeat(32)).unwrap();
         let bare = format!("file:{}?sealed=true", folder.path().join("s").display());
         let keyed = format!("{bare}&seal_key_file={}", ring.path().display());
-        let key = SessionKey::generate(&OsEntropy).unwrap();
+        let cached = format!("{keyed}&cache=1MiB&stale=5s");
         let record = Expiry::default().begin(SystemClock.now());
-        let store = open(&keyed).await.unwrap();
-        store.create_token(&key, &record).await.unwrap();
-        for (url, opens) in [
-            (&keyed, true),
-            (&format!("{keyed}&cache=1MiB&stale=5s"), true),
-            (&bare, false),
+        for (writer, reader, opens) in [
+            (&keyed, &keyed, true),
+            (&keyed, &cached, true),
+            (&cached, &keyed, true),
+            (&bare, &bare, true),
+            (&keyed, &bare, false),
+            // Who can write to the database can do what the writer does here.
+            (&bare, &keyed, false),
         ] {
-            let store = open(url).await.unwrap();
+            let key = SessionKey::generate(&OsEntropy).unwrap();
+            let store = open(writer).await.unwrap();
+            store.create_token(&key, &record).await.unwrap();
+            let store = open(reader).await.unwrap();
             let loaded = store.load_token(&key.to_token()).await;
-            assert_eq!(loaded.is_ok(), opens, "{loaded:?}");
+            let failed = loaded.map(|_| ()).map_err(|error| error.kind());
+            let expected = opens.then_some(()).ok_or(ErrorKind::Corrupt);
+            assert_eq!(failed, expected, "{writer} {reader}");
         }
 
         std::fs::write(&ring, "hunter2").unwrap();
