@@ -76,14 +76,16 @@ async fn closing(hands_out: bool) -> Closing {
 fn own_headers(lines: &[Vec<u8>]) -> BTreeMap<String, Vec<String>> {
     let texts = lines.iter().filter_map(|line| std::str::from_utf8(line).ok());
     let texts: Vec<String> = texts.map(str::to_owned).collect();
-    ["vary", "cache-control"].map(|name| (name.to_owned(), texts.clone())).into()
+    ["vary", "cache-control", "cdn-cache-control"].map(|name| (name.to_owned(), texts.clone())).into()
 }
 
 fn edits_beside_the_token(
     closing: &Closing,
     headers: &BTreeMap<String, Vec<String>>,
 ) -> Vec<HeaderEdit> {
-    let edits = closing.header_edits(|name| headers.get(name).cloned().unwrap_or_default());
+    let edits = closing.header_edits(headers.iter().flat_map(|(name, values)| {
+        values.iter().map(|value| (name.as_str(), value.as_str()))
+    }));
     edits.into_iter().filter(|edit| !edit.appends()).collect()
 }
 

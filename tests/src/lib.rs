@@ -46,8 +46,16 @@ impl Site {
     /// A browser that has never been here.
     #[must_use]
     pub fn browser(&self) -> Browser {
-        Browser {
-            addr: self.addr,
+        Browser::at(self.addr)
+    }
+}
+
+impl Browser {
+    /// A browser that has never been anywhere, for what listens at this address.
+    #[must_use]
+    pub fn at(addr: SocketAddr) -> Self {
+        Self {
+            addr,
             jar: Arc::default(),
             client: Client::builder(TokioExecutor::new()).build_http(),
         }

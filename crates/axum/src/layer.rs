@@ -149,11 +149,9 @@ async fn close(exchange: Exchange, response: Response) -> Response {
 }
 
 fn apply(closing: &Closing, headers: &mut HeaderMap) {
-    let edits = closing.header_edits(|name| {
-        let values = headers.get_all(name).iter();
-        let texts = values.filter_map(|value| value.to_str().ok());
-        texts.map(str::to_owned).collect()
-    });
+    let existing = headers.iter();
+    let texts = existing.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
+    let edits = closing.header_edits(texts);
     for edit in edits {
         if let Ok(name) = HeaderName::from_bytes(edit.name().as_bytes())
             && let Ok(mut value) = HeaderValue::from_str(edit.value())

@@ -2,7 +2,7 @@
 
 use cloakroom_core::{Error, ErrorKind};
 
-use crate::headers::{cache_control, vary_on};
+use crate::headers::{cache_control, no_targeted_caching, vary_on};
 use crate::{Cost, HeaderEdit};
 
 /// How a handler's work ended, as far as its session is concerned.
@@ -73,17 +73,21 @@ impl Closing {
 
     /// What to do to the headers of the response, in this order, even beside a
     /// [failure](Closing::failure): the token, and what keeps a shared cache from
-    /// handing one visitor's response to another. `existing` answers the values that
-    /// the response has for a header's name, in lower case.
+    /// handing one visitor's response to another. `existing` are the headers that the
+    /// response has, their names in lower case; a value that is no text may be given as an empty one.
+    ///
+    /// A handler's own `Cache-Control` is kept as far as it keeps the response out of
+    /// shared caches where a token is handed out. What speaks to some caches alone
+    /// (`CDN-Cache-Control`, `Surrogate-Control`, `X-Accel-Expires` and their like) says
+    /// `no-store` then, and on any response that depends on the session: such caches do
+    /// not look at `Vary`.
     ///
     /// ```
     /// use cloakroom_web::Closing;
     ///
     /// fn apply(closing: &Closing, headers: &mut Vec<(String, String)>) {
-    ///     let existing = |name: &str| -> Vec<String> {
-    ///         let values = headers.iter().filter(|(of, _)| of == name);
-    ///         values.map(|(_, value)| value.clone()).collect()
-    ///     };
+    ///     let existing = headers.iter();
+    ///     let existing = existing.map(|(name, value)| (name.as_str(), value.as_str()));
     ///     for edit in closing.header_edits(existing) {
     ///         if !edit.appends() {
     ///             headers.retain(|(name, _)| name != edit.name());
@@ -92,16 +96,28 @@ impl Closing {
     ///     }
     /// }
     /// ```
-    pub fn header_edits(&self, existing: impl Fn(&str) -> Vec<String>) -> Vec<HeaderEdit> {
+    pub fn header_edits<'h>(
+        &self,
+        existing: impl IntoIterator<Item = (&'h str, &'h str)>,
+    ) -> Vec<HeaderEdit> {
         let sets_token = !self.token_headers.is_empty();
         if !self.accessed && !sets_token {
             return Vec::new();
         }
-        let vary = existing("vary");
-        let vary = vary_on(self.varies_on, vary.iter().map(String::as_str));
-        let control = existing("cache-control");
-        let control = cache_control(control.iter().map(String::as_str), sets_token);
+        let (mut vary, mut control) = (Vec::new(), Vec::new());
         let mut edits = Vec::with_capacity(2 + self.token_headers.len());
+        for (name, value) in existing {
+            match name {
+                "vary" => vary.push(value),
+                "cache-control" => control.push(value),
+                name => {
+                    let targeted = no_targeted_caching(name);
+                    edits.extend(targeted.map(|instead| HeaderEdit::set(name, instead)));
+                }
+            }
+        }
+        let vary = vary_on(self.varies_on, vary.into_iter());
+        let control = cache_control(control.into_iter(), sets_token);
         edits.extend(vary.map(|value| HeaderEdit::set("vary", value)));
         edits.extend(control.map(|value| HeaderEdit::set("cache-control", value)));
         edits.extend_from_slice(&self.token_headers);

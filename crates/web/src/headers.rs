@@ -50,9 +50,42 @@ pub(crate) fn cache_control<'h>(
     }
 }
 
+/// What keeps a shared cache from storing a response, in a header of this lower-case
+/// name that speaks to some caches alone and overrules `Cache-Control` there; `None` for
+/// any other header.
+///
+/// RFC 9213 has each cache name its own header, by convention `…-cache-control`. The
+/// others are those of nginx, Akamai, and the Edge Architecture Specification.
+pub(crate) fn no_targeted_caching(name: &str) -> Option<&'static str> {
+    match name {
+        "x-accel-expires" => Some("0"),
+        "x-litespeed-cache-control" => Some("no-cache"),
+        "surrogate-control" | "edge-control" => Some("no-store"),
+        name if name.ends_with("-cache-control") => Some("no-store"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_for_some_caches_alone_are_known() {
+        for (name, instead) in [
+            ("cdn-cache-control", Some("no-store")),
+            ("cloudflare-cdn-cache-control", Some("no-store")),
+            ("surrogate-control", Some("no-store")),
+            ("edge-control", Some("no-store")),
+            ("x-litespeed-cache-control", Some("no-cache")),
+            ("x-accel-expires", Some("0")),
+            ("cache-control", None),
+            ("x-accel-redirect", None),
+            ("expires", None),
+        ] {
+            assert_eq!(no_targeted_caching(name), instead, "{name}");
+        }
+    }
 
     #[test]
     fn what_a_response_varies_on_is_said_once() {

@@ -1,4 +1,4 @@
-//! Real database servers for tests: each on a free port of 127.0.0.1, in a
+//! Real servers for tests: each on a free port of 127.0.0.1, in a
 //! folder of its own, gone with the test that started it.
 //!
 //! ```
@@ -26,6 +26,7 @@ mod cluster;
 mod guard;
 mod machine;
 mod mariadb;
+mod nginx;
 mod postgres;
 mod redis;
 mod server;
@@ -36,6 +37,7 @@ use std::sync::OnceLock;
 pub use cluster::RedisCluster;
 pub use machine::free_port;
 pub use mariadb::Mariadb;
+pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use server::{PATIENCE, Server};

@@ -369,10 +369,7 @@ mod middleware {
         assert_eq!(session.len(), 0);
         let closing = exchange.close(200).await;
         let vary = |existing: &str| {
-            let edits = closing.header_edits(|name| match name {
-                "vary" => vec![existing.to_owned()],
-                _ => Vec::new(),
-            });
+            let edits = closing.header_edits([("vary", existing)]);
             let vary = edits.into_iter().find(|edit| edit.name() == "vary");
             vary.map(|edit| edit.value().to_owned())
         };

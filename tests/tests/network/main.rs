@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
+mod behind_nginx;
 mod cached_nodes;
 mod fresh_stores;
 mod layered_servers;
