@@ -41,15 +41,16 @@ impl CookiePolicyBuilder {
         self
     }
 
-    /// Sends the cookie to a domain and all its subdomains. Needs another
-    /// prefix than `__Host-`.
+    /// Sends the cookie to a domain and all its subdomains. Needs
+    /// [`Prefix::Secure`] or [`Prefix::None`].
     #[must_use]
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.policy.domain = Some(domain.into());
         self
     }
 
-    /// Sends the cookie only below a path. Needs another prefix than `__Host-`.
+    /// Sends the cookie only below a path. Needs [`Prefix::Secure`] or
+    /// [`Prefix::None`].
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.policy.path = path.into();
@@ -128,7 +129,11 @@ impl CookiePolicyBuilder {
             );
         }
         let lower = base_name.to_ascii_lowercase();
-        if lower.starts_with("__host-") || lower.starts_with("__secure-") {
+        let prefixed = ["__host-", "__secure-", "__http-"];
+        // Browsers read `__Host-` before `Http-` as the one prefix of both.
+        if prefixed.iter().any(|prefix| lower.starts_with(prefix))
+            || (prefix == Prefix::Host && lower.starts_with("http-"))
+        {
             return refuse(
                 "give the cookie's name without its prefix, and the prefix apart".into(),
             );
@@ -136,6 +141,14 @@ impl CookiePolicyBuilder {
         if !policy.path.starts_with('/') || !policy.path.bytes().all(is_attribute_octet) {
             return refuse(
                 "a cookie path begins with / and holds no ; or control character".into(),
+            );
+        }
+        let domain_bytes = policy.domain.as_ref().map_or(0, String::len);
+        if policy.path.len().max(domain_bytes) > ATTRIBUTE_BYTES_MAX {
+            return refuse(
+                "browsers ignore a cookie path or domain of more than 1024 bytes, and the \
+                 cookie is another one then"
+                    .into(),
             );
         }
         if let Some(domain) = &policy.domain {
@@ -163,13 +176,18 @@ impl CookiePolicyBuilder {
                 }
             }
         }
-        if prefix == Prefix::Host && (policy.domain.is_some() || policy.path != "/") {
+        let of_one_host = matches!(prefix, Prefix::Host | Prefix::HostHttp);
+        if of_one_host && (policy.domain.is_some() || policy.path != "/") {
             return refuse(
                 "the __Host- prefix allows no Domain and only Path=/; take another prefix".into(),
             );
         }
+        if prefix == Prefix::HostHttp && !policy.http_only {
+            return refuse("the __Host-Http- prefix needs HttpOnly: browsers refuse it".into());
+        }
         policy.name = match prefix {
             Prefix::Host => format!("__Host-{base_name}"),
+            Prefix::HostHttp => format!("__Host-Http-{base_name}"),
             Prefix::Secure => format!("__Secure-{base_name}"),
             Prefix::None => base_name,
         };
@@ -189,6 +207,9 @@ impl CookiePolicyBuilder {
         Ok(policy)
     }
 }
+
+/// RFC 6265bis, section 5.6: a longer value of an attribute is ignored.
+const ATTRIBUTE_BYTES_MAX: usize = 1024;
 
 fn is_attribute_octet(byte: u8) -> bool {
     (byte.is_ascii_graphic() || byte == b' ') && byte != b';'
@@ -223,6 +244,31 @@ mod tests {
             (b().name("a b"), "cookie name"),
             (b().name("a;b"), "cookie name"),
             (b().name("__host-x"), "without its prefix"),
+            (b().name("__HTTP-x"), "without its prefix"),
+            (b().name("hTTp-x"), "without its prefix"),
+            (
+                b().prefix(Prefix::None).name("__Host-Http-x"),
+                "without its prefix",
+            ),
+            (
+                b().prefix(Prefix::HostHttp).readable_by_scripts(),
+                "needs HttpOnly",
+            ),
+            (
+                b().prefix(Prefix::HostHttp).insecure_over_http(),
+                "prefix needs Secure",
+            ),
+            (b().prefix(Prefix::HostHttp).path("/app"), "only Path=/"),
+            (
+                b().prefix(Prefix::None)
+                    .path(format!("/{}", "x".repeat(1_024))),
+                "1024 bytes",
+            ),
+            (
+                b().prefix(Prefix::None)
+                    .domain(format!("{}org", "example.".repeat(128))),
+                "1024 bytes",
+            ),
             (b().prefix(Prefix::None).path("app"), "begins with /"),
             (b().prefix(Prefix::None).path("/a;b"), "begins with /"),
             (b().prefix(Prefix::None).path("/a\r\nb"), "begins with /"),
@@ -233,7 +279,8 @@ mod tests {
             (b().prefix(Prefix::None).domain("a;b"), "host labels"),
             (
                 b().prefix(Prefix::None)
-                    .path(format!("/{}", "x".repeat(4_000))),
+                    .path(format!("/{}", "x".repeat(1_000)))
+                    .bytes_max(1_100),
                 "no room",
             ),
             (b().chunks_max(0), "chunks_max"),

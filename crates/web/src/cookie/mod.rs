@@ -43,6 +43,10 @@ pub enum Prefix {
     /// `__Host-`: Secure, no Domain, Path=/. The default: no other host, not
     /// even a subdomain, can plant the cookie.
     Host,
+    /// `__Host-Http-`: as `__Host-`, and HttpOnly: no script of a page, of a subdomain's
+    /// either, can plant the cookie. Browsers that do not know the prefix enforce
+    /// `__Host-` alone. Chromium 156 does not bind a cookie of this prefix to its device.
+    HostHttp,
     /// `__Secure-`: Secure.
     Secure,
     /// No prefix.

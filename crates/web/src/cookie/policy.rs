@@ -367,6 +367,11 @@ mod tests {
                  SameSite=None; Partitioned",
             ),
             (
+                build(b().prefix(Prefix::HostHttp)),
+                None,
+                "__Host-Http-session=TOKEN; Path=/; Secure; HttpOnly; SameSite=Lax",
+            ),
+            (
                 build(
                     b().prefix(Prefix::None)
                         .insecure_over_http()
