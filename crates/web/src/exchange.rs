@@ -390,7 +390,7 @@ impl Inner {
         let now = engine.clock.now();
         let touch = changeset
             .stored()
-            .filter(|_| !server_error)
+            .filter(|_| !server_error && !changeset.peeks())
             .and_then(|record| {
                 let share = engine.touch_share_percent;
                 engine.expiry.touch_due(record, now, share)

@@ -124,3 +124,30 @@ async fn the_limit_ends_earlier_logins_and_never_a_later_one() {
     assert!(lives(&later).await && lives(&between).await);
     assert!(!lives(&earlier).await);
 }
+
+/// A page that polls must not keep an idle session alive.
+#[tokio::test]
+async fn whoever_peeks_moves_no_deadline_and_the_response_still_depends_on_the_session() {
+    let app = app(|builder| builder.touch_share_percent(0));
+    let cookie = stored(&app).await;
+    let half = IDLE / 2;
+    app.clock.advance(half);
+    let (exchange, session) = open(&app, Some(&cookie)).await;
+    assert_eq!(session.peek().get::<u64>("n").unwrap(), Some(1));
+    let closing = exchange.close(200).await;
+    assert!(closing.is_accessed());
+    assert_eq!(closing.cost.writes, 0);
+    app.clock.advance(half);
+    let (_, session) = open(&app, Some(&cookie)).await;
+    assert_eq!(session.get::<u64>("n").unwrap(), None, "it has expired");
+
+    // A change is a use.
+    let cookie = stored(&app).await;
+    app.clock.advance(half);
+    let (exchange, session) = open(&app, Some(&cookie)).await;
+    session.peek().insert("n", 2).unwrap();
+    exchange.close(200).await;
+    app.clock.advance(half);
+    let (_, session) = open(&app, Some(&cookie)).await;
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(2));
+}

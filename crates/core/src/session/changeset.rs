@@ -25,6 +25,7 @@ pub struct Changeset {
     pub(super) pending: Pending,
     pub(super) accessed: bool,
     pub(super) modified: bool,
+    pub(super) peeks: bool,
     pub(super) dead: bool,
     pub(super) limits: Limits,
     /// Which site a new record belongs to.
@@ -74,6 +75,13 @@ impl Changeset {
     #[must_use]
     pub fn is_modified(&self) -> bool {
         self.modified
+    }
+
+    /// Whether this request only [peeks](crate::session::Session::peek): what it reads
+    /// is no use of the session.
+    #[must_use]
+    pub fn peeks(&self) -> bool {
+        self.peeks
     }
 
     /// Whether the stored session is to be ended.

@@ -118,6 +118,7 @@ impl Session {
                     out: None,
                     accessed: false,
                     modified: false,
+                    peeks: false,
                     phase: Phase::Open,
                     dead: false,
                     edits: 0,

@@ -68,6 +68,7 @@ impl Session {
             pending,
             accessed: state.accessed,
             modified: std::mem::take(&mut state.modified),
+            peeks: state.peeks,
             dead: state.dead,
             limits: self.shared.context.limits,
             site: self.shared.context.site.clone(),

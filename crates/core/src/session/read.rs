@@ -11,6 +11,20 @@ use crate::{Error, Subject, Timestamp};
 
 /// Reading.
 impl Session {
+    /// Says that this request only looks: what it reads is no use of the session, and
+    /// moves no deadline. For a page that asks again and again who is logged in, and must
+    /// not keep an idle session alive. A change is a use all the same.
+    ///
+    /// ```
+    /// # let session = cloakroom_core::session::Session::detached();
+    /// let is_logged_in = session.peek().subject().is_some();
+    /// # assert!(!is_logged_in);
+    /// ```
+    pub fn peek(&self) -> &Self {
+        self.lock().peeks = true;
+        self
+    }
+
     /// The value under a name.
     ///
     /// # Errors

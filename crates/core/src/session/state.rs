@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) out: Option<(HeaderChange, bool)>,
     pub(super) accessed: bool,
     pub(super) modified: bool,
+    /// Whether reads are no use of the session in this request.
+    pub(super) peeks: bool,
     pub(super) phase: Phase,
     /// Whether the session was ended or moved elsewhere: a login begins a new
     /// one, every other change is dropped.

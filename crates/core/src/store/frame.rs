@@ -556,9 +556,9 @@ mod tests {
     #[test]
     fn the_published_frame_of_version_1_opens() {
         let hex = concat!(
-            "010007000000000000002823000000000000dc05000000000000fbe80301fdffffffffffffff7f0969646c",
-            "653a313530300e5f5f486f73742d73657373696f6e01023432011046697265666f78206f6e204c696e7578",
-            "050101610100b75b945b"
+            "010007000000000000002823000000000000dc05000000000000fbe80301fdffffffffffffff7f096964",
+            "6c653a313530300e5f5f486f73742d73657373696f6e01023432011046697265666f78206f6e204c696e",
+            "757803050101610100b727f715"
         );
         let frame: Vec<u8> = (0..hex.len() / 2)
             .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
