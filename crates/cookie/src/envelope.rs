@@ -3,10 +3,11 @@
 use cloakroom_core::engine::SessionKey;
 use cloakroom_core::store::{KeyDigest, Record, Stored};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
+use cloakroom_keyring::{KEY_ID_BYTES, KeyId};
 use zeroize::Zeroizing;
 
 const ID_BYTES: usize = 16;
-const HEAD_BYTES: usize = ID_BYTES + 8 + 8;
+const HEAD_BYTES: usize = ID_BYTES + KEY_ID_BYTES + 8 + 8;
 
 /// Bytes of the shortest payload: its head, and the head and CRC of a
 /// [`Stored`]'s frame.
@@ -16,6 +17,9 @@ pub(crate) const ENVELOPE_BYTES_MIN: usize = HEAD_BYTES + 22;
 pub(crate) struct Envelope {
     /// The session's id: the same in all its states, until a rotation.
     pub(crate) id: [u8; ID_BYTES],
+    /// The key under which the session began or logged in. Sealed again under another,
+    /// it still ends with this one.
+    pub(crate) begun_under: KeyId,
     /// When the session was first issued under that id.
     pub(crate) issued_at: Timestamp,
     /// The epoch of its subject when it logged in.
@@ -42,6 +46,7 @@ impl Envelope {
         let record = Zeroizing::new(self.record.encode()?);
         let mut payload = Zeroizing::new(Vec::with_capacity(HEAD_BYTES + record.len()));
         payload.extend_from_slice(&self.id);
+        payload.extend_from_slice(&self.begun_under);
         payload.extend_from_slice(&self.issued_at.as_millis().to_le_bytes());
         payload.extend_from_slice(&self.epoch.to_le_bytes());
         payload.extend_from_slice(&record);
@@ -63,6 +68,7 @@ impl Envelope {
             Error::new(ErrorKind::Corrupt, why)
         };
         let (id, rest) = payload.split_first_chunk().ok_or_else(short)?;
+        let (begun_under, rest) = rest.split_first_chunk().ok_or_else(short)?;
         let (issued_at, rest) = rest.split_first_chunk().ok_or_else(short)?;
         let (epoch, frame) = rest.split_first_chunk().ok_or_else(short)?;
         let record = Stored::decode(frame)?.into_record().ok_or_else(|| {
@@ -72,6 +78,7 @@ impl Envelope {
         })?;
         Ok(Self {
             id: *id,
+            begun_under: *begun_under,
             issued_at: Timestamp::from_millis(u64::from_le_bytes(*issued_at)),
             epoch: u64::from_le_bytes(*epoch),
             record,
@@ -126,12 +133,14 @@ mod tests {
         record.absolute_deadline = Some(Timestamp::MAX);
         let whole = Envelope {
             id: [9; ID_BYTES],
+            begun_under: [8; KEY_ID_BYTES],
             issued_at: Timestamp::from_millis(3),
             epoch: u64::MAX,
             record,
         };
         let back = Envelope::decode(&whole.encode().unwrap()).unwrap();
         assert_eq!((back.id, back.issued_at), (whole.id, whole.issued_at));
+        assert_eq!(back.begun_under, whole.begun_under);
         assert_eq!((back.epoch, back.record), (whole.epoch, whole.record));
     }
 }

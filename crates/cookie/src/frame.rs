@@ -1,6 +1,7 @@
 //! Seals a payload into a token, and opens it again.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -78,6 +79,8 @@ struct FrameKey {
     /// one part without a fixed length, and stands last.
     associated: Vec<u8>,
     algorithm: Algorithm,
+    /// How many sessions that began under it were opened.
+    opened: AtomicU64,
 }
 
 enum Algorithm {
@@ -90,7 +93,17 @@ enum Algorithm {
 pub(crate) struct Opened {
     frame: Zeroizing<Vec<u8>>,
     payload: Range<usize>,
-    pub(crate) by_retired_key: bool,
+    /// Where in the ring the key stands that it was sealed under.
+    pub(crate) key_at: usize,
+}
+
+/// What a token was found to be.
+pub(crate) enum Found {
+    Authentic(Opened),
+    /// Sealed under a key that is not in the ring, or made up.
+    OfUnknownKey(KeyId),
+    /// Not sealed in this mode, for this cookie, under the key that it names.
+    Foreign,
 }
 
 impl Opened {
@@ -157,9 +170,32 @@ impl Sealer {
         Ok(Token::new(text))
     }
 
-    /// `None` for whatever was not sealed in this mode, for this cookie, under
-    /// a key of this ring.
-    pub(crate) fn open(&self, token: &str) -> Option<Opened> {
+    /// Where in the ring the key of this id stands; the active one is at 0.
+    pub(crate) fn position(&self, id: &KeyId) -> Option<usize> {
+        self.keys.iter().position(|key| key.id == *id)
+    }
+
+    /// Counts a session that began under the key that stands there.
+    pub(crate) fn count(&self, at: usize) {
+        self.keys[at].opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts, by key.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (KeyId, u64)> {
+        let keys = self.keys.iter();
+        keys.map(|key| (key.id, key.opened.load(Ordering::Relaxed)))
+    }
+
+    /// The id of the key that stands there.
+    pub(crate) fn key_id(&self, at: usize) -> KeyId {
+        self.keys[at].id
+    }
+
+    pub(crate) fn open(&self, token: &str) -> Found {
+        self.try_open(token).unwrap_or(Found::Foreign)
+    }
+
+    fn try_open(&self, token: &str) -> Option<Found> {
         if !self.mode.is_of_length(token) {
             return None;
         }
@@ -174,7 +210,9 @@ impl Sealer {
             return None;
         }
         // An id is no secret, and no two keys of a ring have the same one.
-        let at = self.keys.iter().position(|key| key.id == *id)?;
+        let Some(at) = self.position(id) else {
+            return Some(Found::OfUnknownKey(*id));
+        };
         let key = &self.keys[at];
         let opens = match &key.algorithm {
             Algorithm::Encrypted(cipher) => {
@@ -183,10 +221,12 @@ impl Sealer {
             }
             Algorithm::Signed(keyed) => key.mac(keyed, nonce, payload).verify_slice(tag).is_ok(),
         };
-        opens.then(|| Opened {
-            frame,
-            payload: HEAD_BYTES..HEAD_BYTES + sealed,
-            by_retired_key: at > 0,
+        opens.then(|| {
+            Found::Authentic(Opened {
+                frame,
+                payload: HEAD_BYTES..HEAD_BYTES + sealed,
+                key_at: at,
+            })
         })
     }
 }
@@ -211,6 +251,7 @@ impl FrameKey {
             id,
             associated,
             algorithm,
+            opened: AtomicU64::new(0),
         }
     }
 

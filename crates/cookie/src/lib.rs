@@ -36,13 +36,17 @@
 //!   from the cookie; the key is picked by its id; nothing is tried in turn, and
 //!   there is no weaker format to fall back to.
 //! * A cookie that does not open, whatever was done to it, is as good as none:
-//!   `load_token` finds nothing, and there is no error.
+//!   `load_token` finds nothing, and there is no error. One that names a key which is not
+//!   in the ring is not this server's to judge ([`UnknownKey`]): it opens nothing, and the
+//!   engine leaves it to the browser, since another node may have that key.
 //! * The deadlines are sealed in. A cookie replayed after its idle deadline or
 //!   its absolute one does not open, whatever the browser was told. So this store, unlike
 //!   others, judges deadlines itself, and its [clock](CookieStoreBuilder::clock) must be
 //!   the engine's.
 //! * A session that a retired key opens is sealed again under the active one: the same
-//!   session, with the deadlines it had.
+//!   session, with the deadlines it had. It ends all the same when the key leaves the ring
+//!   under which it began or logged in: what was forged under a secret that leaked does
+//!   not outlive it.
 //! * No token is longer than 16 KiB. Before anything is sent, the engine measures
 //!   whether the token fits into one cookie, or into up to four where its cookie policy
 //!   cuts tokens into chunks (`chunks_max` in `cloakroom-web`).
@@ -61,6 +65,22 @@
 //! * An older cookie of a session opens as well as its latest. Keep nothing in it that
 //!   a visitor must not set back, such as a balance or a count of attempts.
 //!
+//! [`UnknownKey`]: cloakroom_core::ErrorKind::UnknownKey
+//!
+//! # Changing the key
+//!
+//! Three steps, each on all servers before the next, so that no server meets a cookie whose
+//! key it lacks:
+//!
+//! 1. **Distribute**: add the new secret to the ring as a retired one, below the others.
+//! 2. **Activate**: move it to the top. The one before stays below it: the ring is read
+//!    from the latest key to the oldest.
+//! 3. **Retire**: when no session lives any more that began under the old key, take it out.
+//!    That is after the absolute lifetime at the latest; [`CookieStore::opened_by_key`]
+//!    counts what still arrives.
+//!
+//! A secret that leaked is taken out at once; who logged in under it logs in again.
+//!
 //! # The frame
 //!
 //! A token is the unpadded base64url of these bytes, integers little-endian:
@@ -78,6 +98,7 @@
 //! | bytes | content |
 //! |---|---|
 //! | 16 | session id: the first bytes of the digest of the key that `create` or `rotate` was given |
+//! | 4 | id of the key under which the session began, or logged in last |
 //! | 8 | issued at: when that was, milliseconds since the epoch |
 //! | 8 | the subject's epoch then; 0 without revocation |
 //! | n | the [record's frame](cloakroom_core::store::Stored), deadlines and revision in it |
@@ -109,7 +130,7 @@ mod revocation;
 mod store;
 
 pub use cloakroom_keyring::{
-    KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
+    KeyId, KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
 };
 pub use revocation::{EpochStore, Revocation};
 pub use store::{CookieStore, CookieStoreBuilder};

@@ -10,9 +10,10 @@ use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision
 use cloakroom_core::{Clock, Error, ErrorKind, Subject, SystemClock, Timestamp};
 
 use crate::envelope::Envelope;
-use crate::frame::{Mode, Opened, Sealer};
+use crate::frame::{Found, Mode, Opened, Sealer};
 use crate::revocation::unavailable;
 use crate::{KeyRing, NAME, Revocation};
+use cloakroom_keyring::KeyId;
 
 /// Bytes of the longest name of a cookie.
 const COOKIE_NAME_BYTES_MAX: usize = 256;
@@ -25,6 +26,8 @@ const COOKIE_NAME_BYTES_MAX: usize = 256;
 ///
 /// # Errors
 /// `load_token` answers `None` for a token that does not open, and fails with
+/// - [`ErrorKind::UnknownKey`] where a token names a key that is not in the ring, or holds
+///   a session that began under one: another server may have it,
 /// - [`ErrorKind::Unavailable`] where a configured [`Revocation`] does not answer,
 /// - [`ErrorKind::Unsupported`] where a newer build sealed an authentic cookie,
 /// - [`ErrorKind::Corrupt`] where an authentic cookie holds no session.
@@ -65,19 +68,40 @@ impl CookieStore {
         }
     }
 
+    /// How many sessions were opened since this store was built, by the key under which
+    /// they began or logged in: in the order of the ring, the active one first. A retired
+    /// key under which nothing arrives any more can be taken out.
+    #[must_use]
+    pub fn opened_by_key(&self) -> Vec<(KeyId, u64)> {
+        self.sealer.counts().collect()
+    }
+
     /// Opens a token. Neither its deadlines nor its epoch are judged.
     fn open(&self, token: &Token) -> Result<Option<(Envelope, Opened)>, Error> {
-        let Some(opened) = self.sealer.open(token.expose()) else {
-            return Ok(None);
+        let opened = match self.sealer.open(token.expose()) {
+            Found::Authentic(opened) => opened,
+            Found::OfUnknownKey(id) => return Err(unknown(id, "was sealed")),
+            Found::Foreign => return Ok(None),
         };
-        let envelope = Envelope::decode(opened.payload()).map_err(named)?;
+        let mut envelope = Envelope::decode(opened.payload()).map_err(named)?;
+        // Whoever has a secret that leaked can make a cookie, and have it sealed again
+        // under the next one: it must end when the secret leaves the ring. So no cookie
+        // is believed that it began under a later key than it was sealed under.
+        match self.sealer.position(&envelope.begun_under) {
+            None => return Err(unknown(envelope.begun_under, "holds a session that began")),
+            Some(at) if at < opened.key_at => {
+                envelope.begun_under = self.sealer.key_id(opened.key_at);
+            }
+            Some(_) => {}
+        }
         Ok(Some((envelope, opened)))
     }
 
     /// The session that a write is based on.
     async fn base(&self, token: &Token) -> Result<Envelope, Error> {
-        match self.open(token)? {
-            Some((envelope, _)) if !self.is_revoked(&envelope).await? => Ok(envelope),
+        match self.open(token) {
+            Ok(Some((envelope, _))) if !self.is_revoked(&envelope).await? => Ok(envelope),
+            Err(error) if error.kind() != ErrorKind::UnknownKey => Err(error),
             _ => Err(Error::from(ErrorKind::Gone).in_store(NAME)),
         }
     }
@@ -108,20 +132,26 @@ impl CookieStore {
         Ok(envelope.record.is_expired(self.clock.now()) || self.is_revoked(envelope).await?)
     }
 
-    /// The epoch to seal. A login (a write that changes the subject or begins the
-    /// session anew) takes the present one. Any other write keeps the epoch of the
-    /// session it is based on, so that a write which a revocation has overtaken does
-    /// not carry the session into the new epoch.
-    async fn epoch(&self, base: Option<&Envelope>, record: &Record) -> Result<u64, Error> {
+    /// The epoch to seal, and the key under which the session has begun. A login (a write
+    /// that changes the subject or begins the session anew) takes the present ones. Any
+    /// other write keeps those of the session it is based on, so that a write which a
+    /// revocation has overtaken does not carry the session into the new epoch.
+    async fn beginning(
+        &self,
+        base: Option<&Envelope>,
+        record: &Record,
+    ) -> Result<(u64, KeyId), Error> {
         let same = base.filter(|base| {
             (&base.record.subject, base.record.created_at) == (&record.subject, record.created_at)
         });
+        let active = self.sealer.key_id(0);
         match (same, self.revocation_of(record)) {
-            (Some(base), _) => Ok(base.epoch),
+            (Some(base), _) => Ok((base.epoch, base.begun_under)),
             (None, Some((revocation, subject))) => {
-                revocation.epoch(subject).await.map_err(unavailable)
+                let epoch = revocation.epoch(subject).await.map_err(unavailable)?;
+                Ok((epoch, active))
             }
-            (None, None) => Ok(0),
+            (None, None) => Ok((0, active)),
         }
     }
 
@@ -152,9 +182,10 @@ impl CookieStore {
         base: Option<&Envelope>,
         record: Record,
     ) -> Result<Written, Error> {
-        let epoch = self.epoch(base, &record).await?;
+        let (epoch, begun_under) = self.beginning(base, &record).await?;
         self.issue(&Envelope {
             id: Envelope::id_of(key),
+            begun_under,
             issued_at: self.clock.now(),
             epoch,
             record,
@@ -184,11 +215,17 @@ impl TokenStore for CookieStore {
             if self.is_dead(&envelope).await? {
                 return Ok(None);
             }
-            let mut loaded = LoadedToken::new(Stored::Record(envelope.record));
-            if opened.by_retired_key {
-                let reissue = self.sealer.seal(&*self.entropy, opened.payload());
-                loaded.reissue = Some(reissue.map_err(named)?);
+            if let Some(at) = self.sealer.position(&envelope.begun_under) {
+                self.sealer.count(at);
             }
+            let mut reissue = None;
+            if opened.key_at > 0 {
+                let payload = envelope.encode().map_err(named)?;
+                let token = self.sealer.seal(&*self.entropy, &payload);
+                reissue = Some(token.map_err(named)?);
+            }
+            let mut loaded = LoadedToken::new(Stored::Record(envelope.record));
+            loaded.reissue = reissue;
             Ok(Some(loaded))
         })
     }
@@ -209,8 +246,10 @@ impl TokenStore for CookieStore {
         Box::pin(async move {
             let base = self.base(token).await?;
             let record = based_on(&base, record)?;
+            let (epoch, begun_under) = self.beginning(Some(&base), &record).await?;
             self.issue(&Envelope {
-                epoch: self.epoch(Some(&base), &record).await?,
+                epoch,
+                begun_under,
                 record,
                 ..base
             })
@@ -375,6 +414,16 @@ impl CookieStoreBuilder<'_> {
 fn based_on(base: &Envelope, record: &Record) -> Result<Record, Error> {
     let next = record.next_revision_after(base.record.revision);
     Ok(record.at_revision(next.map_err(named)?))
+}
+
+fn unknown(key: KeyId, what: &str) -> Error {
+    let [a, b, c, d] = key;
+    let why = format!(
+        "a cookie {what} under the key {a:02x}{b:02x}{c:02x}{d:02x}, which is not in this server's \
+         key ring: give each server all keys before one is activated, and take out a retired one \
+         when no session lives that began under it"
+    );
+    Error::new(ErrorKind::UnknownKey, why).in_store(NAME)
 }
 
 fn misconfigured(why: &'static str) -> Error {

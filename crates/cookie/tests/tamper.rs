@@ -155,12 +155,11 @@ async fn each_token_is_well_formed_and_the_check_costs_no_key() {
 
 proptest! {
     #[test]
-    fn no_text_is_an_error(text in "[A-Za-z0-9_-]{0,600}|\\PC{0,300}|A[Q-f][A-Za-z0-9_-]{140,400}") {
+    fn no_text_opens_anything(text in "[A-Za-z0-9_-]{0,600}|\\PC{0,300}|A[Q-f][A-Za-z0-9_-]{140,400}") {
         let ring = ring(1, &[]);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for store in [encrypted(&ring), signed(&ring)] {
-            let loaded = runtime.block_on(store.load_token(&Token::new(text.as_str())));
-            assert!(loaded.unwrap().is_none());
+            assert!(runtime.block_on(load(&store, &Token::new(text.as_str()))).is_none());
         }
     }
 }

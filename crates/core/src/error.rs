@@ -23,6 +23,10 @@ pub enum ErrorKind {
     Corrupt,
     /// Stored bytes are intact, and of a newer format than this build knows.
     Unsupported,
+    /// Sealed under a key that this server's key ring does not hold, and so not this
+    /// server's to judge: another node may have the key. It opens nothing here, and the
+    /// client keeps its token.
+    UnknownKey,
     /// A named limit would be exceeded; the message says which and by how much.
     TooLarge,
     /// A session value is of another type than the one asked for, or a type
@@ -52,6 +56,7 @@ impl ErrorKind {
             Self::Gone => "record gone",
             Self::Corrupt => "corrupt record",
             Self::Unsupported => "unsupported record version",
+            Self::UnknownKey => "sealed under an unknown key",
             Self::TooLarge => "too large",
             Self::Mismatch => "type mismatch",
             Self::Unavailable => "store unavailable",

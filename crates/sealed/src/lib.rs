@@ -101,9 +101,10 @@
 //!
 //! Sessions that do not open fail with `Corrupt`, which the engine answers with a new
 //! session and an event that says why. These are: sessions that were stored before the
-//! store was sealed, or before it had its ring; sealed sessions once the store is no
-//! longer sealed, or has no ring any more; and those of a secret that was taken out of
-//! the ring.
+//! store was sealed, or before it had its ring; and sealed sessions once the store is no
+//! longer sealed, or has no ring any more. Those of a secret that is not in the ring fail
+//! with `UnknownKey`: they open nothing here, and the visitor keeps the cookie, since
+//! another node may have that secret.
 //!
 //! # The format
 //!
@@ -198,10 +199,11 @@ const NAME: &str = "sealed";
 /// not open anything. A cache therefore stands *below* it, `Sealed<Cached<S>>`,
 /// and holds sealed data too.
 ///
-/// Its errors are those of the inner store, and two more: [`Corrupt`] where
-/// data does not open, and [`Unavailable`] where there is no randomness for
-/// a nonce; then nothing was written.
+/// Its errors are those of the inner store, and three more: [`Corrupt`] where data does
+/// not open, [`UnknownKey`] where it was sealed under a secret that is not in the ring,
+/// and [`Unavailable`] where there is no randomness for a nonce; then nothing was written.
 ///
+/// [`UnknownKey`]: cloakroom_core::ErrorKind::UnknownKey
 /// [`Corrupt`]: cloakroom_core::ErrorKind::Corrupt
 /// [`Unavailable`]: cloakroom_core::ErrorKind::Unavailable
 pub struct Sealed<S> {

@@ -97,7 +97,13 @@ impl ServerKeys {
     /// The record as it was before it was sealed.
     pub(crate) fn open(&self, key: &SessionKey, mut record: Record) -> Result<Record, Error> {
         let clear = self.open_data(key, &record);
-        let clear = clear.map_err(|why| Error::new(ErrorKind::Corrupt, why))?;
+        let clear = clear.map_err(|why| {
+            let kind = match why {
+                UNKNOWN_SERVER_KEY => ErrorKind::UnknownKey,
+                _ => ErrorKind::Corrupt,
+            };
+            Error::new(kind, why)
+        })?;
         record.data = Data::from_bytes(clear.as_slice());
         Ok(record)
     }

@@ -9,6 +9,8 @@ pub(crate) enum Arrival {
     Malformed,
     /// Nothing stands under it, or nothing that can still be opened.
     Missing,
+    /// It was sealed under a key that this server does not have; another one may.
+    OfUnknownKey,
     /// Its session has just moved to another key.
     Rotated,
     /// It opened a session.
@@ -73,7 +75,8 @@ pub(crate) enum Decision {
 ///    A logout there ends the session where it has moved, and what follows the logout
 ///    begins a new one.
 /// 4. A session that was used and opened nothing removes its cookie, unless a
-///    rotation mark stands there.
+///    rotation mark stands there, or another server may have the key that it was sealed
+///    under: then a logout alone removes it.
 #[must_use]
 pub(crate) fn decide(facts: &Facts) -> Decision {
     let used = facts.accessed || facts.modified;
@@ -114,6 +117,7 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
     }
     match facts.arrival {
         Arrival::Missing | Arrival::Malformed if used => Decision::Forget,
+        Arrival::OfUnknownKey if facts.flushed => Decision::Forget,
         _ => Decision::Nothing,
     }
 }
@@ -188,52 +192,69 @@ mod tests {
             touch_due: true,
             ..UNTOUCHED
         };
-        let table: [(&str, Facts, [Decision; 5]); 11] = [
-            // Arrivals:             Anonymous Malformed Missing Rotated Stored
+        let table: [(&str, Facts, [Decision; 6]); 11] = [
+            // Arrivals:             Anonymous Malformed Missing OfUnknownKey Rotated Stored
             (
                 "untouched",
                 UNTOUCHED,
-                [Nothing, Nothing, Nothing, Nothing, Nothing],
+                [Nothing, Nothing, Nothing, Nothing, Nothing, Nothing],
             ),
             (
                 "untouched, late",
                 untouched_late,
-                [Nothing, Nothing, Nothing, Nothing, Nothing],
+                [Nothing, Nothing, Nothing, Nothing, Nothing, Nothing],
             ),
-            ("read", READ, [Nothing, Forget, Forget, Nothing, Nothing]),
+            (
+                "read",
+                READ,
+                [Nothing, Forget, Forget, Nothing, Nothing, Nothing],
+            ),
             (
                 "read, late",
                 read_late,
-                [Nothing, Forget, Forget, Nothing, Touch],
+                [Nothing, Forget, Forget, Nothing, Nothing, Touch],
             ),
-            ("written", WRITTEN, [Create, Create, Create, Refuse, Update]),
+            (
+                "written",
+                WRITTEN,
+                [Create, Create, Create, Create, Refuse, Update],
+            ),
             (
                 "cleared",
                 CLEARED,
-                [Nothing, Forget, Forget, Nothing, Update],
+                [Nothing, Forget, Forget, Nothing, Nothing, Update],
             ),
-            ("login", LOGIN, [Create, Create, Create, Create, Rotate]),
-            ("cycled", cycled, [Create, Create, Create, Refuse, Rotate]),
+            (
+                "login",
+                LOGIN,
+                [Create, Create, Create, Create, Create, Rotate],
+            ),
+            (
+                "cycled",
+                cycled,
+                [Create, Create, Create, Create, Refuse, Rotate],
+            ),
             (
                 "cycled, empty",
                 cycled_empty,
-                [Nothing, Forget, Forget, Nothing, Rotate],
+                [Nothing, Forget, Forget, Nothing, Nothing, Rotate],
             ),
             (
                 "flushed",
                 flushed,
-                [Nothing, Forget, Forget, Delete, Delete],
+                [Nothing, Forget, Forget, Forget, Delete, Delete],
             ),
             (
                 "flushed, then written",
                 flushed_then_written,
-                [Create, Create, Create, Replace, Rotate],
+                [Create, Create, Create, Create, Replace, Rotate],
             ),
         ];
         for (name, facts, decisions) in table {
-            for (arrival, decision) in [Anonymous, Malformed, Missing, Rotated, Stored]
-                .into_iter()
-                .zip(decisions)
+            for (arrival, decision) in
+                [Anonymous, Malformed, Missing, OfUnknownKey, Rotated, Stored]
+                    .into_iter()
+                    .zip(decisions)
             {
                 assert_eq!(from(arrival, facts), decision, "{name} on {arrival:?}");
             }

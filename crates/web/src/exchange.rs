@@ -287,8 +287,17 @@ impl Inner {
         let mut tokens = tokens.map(|token| token.of_site(&engine.site));
         let mut passed = Vec::new();
         while let Some(token) = tokens.next() {
-            let Some(loaded) = self.load_token(&token).await? else {
-                continue;
+            let loaded = match self.load_token(&token).await {
+                Ok(Some(loaded)) => loaded,
+                Ok(None) => continue,
+                Err(error) if error.kind() == ErrorKind::UnknownKey => {
+                    tracing::warn!(%error, "a session is left to a server that has its key");
+                    if arrival == Arrival::Missing {
+                        arrival = Arrival::OfUnknownKey;
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             match loaded.stored {
                 Stored::Record(record) if !engine.expiry.is_expired(&record, now) => {

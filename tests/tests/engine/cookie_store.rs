@@ -6,6 +6,7 @@ use std::time::Duration;
 use cloakroom::cookie::{CookieStore, CookieStoreBuilder, EpochStore, KeyRing, Revocation as _};
 use cloakroom::engine::OsEntropy;
 use cloakroom::session::Session;
+use cloakroom::stores::Sealed;
 use cloakroom::{CookiePolicy, Engine, ErrorKind, Expiry, Subject};
 use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore};
 use cloakroom_tests::in_process::{COOKIE, TestApp};
@@ -100,11 +101,13 @@ async fn a_damaged_cookie_is_a_fresh_session_and_never_an_error_page() {
             app.set_token(Some(token));
             let answer = app.visit(async |s| assert!(!s.contains("n"))).await;
             assert_eq!(answer.status, 200);
-            assert!(
-                answer.removes_token(),
-                "at {at}: {} {answer:?}",
-                token.len()
-            );
+            let case = format!("at {at}: {} {answer:?}", token.len());
+            // With another key's id it may be another node's, and stays. One character
+            // holds the last bits of the id and the first ones of the nonce.
+            let stays = token.len() == good.len() && (2..6).contains(&at);
+            let may_stay = token.len() == good.len() && at == 6;
+            assert!(may_stay || answer.removes_token() != stays, "{case}");
+            assert!(!answer.sets_token(), "{case}");
         }
     }
     app.set_token(Some(&good));
@@ -125,10 +128,11 @@ async fn a_read_under_a_retired_key_hands_out_the_cookie_sealed_again() {
     assert!(answer.sets_token());
     let again = app.visit(async |s| assert!(s.contains("n"))).await;
     assert!(again.set_cookie.is_none(), "once is enough");
+    // It ends with the key under which it began.
     let new = ring(&"02".repeat(32));
     let after = desk_of(store(&new, &clock).build().unwrap(), &clock);
     after.set_token(app.token().as_deref());
-    assert_eq!(number(&after, "n").await, Some(1));
+    assert_eq!(number(&after, "n").await, None);
 }
 
 /// Peer defect 9: what goes out fits into 4,096 bytes as it is sent, or it is an
@@ -198,4 +202,42 @@ async fn a_revoked_session_is_fresh_and_without_epochs_the_answer_is_500() {
     assert_eq!(number(&app, "n").await, Some(1));
     app.set_token(other.as_deref());
     assert_eq!(number(&app, "n").await, None);
+}
+
+/// In a roll-out, a node may lack a key that another node seals under already.
+#[tokio::test]
+async fn a_node_without_the_key_leaves_the_cookie_to_those_that_have_it() {
+    let clock = Arc::new(ManualClock::default());
+    let [old, new] = [(); 2].map(|()| KeyRing::generate(&OsEntropy).unwrap());
+    let map = Arc::new(MapStore::default());
+    let sealed = |ring: &KeyRing| {
+        let store = Sealed::new(map.clone()).with_key_ring(ring);
+        TestApp::with(|_| Engine::builder(store).clock(clock.clone()))
+    };
+    for [ahead, behind] in [
+        [&new, &old].map(|ring| desk_of(store(ring, &clock).build().unwrap(), &clock)),
+        [&new, &old].map(sealed),
+    ] {
+        ahead.visit(async |s| s.insert("n", 1).unwrap()).await;
+        let token = ahead.token();
+        behind.set_token(token.as_deref());
+        let read = async |s: Session| assert_eq!(s.get::<u64>("n").unwrap(), None);
+        let answer = behind.visit(read).await;
+        assert_eq!((answer.status, answer.set_cookie), (200, None));
+        assert_eq!(number(&ahead, "n").await, Some(1));
+        // Whoever writes here begins anew, and a logout removes the cookie.
+        assert!(
+            behind
+                .visit(async |s| s.insert("n", 2).unwrap())
+                .await
+                .sets_token()
+        );
+        behind.set_token(token.as_deref());
+        assert!(
+            behind
+                .visit(async |s| s.flush().unwrap())
+                .await
+                .removes_token()
+        );
+    }
 }

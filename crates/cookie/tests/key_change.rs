@@ -1,0 +1,108 @@
+//! Changing the key: servers of different rings, and secrets that leaked.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+mod common;
+
+use cloakroom_cookie::{CookieStore, KeyRing, Secret};
+use cloakroom_core::engine::{Entropy as _, OsEntropy, Token, TokenStore as _};
+use cloakroom_core::store::Record;
+use cloakroom_core::{ErrorKind, Subject};
+use cloakroom_testkit::{key, sample};
+use common::COOKIE;
+
+/// The bytes of a secret, of which each ring makes its own.
+type Bytes = [u8; 32];
+
+fn secret() -> Bytes {
+    let mut bytes = [0; 32];
+    OsEntropy.fill(&mut bytes).unwrap();
+    bytes
+}
+
+fn ring(secrets: &[&Bytes]) -> KeyRing {
+    let mut secrets = secrets
+        .iter()
+        .map(|bytes| Secret::from_bytes(*bytes).unwrap());
+    let ring = KeyRing::new(secrets.next().unwrap());
+    secrets.fold(ring, |ring, retired| ring.with_retired(retired).unwrap())
+}
+
+/// A server whose ring holds these secrets, the active one first.
+fn server(secrets: &[&Bytes]) -> CookieStore {
+    CookieStore::builder(COOKIE, &ring(secrets))
+        .build()
+        .unwrap()
+}
+
+async fn create(server: &CookieStore) -> Token {
+    let written = server.create_token(&key(), &sample("here")).await;
+    written.unwrap().token.unwrap()
+}
+
+async fn opened(server: &CookieStore, token: &Token) -> (Record, Option<Token>) {
+    let loaded = server.load_token(token).await.unwrap().unwrap();
+    (loaded.stored.into_record().unwrap(), loaded.reissue)
+}
+
+async fn assert_unknown(server: &CookieStore, token: &Token) {
+    let error = server.load_token(token).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownKey, "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("under the key") && text.contains("key ring"),
+        "{text}"
+    );
+    let record = sample("there");
+    let error = server.update_token(token, &record).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone);
+    assert_eq!(server.digest_of(token), None);
+}
+
+#[tokio::test]
+async fn a_cookie_under_a_key_that_is_not_in_the_ring_is_not_judged() {
+    let (old, new) = (secret(), secret());
+    let token = create(&server(&[&new])).await;
+    assert_unknown(&server(&[&old]), &token).await;
+    // Distributed first, it opens.
+    assert!(opened(&server(&[&old, &new]), &token).await.1.is_some());
+}
+
+#[tokio::test]
+async fn what_is_sealed_again_ends_when_the_key_leaves_the_ring_under_which_it_began() {
+    let (old, new) = (secret(), secret());
+    let token = create(&server(&[&old])).await;
+    let both = server(&[&new, &old]);
+    let (mut record, reissue) = opened(&both, &token).await;
+    let again = reissue.unwrap();
+    assert!(
+        opened(&both, &again).await.1.is_none(),
+        "under the active key"
+    );
+    assert_unknown(&server(&[&new]), &again).await;
+    let ids = [&new, &old].map(|bytes| Secret::from_bytes(bytes).unwrap().id());
+    assert_eq!(both.opened_by_key(), [(ids[0], 0), (ids[1], 2)]);
+
+    // So does what is written to it, but a login begins anew.
+    let written = both.update_token(&again, &record).await.unwrap();
+    record.revision = written.revision;
+    let written = written.token.unwrap();
+    assert_unknown(&server(&[&new]), &written).await;
+    record.subject = Some(Subject::new("another").unwrap());
+    let key = key();
+    let login = both.rotate_token(&written, &key, &record, record.expires_at);
+    let login = login.await.unwrap().token.unwrap();
+    opened(&server(&[&new]), &login).await;
+}
+
+/// Whoever has the secret that leaked can write into a cookie that it began under another.
+#[tokio::test]
+async fn no_cookie_is_believed_that_it_began_under_a_later_key() {
+    let (leaked, new) = (secret(), secret());
+    let token = create(&server(&[&new])).await;
+    let forger = server(&[&leaked, &new]);
+    let forged = opened(&forger, &token).await.1.unwrap();
+    let both = server(&[&new, &leaked]);
+    let again = opened(&both, &forged).await.1.unwrap();
+    assert_unknown(&server(&[&new]), &again).await;
+}
