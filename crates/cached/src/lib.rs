@@ -75,8 +75,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, Invalidations, KeyDigest, Listed, Listener, Record, Revision,
-    Revoke, RotationPath, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Close, Import, Invalidations, KeyDigest, Listed, Listener, Record,
+    Revision, Revoke, RotationPath, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept,
+    Touch,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 
@@ -304,6 +305,9 @@ impl<S: SessionStore> SessionStore for Cached<S> {
         if all.invalidations.is_some() {
             all = all.with_invalidations(self);
         }
+        if all.close.is_some() {
+            all = all.with_close(self);
+        }
         all
     }
 }
@@ -384,6 +388,19 @@ impl<S: SessionStore> Sweep for Cached<S> {
             Some(sweep) => sweep.sweep(now, max),
             None => Box::pin(std::future::ready(Ok(Swept::default()))),
         }
+    }
+}
+
+/// Closes the store behind. The cache answers for nothing from then on.
+impl<S: SessionStore> Close for Cached<S> {
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            let _any = InvalidateAll(&self.cache);
+            match self.inner.capabilities().close {
+                Some(close) => close.close().await,
+                None => Ok(()),
+            }
+        })
     }
 }
 

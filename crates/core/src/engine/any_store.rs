@@ -22,6 +22,28 @@ impl AnyStore {
         store.into_any()
     }
 
+    /// Closes the store, for all its clones: see [`Close`](crate::store::Close). A store
+    /// that holds nothing open goes on answering, and this is success.
+    ///
+    /// A server calls it when its last request is answered, so that the same process can
+    /// open the database again, and a sled database has the last touches:
+    ///
+    /// ```no_run
+    /// # async fn example(store: cloakroom_core::engine::AnyStore) -> Result<(), cloakroom_core::Error> {
+    /// store.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) where the store may still be open.
+    pub async fn close(&self) -> Result<(), Error> {
+        match self.token_capabilities().close {
+            Some(close) => close.close().await,
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn wrap<T: TokenStore>(store: T) -> Self {
         Self {
             store: Arc::new(store),

@@ -39,6 +39,8 @@ pub struct Capabilities<'a> {
     pub import: Option<&'a dyn Import>,
     /// Telling near caches on other nodes what has changed.
     pub invalidations: Option<&'a dyn Invalidations>,
+    /// Letting go of what the store holds open.
+    pub close: Option<&'a dyn Close>,
 }
 
 impl Capabilities<'_> {
@@ -49,6 +51,7 @@ impl Capabilities<'_> {
         scan: None,
         import: None,
         invalidations: None,
+        close: None,
     };
 }
 
@@ -87,6 +90,13 @@ impl<'a> Capabilities<'a> {
         self.invalidations = Some(invalidations);
         self
     }
+
+    /// With a way to close it.
+    #[must_use]
+    pub fn with_close(mut self, close: &'a dyn Close) -> Self {
+        self.close = Some(close);
+        self
+    }
 }
 
 impl fmt::Debug for Capabilities<'_> {
@@ -97,6 +107,7 @@ impl fmt::Debug for Capabilities<'_> {
             .field("scan", &self.scan.is_some())
             .field("import", &self.import.is_some())
             .field("invalidations", &self.invalidations.is_some())
+            .field("close", &self.close.is_some())
             .finish()
     }
 }
@@ -398,6 +409,21 @@ pub struct Invalidation {
     /// The revision that stands there now; [`Revision::LAST`] where the session
     /// was ended or has moved.
     pub revision: Revision,
+}
+
+/// Lets go of what a store holds open: the lock of a file, connections. A store that holds
+/// nothing which keeps another from opening it has nothing to close.
+pub trait Close: Send + Sync {
+    /// Closes the store, for all its clones: writes that were begun are done first. Once
+    /// this is answered the store can be opened again, in this process too. Each later call
+    /// is [`Unavailable`](ErrorKind::Unavailable), but closing it again is success.
+    ///
+    /// The store is closed also where the future is dropped.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) where the store may still be open, or
+    /// something that may lag, a touch, may not have been kept.
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ mod record;
 mod rotation;
 
 pub use capabilities::{
-    Capabilities, Import, Invalidation, Invalidations, Listed, Listener, Revoke, Scan, ScanCursor,
-    ScanPage, Scanned, Subjects, Sweep, Swept,
+    Capabilities, Close, Import, Invalidation, Invalidations, Listed, Listener, Revoke, Scan,
+    ScanCursor, ScanPage, Scanned, Subjects, Sweep, Swept,
 };
 pub use contract::{BoxFuture, SessionStore};
 pub use data::Data;
