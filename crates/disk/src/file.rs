@@ -25,6 +25,44 @@ pub fn private_options() -> OpenOptions {
     OpenOptions::new()
 }
 
+#[cfg(unix)]
+mod system {
+    use std::fs::{File, Metadata};
+    use std::io;
+    use std::os::unix::fs::MetadataExt as _;
+
+    pub(super) type Identity = (u64, u64);
+
+    pub(super) fn identity(metadata: &Metadata) -> Identity {
+        (metadata.dev(), metadata.ino())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn forget_pages(file: &File) -> io::Result<()> {
+        rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn forget_pages(_: &File) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(not(unix))]
+mod system {
+    use std::fs::{File, Metadata};
+    use std::io;
+
+    pub(super) type Identity = ();
+
+    pub(super) fn identity(_: &Metadata) -> Identity {}
+
+    pub(super) fn forget_pages(_: &File) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Makes an empty file, and the folder that it lies in, where they are missing, and
 /// answers whether the file is new. One that is there already is left as it is.
 ///
@@ -76,6 +114,39 @@ pub fn remove_file(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Which file a path leads to, to see later whether it still does: a file that was deleted
+/// or replaced takes writes from whoever has it open, and nobody finds them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity(system::Identity);
+
+impl FileIdentity {
+    /// Of the file that the path leads to now.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self(system::identity(&fs::metadata(path)?)))
+    }
+
+    /// Whether the path is known to lead elsewhere, or nowhere. Elsewhere than on Unix a
+    /// file that is open cannot be replaced.
+    #[must_use]
+    pub fn has_left(&self, path: &Path) -> bool {
+        match Self::at(path) {
+            Ok(found) => found != *self,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
+/// Syncs a file, then makes the system forget what it remembers of it, so that whoever
+/// opens it reads what the disk has. After a sync that failed, the system may go on
+/// showing pages that never reached the disk, and take them for written.
+///
+/// The system is made to forget on Linux alone.
+pub fn reread_from_disk(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    file.sync_all()?;
+    system::forget_pages(&file)
 }
 
 /// A new file under a temporary name, which gets its own name in one step once its

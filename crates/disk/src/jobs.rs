@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use futures_channel::oneshot;
 
@@ -58,12 +58,13 @@ impl JobThreads {
 
 impl<J: Send + 'static> JobThreads<J> {
     /// Starts one thread that is given all the jobs that wait, `jobs_max` at most, so
-    /// that they can share a sync. Where `run` panics, the thread ends, and every later
-    /// job is lost.
+    /// that they can share a sync. Where `run` answers a time, it is called again after
+    /// that time at the latest, without a job if none has come. Where it panics, the
+    /// thread ends, and every later job is lost.
     pub fn start_batched(
         name: &str,
         jobs_max: usize,
-        mut run: impl FnMut(Vec<J>) + Send + 'static,
+        mut run: impl FnMut(Vec<J>) -> Option<Duration> + Send + 'static,
     ) -> io::Result<Self> {
         let (queue, waiting) = channel();
         let mut started = Self {
@@ -71,9 +72,17 @@ impl<J: Send + 'static> JobThreads<J> {
             threads: Vec::new(),
         };
         started.spawn(name.to_owned(), move || {
-            while let Ok(first) = waiting.recv() {
+            let mut wait_max = None;
+            loop {
+                let first = match wait_max {
+                    None => waiting.recv().map_err(RecvTimeoutError::from),
+                    Some(wait_max) => waiting.recv_timeout(wait_max),
+                };
+                if matches!(first, Err(RecvTimeoutError::Disconnected)) {
+                    return;
+                }
                 let rest = waiting.try_iter().take(jobs_max.saturating_sub(1));
-                run(iter::once(first).chain(rest).collect());
+                wait_max = run(first.into_iter().chain(rest).collect());
             }
         })?;
         Ok(started)
@@ -85,11 +94,16 @@ impl<J: Send + 'static> JobThreads<J> {
     /// [`JobLost`] where the reply is dropped.
     pub async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> J) -> Result<T, JobLost> {
         let (reply, replied) = oneshot::channel();
+        self.tell(job(Reply(reply)));
+        replied.await.map_err(|_| JobLost)
+    }
+
+    /// Adds a job to the queue, for whose end nobody waits.
+    pub fn tell(&self, job: J) {
         if let Some(queue) = &self.queue {
             // A job that the queue does not take is dropped, and its reply with it.
-            let _ = queue.send(job(Reply(reply)));
+            let _ = queue.send(job);
         }
-        replied.await.map_err(|_| JobLost)
     }
 
     fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {

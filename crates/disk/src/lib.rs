@@ -1,5 +1,6 @@
 //! What Cloakroom's stores on a disk share: private folders, durable file
-//! operations, and background threads that run jobs.
+//! operations, background threads that run jobs, and the recovery of a database whose
+//! disk has failed.
 //!
 //! ```
 //! use cloakroom_disk::{JobThreads, check_private_folder, make_private_folder, replace_file};
@@ -34,8 +35,13 @@ mod file;
 mod folder;
 mod jobs;
 mod private;
+mod recovery;
 
-pub use file::{StagedFile, make_private_file, private_options, remove_file, replace_file};
+pub use file::{
+    FileIdentity, StagedFile, make_private_file, private_options, remove_file, replace_file,
+    reread_from_disk,
+};
 pub use folder::{make_private_folder, make_private_folder_unsynced, sync_folder};
 pub use jobs::{Job, JobLost, JobThreads, Reply};
 pub use private::{check_private_file, check_private_folder, refuse_group_rights};
+pub use recovery::{Handle, Recovery};

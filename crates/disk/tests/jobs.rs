@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use cloakroom_disk::{JobLost, JobThreads, Reply};
 use futures_executor::block_on;
@@ -64,6 +65,7 @@ fn a_batch_holds_all_the_jobs_that_wait_up_to_its_bound() {
         sizes.send(size).unwrap();
         begun.recv().unwrap();
         batch.into_iter().for_each(|reply| reply.send(size));
+        None
     })
     .unwrap();
     let ask = || Box::pin(threads.ask(|reply| reply));
@@ -92,4 +94,22 @@ fn a_batch_that_panics_loses_its_jobs_and_all_later_ones() {
     for _ in 0..2 {
         assert_eq!(block_on(threads.ask(|reply| reply)), Err(JobLost));
     }
+}
+
+#[test]
+fn a_batch_that_answers_a_time_is_called_again_without_a_job() {
+    let (called, seen) = channel();
+    let mut calls = 0;
+    let threads = JobThreads::start_batched("test", 1, move |batch: Vec<()>| {
+        called.send(batch.len()).unwrap();
+        calls += 1;
+        (calls < 3).then_some(Duration::from_millis(1))
+    })
+    .unwrap();
+    threads.tell(());
+    let sizes = [seen.recv(), seen.recv(), seen.recv()];
+    assert_eq!(sizes, [Ok(1), Ok(0), Ok(0)]);
+    // It sleeps from now on, and a drop ends it all the same.
+    drop(threads);
+    assert!(seen.recv().is_err());
 }

@@ -1,15 +1,16 @@
 //! The database file: how it is opened, and the errors that name it.
 
 use std::borrow::Cow;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use cloakroom_core::{Error, ErrorKind};
-use cloakroom_disk::make_private_file;
+use cloakroom_disk::{FileIdentity, check_private_file, make_private_file, reread_from_disk};
 use redb::Database;
 
+use crate::reads;
 use crate::tables::{self, TableError};
 
 /// The store's name in its errors.
@@ -26,64 +27,143 @@ const UNFINISHED_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A database, and the file that it lies in.
 pub(crate) struct DatabaseFile {
-    pub(crate) db: Database,
-    pub(crate) path: PathBuf,
+    db: Database,
+    path: PathBuf,
+    identity: FileIdentity,
+}
+
+/// Why an operation on the database failed.
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// redb does nothing more with its file, until that is opened again.
+    pub(crate) is_final: bool,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
 }
 
 impl DatabaseFile {
+    /// Opens the database, and makes it where there is none.
     pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<Self, Error> {
-        prepare(path).map_err(|source| {
-            let message = format!("cannot use the file {}: {source}", path.display());
-            let kind = match source.kind() {
-                io::ErrorKind::PermissionDenied => ErrorKind::Misconfigured,
-                _ => ErrorKind::Unavailable,
-            };
-            Error::new(kind, message).in_store(NAME).with_source(source)
-        })?;
-        // redb trusts the pages of a file that was closed well, and panics on some that
-        // were damaged since.
-        let opened = catch_unwind(|| {
-            let db = Database::builder()
-                .set_cache_size(cache_bytes)
-                .create(path)?;
+        prepare(path).map_err(|source| unusable(path, source))?;
+        Self::open_with(path, |builder| {
+            let db = builder.set_cache_size(cache_bytes).create(path)?;
             tables::make(&db)?;
             Ok(db)
-        });
-        match opened {
-            Ok(Ok(db)) => Ok(Self {
-                db,
-                path: path.to_path_buf(),
-            }),
-            Ok(Err(source)) => Err(not_opened(path, source)),
-            Err(_) => Err(damaged(path)),
-        }
+        })
+    }
+
+    /// Opens a database again, after its disk has failed. What was acknowledged is on the
+    /// disk; of the commit that failed, the disk has all or nothing, and which of the two,
+    /// redb reads there. A database that is gone is not made anew: that would end all
+    /// sessions.
+    pub(crate) fn open_again(path: &Path, cache_bytes: usize) -> Result<Self, Error> {
+        let reread = check_private(path).and_then(|()| reread_from_disk(path));
+        reread.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => gone(path),
+            _ => unusable(path, source),
+        })?;
+        Self::open_with(path, |builder| {
+            let db = builder.set_cache_size(cache_bytes).open(path)?;
+            // Nothing is written: on a full disk, sessions can be read all the same.
+            reads::check(&db)?;
+            Ok(db)
+        })
+    }
+
+    fn open_with(
+        path: &Path,
+        open: impl FnOnce(&mut redb::Builder) -> Result<Database, redb::Error>,
+    ) -> Result<Self, Error> {
+        // redb trusts the pages of a file that was closed well, and panics on some that
+        // were damaged since.
+        let opened = catch_unwind(AssertUnwindSafe(|| open(&mut Database::builder())));
+        let db = opened.map_err(|_| damaged(path))?;
+        let db = db.map_err(|source| not_opened(path, source))?;
+        Ok(Self {
+            db,
+            path: path.to_path_buf(),
+            identity: FileIdentity::at(path).map_err(|source| unusable(path, source))?,
+        })
     }
 
     /// Runs what may fail or panic on a damaged page.
     pub(crate) fn attempt<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, TableError>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, Failure> {
         catch_unwind(AssertUnwindSafe(|| work(&self.db)))
             .unwrap_or_else(|_| Err(damaged(&self.path).into()))
             .map_err(|failure| match failure {
-                TableError::Refused(error) => error.in_store(NAME),
-                TableError::Database(source) => self.failed(source),
+                TableError::Refused(error) => Failure {
+                    error: error.in_store(NAME),
+                    is_final: false,
+                },
+                TableError::Database(source) => Failure {
+                    is_final: matches!(source, redb::Error::Io(_) | redb::Error::PreviousIo),
+                    error: self.failed(source),
+                },
             })
+    }
+
+    /// Fails where the file is no longer the one at its path: what is written to it then,
+    /// nobody will find again.
+    pub(crate) fn check_place(&self) -> Result<(), Failure> {
+        match self.identity.has_left(&self.path) {
+            false => Ok(()),
+            true => Err(Failure {
+                error: gone(&self.path),
+                is_final: true,
+            }),
+        }
     }
 
     /// What redb says of its own failures; none of them is about one record.
     fn failed(&self, source: redb::Error) -> Error {
         let path = self.path.display();
         let message = match source {
-            redb::Error::PreviousIo => format!(
-                "the disk under {path} failed or was full, and nobody knows what the last \
-                 commit has left; see to the disk, then open the store anew"
+            redb::Error::Io(_) | redb::Error::PreviousIo => format!(
+                "the disk under {path} failed or was full: {source}; a write that was under way \
+                 may or may not be kept; see to the disk: the store opens the database again by \
+                 itself"
             ),
             _ => format!("the database in {path} failed: {source}"),
         };
         unavailable(message).with_source(source)
     }
+}
+
+fn unusable(path: &Path, source: io::Error) -> Error {
+    let message = format!("cannot use the file {}: {source}", path.display());
+    let kind = match source.kind() {
+        io::ErrorKind::PermissionDenied => ErrorKind::Misconfigured,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, message).in_store(NAME).with_source(source)
+}
+
+fn check_private(path: &Path) -> io::Result<()> {
+    check_private_file(&File::open(path)?, path)
+}
+
+fn gone(path: &Path) -> Error {
+    unavailable(format!(
+        "the file {} was deleted, moved away or replaced while the store had it open; put it, or \
+         a copy, back in its place, where the store opens it by itself, or restart the process to \
+         begin with an empty one, which ends all sessions",
+        path.display()
+    ))
+}
+
+/// What a store answers after it was closed.
+pub(crate) fn closed(path: &Path) -> Error {
+    unavailable(format!(
+        "this store of the file {} was closed; open another one to go on",
+        path.display()
+    ))
 }
 
 /// Makes an empty file for redb to fill, where there is none.

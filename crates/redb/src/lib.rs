@@ -26,12 +26,20 @@
 //! One process at a time has the file open: a second one gets
 //! [`Locked`](cloakroom_core::ErrorKind::Locked).
 //!
-//! After a failed commit, on a full disk too, the outcome is unknown. All its writes, all
-//! later writes, and reads that need the disk fail with
-//! [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) until you open the store anew;
-//! writes that were acknowledged before are still there. The store does not reopen itself,
-//! since
-//! after a failed sync the system may show pages that the disk does not have.
+//! After a failed commit, on a full disk too, the outcome of its writes is unknown: they
+//! fail with [`Unavailable`](cloakroom_core::ErrorKind::Unavailable). The store then opens the
+//! database again by itself. Until that is done each call is `Unavailable`, since after a
+//! failed sync the system may show pages that the disk does not have; on Linux it is made to
+//! read them from the disk. Writes that were acknowledged are still there. Sessions can be
+//! read from then on, also while the disk is full, and writes are taken after a pause that
+//! begins at 0.1 s and doubles with each failure up to 5 s, or ten times what opening took.
+//!
+//! Where the file was deleted, moved away or replaced, no write to it is acknowledged any
+//! more; the first write or sweep finds that out, and each call is `Unavailable`. The store
+//! makes no empty file in its place, and opens the database again once it is back.
+//!
+//! [`close`](cloakroom_core::store::Close) closes the file for all clones of the store, so
+//! that it can be opened again in the same process.
 //!
 //! # How it is kept
 //!
@@ -53,7 +61,8 @@
 //! write that is refused (a conflict, a record that is gone) has changed nothing, and
 //! does not disturb the others. A commit writes new pages and the header, and then syncs
 //! once, by `fdatasync`, before any of the writes is answered; where the file has to
-//! grow, that is done and synced first.
+//! grow, that is done and synced first. The same thread opens a database again that has
+//! failed, so no other operation waits for it.
 //!
 //! **Reads run where they are called,** on a snapshot, and wait for nobody: a read takes
 //! two microseconds, a hop to another thread thirty.
@@ -93,21 +102,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
-    ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Close, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan,
+    ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
+use redb::Database;
 
-use crate::database::DatabaseFile;
 use crate::tables::{TableError, Tables};
-use crate::writer::Writer;
+use crate::writer::{DatabaseHandle, Writer};
 
 /// Bytes of redb's page cache by default: 128 MiB, which fills as pages are read. The
 /// tables `deadlines` and `subjects` of a million sessions take about as much.
 pub const CACHE_BYTES_DEFAULT: usize = 128 * 1024 * 1024;
 
-/// A store in a file of its own. Cheap to clone; the database is closed when the
-/// last clone is dropped.
+/// A store in a file of its own. Cheap to clone; the database is closed by
+/// [`close`](Close::close), or when the last clone is dropped.
 #[derive(Clone)]
 pub struct RedbStore {
     inner: Arc<Inner>,
@@ -116,14 +125,14 @@ pub struct RedbStore {
 struct Inner {
     // Before the database: the thread has ended when that is closed.
     writer: Writer,
-    database: Arc<DatabaseFile>,
+    database: Arc<DatabaseHandle>,
     sweep_cursor: Arc<sweep::Cursor>,
 }
 
 impl fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedbStore")
-            .field("path", &self.inner.database.path)
+            .field("path", &self.inner.writer.path())
             .finish_non_exhaustive()
     }
 }
@@ -151,8 +160,10 @@ impl RedbStore {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, cache_bytes: usize) -> Result<Self, Error> {
-        let database = Arc::new(DatabaseFile::open(path.as_ref(), cache_bytes)?);
-        let writer = Writer::start(database.clone())?;
+        // The file is found again, whatever the process's folder is then.
+        let path = path.as_ref();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let (writer, database) = Writer::start(&path, cache_bytes)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 writer,
@@ -160,6 +171,22 @@ impl RedbStore {
                 sweep_cursor: Arc::default(),
             }),
         })
+    }
+
+    /// Reads on the caller's thread.
+    async fn read<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, TableError>,
+    ) -> Result<T, Error> {
+        let read = self.inner.database.to_read()?.attempt(work);
+        match read {
+            Err(failure) if failure.is_final => {
+                // The thread that writes finds the same, and opens the database again.
+                let _ = self.write(|_| Ok(())).await;
+                Err(failure.error)
+            }
+            read => Ok(read?),
+        }
     }
 
     async fn write<T: Send + 'static>(
@@ -172,7 +199,7 @@ impl RedbStore {
 
 impl SessionStore for RedbStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        self.inner.database.attempt(|db| reads::load(db, digest))
+        self.read(|db| reads::load(db, digest)).await
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
@@ -218,6 +245,7 @@ impl SessionStore for RedbStore {
             .with_subjects(self)
             .with_scan(self)
             .with_import(self)
+            .with_close(self)
     }
 }
 
@@ -235,11 +263,7 @@ impl Subjects for RedbStore {
         &'a self,
         subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        Box::pin(async move {
-            self.inner
-                .database
-                .attempt(|db| reads::sessions_of(db, subject))
-        })
+        Box::pin(self.read(move |db| reads::sessions_of(db, subject)))
     }
 
     /// One transaction: all of them are ended, or none.
@@ -260,7 +284,7 @@ impl Scan for RedbStore {
         from: Option<&'a ScanCursor>,
         max: usize,
     ) -> BoxFuture<'a, Result<ScanPage, Error>> {
-        Box::pin(async move { self.inner.database.attempt(|db| reads::scan(db, from, max)) })
+        Box::pin(self.read(move |db| reads::scan(db, from, max)))
     }
 }
 
@@ -272,5 +296,11 @@ impl Import for RedbStore {
     ) -> BoxFuture<'a, Result<bool, Error>> {
         let (digest, stored) = (*digest, stored.clone());
         Box::pin(self.write(move |t| t.import(&digest, &stored)))
+    }
+}
+
+impl Close for RedbStore {
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.inner.writer.close())
     }
 }

@@ -45,6 +45,13 @@ impl Snapshot {
     }
 }
 
+/// Fails where one of the tables is missing.
+pub(crate) fn check(db: &Database) -> Result<(), redb::Error> {
+    let snapshot = Snapshot::of(db)?;
+    snapshot.transaction.open_table(SUBJECTS)?;
+    Ok(())
+}
+
 pub(crate) fn load(db: &Database, digest: &KeyDigest) -> Result<Option<Stored>, TableError> {
     Ok(Snapshot::of(db)?.stored(digest)?.transpose()?)
 }

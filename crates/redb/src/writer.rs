@@ -1,12 +1,14 @@
 //! The thread that writes: one transaction, and one sync, for all the writes that wait.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloakroom_core::Error;
-use cloakroom_disk::{JobThreads, Reply};
+use cloakroom_disk::{Handle, JobLost, JobThreads, Recovery, Reply};
 use redb::{Database, Durability};
 
-use crate::database::{DatabaseFile, NAME, unavailable};
+use crate::database::{DatabaseFile, Failure, NAME, closed, unavailable};
 use crate::tables::{TableError, Tables};
 
 /// Writes in one transaction; the rest waits for the next.
@@ -54,18 +56,44 @@ where
     }
 }
 
-pub(crate) struct Writer(JobThreads<Box<dyn Write>>);
+/// What waits in the queue of the thread.
+enum Job {
+    Write(Box<dyn Write>),
+    Close(Reply<()>),
+}
+
+/// The database, as whoever reads it asks for it.
+pub(crate) type DatabaseHandle = Handle<DatabaseFile, Error>;
+
+pub(crate) struct Writer {
+    thread: JobThreads<Job>,
+    path: PathBuf,
+}
 
 impl Writer {
-    pub(crate) fn start(database: Arc<DatabaseFile>) -> Result<Self, Error> {
-        let run = move |batch: Vec<Box<dyn Write>>| run(&database, batch);
-        match JobThreads::start_batched("cloakroom-redb-write", BATCH_MAX, run) {
-            Ok(threads) => Ok(Self(threads)),
-            Err(source) => {
-                let message = format!("cannot start the thread that writes: {source}");
-                Err(unavailable(message).with_source(source))
-            }
-        }
+    /// Opens the database, and starts the thread.
+    pub(crate) fn start(
+        path: &Path,
+        cache_bytes: usize,
+    ) -> Result<(Self, Arc<DatabaseHandle>), Error> {
+        let database = DatabaseFile::open(path, cache_bytes)?;
+        let path = path.to_path_buf();
+        let open_again = {
+            let path = path.clone();
+            move || DatabaseFile::open_again(&path, cache_bytes)
+        };
+        let mut recovery = Recovery::new(database, open_again);
+        let handle = recovery.handle();
+        let run = {
+            let path = path.clone();
+            move |batch| run(&mut recovery, batch, &path)
+        };
+        let thread = JobThreads::start_batched("cloakroom-redb-write", BATCH_MAX, run);
+        let thread = thread.map_err(|source| {
+            let message = format!("cannot start the thread that writes: {source}");
+            unavailable(message).with_source(source)
+        })?;
+        Ok((Self { thread, path }, handle))
     }
 
     /// Resolves when the work has been done and is on the disk. It is done whether or
@@ -74,32 +102,95 @@ impl Writer {
         &self,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, TableError> + Send + 'static,
     ) -> Result<T, Error> {
-        let asked = self.0.ask(|reply| -> Box<dyn Write> {
-            Box::new(Waiting {
+        let asked = self.thread.ask(|reply| {
+            Job::Write(Box::new(Waiting {
                 work: Some(work),
                 done: None,
                 reply,
-            })
+            }))
         });
-        asked.await.unwrap_or_else(|lost| {
-            let message = "the thread that writes has ended; open the store anew";
-            Err(unavailable(message).with_source(lost))
-        })
+        asked.await.unwrap_or_else(|lost| Err(ended(lost)))
+    }
+
+    /// Resolves when all that was asked before is done, and the file is closed.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        self.thread.ask(Job::Close).await.map_err(ended)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
-fn run(database: &DatabaseFile, mut batch: Vec<Box<dyn Write>>) {
-    let committed = database.attempt(|db| Ok(commit(db, &mut batch)?));
-    for write in batch {
-        write.answer(committed.clone());
+fn ended(lost: JobLost) -> Error {
+    let message = "the thread that writes has ended; restart the process";
+    unavailable(message).with_source(lost)
+}
+
+fn run(
+    recovery: &mut Recovery<DatabaseFile, Error>,
+    batch: Vec<Job>,
+    path: &Path,
+) -> Option<Duration> {
+    let (mut writes, mut closing) = (Vec::new(), Vec::new());
+    for job in batch {
+        match job {
+            Job::Write(write) => writes.push(write),
+            Job::Close(reply) => closing.push(reply),
+        }
+    }
+    // Writes may be due to be taken again.
+    let mut wait_max = recovery.step();
+    if !writes.is_empty() {
+        let committed = commit(recovery, &mut writes);
+        for write in writes {
+            write.answer(committed.clone());
+        }
+        // Nobody waits any more while the database is opened again.
+        wait_max = recovery.step();
+    }
+    if !closing.is_empty() {
+        recovery.close(closed(path), |_| {});
+        for reply in closing {
+            reply.send(());
+        }
+        wait_max = None;
+    }
+    wait_max
+}
+
+/// Commits the writes, all or none. Where the database fails, it is closed before they
+/// are answered: nobody reads then what the disk may not have.
+fn commit(
+    recovery: &mut Recovery<DatabaseFile, Error>,
+    writes: &mut [Box<dyn Write>],
+) -> Result<(), Error> {
+    let database = recovery.handle().to_write()?;
+    let committed = database.attempt(|db| Ok(transact(db, writes)?));
+    let committed = committed.and_then(|changed| database.check_place().map(|()| changed));
+    drop(database);
+    match committed {
+        Ok(changed) => {
+            if changed {
+                recovery.succeeded();
+            }
+            Ok(())
+        }
+        Err(Failure { error, is_final }) => {
+            if is_final {
+                recovery.failed(&error, |_| {});
+            }
+            Err(error)
+        }
     }
 }
 
-fn commit(db: &Database, batch: &mut [Box<dyn Write>]) -> Result<(), redb::Error> {
+/// Answers whether anything has changed.
+fn transact(db: &Database, writes: &mut [Box<dyn Write>]) -> Result<bool, redb::Error> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
-    let mut tables = Tables::open(&transaction, batch.len())?;
-    for write in batch {
+    let mut tables = Tables::open(&transaction, writes.len())?;
+    for write in writes {
         write.run(&mut tables)?;
     }
     let changed = tables.changed;
@@ -111,5 +202,5 @@ fn commit(db: &Database, batch: &mut [Box<dyn Write>]) -> Result<(), redb::Error
         // what they read is on the disk.
         transaction.abort()?;
     }
-    Ok(())
+    Ok(changed)
 }

@@ -31,6 +31,7 @@ impl Syncer {
             for reply in waiting {
                 reply.send(synced.clone());
             }
+            None
         };
         JobThreads::start_batched("cloakroom-sled-sync", usize::MAX, sync).map(Self)
     }
