@@ -25,6 +25,24 @@ pub(crate) fn damaged(path: &Path) -> Error {
     ))
 }
 
+/// The log is no longer in its place: what is written to it then, nobody will find again.
+pub(crate) fn gone(path: &Path) -> Error {
+    unavailable(format!(
+        "the database in {} was deleted, moved away or replaced while the store had it open; put \
+         it, or a copy, back in its place, where the store opens it by itself, or restart the \
+         process to begin with an empty one, which ends all sessions",
+        path.display()
+    ))
+}
+
+/// What a store answers after it was closed.
+pub(crate) fn closed(path: &Path) -> Error {
+    unavailable(format!(
+        "this store of the folder {} was closed; open another one to go on",
+        path.display()
+    ))
+}
+
 /// sled has no kind for a database that somebody else has open; a test holds the text.
 pub(crate) fn is_locked(error: &sled::Error) -> bool {
     error.to_string().contains("could not acquire lock")

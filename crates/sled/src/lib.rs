@@ -20,8 +20,7 @@
 //! `create`, `update`, `rotate`, `delete`, `revoke` and `import` are on the disk before
 //! they return: written, flushed, and synced by `fdatasync`, since sled's own flush stops
 //! short of that on Linux. What is too large for sled's log goes to files of its own,
-//! which are synced too. Writers that wait at the same time share one sync; where one
-//! fails, nothing is acknowledged until the store is opened anew.
+//! which are synced too. Writers that wait at the same time share one sync.
 //! A `touch` may reach the disk a second later. `rotate` is one transaction. A `revoke` of
 //! many sessions is several, so that others get their turn between two of them, and a
 //! crash before it is answered may leave some of the sessions.
@@ -29,6 +28,23 @@
 //! A session that more than [`ROTATION_HOPS_MAX`](cloakroom_core::store::ROTATION_HOPS_MAX)
 //! rotation marks lead to cannot be ended by the old key, nor be spared by it: the answer
 //! is [`Unavailable`](cloakroom_core::ErrorKind::Unavailable).
+//!
+//! Where a sync fails, on a full disk too, the outcome of the writes that wait for it is
+//! unknown: they fail with [`Unavailable`](cloakroom_core::ErrorKind::Unavailable). The store
+//! then opens the database again by itself. Until that is done each call is `Unavailable`,
+//! since after a failed sync the system may show pages that the disk does not have; on Linux
+//! it is made to read them from the disk. Writes that were acknowledged are still there, and
+//! new ones are taken after a pause that begins at 0.1 s and doubles with each failure up to
+//! 5 s, or ten times what opening took. sled writes when it opens, so on a full disk it may
+//! open once there is room. A sync that could not begin, since the process has too many open
+//! files, fails the writes that wait for it alone.
+//!
+//! Where the folder was deleted, moved away or replaced, no durable write to it is acknowledged
+//! any more, and each call is `Unavailable` from the first one on. The store makes no empty
+//! database in its place, and opens the database again once it is back.
+//!
+//! [`close`](cloakroom_core::store::Close) writes what is left, touches too, and closes the
+//! database for all clones of the store, so that it can be opened again in the same process.
 //!
 //! A process may be killed at any moment, also while it opens the store: the next opening
 //! finds all that was acknowledged.
@@ -80,6 +96,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod database;
 mod error;
 mod layout;
 mod open;
@@ -90,6 +107,7 @@ mod sync;
 mod torn_files;
 mod transaction;
 mod trees;
+mod wake;
 mod writes;
 
 use std::fmt;
@@ -98,28 +116,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
-    ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Close, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan,
+    ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
-use cloakroom_core::{Error, Timestamp};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use cloakroom_disk::JobThreads;
 
+use crate::database::Database;
 use crate::error::{NAME, damaged, unavailable};
-use crate::sync::{Database, Syncer};
+use crate::sync::{DatabaseHandle, Syncer};
 use crate::trees::Trees;
 
 /// Bytes of sled's page cache by default: 64 MiB.
 pub const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
-/// A store in a folder of its own. It is cheap to clone; dropping the last clone closes
-/// the database.
+/// A store in a folder of its own. It is cheap to clone; [`close`](Close::close), or dropping
+/// the last clone, closes the database.
 #[derive(Clone)]
 pub struct SledStore {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    trees: Arc<Trees>,
+    database: Arc<DatabaseHandle>,
     sweep_cursor: Arc<sweep::Cursor>,
     thread: JobThreads,
     syncer: Syncer,
@@ -157,19 +176,16 @@ impl SledStore {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, cache_bytes: u64) -> Result<Self, Error> {
-        let path = path.as_ref().to_path_buf();
-        let (db, trees) = open::open(&path, cache_bytes)?;
+        // The folder is found again, whatever the process's own is then.
+        let path = path.as_ref();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let (syncer, database) = Syncer::start(&path, cache_bytes)?;
         let thread = JobThreads::start("cloakroom-sled", 1).map_err(|source| {
             unavailable(format!("cannot start a background thread: {source}")).with_source(source)
         })?;
-        let syncer = Database::new(db, &path).and_then(Syncer::start);
-        let syncer = syncer.map_err(|source| {
-            let message = format!("cannot sync the database in {}: {source}", path.display());
-            unavailable(message).with_source(source)
-        })?;
         Ok(Self {
             inner: Arc::new(Inner {
-                trees: Arc::new(trees),
+                database,
                 sweep_cursor: Arc::default(),
                 thread,
                 syncer,
@@ -178,56 +194,108 @@ impl SledStore {
         })
     }
 
-    /// Runs bounded work on the caller's thread: a read of a cached page takes a
-    /// microsecond, a hop to another thread thirty. It may have to wait while sled flushes
-    /// its log.
-    fn run<T>(&self, work: impl FnOnce(&Trees) -> Result<T, Error>) -> Result<T, Error> {
-        catch_unwind(AssertUnwindSafe(|| work(&self.inner.trees)))
-            .unwrap_or_else(|_| Err(damaged(&self.inner.path)))
-            .map_err(|error| error.in_store(NAME))
+    /// Reads on the caller's thread: a read of a cached page takes a microsecond, a hop to
+    /// another thread thirty. It may have to wait while sled flushes its log.
+    async fn read<T>(&self, work: impl FnOnce(&Trees) -> Result<T, Error>) -> Result<T, Error> {
+        let database = self.inner.database.to_read()?;
+        let read = attempt(&database, &self.inner.path, work);
+        drop(database);
+        self.checked(read).await
     }
 
-    async fn run_durably<T>(
+    /// Runs bounded work on the caller's thread, and answers to the database of which
+    /// generation it has written.
+    async fn write<T>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<T, Error>,
+    ) -> Result<(T, u64), Error> {
+        let database = self.inner.database.to_write()?;
+        let written = attempt(&database, &self.inner.path, work);
+        let written = written.map(|done| (done, database.generation));
+        drop(database);
+        self.checked(written).await
+    }
+
+    async fn write_durably<T>(
         &self,
         work: impl FnOnce(&Trees) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let done = self.run(work)?;
-        self.inner.syncer.sync().await?;
+        let (done, generation) = self.write(work).await?;
+        self.inner.syncer.sync(generation).await?;
         Ok(done)
     }
 
-    /// Runs work that grows with what is stored on the background thread.
+    /// Reads what grows with what is stored on the background thread.
+    async fn read_job<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (handle, path) = (self.inner.database.clone(), self.inner.path.clone());
+        let job = move || attempt(&*handle.to_read()?, &path, job);
+        let done = self.run_job(job).await;
+        self.checked(done).await
+    }
+
+    /// Does work that grows with what is stored on the background thread.
+    async fn write_job_durably<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (handle, path) = (self.inner.database.clone(), self.inner.path.clone());
+        let job = move || {
+            let database = handle.to_write()?;
+            Ok((attempt(&database, &path, job)?, database.generation))
+        };
+        let done = self.run_job(job).await;
+        let (done, generation) = self.checked(done).await?;
+        self.inner.syncer.sync(generation).await?;
+        Ok(done)
+    }
+
     async fn run_job<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
+        job: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let trees = self.inner.trees.clone();
-        let done = self.inner.thread.run(move || job(&trees)).await;
-        let done = done.map_err(|lost| damaged(&self.inner.path).with_source(lost))?;
-        done.map_err(|error| error.in_store(NAME))
+        let done = self.inner.thread.run(job).await;
+        done.map_err(|lost| damaged(&self.inner.path).with_source(lost))?
     }
 
-    async fn run_job_durably<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let done = self.run_job(job).await?;
-        self.inner.syncer.sync().await?;
-        Ok(done)
+    /// Where sled has failed for good, the thread that syncs finds the same, and opens the
+    /// database again.
+    async fn checked<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &done
+            && error.kind() == ErrorKind::Unavailable
+        {
+            self.inner.syncer.check().await;
+        }
+        done
     }
+}
+
+/// Runs what may panic on a damaged page.
+fn attempt<T>(
+    database: &Database,
+    path: &Path,
+    work: impl FnOnce(&Trees) -> Result<T, Error>,
+) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(|| work(&database.trees)))
+        .unwrap_or_else(|_| Err(damaged(path)))
+        .map_err(|error| error.in_store(NAME))
 }
 
 impl SessionStore for SledStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        self.run(|trees| trees.load(digest))
+        self.read(|trees| trees.load(digest)).await
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.run_durably(|trees| trees.create(digest, record)).await
+        self.write_durably(|trees| trees.create(digest, record))
+            .await
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.run_durably(|trees| trees.update(digest, record)).await
+        self.write_durably(|trees| trees.update(digest, record))
+            .await
     }
 
     async fn touch(
@@ -236,7 +304,8 @@ impl SessionStore for SledStore {
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Error> {
-        self.run(|trees| trees.touch(digest, revision, touch))
+        let touched = self.write(|trees| trees.touch(digest, revision, touch));
+        touched.await.map(|((), _)| ())
     }
 
     async fn rotate(
@@ -246,12 +315,12 @@ impl SessionStore for SledStore {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        self.run_durably(|trees| trees.rotate(old, new, record, mark_until))
+        self.write_durably(|trees| trees.rotate(old, new, record, mark_until))
             .await
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.run_durably(|trees| trees.delete(digest)).await
+        self.write_durably(|trees| trees.delete(digest)).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -260,6 +329,7 @@ impl SessionStore for SledStore {
             .with_subjects(self)
             .with_scan(self)
             .with_import(self)
+            .with_close(self)
     }
 }
 
@@ -267,7 +337,7 @@ impl Sweep for SledStore {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
         let cursor = self.inner.sweep_cursor.clone();
         let step = move |trees: &Trees| sweep::step(trees, &cursor, now, max);
-        Box::pin(self.run_job_durably(step))
+        Box::pin(self.write_job_durably(step))
     }
 }
 
@@ -277,7 +347,7 @@ impl Subjects for SledStore {
         subject: &'a SubjectDigest,
     ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
         let subject = *subject;
-        Box::pin(self.run_job(move |trees| trees.sessions_of(&subject)))
+        Box::pin(self.read_job(move |trees| trees.sessions_of(&subject)))
     }
 
     /// In batches: where it fails, some of the sessions may be ended.
@@ -287,7 +357,7 @@ impl Subjects for SledStore {
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
-        Box::pin(self.run_job_durably(move |trees| trees.revoke(&subject, which)))
+        Box::pin(self.write_job_durably(move |trees| trees.revoke(&subject, which)))
     }
 }
 
@@ -298,7 +368,7 @@ impl Scan for SledStore {
         max: usize,
     ) -> BoxFuture<'a, Result<ScanPage, Error>> {
         let from = from.cloned();
-        Box::pin(self.run_job(move |trees| scan::page(trees, from.as_ref(), max)))
+        Box::pin(self.read_job(move |trees| scan::page(trees, from.as_ref(), max)))
     }
 }
 
@@ -308,6 +378,15 @@ impl Import for SledStore {
         digest: &'a KeyDigest,
         stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(async move { self.run_durably(|trees| trees.import(digest, stored)).await })
+        Box::pin(async move {
+            self.write_durably(|trees| trees.import(digest, stored))
+                .await
+        })
+    }
+}
+
+impl Close for SledStore {
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.inner.syncer.close())
     }
 }

@@ -1,116 +1,152 @@
-//! Durability: one flush and one `fdatasync` for all writers that wait.
+//! Durability: one flush and one `fdatasync` for all writers that wait, and the recovery of
+//! a database whose disk has failed.
 
-use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use cloakroom_core::Error;
-use cloakroom_disk::{JobThreads, Reply, sync_folder};
+use cloakroom_disk::{Handle, JobLost, JobThreads, Recovery, Reply};
 
-use crate::error::{failed, unavailable};
+use crate::database::{Database, SyncError};
+use crate::error::{closed, unavailable};
+use crate::open::wait_until_closed;
+use crate::wake::Waker;
+
+/// The database, as each operation asks for it.
+pub(crate) type DatabaseHandle = Handle<Database, Error>;
+
+/// What waits in the queue of the thread.
+enum Job {
+    /// A sync of what was written to the database of this generation; without one, only
+    /// the judgement whether the database has failed.
+    Sync(Option<u64>, Reply<Result<(), Error>>),
+    Close(Reply<Result<(), Error>>),
+}
 
 /// A background thread that syncs for whoever asks. One sync serves everybody who asked
 /// before it began; whoever asks meanwhile is served by the next.
-pub(crate) struct Syncer(JobThreads<Reply<Result<(), Error>>>);
+pub(crate) struct Syncer(JobThreads<Job>);
 
 impl Syncer {
-    pub(crate) fn start(mut database: Database) -> io::Result<Self> {
-        // After a failed sync nobody knows which pages the disk still has, and a later
-        // sync may succeed without them: nothing is acknowledged any more.
-        let mut broken: Option<Error> = None;
-        let sync = move |waiting: Vec<Reply<_>>| {
-            let synced = match &broken {
-                Some(error) => Err(error.clone()),
-                None => database.sync(),
-            };
-            if let Err(error) = &synced {
-                broken = Some(error.clone());
+    /// Opens the database, and starts the thread.
+    pub(crate) fn start(
+        path: &Path,
+        cache_bytes: u64,
+    ) -> Result<(Self, Arc<DatabaseHandle>), Error> {
+        let database = Database::open(path, cache_bytes)?;
+        let path = path.to_path_buf();
+        let open_again = {
+            let (path, mut generation) = (path.clone(), 0);
+            move || {
+                generation += 1;
+                Database::open_again(&path, cache_bytes, generation)
             }
-            for reply in waiting {
-                reply.send(synced.clone());
-            }
-            None
         };
-        JobThreads::start_batched("cloakroom-sled-sync", usize::MAX, sync).map(Self)
+        let recovery = Recovery::new(database, open_again);
+        let handle = recovery.handle();
+        let failed = |source| {
+            unavailable(format!("cannot start a background thread: {source}")).with_source(source)
+        };
+        let mut thread = SyncThread {
+            recovery,
+            waker: Waker::start(handle.clone()).map_err(failed)?,
+        };
+        let run = move |batch| thread.run(batch, &path);
+        let started = JobThreads::start_batched("cloakroom-sled-sync", usize::MAX, run);
+        Ok((Self(started.map_err(failed)?), handle))
     }
 
-    /// Resolves when all that this caller has written is on the disk.
-    pub(crate) async fn sync(&self) -> Result<(), Error> {
-        let synced = self.0.ask(|reply| reply).await;
-        synced.unwrap_or_else(|lost| {
-            let message = format!("{lost}: nothing is acknowledged until the store is opened anew");
-            Err(unavailable(message).with_source(lost))
-        })
+    /// Resolves when all that this caller has written to the database of this generation
+    /// is on the disk.
+    pub(crate) async fn sync(&self, generation: u64) -> Result<(), Error> {
+        let synced = self.0.ask(|reply| Job::Sync(Some(generation), reply)).await;
+        synced.unwrap_or_else(|lost| Err(ended(lost)))
+    }
+
+    /// Looks whether the database has failed, after an operation that did.
+    pub(crate) async fn check(&self) {
+        let _ = self.0.ask(|reply| Job::Sync(None, reply)).await;
+    }
+
+    /// Resolves when all that was written is on the disk, and the database is closed.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        let done = self.0.ask(Job::Close).await;
+        done.unwrap_or_else(|lost| Err(ended(lost)))
     }
 }
 
-/// The files of the database that have to reach the disk.
-pub(crate) struct Database {
-    db: sled::Db,
-    folder: PathBuf,
-    log: File,
-    blobs: PathBuf,
-    /// Blobs that are on the disk already.
-    synced_blobs: HashSet<OsString>,
+fn ended(lost: JobLost) -> Error {
+    let message = "the thread that syncs has ended; restart the process";
+    unavailable(message).with_source(lost)
 }
 
-impl Database {
-    pub(crate) fn new(db: sled::Db, folder: &Path) -> io::Result<Self> {
-        // sled never syncs its settings, and opens no database with damaged ones.
-        File::open(folder.join("conf"))?.sync_all()?;
-        // The names of sled's files have to survive a crash, too.
-        sync_folder(folder)?;
-        Ok(Self {
-            db,
-            folder: folder.to_path_buf(),
-            log: OpenOptions::new().write(true).open(folder.join("db"))?,
-            blobs: folder.join("blobs"),
-            synced_blobs: HashSet::new(),
-        })
-    }
+struct SyncThread {
+    recovery: Recovery<Database, Error>,
+    waker: Waker,
+}
 
-    fn sync(&mut self) -> Result<(), Error> {
-        self.db.flush().map_err(failed)?;
-        let synced = self
-            .sync_blobs()
-            // sled's flush is a sync_file_range on Linux, which does not reach through the
-            // disk's own cache.
-            .and_then(|()| self.log.sync_data());
-        synced.map_err(|source| {
-            let message = format!(
-                "the disk did not take what was written to the database in {}: {source}; nothing \
-                 is acknowledged until the store is opened anew",
-                self.folder.display()
-            );
-            unavailable(message).with_source(source)
-        })
-    }
-
-    /// sled writes what does not fit into its log (128 KiB, a tree node of a few large
-    /// sessions) to files of their own. It syncs neither them nor their folder, though its
-    /// recovery ends at the first one that it cannot read.
-    fn sync_blobs(&mut self) -> io::Result<()> {
-        let mut present = HashSet::new();
-        let mut is_any_new = false;
-        for entry in fs::read_dir(&self.blobs)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if !self.synced_blobs.contains(&name) {
-                match File::open(entry.path()).and_then(|blob| blob.sync_all()) {
-                    Ok(()) => is_any_new = true,
-                    // sled has replaced and removed it since the folder was listed.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
-                }
+impl SyncThread {
+    fn run(&mut self, batch: Vec<Job>, path: &Path) -> Option<Duration> {
+        if batch.is_empty() {
+            return self.recovery.step();
+        }
+        let synced = self.sync();
+        let mut closing = Vec::new();
+        for job in batch {
+            match job {
+                Job::Sync(wanted, reply) => reply.send(match &synced {
+                    Ok(generation) if wanted.is_some_and(|wanted| wanted != *generation) => {
+                        Err(opened_since(path))
+                    }
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error.clone()),
+                }),
+                Job::Close(reply) => closing.push(reply),
             }
-            present.insert(name);
         }
-        self.synced_blobs = present;
-        if is_any_new {
-            sync_folder(&self.blobs)?;
+        if closing.is_empty() {
+            // Nobody waits any more while the database is opened again.
+            return self.recovery.step();
         }
-        Ok(())
+        let was_open = self.recovery.handle().to_read().is_ok();
+        self.recovery.close(closed(path), Database::wake);
+        // What could not be synced may be touches that were answered.
+        let done = match (was_open, synced) {
+            (true, Err(error)) => Err(error),
+            _ => wait_until_closed(path),
+        };
+        for reply in closing {
+            reply.send(done.clone());
+        }
+        None
     }
+
+    /// Syncs, and answers of which generation the database is. One that has failed is closed
+    /// before anybody is answered: nobody reads then what the disk may not have.
+    fn sync(&mut self) -> Result<u64, Error> {
+        let database = self.recovery.handle().to_read()?;
+        let generation = database.generation;
+        let synced = self.waker.while_watched(|| database.sync());
+        drop(database);
+        match synced {
+            Ok(()) => {
+                self.recovery.succeeded();
+                Ok(generation)
+            }
+            Err(SyncError::NotBegun(error)) => Err(error),
+            Err(SyncError::Failed(error)) => {
+                self.recovery.failed(&error, Database::wake);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn opened_since(path: &Path) -> Error {
+    unavailable(format!(
+        "the database in {} has failed and was opened again before the write was synced; it may or \
+         may not be kept",
+        path.display()
+    ))
 }

@@ -41,6 +41,19 @@ pub(crate) fn clear(folder: &Path) -> io::Result<Cleared> {
     cleared.map(|()| Cleared::Yes)
 }
 
+/// Whether somebody has the database open.
+pub(crate) fn is_locked(folder: &Path) -> io::Result<bool> {
+    let db = match File::open(folder.join("db")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    let is_locked = fs4::FileExt::try_lock(&db).is_err();
+    if !is_locked {
+        fs4::FileExt::unlock(&db)?;
+    }
+    Ok(is_locked)
+}
+
 fn clear_locked(folder: &Path, settings: &Path, db_bytes: u64) -> io::Result<()> {
     if db_bytes == 0 {
         remove_file(settings)?;

@@ -46,6 +46,31 @@ async fn what_was_acknowledged_survives_reopening() {
     survives_reopening(&Profile::DURABLE, open).await;
 }
 
+/// A log that was deleted takes writes from whoever has it open, and nobody finds them.
+#[tokio::test]
+async fn no_write_to_a_deleted_database_is_acknowledged_and_the_folder_may_come_back() {
+    let folder = folder();
+    let [path, away] = ["sessions", "away"].map(|name| folder.path().join(name));
+    let store = SledStore::open(&path).unwrap();
+    let (digest, record) = (key().digest(), sample(""));
+    store.create(&digest, &record).await.unwrap();
+    std::fs::rename(&path, &away).unwrap();
+    let error = store.create(&key().digest(), &record).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    // Nobody is logged out, and no empty database is made in its place.
+    let error = store.load(&digest).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("deleted, moved"), "{error}");
+    assert!(!path.exists());
+    std::fs::rename(&away, &path).unwrap();
+    let limit = std::time::Instant::now() + Duration::from_secs(60);
+    while store.create(&key().digest(), &record).await.is_err() {
+        assert!(std::time::Instant::now() < limit);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(store.load(&digest).await.unwrap().is_some());
+}
+
 #[test]
 fn a_second_opening_says_that_the_database_is_held() {
     let folder = folder();

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 
 /// A small file system of its own. Needs root on Linux: elsewhere the test says
 /// loudly that it was skipped, and where changes are checked that is a failure.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     folder: TempDir,
 }
 
 impl SmallDisk {
-    fn mount(size: &str) -> Option<Self> {
+    pub(crate) fn mount(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
@@ -51,7 +51,7 @@ impl SmallDisk {
         assert!(attempts, "not remounted {option}");
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
 mod data_at_rest;
+mod emptied_disk;
 mod full_disk;
 mod layered_stores;
 mod linearizability;
