@@ -40,6 +40,7 @@ pub(crate) trait Driver: Database {
             sqlx::Error::Database(error) => Self::cause_of_refusal(&**error),
             sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Cause::Misconfigured,
             sqlx::Error::PoolTimedOut => Cause::NoConnection,
+            sqlx::Error::PoolClosed => Cause::Closed,
             _ => Cause::Other,
         }
     }

@@ -30,6 +30,8 @@ pub(crate) enum Cause {
     NoConnection,
     /// There was no answer in time. A write may or may not have happened.
     NoAnswer,
+    /// The store was closed. Nothing has happened.
+    Closed,
     Other,
 }
 
@@ -71,6 +73,20 @@ impl Target {
         );
         StatementError {
             cause: Cause::NoAnswer,
+            error: self.unavailable(message),
+        }
+    }
+
+    /// The file of the database is no longer in its place.
+    pub(crate) fn gone(&self) -> StatementError {
+        let message = format!(
+            "{} was deleted, moved away or replaced while the store had it open, and what is \
+             written to it is lost; put it back in its place, or restart the process to use what \
+             is there",
+            self.address
+        );
+        StatementError {
+            cause: Cause::Other,
             error: self.unavailable(message),
         }
     }
@@ -120,6 +136,9 @@ impl Target {
                 "no connection to {address} within the acquire timeout: the server cannot be \
                  reached, or all connections of the pool are in use"
             ),
+            Cause::Closed => {
+                format!("this store of {address} was closed; open another one to go on")
+            }
             _ => format!("{address} failed: {source}"),
         };
         let error = with_source(self.error(kind, message), source);

@@ -60,6 +60,9 @@
 //! [`Unavailable`](cloakroom_core::ErrorKind::Unavailable).
 //! [`migrate`](SqlStore::migrate) has 60 s.
 //!
+//! [`close`](cloakroom_core::store::Close) waits for the statements under way and closes the
+//! connections, for all clones of the store; a pool that was handed in is left open.
+//!
 //! A pool that is handed in is used as it is. Its `after_connect` should set these
 //! limits, below the store's [`statement_timeout`](SqlStoreBuilder::statement_timeout).
 //! Behind a pooler that lends connections by the transaction, set them for the role:
@@ -90,7 +93,9 @@
 //!
 //! SQLite keeps a write-ahead log beside its file. Several processes of one machine may
 //! use the file at once, but not over a network file system. One of them writes at a
-//! time; the writers of one process queue.
+//! time; the writers of one process queue. A full disk fails the writes that find it full.
+//! Where the file was deleted, moved away or replaced, each write is
+//! [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) until it is back in its place.
 //!
 //! # Near caches on other nodes
 //!

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cloakroom_core::Error;
+
 use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::{Connection as _, Pool, SqlStr};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -52,6 +54,8 @@ impl Timeouts {
     }
 }
 
+pub(crate) type HasLeft = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// A pool, and how its connections are used.
 pub(crate) struct ConnectionPool<DB: Driver> {
     pub(crate) pool: Pool<DB>,
@@ -60,6 +64,10 @@ pub(crate) struct ConnectionPool<DB: Driver> {
     /// `None` in a pool that was handed in.
     pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) health: Health,
+    /// Whether the store opened the pool, and closes it.
+    pub(crate) is_own: bool,
+    /// Whether a database that lies in a file is no longer at its path.
+    pub(crate) has_left: Option<HasLeft>,
     /// Where the database lets one connection write at a time, the writers of this
     /// process queue here rather than poll for the lock.
     pub(crate) writers: Semaphore,
@@ -134,7 +142,9 @@ impl<DB: Driver> ConnectionPool<DB> {
         args: &[Arg<'_>],
     ) -> Result<u64, StatementError> {
         let _permit = self.write_permit().await?;
-        retry!(self, async |conn| DB::execute(conn, statement, args).await)
+        let written = retry!(self, async |conn| DB::execute(conn, statement, args).await)?;
+        self.check_place()?;
+        Ok(written)
     }
 
     /// The rows that a writing statement answers; sent as in [`write`](Self::write).
@@ -144,7 +154,9 @@ impl<DB: Driver> ConnectionPool<DB> {
         args: &[Arg<'_>],
     ) -> Result<Vec<Row<DB>>, StatementError> {
         let _permit = self.write_permit().await?;
-        self.rows(statement, args).await
+        let rows = self.rows(statement, args).await?;
+        self.check_place()?;
+        Ok(rows)
     }
 
     /// Whether a rotation met its record; sent as in [`write`](Self::write). Where it
@@ -155,7 +167,7 @@ impl<DB: Driver> ConnectionPool<DB> {
         args: &[Arg<'_>],
     ) -> Result<bool, StatementError> {
         let _permit = self.write_permit().await?;
-        retry!(self, async |conn| match statements {
+        let is_met = retry!(self, async |conn| match statements {
             RotateStatements::One(statement) => Ok(DB::execute(conn, statement, args).await? > 0),
             RotateStatements::Script(script) => {
                 DB::execute(conn, &script.set_variables, args).await?;
@@ -177,6 +189,31 @@ impl<DB: Driver> ConnectionPool<DB> {
                 }
                 Ok(is_met)
             }
+        })?;
+        self.check_place()?;
+        Ok(is_met)
+    }
+
+    /// Fails where a database's file is no longer the one at its path: what is written to
+    /// it then, nobody will find again.
+    fn check_place(&self) -> Result<(), StatementError> {
+        match &self.has_left {
+            Some(has_left) if has_left() => Err(self.target.gone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes the connections once they are free: each statement has its time limit.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        let within = self
+            .timeouts
+            .acquire
+            .saturating_add(self.timeouts.statement);
+        timeout(within, self.pool.close()).await.map_err(|_| {
+            self.target.unavailable(format!(
+                "some connections to {} were still in use {within:?} after the store was closed",
+                self.target.address
+            ))
         })
     }
 

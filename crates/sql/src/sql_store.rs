@@ -14,7 +14,7 @@ use crate::migrate::migrate;
 use crate::store::TableStore;
 
 /// A store in a table of its own. Cheap to clone; its connections end with the last
-/// clone.
+/// clone, or when it is [closed](cloakroom_core::store::Close).
 #[derive(Clone)]
 pub struct SqlStore {
     pub(crate) table: Arc<AnyTable>,
@@ -74,9 +74,14 @@ fn capabilities<DB: Driver>(table: &TableStore<DB>) -> Capabilities<'_> {
         .with_subjects(table)
         .with_scan(table)
         .with_import(table);
-    match &table.invalidations {
+    let all = match &table.invalidations {
         Some(invalidations) => all.with_invalidations(&**invalidations),
         None => all,
+    };
+    // A pool that was handed in is not this store's to close.
+    match table.pool.is_own {
+        true => all.with_close(table),
+        false => all,
     }
 }
 

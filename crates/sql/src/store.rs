@@ -1,8 +1,8 @@
 //! The contract of a store over one table, statement by statement.
 
 use cloakroom_core::store::{
-    BoxFuture, Import, Invalidations, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, RotationPath,
-    Stored, SubjectDigest, Sweep, Swept, Touch,
+    BoxFuture, Close, Import, Invalidations, KeyDigest, ROTATION_HOPS_MAX, Record, Revision,
+    RotationPath, Stored, SubjectDigest, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -180,6 +180,12 @@ impl<DB: Driver> TableStore<DB> {
 
 fn error<DB: Driver>(kind: ErrorKind) -> Error {
     Error::from(kind).in_store(DB::DIALECT.store)
+}
+
+impl<DB: Driver> Close for TableStore<DB> {
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.pool.close())
+    }
 }
 
 impl<DB: Driver> Sweep for TableStore<DB> {

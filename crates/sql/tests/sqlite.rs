@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloakroom_core::ErrorKind;
+use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::SessionStore as _;
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, sample};
@@ -361,4 +362,33 @@ async fn a_lock_that_another_keeps_is_unavailable_after_the_timeout() {
     );
     held.rollback().await.unwrap();
     store.create(&key().digest(), &sample("x")).await.unwrap();
+}
+
+/// A file that was deleted takes writes from whoever has it open, and nobody finds them.
+#[tokio::test]
+async fn no_write_to_a_deleted_file_is_acknowledged_and_the_file_may_come_back() {
+    let folder = folder();
+    let store = open(&folder).await;
+    let (digest, record) = (key().digest(), sample(""));
+    store.create(&digest, &record).await.unwrap();
+    let away = folder.path().join("away");
+    std::fs::rename(file(&folder), &away).unwrap();
+    let error = store.create(&key().digest(), &record).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("deleted, moved"), "{error}");
+    std::fs::rename(&away, file(&folder)).unwrap();
+    store.create(&key().digest(), &record).await.unwrap();
+    assert!(store.load(&digest).await.unwrap().is_some());
+}
+
+/// Whoever hands in a pool goes on with it.
+#[tokio::test]
+async fn a_pool_that_was_handed_in_is_not_closed() {
+    let folder = folder();
+    drop(open(&folder).await);
+    let options = SqliteConnectOptions::new().filename(file(&folder));
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let store = SqlStore::builder().from_sqlite_pool(pool).unwrap();
+    AnyStore::new(store.clone()).close().await.unwrap();
+    store.create(&key().digest(), &sample("")).await.unwrap();
 }

@@ -185,7 +185,10 @@ impl SqlStoreBuilder {
         let target = self.target::<DB>(&options);
         let pool = pool.connect_with(options).await;
         let pool = pool.map_err(|source| DB::failed(&target, source))?;
-        Ok(self.over(pool, time_limit, health))
+        Ok(ConnectionPool {
+            is_own: true,
+            ..self.over(pool, time_limit, health)
+        })
     }
 
     /// A pool that was handed in, as it is.
@@ -209,6 +212,8 @@ impl SqlStoreBuilder {
             timeouts: self.timeouts,
             time_limit,
             health,
+            is_own: false,
+            has_left: None,
             writers: Semaphore::new(writers),
         }
     }

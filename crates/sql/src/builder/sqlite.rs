@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind};
-use cloakroom_disk::make_private_file;
+use cloakroom_disk::{FileIdentity, make_private_file};
 use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 
 use super::settings::{SqlStoreBuilder, misconfigured};
 use crate::error::Cause;
-use crate::pool::ConnectionPool;
+use crate::pool::{ConnectionPool, HasLeft};
 use crate::sql_store::{AnyTable, SqlStore};
 
 impl SqlStoreBuilder {
@@ -56,7 +56,10 @@ impl SqlStoreBuilder {
         let until = tokio::time::Instant::now() + self.timeouts.acquire;
         loop {
             match self.open_pool(options.clone()).await {
-                Ok(pool) => return Ok(self.over_sqlite(pool)),
+                Ok(mut pool) => {
+                    pool.has_left = has_left(path);
+                    return Ok(self.over_sqlite(pool));
+                }
                 // SQLite does not wait for the lock where several processes find a new
                 // file and turn it to WAL at once.
                 Err(failed)
@@ -87,6 +90,13 @@ impl SqlStoreBuilder {
             table: Arc::new(AnyTable::Sqlite(self.store(pool, None))),
         }
     }
+}
+
+/// Tells whether the file that is at the path now has left it.
+fn has_left(path: &Path) -> Option<HasLeft> {
+    let path = std::path::absolute(path).ok()?;
+    let identity = FileIdentity::at(&path).ok()?;
+    Some(Box::new(move || identity.has_left(&path)))
 }
 
 fn options(path: &Path, within: Duration) -> SqliteConnectOptions {
