@@ -17,7 +17,7 @@ const EVERY_MIN: Duration = Duration::from_secs(1);
 /// The longest pause after errors.
 const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Removes expired sessions in the background, until dropped.
+/// Removes expired sessions in the background, until stopped or dropped.
 ///
 /// An error is logged and does not end it: it tries again, after a pause that
 /// doubles with each error up to an hour.
@@ -90,6 +90,24 @@ impl Sweeper {
             }
         });
         Self { task, report }
+    }
+
+    /// Ends the sweep, and waits until it holds the store no more: a step that is under way
+    /// in the store is done to its end there. A drop ends it too, but a moment later.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let store = cloakroom::open("memory:").await?;
+    /// # let sweeper = cloakroom::Sweeper::spawn(store.clone(), std::time::Duration::from_secs(600));
+    /// // When the last request is answered:
+    /// sweeper.stop().await;
+    /// store.close().await?;
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    pub async fn stop(mut self) {
+        self.task.abort();
+        // It ends as cancelled; it panics only where the store does.
+        let _ = (&mut self.task).await;
     }
 
     /// What it has done.

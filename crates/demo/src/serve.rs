@@ -99,7 +99,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         .cookie(CookiePolicy::loopback_http())
         .build()
         .map_err(not_opened)?;
-    let _sweeper = Sweeper::spawn(store, SWEEP_EVERY);
+    let sweeper = Sweeper::spawn(store.clone(), SWEEP_EVERY);
     let stopped = pin!(stop_signal().map_err(DemoError::Server)?);
     let (stop, told_to_stop) = oneshot::channel::<()>();
     let server = axum::serve(listener, site(engine, accounts)).with_graceful_shutdown(async {
@@ -116,7 +116,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         () = stopped => {}
     }
     let _ = stop.send(());
-    match tokio::time::timeout(STOP_MAX, server).await {
+    let ended = match tokio::time::timeout(STOP_MAX, server).await {
         Ok(ended) => ended.map_err(DemoError::Server),
         Err(_) => {
             tracing::warn!(
@@ -125,7 +125,12 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
             );
             Ok(())
         }
+    };
+    sweeper.stop().await;
+    if let Err(error) = store.close().await {
+        tracing::warn!(error = %error, "the store was not closed well");
     }
+    ended
 }
 
 /// Ends when the process is asked to stop. It listens as soon as this returns.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
+mod closing;
 mod data_at_rest;
 mod emptied_disk;
 mod full_disk;

@@ -1,0 +1,58 @@
+//! A store that is closed, and opened again in the same process.
+
+use std::time::Duration;
+
+use cloakroom::engine::TokenStore as _;
+use cloakroom::{ErrorKind, Sweeper};
+use cloakroom_testkit::{key, sample};
+
+#[tokio::test]
+async fn every_embedded_store_is_closed_through_its_layers_and_opened_again_at_once() {
+    for scheme in ["redb", "sled", "file", "sqlite"] {
+        for options in [
+            "",
+            "?cache=1MiB&stale=60s",
+            "?sealed=true",
+            "?cache=1MiB&stale=60s&sealed=true",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let url = format!(
+                "{scheme}:{}{options}",
+                folder.path().join("sessions").display()
+            );
+            let store = cloakroom::open(&url).await.unwrap();
+            let sweeper = Sweeper::spawn(store.clone(), Duration::from_secs(1));
+            let key = key();
+            store.create_token(&key, &sample("")).await.unwrap();
+            assert!(store.load_token(&key.to_token()).await.unwrap().is_some());
+
+            sweeper.stop().await;
+            store.close().await.unwrap();
+            // A folder of files is shared anyway: there is nothing to close.
+            if scheme != "file" {
+                let error = store.load_token(&key.to_token()).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{url}");
+                assert!(error.to_string().contains("was closed"), "{url}: {error}");
+            }
+            let again = cloakroom::open(&url).await;
+            let again = again.unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert!(again.load_token(&key.to_token()).await.unwrap().is_some());
+        }
+    }
+}
+
+/// Its task holds a clone of the store, and would keep the file locked for a moment more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweeper_that_was_stopped_holds_the_store_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("redb:{}", folder.path().join("sessions.redb").display());
+    for _ in 0..20 {
+        let store = cloakroom::open(&url).await.unwrap();
+        for _ in 0..10 {
+            store.create_token(&key(), &sample("")).await.unwrap();
+        }
+        let sweeper = Sweeper::spawn(store, Duration::from_secs(1));
+        tokio::task::yield_now().await;
+        sweeper.stop().await;
+    }
+}
