@@ -47,8 +47,9 @@ fuzz target="" secs="60":
     cargo +nightly fuzz run "$1" "corpus/$1" "seeds/$1" -- \
         -max_total_time="$2" -rss_limit_mb=4096
 
-# Kills a process at each embedded store so often, and checks what is left.
-crash kills="1000":
+# Kills a process at each embedded store so often, also while it recovers from a disk that
+# failed, and checks what is left.
+crash kills="100":
     CLOAKROOM_CRASHES="$1" cargo test -p cloakroom-tests a_killed_ -- --nocapture
 
 # Compares sessions and stores with models over so many random histories.

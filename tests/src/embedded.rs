@@ -15,6 +15,8 @@ pub enum Embedded {
     Redb,
     /// A sled database.
     Sled,
+    /// A SQLite database.
+    Sqlite,
 }
 
 impl fmt::Display for Embedded {
@@ -24,13 +26,14 @@ impl fmt::Display for Embedded {
             Self::File => "file",
             Self::Redb => "redb",
             Self::Sled => "sled",
+            Self::Sqlite => "sqlite",
         })
     }
 }
 
 impl Embedded {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::File, Self::Redb, Self::Sled];
+    pub const ALL: [Self; 4] = [Self::File, Self::Redb, Self::Sled, Self::Sqlite];
 
     /// The kind of store that a URL with this scheme opens.
     ///

@@ -150,3 +150,33 @@ fn opened_since(path: &Path) -> Error {
         path.display()
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use cloakroom_core::ErrorKind;
+
+    use super::*;
+
+    /// What was written to a database that has failed since may be lost, however well the
+    /// one that was opened after it syncs.
+    #[tokio::test]
+    async fn no_sync_acknowledges_what_was_written_before_the_database_was_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, away] = ["sessions", "away"].map(|name| folder.path().join(name));
+        let (syncer, handle) = Syncer::start(&path, 1 << 20).unwrap();
+        let before = handle.to_write().unwrap().generation;
+        syncer.sync(before).await.unwrap();
+        std::fs::rename(&path, &away).unwrap();
+        syncer.sync(before).await.unwrap_err();
+        std::fs::rename(&away, &path).unwrap();
+        let since = loop {
+            match handle.to_write() {
+                Ok(database) => break database.generation,
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let error = syncer.sync(before).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        syncer.sync(since).await.unwrap();
+    }
+}

@@ -192,6 +192,11 @@ async fn a_byte_search_over_sealed_sled_finds_no_planted_value_and_no_key() {
 }
 
 #[tokio::test]
+async fn a_byte_search_over_sealed_sqlite_finds_no_planted_value_and_no_key() {
+    search(Embedded::Sqlite, "?sealed=true", true).await;
+}
+
+#[tokio::test]
 async fn without_the_seal_a_byte_search_finds_the_values_and_still_no_key() {
     for kind in Embedded::ALL {
         search(kind, "", false).await;

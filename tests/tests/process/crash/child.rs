@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use cloakroom::engine::TokenStore as _;
 use cloakroom::store::Stored;
-use cloakroom::{AnyStore, Timestamp};
+use cloakroom::{AnyStore, ErrorKind, Timestamp};
 use cloakroom_tests::embedded::{Chance, Embedded};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::crash::operation::{Content, Id, Op, load};
 
@@ -26,13 +27,16 @@ pub(crate) enum Task {
     Open,
     /// Work to no end.
     Work,
+    /// Work to no end, while the disk fails now and then.
+    Fail,
     /// Work a little, then close the store.
     Close,
 }
 
-const TASKS: [(Task, &str); 3] = [
+const TASKS: [(Task, &str); 4] = [
     (Task::Open, "open"),
     (Task::Work, "work"),
+    (Task::Fail, "fail"),
     (Task::Close, "close"),
 ];
 
@@ -69,8 +73,12 @@ impl Order {
             self.now,
             self.folder.display()
         );
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        // A write beyond the limit on the size of files is an error to a process that
+        // ignores the signal, and what is ignored stays so in the program that is run.
+        let mut command = Command::new("sh");
         command
+            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
             .args(["--exact", CHILD, "--nocapture"])
             .env(ORDER, words)
             .stdin(Stdio::piped())
@@ -112,6 +120,7 @@ fn say(line: &str) {
 
 fn wait_for<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap();
     runtime.block_on(future)
@@ -129,9 +138,10 @@ fn the_child_does_as_it_was_ordered() {
     let store = wait_for(order.kind.open(&order.folder));
     say("opened");
     if order.task != Task::Open {
-        let sweeper = (order.task == Task::Work).then(|| {
+        let sweeper = (order.task != Task::Close).then(|| {
             let (store, now) = (store.clone(), Timestamp::from_millis(order.now));
-            thread::spawn(move || wait_for(sweep(&store, now)))
+            let may_fail = order.task == Task::Fail;
+            thread::spawn(move || wait_for(sweep(&store, now, may_fail)))
         });
         let workers: Vec<_> = (0..THREADS)
             .map(|number| {
@@ -139,10 +149,16 @@ fn the_child_does_as_it_was_ordered() {
                 thread::spawn(move || wait_for(worker.work()))
             })
             .collect();
+        // Each worker has read what it works on.
+        if order.task == Task::Fail {
+            let chance = Chance::new(order.seed);
+            thread::spawn(move || fail_now_and_then(chance));
+        }
         let all = workers.into_iter().chain(sweeper);
         let ended: Vec<_> = all.map(thread::JoinHandle::join).collect();
         assert!(ended.iter().all(Result::is_ok), "a thread has failed");
         say("closing");
+        wait_for(store.close()).unwrap();
         drop(store);
         say("closed");
     }
@@ -153,12 +169,33 @@ fn the_child_does_as_it_was_ordered() {
     }
 }
 
-async fn sweep(store: &AnyStore, now: Timestamp) {
+/// Lets no file grow beyond a size for a moment: to the store, a disk that is full.
+fn fail_now_and_then(mut chance: Chance) {
+    let limit = |current| {
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
+    };
+    let usual = getrlimit(Resource::Fsize).current;
+    loop {
+        thread::sleep(Duration::from_millis(chance.below(40)));
+        limit(Some(*chance.one(&[0, 4_096, 100_000])));
+        say("failing");
+        thread::sleep(Duration::from_millis(chance.below(40)));
+        limit(usual);
+        // For the store to be open again, now and then.
+        thread::sleep(Duration::from_millis(chance.below(300)));
+    }
+}
+
+async fn sweep(store: &AnyStore, now: Timestamp, may_fail: bool) {
     loop {
         let sweep = store.token_capabilities().sweep.unwrap();
-        if let Err(error) = sweep.sweep(now, 3).await {
-            say(&format!("! sweep: {error:?}"));
-            panic!("{error:?}");
+        match sweep.sweep(now, 3).await {
+            Err(error) if !(may_fail && error.kind() == ErrorKind::Unavailable) => {
+                say(&format!("! sweep: {error:?}"));
+                panic!("{error:?}");
+            }
+            _ => {}
         }
         thread::sleep(Duration::from_millis(2));
     }
@@ -183,6 +220,7 @@ struct Worker {
     next: Id,
     /// Operations still to do.
     left: u64,
+    may_fail: bool,
 }
 
 impl Worker {
@@ -213,6 +251,7 @@ impl Worker {
                 Task::Close => chance.below(20),
                 _ => u64::MAX,
             },
+            may_fail: order.task == Task::Fail,
             chance,
         }
     }
@@ -227,11 +266,20 @@ impl Worker {
             self.left -= 1;
             let op = self.choose();
             say(&format!("> {} {op}", self.number));
-            if let Err(error) = op.run(&self.store).await {
-                say(&format!("! {op}: {error:?}"));
-                panic!("{error:?}");
+            match op.run(&self.store).await {
+                Ok(()) => say(&format!("< {}", self.number)),
+                Err(error) if self.may_fail && error.kind() == ErrorKind::Unavailable => {
+                    say(&format!("? {}", self.number));
+                    // Nobody knows what stands there, so it is left alone.
+                    let concerned = op.leaves_alive();
+                    self.live.retain(|one| Some(one.id) != concerned);
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => {
+                    say(&format!("! {op}: {error:?}"));
+                    panic!("{error:?}");
+                }
             }
-            say(&format!("< {}", self.number));
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use cloakroom::engine::TokenStore as _;
 use cloakroom::store::{KeyDigest, Stored, SubjectDigest};
 use cloakroom_tests::embedded::Embedded;
 use redb::{
@@ -45,12 +46,47 @@ struct Indexes {
 
 impl Raw {
     /// Reads what lies in the store's place; nobody else may have it open.
-    pub(crate) fn read(kind: Embedded, place: &Path) -> Self {
+    pub(crate) async fn read(kind: Embedded, place: &Path) -> Self {
         match kind {
             Embedded::File => Self::of_files(place),
             Embedded::Redb => Self::of_redb(place),
             Embedded::Sled => Self::of_sled(place),
+            Embedded::Sqlite => Self::of_sqlite(place).await,
         }
+    }
+
+    /// SQLite keeps its indexes itself: the records are read by one, and listed by another.
+    async fn of_sqlite(place: &Path) -> Self {
+        let mut raw = Self {
+            indexes: None,
+            ..Self::of_database(BTreeSet::new(), &[])
+        };
+        let store = cloakroom::open(&format!("sqlite:{}", place.display())).await;
+        let store = store.unwrap();
+        let can = store.token_capabilities();
+        let (scan, subjects) = (can.scan.unwrap(), can.subjects.unwrap());
+        let (mut from, mut owners) = (None, BTreeSet::new());
+        loop {
+            let page = scan.scan(from.as_ref(), 1_000).await.unwrap();
+            for found in page.items {
+                let stored = found.stored.unwrap();
+                raw.records.insert(found.digest, stored.encode().unwrap());
+                let record = stored.into_record();
+                owners.extend(record.and_then(|record| record.subject_digest()));
+            }
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        for owner in owners {
+            for listed in subjects.sessions_of(&owner).await.unwrap() {
+                let entry = (owner.as_bytes().to_vec(), listed.digest);
+                raw.subjects.insert(entry);
+            }
+        }
+        store.close().await.unwrap();
+        raw
     }
 
     fn of_database(names: BTreeSet<String>, known: &[&str]) -> Self {

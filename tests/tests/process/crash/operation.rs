@@ -190,6 +190,15 @@ impl Op {
         }
     }
 
+    /// The session that stands after it.
+    pub(crate) fn leaves_alive(self) -> Option<Id> {
+        match self {
+            Self::Create { id, .. } | Self::Update { id, .. } | Self::Touch { id, .. } => Some(id),
+            Self::Rotate { new, .. } => Some(new),
+            Self::Delete { .. } => None,
+        }
+    }
+
     pub(crate) async fn run(self, store: &AnyStore) -> Result<(), Error> {
         match self {
             Self::Create { id, content } => {
