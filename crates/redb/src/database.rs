@@ -200,6 +200,11 @@ pub(crate) fn unavailable(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Unavailable, message).in_store(NAME)
 }
 
+/// The same, of a store that was open.
+pub(crate) fn as_outage(error: Error) -> Error {
+    unavailable(error.message().to_owned()).with_source(error)
+}
+
 fn damaged(path: &Path) -> Error {
     unavailable(format!(
         "the database in {} is damaged; put back a copy of the file, or move it away to begin \

@@ -8,7 +8,7 @@ use cloakroom_core::Error;
 use cloakroom_disk::{Handle, JobLost, JobThreads, Recovery, Reply};
 use redb::{Database, Durability};
 
-use crate::database::{DatabaseFile, Failure, NAME, closed, unavailable};
+use crate::database::{DatabaseFile, Failure, NAME, as_outage, closed, unavailable};
 use crate::tables::{TableError, Tables};
 
 /// Writes in one transaction; the rest waits for the next.
@@ -80,7 +80,8 @@ impl Writer {
         let path = path.to_path_buf();
         let open_again = {
             let path = path.clone();
-            move || DatabaseFile::open_again(&path, cache_bytes)
+            // To whoever uses the store, all that keeps it from opening is an outage.
+            move || DatabaseFile::open_again(&path, cache_bytes).map_err(as_outage)
         };
         let mut recovery = Recovery::new(database, open_again);
         let handle = recovery.handle();

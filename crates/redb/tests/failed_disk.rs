@@ -117,6 +117,31 @@ async fn no_write_to_a_deleted_file_is_acknowledged_and_the_file_may_come_back()
     wait_until_it_serves(&store, &digest, &record).await;
 }
 
+/// Whatever keeps it from being opened, it is an outage to whoever uses the store.
+#[tokio::test]
+async fn a_database_that_somebody_else_has_locked_meanwhile_is_unavailable() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, away] = ["sessions.redb", "away"].map(|name| folder.path().join(name));
+    let store = RedbStore::open(&file).unwrap();
+    let (digest, record) = (key().digest(), sample(""));
+    store.create(&digest, &record).await.unwrap();
+    fs::rename(&file, &away).unwrap();
+    let other = RedbStore::open(&file).unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        let _ = store.create(&key().digest(), &record).await;
+        if let Err(error) = store.load(&digest).await {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            if error.to_string().contains("open already") {
+                break;
+            }
+        }
+        assert!(Instant::now() < limit);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(other);
+}
+
 /// Without a write, a sweep notices it.
 #[tokio::test]
 async fn a_sweep_of_a_deleted_file_is_an_error() {

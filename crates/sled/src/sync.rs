@@ -40,7 +40,9 @@ impl Syncer {
             let (path, mut generation) = (path.clone(), 0);
             move || {
                 generation += 1;
-                Database::open_again(&path, cache_bytes, generation)
+                // To whoever uses the store, all that keeps it from opening is an outage.
+                let opened = Database::open_again(&path, cache_bytes, generation);
+                opened.map_err(|error| unavailable(error.message().to_owned()).with_source(error))
             }
         };
         let recovery = Recovery::new(database, open_again);
