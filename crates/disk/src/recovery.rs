@@ -120,21 +120,20 @@ impl<T, E: Clone + fmt::Display> Recovery<T, E> {
     }
 
     /// Closes a database that has failed, once no operation has it any more; the caller
-    /// must not have it either. Meanwhile `wake` is called, where an operation may wait
-    /// for what will not come.
-    pub fn failed(&mut self, why: &E, wake: impl Fn(&T)) {
+    /// must not have it either.
+    pub fn failed(&mut self, why: &E) {
         tracing::error!(error = %why, "the database failed; it is opened again");
-        self.shut(why.clone(), wake);
+        self.shut(why.clone());
         self.phase = Phase::Failed(Instant::now());
     }
 
     /// Closes the database for good, as [`failed`](Self::failed) does.
-    pub fn close(&mut self, why: E, wake: impl Fn(&T)) {
-        self.shut(why, wake);
+    pub fn close(&mut self, why: E) {
+        self.shut(why);
         self.phase = Phase::Steady;
     }
 
-    fn shut(&mut self, why: E, wake: impl Fn(&T)) {
+    fn shut(&mut self, why: E) {
         let (State::Open(mut open) | State::ReadOnly(mut open, _)) =
             self.handle.set(State::Shut(why))
         else {
@@ -149,7 +148,6 @@ impl<T, E: Clone + fmt::Display> Recovery<T, E> {
                 }
                 Err(used) => open = used,
             }
-            let _ = catch_unwind(AssertUnwindSafe(|| wake(&open)));
             sleep(LOOK_EVERY);
         }
     }

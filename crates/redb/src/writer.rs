@@ -151,7 +151,7 @@ fn run(
         wait_max = recovery.step();
     }
     if !closing.is_empty() {
-        recovery.close(closed(path), |_| {});
+        recovery.close(closed(path));
         for reply in closing {
             reply.send(());
         }
@@ -179,7 +179,7 @@ fn commit(
         }
         Err(Failure { error, is_final }) => {
             if is_final {
-                recovery.failed(&error, |_| {});
+                recovery.failed(&error);
             }
             Err(error)
         }

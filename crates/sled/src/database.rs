@@ -132,18 +132,6 @@ impl Database {
         Ok(())
     }
 
-    /// sled does nothing more once its log has failed, but to answer that it has.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.db.context.global_error().is_err()
-    }
-
-    /// Wakes whoever waits inside sled for a write that has failed.
-    pub(crate) fn wake(&self) {
-        if self.has_failed() {
-            let _ = self.db.flush();
-        }
-    }
-
     fn not_begun(&self, source: io::Error) -> SyncError {
         let message = format!(
             "cannot sync the database in {}: {source}; the write may or may not be kept",

@@ -107,7 +107,6 @@ mod sync;
 mod torn_files;
 mod transaction;
 mod trees;
-mod wake;
 mod writes;
 
 use std::fmt;

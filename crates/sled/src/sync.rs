@@ -11,7 +11,6 @@ use cloakroom_disk::{Handle, JobLost, JobThreads, Recovery, Reply};
 use crate::database::{Database, SyncError};
 use crate::error::{closed, unavailable};
 use crate::open::wait_until_closed;
-use crate::wake::Waker;
 
 /// The database, as each operation asks for it.
 pub(crate) type DatabaseHandle = Handle<Database, Error>;
@@ -45,16 +44,12 @@ impl Syncer {
                 opened.map_err(|error| unavailable(error.message().to_owned()).with_source(error))
             }
         };
-        let recovery = Recovery::new(database, open_again);
+        let mut recovery = Recovery::new(database, open_again);
         let handle = recovery.handle();
         let failed = |source| {
             unavailable(format!("cannot start a background thread: {source}")).with_source(source)
         };
-        let mut thread = SyncThread {
-            recovery,
-            waker: Waker::start(handle.clone()).map_err(failed)?,
-        };
-        let run = move |batch| thread.run(batch, &path);
+        let run = move |batch| run(&mut recovery, batch, &path);
         let started = JobThreads::start_batched("cloakroom-sled-sync", usize::MAX, run);
         Ok((Self(started.map_err(failed)?), handle))
     }
@@ -83,64 +78,57 @@ fn ended(lost: JobLost) -> Error {
     unavailable(message).with_source(lost)
 }
 
-struct SyncThread {
-    recovery: Recovery<Database, Error>,
-    waker: Waker,
+fn run(recovery: &mut Recovery<Database, Error>, batch: Vec<Job>, path: &Path) -> Option<Duration> {
+    if batch.is_empty() {
+        return recovery.step();
+    }
+    let was_open = recovery.handle().to_read().is_ok();
+    let synced = sync(recovery);
+    let mut closing = Vec::new();
+    for job in batch {
+        match job {
+            Job::Sync(wanted, reply) => reply.send(match &synced {
+                Ok(generation) if wanted.is_some_and(|wanted| wanted != *generation) => {
+                    Err(opened_since(path))
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.clone()),
+            }),
+            Job::Close(reply) => closing.push(reply),
+        }
+    }
+    if closing.is_empty() {
+        // Nobody waits any more while the database is opened again.
+        return recovery.step();
+    }
+    recovery.close(closed(path));
+    // What could not be synced may be touches that were answered.
+    let done = match (was_open, synced) {
+        (true, Err(error)) => Err(error),
+        _ => wait_until_closed(path),
+    };
+    for reply in closing {
+        reply.send(done.clone());
+    }
+    None
 }
 
-impl SyncThread {
-    fn run(&mut self, batch: Vec<Job>, path: &Path) -> Option<Duration> {
-        if batch.is_empty() {
-            return self.recovery.step();
+/// Syncs, and answers of which generation the database is. One that has failed is closed
+/// before anybody is answered: nobody reads then what the disk may not have.
+fn sync(recovery: &mut Recovery<Database, Error>) -> Result<u64, Error> {
+    let database = recovery.handle().to_read()?;
+    let generation = database.generation;
+    let synced = database.sync();
+    drop(database);
+    match synced {
+        Ok(()) => {
+            recovery.succeeded();
+            Ok(generation)
         }
-        let synced = self.sync();
-        let mut closing = Vec::new();
-        for job in batch {
-            match job {
-                Job::Sync(wanted, reply) => reply.send(match &synced {
-                    Ok(generation) if wanted.is_some_and(|wanted| wanted != *generation) => {
-                        Err(opened_since(path))
-                    }
-                    Ok(_) => Ok(()),
-                    Err(error) => Err(error.clone()),
-                }),
-                Job::Close(reply) => closing.push(reply),
-            }
-        }
-        if closing.is_empty() {
-            // Nobody waits any more while the database is opened again.
-            return self.recovery.step();
-        }
-        let was_open = self.recovery.handle().to_read().is_ok();
-        self.recovery.close(closed(path), Database::wake);
-        // What could not be synced may be touches that were answered.
-        let done = match (was_open, synced) {
-            (true, Err(error)) => Err(error),
-            _ => wait_until_closed(path),
-        };
-        for reply in closing {
-            reply.send(done.clone());
-        }
-        None
-    }
-
-    /// Syncs, and answers of which generation the database is. One that has failed is closed
-    /// before anybody is answered: nobody reads then what the disk may not have.
-    fn sync(&mut self) -> Result<u64, Error> {
-        let database = self.recovery.handle().to_read()?;
-        let generation = database.generation;
-        let synced = self.waker.while_watched(|| database.sync());
-        drop(database);
-        match synced {
-            Ok(()) => {
-                self.recovery.succeeded();
-                Ok(generation)
-            }
-            Err(SyncError::NotBegun(error)) => Err(error),
-            Err(SyncError::Failed(error)) => {
-                self.recovery.failed(&error, Database::wake);
-                Err(error)
-            }
+        Err(SyncError::NotBegun(error)) => Err(error),
+        Err(SyncError::Failed(error)) => {
+            recovery.failed(&error);
+            Err(error)
         }
     }
 }
