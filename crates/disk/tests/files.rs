@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cloakroom_disk::{
-    StagedFile, make_private_file, make_private_folder, remove_file, replace_file, sync_folder,
+    FileIdentity, StagedFile, make_private_file, make_private_folder, remove_file, replace_file,
+    reread_from_disk, sync_folder,
 };
 
 fn names(folder: &Path) -> Vec<PathBuf> {
@@ -201,4 +202,33 @@ fn a_staged_file_is_linked_only_to_a_name_that_is_free() {
     assert_eq!(fs::read(&path).unwrap(), b"third");
     drop(stage(b"fourth"));
     assert_eq!(names(folder.path()), [PathBuf::from("path")]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_has_left_where_its_path_leads_elsewhere_or_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, away] = ["file", "away"].map(|name| folder.path().join(name));
+    fs::write(&path, "first").unwrap();
+    let identity = FileIdentity::at(&path).unwrap();
+    assert!(!identity.has_left(&path));
+    fs::rename(&path, &away).unwrap();
+    assert!(identity.has_left(&path));
+    fs::write(&path, "another").unwrap();
+    assert!(identity.has_left(&path));
+    fs::rename(&away, &path).unwrap();
+    assert!(!identity.has_left(&path));
+}
+
+#[test]
+fn a_file_that_is_reread_has_its_content_and_one_that_is_gone_is_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let gone = reread_from_disk(&path).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+    assert!(!path.exists());
+    let content = vec![b'a'; 100_000];
+    fs::write(&path, &content).unwrap();
+    reread_from_disk(&path).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), content);
 }

@@ -96,7 +96,12 @@ async fn kill_again_and_again(kind: Embedded) {
     // The choices of a short run may leave one of them out.
     let is_long = crashes >= 100;
     assert!(!is_long || figures.kills_opening > 0, "{figures:?}");
-    assert!(!is_long || figures.kills_recovering > 0, "{figures:?}");
+    // The others have nothing to recover: the next write is taken as soon as there is room.
+    let recovers = matches!(kind, Embedded::Redb | Embedded::Sled);
+    assert!(
+        !(is_long && recovers) || figures.kills_recovering > 0,
+        "{figures:?}"
+    );
 }
 
 #[derive(Clone, Copy, Debug, Default)]
