@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use cloakroom_disk::{
-    FileIdentity, StagedFile, make_private_file, make_private_folder, remove_file, replace_file,
+    StagedFile, make_private_file, make_private_folder, remove_file, replace_file,
     reread_from_disk, sync_folder,
 };
 
@@ -210,7 +210,7 @@ fn a_file_has_left_where_its_path_leads_elsewhere_or_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let [path, away] = ["file", "away"].map(|name| folder.path().join(name));
     fs::write(&path, "first").unwrap();
-    let identity = FileIdentity::at(&path).unwrap();
+    let identity = cloakroom_disk::FileIdentity::at(&path).unwrap();
     assert!(!identity.has_left(&path));
     fs::rename(&path, &away).unwrap();
     assert!(identity.has_left(&path));
