@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum_core::response::{IntoResponse, Response};
@@ -16,6 +17,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::extract::failure;
+use crate::login::LoginPage;
 
 /// Gives the routes inside it their sessions.
 ///
@@ -24,13 +26,27 @@ use crate::extract::failure;
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
     engine: Engine,
+    login_page: Option<Arc<str>>,
 }
 
 impl SessionLayer {
     /// A layer of this engine's sessions.
     #[must_use]
     pub fn new(engine: Engine) -> Self {
-        Self { engine }
+        Self {
+            engine,
+            login_page: None,
+        }
+    }
+
+    /// Where visitors log in. Who asks for a page of a [`LoggedIn`](crate::LoggedIn)
+    /// handler without being logged in is sent there, by a 303 to `URL?next=PATH`. After
+    /// the login, go to `next` only if it begins with one `/` and not with two: anybody
+    /// can make a link with another one.
+    #[must_use]
+    pub fn login_page(mut self, url: impl Into<Arc<str>>) -> Self {
+        self.login_page = Some(url.into());
+        self
     }
 }
 
@@ -41,6 +57,7 @@ impl<S> Layer<S> for SessionLayer {
         SessionService {
             inner,
             engine: self.engine.clone(),
+            login_page: self.login_page.clone(),
         }
     }
 }
@@ -50,6 +67,7 @@ impl<S> Layer<S> for SessionLayer {
 pub struct SessionService<S> {
     inner: S,
     engine: Engine,
+    login_page: Option<Arc<str>>,
 }
 
 impl<S, B> Service<Request<B>> for SessionService<S>
@@ -77,6 +95,13 @@ where
             };
         }
         let exchange = self.engine.exchange();
+        if let Some(url) = &self.login_page {
+            let page = LoginPage {
+                url: url.clone(),
+                asked_for: request.uri().clone(),
+            };
+            request.extensions_mut().insert(page);
+        }
         request.extensions_mut().insert(exchange.clone());
         SessionFuture {
             state: State::Handling {

@@ -1,5 +1,5 @@
-//! Cloakroom sessions for axum: [`SessionLayer`], and the extractors [`Session`]
-//! and [`SubjectSessions`].
+//! Cloakroom sessions for axum: [`SessionLayer`], and the extractors [`Session`],
+//! [`LoggedIn`], [`Typed`] and [`SubjectSessions`].
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -26,7 +26,11 @@
 
 mod extract;
 mod layer;
+mod login;
+mod typed;
 
 pub use cloakroom_web::{Cost, Engine, SessionInfo};
 pub use extract::{Session, SessionError, SubjectSessions};
 pub use layer::{SessionFuture, SessionLayer, SessionService};
+pub use login::{LoggedIn, NotLoggedIn};
+pub use typed::Typed;

@@ -10,6 +10,7 @@ mod cookie_store;
 mod django;
 mod endings;
 mod engine_options;
+mod extractors;
 mod late_changes;
 mod peer_defects;
 mod request_cost;

@@ -14,6 +14,7 @@ mod op;
 mod opening;
 mod read;
 mod state;
+mod typed;
 mod value;
 mod view;
 
@@ -27,6 +28,7 @@ use serde::Serialize;
 
 pub use self::entries::Entries;
 pub use self::limits::{Limits, NESTING_DEPTH_CEILING};
+pub use self::typed::{SessionStruct, Typed};
 pub use self::value::{Value, ValueError};
 
 use self::changeset::SaveOutcome;

@@ -1,0 +1,106 @@
+//! What a handler may ask for beside the plain session: a login, and a struct.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{HeaderMap, Request};
+use axum::routing::{get, post};
+use cloakroom::axum::{LoggedIn, Session, SessionError, SessionLayer, Typed};
+use cloakroom::session::SessionStruct;
+use cloakroom::{CookiePolicy, Engine, Subject};
+use cloakroom_testkit::MapStore;
+use cloakroom_tests::Site;
+use serde::{Deserialize, Serialize};
+use tower::ServiceExt as _;
+
+async fn account(visitor: LoggedIn) -> String {
+    visitor.subject().as_str().to_owned()
+}
+
+async fn login(session: Session, Path(name): Path<String>) -> Result<(), SessionError> {
+    Ok(session.set_subject(Subject::new(name)?)?)
+}
+
+fn site(choose: impl FnOnce(SessionLayer) -> SessionLayer) -> Router {
+    let engine = Engine::builder(MapStore::default()).cookie(CookiePolicy::loopback_http());
+    Router::new()
+        .route("/account/{page}", get(account).post(account))
+        .route("/login/{name}", post(login))
+        .route("/count", post(count))
+        .layer(choose(SessionLayer::new(engine.build().unwrap())))
+}
+
+#[tokio::test]
+async fn who_is_logged_in_gets_the_page_and_others_a_401() {
+    let site = Site::serve(site(|layer| layer)).await;
+    let browser = site.browser();
+    let reply = browser.get("/account/1").await;
+    assert_eq!((reply.status, reply.body.as_str()), (401, "Unauthorized"));
+    assert!(reply.header("location").is_empty());
+    assert_eq!(reply.header("vary"), ["Cookie"]);
+    browser.post("/login/ada").await;
+    assert_eq!(browser.get("/account/1").await.body, "ada");
+}
+
+#[tokio::test]
+async fn who_asks_for_a_page_is_sent_to_the_login_page() {
+    async fn ask(router: &Router, method: &str, url: &str, dest: &str) -> (u16, HeaderMap) {
+        let mut request = Request::builder().method(method).uri(url);
+        if !dest.is_empty() {
+            request = request.header("sec-fetch-dest", dest);
+        }
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        (response.status().as_u16(), response.headers().clone())
+    }
+    let plain = site(|layer| layer.login_page("/login"));
+    let url = "/account/a%20b?x=1&y=%C3%A9";
+    let next = "next=/account/a%2520b%3Fx%3D1%26y%3D%25C3%25A9";
+    for (method, dest, status) in [
+        ("GET", "", 303),
+        ("GET", "document", 303),
+        ("GET", "empty", 401),
+        ("GET", "iframe", 401),
+        ("POST", "document", 401),
+    ] {
+        let (found, headers) = ask(&plain, method, url, dest).await;
+        assert_eq!(found, status, "{method} {dest}");
+        let location = headers.get("location").map(|url| url.to_str().unwrap());
+        let expected = format!("/login?{next}");
+        assert_eq!(location, (status == 303).then_some(expected.as_str()));
+        assert_eq!(headers["cache-control"], "private");
+    }
+    // Under a nested router the whole path counts, and a query of its own stays.
+    let nested = Router::new()
+        .nest(
+            "/shop",
+            Router::new().route("/account/{page}", get(account)),
+        )
+        .layer(SessionLayer::new(Engine::new(MapStore::default())).login_page("/login?from=shop"));
+    let (_, headers) = ask(&nested, "GET", "/shop/account/1", "").await;
+    assert_eq!(headers["location"], "/login?from=shop&next=/shop/account/1");
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Visit {
+    pages: u32,
+    theme: Option<String>,
+}
+
+impl SessionStruct for Visit {
+    const PREFIX: &'static str = "visit";
+}
+
+async fn count(visit: Typed<Visit>) -> Result<String, SessionError> {
+    assert!(visit.get()?.theme.is_none());
+    visit.update(|visit| visit.pages += 1)?;
+    Ok(visit.get()?.pages.to_string())
+}
+
+#[tokio::test]
+async fn a_struct_of_the_session_is_changed_field_by_field() {
+    let site = Site::serve(site(|layer| layer)).await;
+    let browser = site.browser();
+    for pages in ["1", "2", "3"] {
+        assert_eq!(browser.post("/count").await.body, pages);
+    }
+}
