@@ -95,6 +95,9 @@ pub(crate) struct Opened {
     payload: Range<usize>,
     /// Where in the ring the key stands that it was sealed under.
     pub(crate) key_at: usize,
+    /// Whether it would be sealed in the same way now: under the active key, and for the
+    /// present cookie.
+    pub(crate) is_current: bool,
 }
 
 /// What a token was found to be.
@@ -226,6 +229,7 @@ impl Sealer {
                 frame,
                 payload: HEAD_BYTES..HEAD_BYTES + sealed,
                 key_at: at,
+                is_current: at == 0,
             })
         })
     }

@@ -44,6 +44,8 @@ const COOKIE_NAME_BYTES_MAX: usize = 256;
 pub struct CookieStore {
     cookie: String,
     sealer: Sealer,
+    /// Those of the cookies that this one replaces.
+    formers: Vec<Sealer>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     revocation: Option<Arc<dyn Revocation>>,
@@ -59,6 +61,7 @@ impl CookieStore {
     pub fn builder(cookie: impl Into<String>, ring: &KeyRing) -> CookieStoreBuilder<'_> {
         CookieStoreBuilder {
             cookie: cookie.into(),
+            formers: Vec::new(),
             ring,
             mode: Mode::Encrypted,
             clock: Arc::new(SystemClock),
@@ -78,10 +81,23 @@ impl CookieStore {
 
     /// Opens a token. Neither its deadlines nor its epoch are judged.
     fn open(&self, token: &Token) -> Result<Option<(Envelope, Opened)>, Error> {
+        let former = || {
+            let mut formers = self.formers.iter();
+            formers.find_map(|former| match former.open(token.expose()) {
+                Found::Authentic(opened) => Some(opened),
+                _ => None,
+            })
+        };
         let opened = match self.sealer.open(token.expose()) {
             Found::Authentic(opened) => opened,
             Found::OfUnknownKey(id) => return Err(unknown(id, "was sealed")),
-            Found::Foreign => return Ok(None),
+            Found::Foreign => match former() {
+                Some(mut opened) => {
+                    opened.is_current = false;
+                    opened
+                }
+                None => return Ok(None),
+            },
         };
         let mut envelope = Envelope::decode(opened.payload()).map_err(named)?;
         // Whoever has a secret that leaked can make a cookie, and have it sealed again
@@ -219,7 +235,7 @@ impl TokenStore for CookieStore {
                 self.sealer.count(at);
             }
             let mut reissue = None;
-            if opened.key_at > 0 {
+            if !opened.is_current {
                 let payload = envelope.encode().map_err(named)?;
                 let token = self.sealer.seal(&*self.entropy, &payload);
                 reissue = Some(token.map_err(named)?);
@@ -331,6 +347,7 @@ impl fmt::Debug for CookieStore {
 #[derive(Debug)]
 pub struct CookieStoreBuilder<'r> {
     cookie: String,
+    formers: Vec<String>,
     ring: &'r KeyRing,
     mode: Mode,
     clock: Arc<dyn Clock>,
@@ -346,6 +363,15 @@ impl CookieStoreBuilder<'_> {
     #[must_use]
     pub fn signed(mut self) -> Self {
         self.mode = Mode::Signed;
+        self
+    }
+
+    /// Opens the cookies of a former name too, in the same mode and under the same ring,
+    /// and seals them again under the present one. The cookie policy must read them as
+    /// well: `CookiePolicy::replaces` in `cloakroom-web`.
+    #[must_use]
+    pub fn replaces(mut self, former: impl Into<String>) -> Self {
+        self.formers.push(former.into());
         self
     }
 
@@ -401,6 +427,11 @@ impl CookieStoreBuilder<'_> {
         }
         Ok(CookieStore {
             sealer: Sealer::new(self.mode, &self.cookie, self.ring),
+            formers: self
+                .formers
+                .iter()
+                .map(|former| Sealer::new(self.mode, former, self.ring))
+                .collect(),
             cookie: self.cookie,
             clock: self.clock,
             entropy: self.entropy,

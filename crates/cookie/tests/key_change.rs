@@ -106,3 +106,32 @@ async fn no_cookie_is_believed_that_it_began_under_a_later_key() {
     let again = opened(&both, &forged).await.1.unwrap();
     assert_unknown(&server(&[&new]), &again).await;
 }
+
+#[tokio::test]
+async fn a_cookie_of_a_former_name_opens_and_is_sealed_again_for_the_present_one() {
+    let ring = ring(&[&secret()]);
+    for signed in [false, true] {
+        let store = |cookie: &str, former: Option<&str>| {
+            let mut builder = CookieStore::builder(cookie, &ring);
+            if signed {
+                builder = builder.signed();
+            }
+            if let Some(former) = former {
+                builder = builder.replaces(former);
+            }
+            builder.build().unwrap()
+        };
+        let token = create(&store("sid", None)).await;
+        assert!(
+            store(COOKIE, None)
+                .load_token(&token)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        let (record, reissue) = opened(&store(COOKIE, Some("sid")), &token).await;
+        assert_eq!(record.data, sample("here").data);
+        let (_, again) = opened(&store(COOKIE, None), &reissue.unwrap()).await;
+        assert!(again.is_none());
+    }
+}

@@ -250,6 +250,7 @@ impl EngineBuilder {
         if self.shared.limits.record_bytes_max == 0 || self.shared.limits.entries_max == 0 {
             return refuse("a session must be allowed one entry and one byte at least");
         }
+        self.shared.transport.check_formers(self.site.is_some())?;
         if let Some(max) = self.shared.sessions_per_subject_max {
             if max == 0 {
                 return refuse("sessions_per_subject_max is one at least: the login itself");

@@ -56,6 +56,11 @@ struct Opened {
 struct Client {
     state: ClientState,
     token: Option<Token>,
+    /// Which cookies of former policies the browser holds.
+    formers: Vec<(usize, ClientState)>,
+    /// The present cookie for a session that a former one has opened: set in the answer
+    /// to a document.
+    successor: CookieAction,
     /// Other tokens of the request that may open a session: a logout ends these too.
     others: Vec<Token>,
     /// The new token of a rotation whose outcome is not known yet.
@@ -217,7 +222,12 @@ impl Exchange {
         let accessed = opened.session.was_accessed();
         let mut client = self.inner.client();
         let policy = &self.inner.engine.transport;
-        let token_headers = match &client.action {
+        if matches!(client.action, CookieAction::Nothing)
+            && self.inner.is_document.load(Ordering::Relaxed)
+        {
+            client.action = std::mem::take(&mut client.successor);
+        }
+        let mut token_headers = match &client.action {
             CookieAction::Nothing => Vec::new(),
             CookieAction::Remove => policy.removal(client.state),
             CookieAction::Set { token, age } => policy
@@ -227,6 +237,9 @@ impl Exchange {
                     Vec::new()
                 }),
         };
+        if !token_headers.is_empty() {
+            token_headers.extend(policy.former_removals(&client.formers));
+        }
         // What is gone was told when it was found.
         let untold = failure
             .as_ref()
@@ -277,16 +290,21 @@ impl Inner {
         if presented.state != ClientState::default() {
             self.client().state = presented.state;
         }
+        if !presented.formers.is_empty() {
+            self.client().formers = presented.formers;
+        }
         let now = engine.clock.now();
         let mut arrival = match (presented.count, &presented.token) {
             (0, _) => Arrival::Anonymous,
-            (_, None) => Arrival::Malformed,
-            (_, Some(_)) => Arrival::Missing,
+            (_, None) if presented.former_tokens.is_empty() => Arrival::Malformed,
+            _ => Arrival::Missing,
         };
+        let own = usize::from(presented.token.is_some()) + presented.others.len();
         let tokens = presented.token.into_iter().chain(presented.others);
-        let mut tokens = tokens.map(|token| token.of_site(&engine.site));
+        let tokens = tokens.chain(presented.former_tokens);
+        let mut tokens = tokens.map(|token| token.of_site(&engine.site)).enumerate();
         let mut passed = Vec::new();
-        while let Some(token) = tokens.next() {
+        while let Some((at, token)) = tokens.next() {
             let loaded = match self.load_token(&token).await {
                 Ok(Some(loaded)) => loaded,
                 Ok(None) => continue,
@@ -304,7 +322,11 @@ impl Inner {
                     let age = engine.cookie_age(&record, now);
                     match self.begin(Some(record), Arrival::Stored, now) {
                         Ok(opened) => {
-                            passed.extend(tokens);
+                            if at >= own {
+                                let token = token.clone();
+                                self.client().successor = CookieAction::Set { token, age };
+                            }
+                            passed.extend(tokens.map(|(_, token)| token));
                             self.hold(token, passed, loaded.reissue, age);
                             return Ok(opened);
                         }
@@ -564,6 +586,7 @@ impl Inner {
                 client.token = None;
             }
             SaveOutcome::Gone => {
+                client.successor = CookieAction::Nothing;
                 let session = before.map_or_else(String::new, |token| self.engine.short(token));
                 tracing::warn!(
                     %session,

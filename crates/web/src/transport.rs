@@ -29,6 +29,10 @@ pub struct Presented {
     pub count: usize,
     /// Which of the policy's cookies the browser holds.
     pub state: ClientState,
+    /// Well-formed tokens in cookies of policies that this one replaces.
+    pub former_tokens: Vec<Token>,
+    /// Which cookies of those policies the browser holds.
+    pub(crate) formers: Vec<(usize, ClientState)>,
 }
 
 impl Presented {
@@ -103,6 +107,24 @@ impl Transport {
         match self {
             Self::Cookie(policy) => policy.check_length(token),
             Self::Bearer(_) => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where the
+    /// policies that this one replaces cannot be told from it.
+    pub(crate) fn check_formers(&self, names_site: bool) -> Result<(), Error> {
+        match self {
+            Self::Cookie(policy) => policy.check_formers(names_site),
+            Self::Bearer(_) => Ok(()),
+        }
+    }
+
+    /// Takes away what the client holds of former policies.
+    pub(crate) fn former_removals(&self, presented: &[(usize, ClientState)]) -> Vec<HeaderEdit> {
+        match self {
+            Self::Cookie(policy) => set_cookies(policy.former_removals(presented).collect()),
+            Self::Bearer(_) => Vec::new(),
         }
     }
 

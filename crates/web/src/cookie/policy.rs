@@ -38,6 +38,8 @@ pub struct CookiePolicy {
     pub(super) partitioned: bool,
     pub(super) bytes_max: usize,
     pub(super) chunks_max: usize,
+    /// The policies that it replaces, none of which replaces another.
+    pub(super) formers: Vec<CookiePolicy>,
 }
 
 impl Default for CookiePolicy {
@@ -53,6 +55,7 @@ impl Default for CookiePolicy {
             partitioned: false,
             bytes_max: COOKIE_BYTES_MAX,
             chunks_max: 1,
+            formers: Vec::new(),
         }
     }
 }
@@ -75,6 +78,42 @@ impl CookiePolicy {
             secure: false,
             ..Self::default()
         }
+    }
+
+    /// Reads the cookies of a former policy too, so that nobody is logged out by another
+    /// name, prefix, path or domain. Where a session opens by a former cookie, the answer
+    /// to the next page sets the present one and removes the former one with the
+    /// attributes it had. Answers to scripts leave both: they may arrive after a login.
+    ///
+    /// The present policy needs another name, since a request does not say which of two
+    /// cookies of one name it carries. The name is the engine's site where none is given,
+    /// so the engine must be told the site that it had:
+    ///
+    /// ```
+    /// use cloakroom_core::Site;
+    /// use cloakroom_web::{CookiePolicy, Prefix};
+    ///
+    /// let former = CookiePolicy::builder().prefix(Prefix::None).name("sid").path("/shop");
+    /// let present = CookiePolicy::default().replaces(former.build()?);
+    /// # fn builder(store: cloakroom_core::engine::AnyStore, present: CookiePolicy)
+    /// # -> Result<cloakroom_web::Engine, cloakroom_core::Error> {
+    /// let engine = cloakroom_web::Engine::builder(store)
+    ///     .cookie(present)
+    ///     .site(Site::new("sid")?) // stays, also when the former policy is forgotten
+    ///     .build()?;
+    /// # Ok(engine)
+    /// # }
+    /// # Ok::<(), cloakroom_core::Error>(())
+    /// ```
+    ///
+    /// A cookie store binds the name into each cookie: tell it the former one as well, by
+    /// `CookieStoreBuilder::replaces`. Take a former policy out when its cookies have
+    /// aged: after the absolute lifetime of the sessions.
+    #[must_use]
+    pub fn replaces(mut self, mut former: Self) -> Self {
+        self.formers.append(&mut former.formers);
+        self.formers.push(former);
+        self
     }
 
     /// The full name, with its prefix.
@@ -170,6 +209,55 @@ impl CookiePolicy {
         self.removals(gone).collect()
     }
 
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] where one cannot be told from the former ones.
+    pub(crate) fn check_formers(&self, names_site: bool) -> Result<(), Error> {
+        let refuse = |why| Err(Error::new(ErrorKind::Misconfigured, why));
+        if self.formers.iter().any(|former| former.name == self.name) {
+            return refuse(
+                "a cookie policy needs another name than one that it replaces: no request says \
+                 which of two cookies of one name it carries",
+            );
+        }
+        if !self.formers.is_empty() && !names_site {
+            return refuse(
+                "a policy that replaces another needs the engine's site: give `site` the name of \
+                 the former cookie, or the site that the engine had, or everybody is logged out",
+            );
+        }
+        Ok(())
+    }
+
+    /// What a request holds of the cookies of former policies.
+    fn find_former(
+        &self,
+        headers: &[&[u8]],
+        is_well_formed: &impl Fn(&str) -> bool,
+        presented: &mut Presented,
+    ) {
+        for (at, former) in self.formers.iter().enumerate() {
+            let found = former.find_own(headers.iter().copied(), is_well_formed);
+            if found.state != ClientState::default() {
+                presented.formers.push((at, found.state));
+            }
+            presented.count += found.count;
+            presented.former_tokens.extend(found.token);
+            presented.former_tokens.extend(found.others);
+        }
+    }
+
+    /// The `Set-Cookie` values that remove the cookies of former policies.
+    pub(crate) fn former_removals(
+        &self,
+        presented: &[(usize, ClientState)],
+    ) -> impl Iterator<Item = String> {
+        let formers = presented.iter().filter_map(|(at, state)| {
+            let former = self.formers.get(*at)?;
+            Some(former.removals(*state))
+        });
+        formers.flatten()
+    }
+
     pub(crate) fn check_length(&self, token: &Token) -> Result<(), Error> {
         let (bytes, room) = (token.expose().len(), self.token_bytes_max());
         match bytes > room {
@@ -240,13 +328,28 @@ impl CookiePolicy {
         text
     }
 
-    /// What the `Cookie` headers of a request hold for this policy. A value may
-    /// hold any bytes; only tokens that `is_well_formed` says could be ones are
-    /// taken, four at most, and whole ones before one in chunks.
+    /// What the `Cookie` headers of a request hold for this policy and those that it
+    /// replaces. A value may hold any bytes; of each policy only tokens that
+    /// `is_well_formed` says could be ones are taken, four at most, and whole ones before
+    /// one in chunks.
     pub fn find<'h>(
         &self,
         headers: impl Iterator<Item = &'h [u8]>,
         is_well_formed: impl Fn(&str) -> bool,
+    ) -> Presented {
+        if self.formers.is_empty() {
+            return self.find_own(headers, &is_well_formed);
+        }
+        let headers: Vec<&[u8]> = headers.collect();
+        let mut presented = self.find_own(headers.iter().copied(), &is_well_formed);
+        self.find_former(&headers, &is_well_formed, &mut presented);
+        presented
+    }
+
+    fn find_own<'h>(
+        &self,
+        headers: impl Iterator<Item = &'h [u8]>,
+        is_well_formed: &impl Fn(&str) -> bool,
     ) -> Presented {
         let mut presented = Presented::default();
         let mut chunks = Chunks::default();
