@@ -22,6 +22,7 @@
 //! SIGKILL, the shell kills the server and removes the folder. Where this
 //! process is root's, the shell and the server run as another user.
 
+mod chromium;
 mod cluster;
 mod guard;
 mod machine;
@@ -34,6 +35,7 @@ mod wire;
 
 use std::sync::OnceLock;
 
+pub use chromium::Chromium;
 pub use cluster::RedisCluster;
 pub use machine::free_port;
 pub use mariadb::Mariadb;

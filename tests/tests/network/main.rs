@@ -7,6 +7,7 @@
 mod behind_nginx;
 mod cached_nodes;
 mod fresh_stores;
+mod in_chromium;
 mod layered_servers;
 mod linearizable_nodes;
 mod outage;
