@@ -62,6 +62,10 @@
 //!   not a session without a subject: an epoch is a number for each subject, and knows no
 //!   session.
 //! * The length of a cookie tells the length of its session.
+//! * A proxy with small buffers does not pass a long cookie on: nginx answers a response
+//!   with more than 4 KiB of headers with a 502, unless its `proxy_buffer_size` is raised
+//!   to 16k. `CookiePolicyBuilder::behind_default_proxies` in `cloakroom-web` keeps below
+//!   that.
 //! * An older cookie of a session opens as well as its latest. Keep nothing in it that
 //!   a visitor must not set back, such as a balance or a count of attempts.
 //!

@@ -8,8 +8,10 @@ use axum::http::HeaderName;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use cloakroom::axum::{Session, SessionError, SessionLayer};
+use cloakroom::cookie::{CookieStore, KeyRing};
+use cloakroom::engine::OsEntropy;
 use cloakroom::stores::MemoryStore;
-use cloakroom::{CookiePolicy, Engine};
+use cloakroom::{CookiePolicy, CookiePolicyBuilder, Engine, Prefix};
 use cloakroom_servers::Nginx;
 use cloakroom_tests::{Browser, Site};
 
@@ -88,4 +90,41 @@ async fn a_cache_hands_no_visitors_page_or_cookie_to_another() {
     let reply = other.get("/visits/x-accel-expires/60").await;
     assert_eq!(reply.body, "1");
     assert_ne!(one.cookie("session"), other.cookie("session"));
+}
+
+/// Puts so many bytes into the session, which is in its cookie.
+async fn fill(session: Session, Path(bytes): Path<usize>) -> Result<&'static str, SessionError> {
+    session.insert("data", "x".repeat(bytes))?;
+    Ok("filled")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cookie_for_default_proxies_passes_an_nginx_that_answers_a_longer_one_with_502() {
+    const BAD_GATEWAY: u16 = 502;
+    let ring = KeyRing::generate(&OsEntropy).unwrap();
+    let answers = async |policy: CookiePolicyBuilder, bytes: usize| {
+        let policy = policy.prefix(Prefix::None).build().unwrap();
+        let store = CookieStore::builder(policy.name(), &ring).build().unwrap();
+        let engine = Engine::builder(store).cookie(policy).build().unwrap();
+        let router = Router::new().route("/fill/{bytes}", get(fill));
+        let site = Site::serve(router.layer(SessionLayer::new(engine))).await;
+        let port = site.addr.port();
+        let nginx = tokio::task::spawn_blocking(move || Nginx::start(port, ""));
+        let nginx = nginx.await.unwrap()?;
+        let addr = SocketAddr::from(([127, 0, 0, 1], nginx.port()));
+        Some(
+            Browser::at(addr)
+                .get(&format!("/fill/{bytes}"))
+                .await
+                .status,
+        )
+    };
+    let Some(long) = answers(CookiePolicy::builder(), 2_850).await else {
+        return;
+    };
+    assert_eq!(long, BAD_GATEWAY, "this is what the limit is for");
+    for (bytes, status) in [(1_900, 200), (2_150, 500), (2_850, 500)] {
+        let policy = CookiePolicy::builder().behind_default_proxies();
+        assert_eq!(answers(policy, bytes).await, Some(status), "{bytes}");
+    }
 }

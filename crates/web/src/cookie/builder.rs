@@ -96,6 +96,16 @@ impl CookiePolicyBuilder {
         self
     }
 
+    /// Limits the cookie to what passes proxies with their default settings: its
+    /// `Set-Cookie` value to 3 KiB, which leaves 1 KiB for the other headers. nginx takes
+    /// 4 KiB of response headers in all (`proxy_buffer_size`), and answers a longer
+    /// response with a 502 that no log of the site explains. Raise that to 16k, and this
+    /// is not needed. For a store whose token is the whole session.
+    #[must_use]
+    pub fn behind_default_proxies(self) -> Self {
+        self.bytes_max(3 * 1024).chunks_max(1)
+    }
+
     /// How many cookies a token may be cut into where it does not fit into one.
     /// Default 1: never; most: [`COOKIE_CHUNKS_MAX`]. For a store whose token is
     /// the whole session.
