@@ -27,6 +27,23 @@
 //! }
 //! ```
 //!
+//! # In the field
+//!
+//! - **Two applications on one host need two names** for their cookies: browsers keep
+//!   cookies by host, and not by port, so one would overwrite the other's.
+//! - **A cookie for pages and a bearer token for an API are two engines**, each with a
+//!   layer around its own routes, over one store. Their sites differ, so neither opens the
+//!   other's sessions.
+//! - **A bearer token crosses origins** where the API sends
+//!   `Access-Control-Expose-Headers: x-session-token`; without it, a script cannot read the
+//!   header.
+//! - **A form that another site sends** carries no `SameSite=Lax` cookie. A page that
+//!   writes to the session then begins a new one, and its cookie replaces the visitor's.
+//!   Refuse a POST whose `Sec-Fetch-Site` is `cross-site` before it gets there.
+//! - **The Back button shows pages from the browser's memory**, after a logout too. A page
+//!   that must not be shown again sends `Cache-Control: no-store`, which the engine leaves
+//!   as it is; an answer to a logout may send `Clear-Site-Data: "cache"` beside it.
+//!
 //! # Decisions
 //!
 //! **Cookie and record agree on the deadline.** A write moves the deadline by the same rule

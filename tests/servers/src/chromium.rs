@@ -47,6 +47,8 @@ impl Chromium {
                 "--disable-background-networking",
                 "--dump-dom",
             ])
+            // Until scripts have nothing more to wait for, 5 s at most.
+            .arg("--virtual-time-budget=5000")
             .arg(format!("--user-data-dir={}", self.profile.display()))
             .arg(url)
             .stdin(Stdio::null())

@@ -11,6 +11,7 @@ mod django;
 mod endings;
 mod engine_options;
 mod extractors;
+mod in_the_field;
 mod late_changes;
 mod peer_defects;
 mod request_cost;

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Path, Request};
 use axum::http::HeaderMap;
+use axum::response::Html;
 use axum::routing::get;
 use cloakroom::axum::{Session, SessionError, SessionLayer};
 use cloakroom::stores::MemoryStore;
-use cloakroom::{AnyStore, CookiePolicy, Engine, Prefix, Site as EngineSite};
+use cloakroom::{AnyStore, BearerPolicy, CookiePolicy, Engine, Prefix, Site as EngineSite};
 use cloakroom_servers::Chromium;
 use cloakroom_tests::Site;
 use tower::ServiceExt as _;
@@ -86,4 +87,86 @@ async fn who_has_a_former_cookie_stays_and_holds_the_present_one_alone() {
             .collect();
         assert_eq!(names, [cookie], "{visit}");
     }
+}
+
+/// A site of its own store, whose cookie has this name.
+async fn counting(name: &str) -> Site {
+    let policy = CookiePolicy::builder().name(name).build().unwrap();
+    let engine = Engine::builder(MemoryStore::default()).cookie(policy);
+    let router = Router::new().route("/count", get(count));
+    Site::serve(router.layer(SessionLayer::new(engine.build().unwrap()))).await
+}
+
+/// Browsers keep cookies by host, and not by port.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_applications_on_one_host_need_two_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(chromium) = Chromium::new(folder.path()) else {
+        return;
+    };
+    let visit = |site: &Site| {
+        let url = format!("http://{}/count", site.addr);
+        tokio::task::block_in_place(|| chromium.visit(&url))
+    };
+    for (other, expected) in [("shop", "visit 1<"), ("admin", "visit 2<")] {
+        let [shop, admin] = [counting("shop").await, counting(other).await];
+        for site in [&shop, &admin] {
+            assert!(visit(site).contains("visit 1<"), "{other}");
+        }
+        let again = visit(&shop);
+        assert!(again.contains(expected), "{other}: {again}");
+    }
+}
+
+/// A script of another origin reads a response header only where the API names it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bearer_token_crosses_origins_where_its_header_is_exposed() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(chromium) = Chromium::new(folder.path()) else {
+        return;
+    };
+    let engine = Engine::builder(MemoryStore::default()).bearer(BearerPolicy::default());
+    let layer = SessionLayer::new(engine.build().unwrap());
+    let any = ("access-control-allow-origin", "*");
+    let expose = ("access-control-expose-headers", "x-session-token");
+    let login = async |session: &Session| session.insert("n", 1);
+    let api = Router::new()
+        .route(
+            "/hidden",
+            get(async move |session: Session| {
+                login(&session).await?;
+                Ok::<_, SessionError>([any])
+            }),
+        )
+        .route(
+            "/exposed",
+            get(async move |session: Session| {
+                login(&session).await?;
+                Ok::<_, SessionError>([any, expose])
+            }),
+        );
+    let api = Site::serve(api.layer(layer)).await;
+    let ask = move |path: &str| {
+        let url = format!("http://{}/{path}", api.addr);
+        Html(format!(
+            "<p></p><script>fetch('{url}').then(answer => document.querySelector('p').textContent \
+             = 'token: ' + answer.headers.get('x-session-token'))</script>"
+        ))
+    };
+    let page = Router::new().route(
+        "/{path}",
+        get(async move |Path(path): Path<String>| ask(&path)),
+    );
+    let page = Site::serve(page).await;
+    let visit = |path: &str| {
+        let url = format!("http://localhost:{}/{path}", page.addr.port());
+        tokio::task::block_in_place(|| chromium.visit(&url))
+    };
+    let hidden = visit("hidden");
+    assert!(hidden.contains("<p>token: null</p>"), "{hidden}");
+    let exposed = visit("exposed");
+    assert!(
+        exposed.contains("<p>token: ") && !exposed.contains("null"),
+        "{exposed}"
+    );
 }
