@@ -81,7 +81,7 @@ fn listed_as(subject: &Subject) -> SubjectDigest {
 
 fn list<S: SessionStore>(store: &S, subject: &Subject) -> Vec<Listed> {
     let subjects = store.capabilities().subjects.expect("each of them can");
-    let mut listed = block_on(subjects.sessions_of(&listed_as(subject))).expect("the store answers");
+    let mut listed = block_on(subjects.sessions_of(&listed_as(subject), usize::MAX)).expect("the store answers");
     listed.sort_by_key(|listed| listed.digest);
     listed
 }

@@ -75,9 +75,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Close, Import, Invalidations, KeyDigest, Listed, Listener, Record,
-    Revision, Revoke, RotationPath, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept,
-    Touch,
+    BoxFuture, Capabilities, Close, Import, Invalidations, KeyDigest, ListPage, Listener, Record,
+    Revision, Revoke, RotationPath, ScanCursor, SessionStore, Stored, SubjectDigest, Subjects,
+    Sweep, Swept, Touch,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 
@@ -314,13 +314,14 @@ impl<S: SessionStore> SessionStore for Cached<S> {
 
 /// Lists come from the store, whatever the cache holds.
 impl<S: SessionStore> Subjects for Cached<S> {
-    fn sessions_of<'a>(
+    fn list_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
         match self.inner.capabilities().subjects {
-            Some(subjects) => subjects.sessions_of(subject),
-            None => Box::pin(async { Ok(Vec::new()) }),
+            Some(subjects) => subjects.list_sessions(subject, from),
+            None => Box::pin(async { Ok(ListPage::default()) }),
         }
     }
 

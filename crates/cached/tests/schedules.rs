@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use cloakroom_cached::Cached;
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Invalidation, Invalidations, KeyDigest, Listener, Record, Revision,
-    Revoke, SessionStore, Stored, SubjectDigest, Subjects, Touch,
+    BoxFuture, Capabilities, Invalidation, Invalidations, KeyDigest, ListPage, Listener, Record,
+    Revision, Revoke, ScanCursor, SessionStore, Stored, SubjectDigest, Subjects, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
 use cloakroom_testkit::{MapStore, Trial, key, listed_as, sample};
@@ -78,11 +78,12 @@ impl SessionStore for Slow {
 }
 
 impl Subjects for Slow {
-    fn sessions_of<'a>(
+    fn list_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<cloakroom_core::store::Listed>, Error>> {
-        self.0.sessions_of(subject)
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
+        self.0.list_sessions(subject, from)
     }
 
     fn revoke<'a>(

@@ -107,7 +107,7 @@ pub mod engine {
     pub use cloakroom_core::engine::*;
     pub use cloakroom_web::{
         COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, ClientState, Closing, Cost, Exchange, HeaderEdit,
-        Outcome, Presented, SubjectSessions, Transport,
+        Outcome, Presented, SESSIONS_LISTED_MAX, SubjectSessions, Transport,
     };
 }
 

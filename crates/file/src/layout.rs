@@ -1,5 +1,6 @@
 //! Where each file of the store lies, and how it is read, written and listed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
@@ -238,6 +239,18 @@ impl Layout {
         })
     }
 
+    /// The digests in the entries of one subject. Its folder holds those of others too.
+    pub(crate) fn list_entries_of(
+        &self,
+        subject: &SubjectDigest,
+    ) -> Result<BTreeSet<KeyDigest>, Error> {
+        let prefix = format!("{}.", subject.to_hex());
+        let found = list(&self.entry_folder(subject.as_bytes()[0]), |name, _| {
+            KeyDigest::from_hex(name.strip_prefix(&prefix)?)
+        });
+        found.map(BTreeSet::from_iter)
+    }
+
     /// The entries of one folder of the index by subject.
     pub(crate) fn list_entries(&self, first: u8) -> Result<Vec<Listed>, Error> {
         list(&self.entry_folder(first), |name, _| {
@@ -250,10 +263,10 @@ impl Layout {
     }
 }
 
-fn list(
+fn list<T>(
     folder: &Path,
-    parse: impl Fn(&str, &dyn Fn() -> PathBuf) -> Option<Listed>,
-) -> Result<Vec<Listed>, Error> {
+    parse: impl Fn(&str, &dyn Fn() -> PathBuf) -> Option<T>,
+) -> Result<Vec<T>, Error> {
     let list = || {
         let mut listed = Vec::new();
         for entry in fs::read_dir(folder)? {

@@ -93,11 +93,13 @@
 //! With [`Durability::Lazy`] the file system decides in which order a crash of the
 //! machine leaves entries and sessions.
 //!
-//! A list holds every lock while it reads one folder of 256 and the sessions it names,
-//! some 10 µs each, so that a session which moves is neither missed nor listed twice. A
-//! revocation reads the folder in the same way and then ends the sessions one by one,
-//! each with its lock. It follows those that move meanwhile, and reads the folder again
-//! until it finds no other.
+//! A page of a list reads one folder of 256, and then the sessions that it names, some
+//! 10 µs each, without a lock; where a session has moved since, its rotation mark leads
+//! on. Each page reads the whole folder again, a microsecond for each entry. A
+//! revocation ends the sessions one by one, each with its lock, and after each 256 syncs
+//! their end and removes their entries: where it fails, those stay ended. It follows
+//! those that move meanwhile, and reads the folder again until it finds no other, the
+//! last time with every lock.
 //!
 //! **Sweep.** A pass goes through the folders one after the other, and reads the 26 bytes
 //! of each file's head. What is due is read again, whole, with its lock. A step looks at
@@ -127,8 +129,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
-    ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Import, KeyDigest, ListPage, Record, Revision, Revoke, Scan,
+    ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
 use cloakroom_disk::JobThreads;
@@ -269,12 +271,13 @@ impl Sweep for FileStore {
 }
 
 impl Subjects for FileStore {
-    fn sessions_of<'a>(
+    fn list_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        let subject = *subject;
-        Box::pin(self.run(move |files| files.sessions_of(&subject)))
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
+        let (subject, from) = (*subject, from.cloned());
+        Box::pin(self.run(move |files| files.list(&subject, from.as_ref())))
     }
 
     fn revoke<'a>(

@@ -2,73 +2,121 @@
 
 use std::collections::BTreeSet;
 
-use cloakroom_core::store::{KeyDigest, Listed as ListedSession, Revoke, Stored, SubjectDigest};
+use cloakroom_core::store::{
+    KeyDigest, ListPage, Listed, Revoke, RotationPath, ScanCursor, Stored, SubjectDigest,
+};
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::error::unavailable;
 use crate::files::Files;
-use crate::layout::{Listed, SubjectEntry};
-use crate::locks::LockGuard;
+use crate::layout::SubjectEntry;
 use crate::writes::{Ending, Owner};
+
+/// Sessions that a revocation ends before it syncs their end and removes their entries.
+const STEP_MAX: usize = 256;
 
 /// How often a revocation lists a subject's sessions again, for those that have moved
 /// since the last time.
 const PASSES_MAX: usize = 32;
 
 impl Files {
-    /// The sessions as they stand at one instant: one that moves meanwhile is neither
-    /// missed nor listed twice.
-    pub(crate) fn sessions_of(&self, subject: &SubjectDigest) -> Result<Vec<ListedSession>, Error> {
-        let locks = self.locks.lock_all()?;
-        let mut sessions = Vec::new();
-        for digest in self.digests_of(subject, &locks)? {
-            match self.load(&digest) {
-                Ok(Some(Stored::Record(record))) if record.subject_digest() == Some(*subject) => {
-                    sessions.push(ListedSession::new(digest, record));
-                }
-                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                // An orphan, or a session that cannot be read.
-                _ => {}
-            }
-        }
-        Ok(sessions)
-    }
-
-    /// The digests in a subject's entries. Reading a folder is no single step, so both
-    /// entries of a session that moves meanwhile could be missed. Hence all the locks:
-    /// while they are held, no record takes a name and no entry is removed.
-    fn digests_of(
+    /// One page, in the order of the entries' digests. It holds no lock: an entry whose
+    /// session has moved since the folder was read leads on, along its rotation marks.
+    pub(crate) fn list(
         &self,
         subject: &SubjectDigest,
-        _: &[LockGuard<'_>],
-    ) -> Result<BTreeSet<KeyDigest>, Error> {
-        let listed = self.layout.list_entries(subject.as_bytes()[0])?;
-        let theirs = listed.iter().filter_map(|listed| match listed {
-            Listed::SubjectEntry(entry) if entry.subject == *subject => Some(entry.digest),
-            _ => None,
-        });
-        Ok(theirs.collect())
+        from: Option<&ScanCursor>,
+    ) -> Result<ListPage, Error> {
+        let from = from.map(ScanCursor::digest).transpose()?;
+        let entries = self.layout.list_entries_of(subject)?;
+        let rest = entries.into_iter().filter(|entry| Some(*entry) > from);
+        // Every digest that a session of this page was seen at.
+        let mut seen = BTreeSet::new();
+        ListPage::fill(rest.map(|entry| Ok((entry, self.find(subject, entry, &mut seen)?))))
     }
 
+    /// The session that an entry leads to, unless it was found by another entry. `None`
+    /// for an orphan, and for a session that cannot be read.
+    fn find(
+        &self,
+        subject: &SubjectDigest,
+        entry: KeyDigest,
+        seen: &mut BTreeSet<KeyDigest>,
+    ) -> Result<Option<Listed>, Error> {
+        let mut path = RotationPath::from(entry);
+        while seen.insert(*path.at()) {
+            match self.load(path.at()) {
+                Ok(Some(Stored::Rotated { to, .. })) if path.follow(to).is_ok() => {}
+                Ok(Some(Stored::Record(record))) if record.subject_digest() == Some(*subject) => {
+                    return Ok(Some(Listed::new(*path.at(), record)));
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                _ => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// In steps: when one is done, the end of its sessions is on the disk and their
+    /// entries are gone, whatever comes of the next.
     pub(crate) fn revoke(
         &self,
         subject: &SubjectDigest,
         which: Revoke,
     ) -> Result<Vec<KeyDigest>, Error> {
-        let (mut seen, mut ended) = (Vec::new(), Vec::new());
-        let done = self.end_all(subject, which, &mut seen, &mut ended);
-        // The end of those that were ended holds, also where others still stand.
-        self.layout.sync(&seen)?;
-        for digest in &ended {
-            self.drop_entry(Some(*subject), digest);
+        let mut ended = Vec::new();
+        if let Revoke::One(meant) = which {
+            self.end_step(subject, which, &[meant], &mut ended)?;
+            return Ok(ended);
         }
-        done.map(|()| ended)
+        let mut asked = BTreeSet::new();
+        for _ in 0..PASSES_MAX {
+            let mut fresh = self.layout.list_entries_of(subject)?;
+            fresh.retain(|digest| !asked.contains(digest));
+            if fresh.is_empty() {
+                // Reading a folder is no single step: both entries of a session that
+                // moved meanwhile may have been missed. While all the locks are held, no
+                // record takes a name and no entry is removed.
+                let _locks = self.locks.lock_all()?;
+                fresh = self.layout.list_entries_of(subject)?;
+                fresh.retain(|digest| !asked.contains(digest));
+            }
+            if fresh.is_empty() {
+                return Ok(ended);
+            }
+            for step in Vec::from_iter(fresh.iter().copied()).chunks(STEP_MAX) {
+                self.end_step(subject, which, step, &mut ended)?;
+            }
+            asked.append(&mut fresh);
+        }
+        Err(unavailable(
+            "the sessions of this subject change faster than they can be ended; try again",
+        ))
     }
 
-    fn end_all(
+    fn end_step(
         &self,
         subject: &SubjectDigest,
         which: Revoke,
+        step: &[KeyDigest],
+        ended: &mut Vec<KeyDigest>,
+    ) -> Result<(), Error> {
+        let before = ended.len();
+        let mut seen = Vec::new();
+        let done = self.end_each(subject, which, step, &mut seen, ended);
+        // The end of those that were ended holds, also where others still stand.
+        let done = self.layout.sync(&seen).and(done);
+        for digest in &ended[before..] {
+            self.drop_entry(Some(*subject), digest);
+        }
+        done.map_err(|error| Revoke::cut_short(error, ended.len()))
+    }
+
+    fn end_each(
+        &self,
+        subject: &SubjectDigest,
+        which: Revoke,
+        step: &[KeyDigest],
         seen: &mut Vec<KeyDigest>,
         ended: &mut Vec<KeyDigest>,
     ) -> Result<(), Error> {
@@ -84,31 +132,15 @@ impl Files {
                 Revoke::All | Revoke::One(_) => is_theirs,
             })
         };
-        if let Revoke::One(meant) = which {
-            let one = self.end(&meant, seen, is_meant)?.required()?;
-            ended.extend(one.map(|(digest, _)| digest));
-            return Ok(());
-        }
-        let mut asked = BTreeSet::new();
-        for _ in 0..PASSES_MAX {
-            let mut fresh = self.digests_of(subject, &self.locks.lock_all()?)?;
-            // The entries of ended sessions stand until the end is on the disk. Others
-            // are of sessions that have moved, or have just begun.
-            fresh.retain(|digest| !asked.contains(digest));
-            if fresh.is_empty() {
-                return Ok(());
+        for digest in step {
+            match self.end(digest, seen, is_meant)? {
+                Ending::Ended(digest, _) => ended.push(digest),
+                // In a list, a session out of reach from here has an entry of its own.
+                Ending::OutOfReach(error) if matches!(which, Revoke::One(_)) => return Err(error),
+                Ending::Nothing | Ending::OutOfReach(_) => {}
             }
-            for digest in &fresh {
-                // A session out of reach from here has an entry of its own.
-                if let Ending::Ended(digest, _) = self.end(digest, seen, is_meant)? {
-                    ended.push(digest);
-                }
-            }
-            asked.append(&mut fresh);
         }
-        Err(unavailable(
-            "the sessions of this subject change faster than they can be ended; try again",
-        ))
+        Ok(())
     }
 
     fn has_entry(&self, subject: &SubjectDigest, digest: &KeyDigest) -> bool {

@@ -166,7 +166,7 @@ async fn where_the_folder_is_gone_nobody_is_logged_out_and_no_logout_succeeds() 
                 .await
                 .map(drop),
             store.delete(&digest).await,
-            store.sessions_of(&subject).await.map(drop),
+            store.sessions_of(&subject, usize::MAX).await.map(drop),
             store.revoke(&subject, Revoke::All).await.map(drop),
             store.revoke(&subject, Revoke::One(digest)).await.map(drop),
             store.scan(None, 10).await.map(drop),

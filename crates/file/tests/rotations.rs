@@ -56,7 +56,14 @@ async fn nothing_is_ended_where_a_mark_to_the_spared_session_cannot_be_read() {
     let error = ended.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("spared"), "{error}");
-    assert_eq!(store.sessions_of(&subject()).await.unwrap().len(), 2);
+    assert_eq!(
+        store
+            .sessions_of(&subject(), usize::MAX)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
     // From behind it, the session is found.
     let ended = store.revoke(&subject(), Revoke::AllBut(path[2])).await;
     assert_eq!(ended.unwrap().len(), 1);

@@ -34,7 +34,10 @@ async fn begin(store: &FileStore, subject: &Subject) -> KeyDigest {
 }
 
 async fn list(store: &FileStore, subject: &Subject) -> Vec<KeyDigest> {
-    let listed = store.sessions_of(&listed_as(subject)).await.unwrap();
+    let listed = store
+        .sessions_of(&listed_as(subject), usize::MAX)
+        .await
+        .unwrap();
     let mut digests: Vec<_> = listed.iter().map(|listed| listed.digest).collect();
     digests.sort();
     digests

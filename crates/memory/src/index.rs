@@ -46,15 +46,27 @@ impl Index {
         self.shard(subject).entries.remove(&(*subject, *digest));
     }
 
-    /// The digests of a subject's entries at one instant.
-    pub(crate) fn digests(&self, subject: &SubjectDigest) -> Vec<KeyDigest> {
+    /// The digests of a subject's entries past this one at one instant, in their order:
+    /// `max` of them at most.
+    pub(crate) fn digests(
+        &self,
+        subject: &SubjectDigest,
+        after: Option<KeyDigest>,
+        max: usize,
+    ) -> Vec<KeyDigest> {
         const FIRST: KeyDigest = KeyDigest::from_bytes([0; KeyDigest::BYTES]);
         const LAST: KeyDigest = KeyDigest::from_bytes([0xff; KeyDigest::BYTES]);
-        let from = Included((*subject, FIRST));
-        let to = Included((*subject, LAST));
+        let from = match after {
+            Some(after) => Excluded((*subject, after)),
+            None => Included((*subject, FIRST)),
+        };
+        // A range that begins behind its end is a panic.
+        if after == Some(LAST) {
+            return Vec::new();
+        }
         let shard = self.shard(subject);
-        let entries = shard.entries.range((from, to));
-        entries.map(|(_, digest)| *digest).collect()
+        let entries = shard.entries.range((from, Included((*subject, LAST))));
+        entries.take(max).map(|(_, digest)| *digest).collect()
     }
 
     /// The next entries to check after one of this subject was put in: some of the same

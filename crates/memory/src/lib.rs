@@ -10,6 +10,10 @@
 //! of an evicted session is removed later, by other logins or by a sweep. A scan reads
 //! all sessions for each page, and does not count as a use.
 //!
+//! Lists are read page by page. What has to look at many sessions (a scan, a sweep, a
+//! revocation) lets the runtime's other tasks run in between, every millisecond or so. A
+//! revocation whose future is dropped has ended some of the sessions.
+//!
 //! ```
 //! use cloakroom_core::Expiry;
 //! use cloakroom_core::store::{KeyDigest, SessionStore};
@@ -48,6 +52,7 @@ mod scan;
 mod subjects;
 mod sweep;
 mod ttl;
+mod yields;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

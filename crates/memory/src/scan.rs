@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cloakroom_core::Error;
 use cloakroom_core::store::{BoxFuture, SCAN_PAGE_ITEMS_MAX, Scan, ScanCursor, ScanPage, Scanned};
 
+use crate::yields::{LOOKS_PER_TURN, yield_now};
 use crate::{MemoryStore, NAME};
 
 impl Scan for MemoryStore {
@@ -20,7 +21,10 @@ impl Scan for MemoryStore {
             let from = from.map_err(|error| error.in_store(NAME))?;
             let max = max.clamp(1, SCAN_PAGE_ITEMS_MAX);
             let mut first = BTreeMap::new();
-            for (digest, stored) in &self.inner.map {
+            for (looks, (digest, stored)) in self.inner.map.iter().enumerate() {
+                if looks % LOOKS_PER_TURN == LOOKS_PER_TURN - 1 {
+                    yield_now().await;
+                }
                 if Some(*digest) > from {
                     first.insert(*digest, stored);
                     if first.len() > max {

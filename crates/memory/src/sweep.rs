@@ -1,9 +1,10 @@
 //! Sweeping what is due, and the orphans of the index.
 
-use cloakroom_core::store::{BoxFuture, KeyDigest, Stored, Sweep, Swept};
+use cloakroom_core::store::{BoxFuture, Stored, Sweep, Swept};
 use cloakroom_core::{Error, Timestamp};
 
 use crate::MemoryStore;
+use crate::yields::{LOOKS_PER_TURN, yield_now};
 
 /// Entries of each shard of the index that one step of a sweep checks.
 const CHECKS_PER_SWEEP: usize = 256;
@@ -15,17 +16,22 @@ impl Sweep for MemoryStore {
         Box::pin(async move {
             let map = &self.inner.map;
             let is_due = |stored: &Stored| stored.expires_at() <= now;
-            let due: Vec<KeyDigest> = map
-                .iter()
-                .filter(|(_, stored)| is_due(stored))
-                .take(max.saturating_add(1))
-                .map(|(digest, _)| *digest)
-                .collect();
-            let mut swept = Swept::new(0, due.len() > max);
-            for digest in due.iter().take(max) {
-                let _turn = self.inner.lock(digest);
-                if let Some(stored) = map.get(digest).filter(|stored| is_due(stored)) {
-                    self.inner.remove(digest, &stored);
+            let mut swept = Swept::default();
+            for (looks, (digest, stored)) in map.iter().enumerate() {
+                if looks % LOOKS_PER_TURN == LOOKS_PER_TURN - 1 {
+                    yield_now().await;
+                }
+                if !is_due(&stored) {
+                    continue;
+                }
+                if swept.removed == max {
+                    swept.more = true;
+                    break;
+                }
+                let digest = *digest;
+                let _turn = self.inner.lock(&digest);
+                if let Some(stored) = map.get(&digest).filter(|stored| is_due(stored)) {
+                    self.inner.remove(&digest, &stored);
                     swept.removed += 1;
                 }
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    Data, KeyDigest, Revoke, SessionStore as _, Stored, Subjects as _, Sweep as _,
+    Data, KeyDigest, Revoke, Scan as _, SessionStore as _, Stored, Subjects as _, Sweep as _,
 };
 use cloakroom_core::{Clock as _, ErrorKind, Subject, Timestamp};
 use cloakroom_memory::MemoryStore;
@@ -176,7 +176,7 @@ fn a_session_that_moves_without_a_mark_is_ended_all_the_same() {
             mover.join().unwrap();
         });
         assert!(
-            ready(store.sessions_of(&listed_as(&whose)))
+            ready(store.sessions_of(&listed_as(&whose), usize::MAX))
                 .unwrap()
                 .is_empty()
         );
@@ -209,7 +209,7 @@ async fn the_index_is_bounded_with_the_store_and_lists_all_that_stands() {
     for (number, digest) in digests.iter().enumerate() {
         let stands = store.load(digest).await.unwrap().is_some();
         let sessions = store
-            .sessions_of(&listed_as(&subject(number)))
+            .sessions_of(&listed_as(&subject(number)), usize::MAX)
             .await
             .unwrap();
         assert_eq!(sessions.len(), usize::from(stands));
@@ -246,4 +246,34 @@ async fn what_ends_or_changes_hands_leaves_no_entry() {
         }
         assert_eq!(listed(&store), 0);
     }
+}
+
+/// How often a future lets others run before it is ready.
+fn turns(future: impl Future) -> usize {
+    let (mut future, mut turns) = (pin!(future), 0);
+    while future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_pending()
+    {
+        turns += 1;
+    }
+    turns
+}
+
+#[tokio::test]
+async fn what_looks_at_many_sessions_lets_others_run_in_between() {
+    let store = MemoryStore::default();
+    let whose = listed_as(&subject(7));
+    for _ in 0..4_000 {
+        let mut record = sample("a login");
+        record.subject = Some(subject(7));
+        store.create(&key().digest(), &record).await.unwrap();
+    }
+    let _housekeeping = store.bytes();
+    assert!(turns(store.scan(None, 10)) >= 3);
+    assert!(turns(store.sweep(Timestamp::EPOCH, 1_000)) >= 3);
+    assert_eq!(turns(store.list_sessions(&whose, None)), 0, "one page");
+    assert!(turns(store.revoke(&whose, Revoke::All)) >= 30);
+    assert!(store.sessions_of(&whose, 1).await.unwrap().is_empty());
 }

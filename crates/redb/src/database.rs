@@ -39,6 +39,16 @@ pub(crate) struct Failure {
     pub(crate) is_final: bool,
 }
 
+/// Why there is no database to be had: whoever opens it again knows.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            is_final: false,
+        }
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         failure.error

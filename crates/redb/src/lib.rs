@@ -18,7 +18,9 @@
 //! # What is promised
 //!
 //! Every write is a transaction, and on the disk before it returns: `touch` too, since
-//! it shares the sync of the others, and `revoke`, of however many sessions. When the
+//! it shares the sync of the others. A `revoke` is a transaction for each 128 sessions, so
+//! that other writes get their turn; where it fails or is dropped in between, the sessions
+//! that were ended stay ended, and another call goes on. When the
 //! database is opened after a crash, redb undoes what was half done; it then reads the
 //! whole file, which takes a while where that is large. A database whose making was cut
 //! short is made anew.
@@ -64,8 +66,9 @@
 //! grow, that is done and synced first. The same thread opens a database again that has
 //! failed, so no other operation waits for it.
 //!
-//! **Reads run where they are called,** on a snapshot, and wait for nobody: a read takes
-//! two microseconds, a hop to another thread thirty.
+//! **A load runs where it is called,** on a snapshot, and waits for nobody: it takes two
+//! microseconds, a hop to another thread thirty. Pages of lists and scans, which read many
+//! records, are read on a thread of their own, one after the other.
 //!
 //! **Records lie by deadline,** so what begins together shares pages, and so does what
 //! expires together. The cost is that a load does two lookups; the gain is that a million
@@ -102,12 +105,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Close, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan,
+    BoxFuture, Capabilities, Close, Import, KeyDigest, ListPage, Record, Revision, Revoke, Scan,
     ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
+use cloakroom_disk::JobThreads;
 use redb::Database;
 
+use crate::database::{Failure, unavailable};
 use crate::tables::{TableError, Tables};
 use crate::writer::{DatabaseHandle, Writer};
 
@@ -123,8 +128,9 @@ pub struct RedbStore {
 }
 
 struct Inner {
-    // Before the database: the thread has ended when that is closed.
+    // Before the database: the threads have ended when that is closed.
     writer: Writer,
+    reader: JobThreads,
     database: Arc<DatabaseHandle>,
     sweep_cursor: Arc<sweep::Cursor>,
 }
@@ -164,29 +170,42 @@ impl RedbStore {
         let path = path.as_ref();
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let (writer, database) = Writer::start(&path, cache_bytes)?;
+        let reader = JobThreads::start("cloakroom-redb-read", 1).map_err(|source| {
+            let message = format!("cannot start the thread that reads lists: {source}");
+            unavailable(message).with_source(source)
+        })?;
         Ok(Self {
             inner: Arc::new(Inner {
                 writer,
+                reader,
                 database,
                 sweep_cursor: Arc::default(),
             }),
         })
     }
 
-    /// Reads on the caller's thread.
-    async fn read<T>(
+    /// Runs a read of many records on the thread for them.
+    async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Database) -> Result<T, TableError>,
+        work: impl FnOnce(&Database) -> Result<T, TableError> + Send + 'static,
     ) -> Result<T, Error> {
-        let read = self.inner.database.to_read()?.attempt(work);
-        match read {
-            Err(failure) if failure.is_final => {
-                // The thread that writes finds the same, and opens the database again.
-                let _ = self.write(|_| Ok(())).await;
-                Err(failure.error)
-            }
-            read => Ok(read?),
+        let database = self.inner.database.clone();
+        let read = move || database.to_read()?.attempt(work);
+        match self.inner.reader.run(read).await {
+            Ok(read) => self.checked(read).await,
+            Err(lost) => Err(unavailable(lost.to_string()).with_source(lost)),
         }
+    }
+
+    /// Where a read has found that redb does nothing more with its file, the thread that
+    /// writes finds the same, and opens the database again.
+    async fn checked<T>(&self, read: Result<T, Failure>) -> Result<T, Error> {
+        if let Err(failure) = &read
+            && failure.is_final
+        {
+            let _ = self.write(|_| Ok(())).await;
+        }
+        Ok(read?)
     }
 
     async fn write<T: Send + 'static>(
@@ -199,7 +218,11 @@ impl RedbStore {
 
 impl SessionStore for RedbStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        self.read(|db| reads::load(db, digest)).await
+        let database = self.inner.database.to_read()?;
+        let loaded = database.attempt(|db| reads::load(db, digest));
+        // It is not closed, and opened again, while it is used.
+        drop(database);
+        self.checked(loaded).await
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
@@ -259,21 +282,25 @@ impl Sweep for RedbStore {
 }
 
 impl Subjects for RedbStore {
-    fn sessions_of<'a>(
+    /// Each page is read on a snapshot of its own.
+    fn list_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        Box::pin(self.read(move |db| reads::sessions_of(db, subject)))
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
+        let (subject, from) = (*subject, from.cloned());
+        Box::pin(self.read(move |db| reads::list(db, &subject, from.as_ref())))
     }
 
-    /// One transaction: all of them are ended, or none.
+    /// In steps, each a transaction of its own, between which others write.
     fn revoke<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
-        Box::pin(self.write(move |t| t.revoke(&subject, which)))
+        let step = move |which| self.write(move |t| t.revoke(&subject, which));
+        Box::pin(which.in_steps(step))
     }
 }
 
@@ -284,7 +311,8 @@ impl Scan for RedbStore {
         from: Option<&'a ScanCursor>,
         max: usize,
     ) -> BoxFuture<'a, Result<ScanPage, Error>> {
-        Box::pin(self.read(move |db| reads::scan(db, from, max)))
+        let from = from.cloned();
+        Box::pin(self.read(move |db| reads::scan(db, from.as_ref(), max)))
     }
 }
 

@@ -4,12 +4,14 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use cloakroom_core::Error;
 use cloakroom_core::store::{
-    KeyDigest, Listed, ScanCursor, ScanPage, Scanned, Stored, SubjectDigest,
+    KeyDigest, ListPage, Listed, ScanCursor, ScanPage, Scanned, Stored, SubjectDigest,
 };
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _};
 
 use crate::stored_frame::decode;
-use crate::tables::{DEADLINES, DigestBytes, RECORDS, RecordKey, SUBJECTS, TableError, entries_of};
+use crate::tables::{
+    DEADLINES, DigestBytes, FIRST_DIGEST, LAST_DIGEST, RECORDS, RecordKey, SUBJECTS, TableError,
+};
 
 struct Snapshot {
     transaction: ReadTransaction,
@@ -56,24 +58,32 @@ pub(crate) fn load(db: &Database, digest: &KeyDigest) -> Result<Option<Stored>, 
     Ok(Snapshot::of(db)?.stored(digest)?.transpose()?)
 }
 
-pub(crate) fn sessions_of(
+pub(crate) fn list(
     db: &Database,
     subject: &SubjectDigest,
-) -> Result<Vec<Listed>, TableError> {
+    from: Option<&ScanCursor>,
+) -> Result<ListPage, TableError> {
+    let from = from.map(ScanCursor::digest).transpose()?;
+    let after = from.as_ref().map_or(&FIRST_DIGEST, KeyDigest::as_bytes);
+    let rest = (subject.as_bytes(), after)..=(subject.as_bytes(), &LAST_DIGEST);
     let snapshot = Snapshot::of(db)?;
     let subjects = snapshot.transaction.open_table(SUBJECTS);
     let subjects = subjects.map_err(redb::Error::from)?;
-    let mut sessions = Vec::new();
-    for entry in subjects.range(entries_of(subject))? {
+    let found = subjects.range(rest)?.map(|entry| {
         let digest = KeyDigest::from_bytes(*entry?.0.value().1);
-        // A record that cannot be read is left out.
-        if let Some(Ok(Stored::Record(record))) = snapshot.stored(&digest)?
-            && record.subject_digest() == Some(*subject)
-        {
-            sessions.push(Listed::new(digest, record));
+        if Some(digest) == from {
+            return Ok(None);
         }
-    }
-    Ok(sessions)
+        // A record that cannot be read is left out.
+        let listed = match snapshot.stored(&digest)? {
+            Some(Ok(Stored::Record(record))) if record.subject_digest() == Some(*subject) => {
+                Some(Listed::new(digest, record))
+            }
+            _ => None,
+        };
+        Ok(Some((digest, listed)))
+    });
+    ListPage::fill(found.filter_map(Result::transpose))
 }
 
 pub(crate) fn scan(

@@ -11,7 +11,7 @@
 use std::ops::RangeInclusive;
 
 use cloakroom_core::store::{
-    FrameHead, KeyDigest, Record, Revision, Revoke, Stored, SubjectDigest, Touch,
+    FrameHead, KeyDigest, Record, Revision, Revoke, RevokeStep, Stored, SubjectDigest, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
@@ -34,8 +34,12 @@ pub(crate) const DEADLINES: TableDefinition<'_, DigestBytes, u64> =
 pub(crate) const SUBJECTS: TableDefinition<'_, SubjectKey, ()> =
     TableDefinition::new("cloakroom/subjects/v1");
 
-const FIRST_DIGEST: [u8; KeyDigest::BYTES] = [0; KeyDigest::BYTES];
+pub(crate) const FIRST_DIGEST: [u8; KeyDigest::BYTES] = [0; KeyDigest::BYTES];
 pub(crate) const LAST_DIGEST: [u8; KeyDigest::BYTES] = [0xff; KeyDigest::BYTES];
+
+/// Sessions that a revocation ends in one transaction: other writes wait for some
+/// milliseconds.
+const REVOKE_STEP_MAX: usize = 128;
 
 /// Why an operation on the tables failed.
 #[derive(Debug)]
@@ -347,17 +351,28 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// One step of a revocation, over the first entries of the subject. Each entry that is
+    /// meant is gone after it, so that the next step begins behind it.
     pub(crate) fn revoke(
         &mut self,
         subject: &SubjectDigest,
         which: Revoke,
-    ) -> Result<Vec<KeyDigest>, TableError> {
+    ) -> Result<RevokeStep, TableError> {
         let which = which.resolved(|digest| self.current_digest(digest))?;
+        let mut entries = entries_of(subject);
+        if let Revoke::One(meant) = &which {
+            entries =
+                (subject.as_bytes(), meant.as_bytes())..=(subject.as_bytes(), meant.as_bytes());
+        }
         let mut meant = Vec::new();
-        for entry in self.subjects.range(entries_of(subject))? {
+        for entry in self.subjects.range(entries)? {
             let digest = KeyDigest::from_bytes(*entry?.0.value().1);
             meant.extend(which.means(&digest).then_some(digest));
+            if meant.len() == REVOKE_STEP_MAX {
+                break;
+            }
         }
+        let more = meant.len() == REVOKE_STEP_MAX;
         let mut ended = Vec::new();
         for digest in meant {
             let stored = self.stored(&digest)?;
@@ -368,7 +383,7 @@ impl<'t> Tables<'t> {
             // Where the record was damaged, the entry may be left.
             self.unlist(Some(*subject), &digest)?;
         }
-        Ok(ended)
+        Ok(RevokeStep { ended, which, more })
     }
 }
 
@@ -377,8 +392,8 @@ fn record_key<'a>(stored: &StoredFrame, digest: &'a KeyDigest) -> (u64, &'a [u8;
 }
 
 /// All the keys that a subject may have in `subjects`.
-pub(crate) fn entries_of(
+fn entries_of(
     subject: &SubjectDigest,
-) -> RangeInclusive<(&[u8; SubjectDigest::BYTES], DigestBytes)> {
+) -> RangeInclusive<(&[u8; SubjectDigest::BYTES], &[u8; KeyDigest::BYTES])> {
     (subject.as_bytes(), &FIRST_DIGEST)..=(subject.as_bytes(), &LAST_DIGEST)
 }

@@ -282,7 +282,11 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
             let store = RedbStore::open(file(&folder)).unwrap();
             let whose = sample("x").subject.unwrap();
             assert_eq!(
-                store.sessions_of(&listed_as(&whose)).await.unwrap().len(),
+                store
+                    .sessions_of(&listed_as(&whose), usize::MAX)
+                    .await
+                    .unwrap()
+                    .len(),
                 1
             );
             if !is_swept {

@@ -81,7 +81,10 @@ async fn a_session_whose_subject_is_damaged_is_ended_with_the_others() {
     });
     let store = open(&folder);
     let whose = sample("x").subject.unwrap();
-    let listed = store.sessions_of(&listed_as(&whose)).await.unwrap();
+    let listed = store
+        .sessions_of(&listed_as(&whose), usize::MAX)
+        .await
+        .unwrap();
     assert_eq!(listed.len(), 5);
     assert_eq!(store.scan(None, 10).await.unwrap().items.len(), 5);
     let mut ended = store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
@@ -118,7 +121,7 @@ async fn a_session_in_front_of_a_hidden_one_survives_the_sweep_that_removes_that
         let stored = store.load(digest).await.unwrap().unwrap();
         assert_eq!(stored.into_record().unwrap().data, record.data);
         let whose = listed_as(&sample("x").subject.unwrap());
-        let listed = store.sessions_of(&whose).await.unwrap().len();
+        let listed = store.sessions_of(&whose, usize::MAX).await.unwrap().len();
         assert_eq!(listed, usize::from(subject.is_some()));
         drop(store);
         assert_eq!(lengths(&folder), [1, 1, listed as u64]);
@@ -160,7 +163,11 @@ async fn a_sweep_leaves_nothing_of_what_it_removes_and_all_of_the_rest() {
         }
         let whose = sample("x").subject.unwrap();
         assert_eq!(
-            store.sessions_of(&listed_as(&whose)).await.unwrap().len(),
+            store
+                .sessions_of(&listed_as(&whose), usize::MAX)
+                .await
+                .unwrap()
+                .len(),
             LIVE
         );
         drop(store);

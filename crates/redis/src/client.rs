@@ -37,14 +37,19 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn digests(&self) -> Vec<KeyDigest> {
-        let digests = self.rest.iter();
-        digests.filter_map(|hex| KeyDigest::from_hex(hex)).collect()
+        digests(&self.rest)
     }
 
     /// The subject in a reply; `None` where the session has none.
     pub(crate) fn subject(&self) -> Option<SubjectDigest> {
         SubjectDigest::from_hex(self.rest.first()?)
     }
+}
+
+/// The digests among the texts of a reply.
+pub(crate) fn digests(texts: &[String]) -> Vec<KeyDigest> {
+    let digests = texts.iter();
+    digests.filter_map(|hex| KeyDigest::from_hex(hex)).collect()
 }
 
 impl Client {

@@ -128,34 +128,65 @@ pub(crate) async fn delete(client: &Client, digest: &KeyDigest) -> Result<(), Er
     }
 }
 
-/// One pass over the index is enough. A session that moves meanwhile leaves a mark at
-/// the digest that was listed, and Redis keeps marks a minute past their deadline.
+/// Entries of an index that one step of a revocation reads.
+const REVOKE_STEP_MAX: usize = 1_024;
+
+/// Ended sessions leave the index, so each step reads its first entries, until one reads
+/// all that are left. One pass over those is enough: a session that moves meanwhile leaves
+/// a mark at the digest that was listed, and Redis keeps marks a minute past their
+/// deadline.
 pub(crate) async fn revoke(
     client: &Client,
     subject: &SubjectDigest,
     which: Revoke,
 ) -> Result<Vec<KeyDigest>, Error> {
-    let listed = index::entries(client, subject).await?;
-    let begin = match which {
-        Revoke::One(meant) => vec![meant],
-        Revoke::All | Revoke::AllBut(_) => listed.clone(),
-    };
-    let listed: BTreeSet<KeyDigest> = listed.into_iter().collect();
+    if let Revoke::One(meant) = which {
+        let ended = revoke_from(client, subject, which, meant, &BTreeSet::new()).await?;
+        return Ok(ended.into_iter().collect());
+    }
     let (mut ended, mut failed) = (BTreeSet::new(), None);
-    for some in begin.chunks(SESSIONS_AT_ONCE) {
-        let each = some
-            .iter()
-            .map(|first| revoke_from(client, subject, which, *first, &listed));
-        for done in join_all(each).await {
-            match done {
-                Ok(at) => ended.extend(at),
-                // A session that cannot be ended spares no other.
-                Err(error) => failed = failed.or(Some(error)),
+    // Entries that were looked at and have stayed.
+    let mut stayed = BTreeSet::new();
+    let mut is_last = false;
+    while !is_last {
+        let before = ended.len();
+        let max = REVOKE_STEP_MAX + stayed.len();
+        let listed = match index::first(client, subject, max).await {
+            Ok(listed) => BTreeSet::from_iter(listed),
+            Err(error) => return Err(Revoke::cut_short(error, ended.len())),
+        };
+        is_last = listed.len() < max;
+        let is_due = |entry: &&KeyDigest| is_last || !stayed.contains(*entry);
+        let due: Vec<KeyDigest> = listed.iter().filter(is_due).copied().collect();
+        for some in due.chunks(SESSIONS_AT_ONCE) {
+            let each = some
+                .iter()
+                .map(|first| revoke_from(client, subject, which, *first, &listed));
+            for (entry, done) in some.iter().zip(join_all(each).await) {
+                match done {
+                    Ok(Some(at)) if at == *entry => drop(ended.insert(at)),
+                    Ok(at) => {
+                        ended.extend(at);
+                        stayed.insert(*entry);
+                    }
+                    // A session that cannot be ended spares no other.
+                    Err(error) => {
+                        stayed.insert(*entry);
+                        failed = Some(error);
+                    }
+                }
             }
+        }
+        if ended.len() == before && failed.is_some() {
+            break;
+        }
+        // The last step asks all that have stayed once more.
+        if !is_last {
+            failed = None;
         }
     }
     match failed {
-        Some(error) => Err(error),
+        Some(error) => Err(Revoke::cut_short(error, ended.len())),
         None => Ok(ended.into_iter().collect()),
     }
 }
@@ -182,7 +213,11 @@ async fn revoke_from(
         {
             return Ok(None);
         }
-        match end(client, &at, Some((subject, listed.contains(&at)))).await? {
+        let is_listed = match which {
+            Revoke::One(_) => index::has(client, subject, &at).await?,
+            Revoke::All | Revoke::AllBut(_) => listed.contains(&at),
+        };
+        match end(client, &at, Some((subject, is_listed))).await? {
             Ended::Session(_) => {
                 index::remove(client, Some(*subject), &at).await;
                 return Ok(Some(at));

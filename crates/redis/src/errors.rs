@@ -189,8 +189,8 @@ fn shape(reply: &Value) -> &'static str {
 }
 
 /// What the user of this store must be allowed.
-const COMMANDS: &str = "GET, SCAN, ZRANGE, ZREM, PTTL, PING, SUBSCRIBE, EVAL, EVALSHA; of the \
-                        scripts EXISTS, GETRANGE, SETRANGE, SET, DEL, PEXPIREAT, TIME, ZADD, \
+const COMMANDS: &str = "GET, SCAN, ZSCAN, ZRANGE, ZREM, PTTL, PING, SUBSCRIBE, EVAL, EVALSHA; of \
+                        the scripts EXISTS, GETRANGE, SETRANGE, SET, DEL, PEXPIREAT, TIME, ZADD, \
                         ZRANGEBYSCORE, ZSCORE, PUBLISH; in a cluster CLUSTER, ASKING, GETRANGE; \
                         SELECT where the URL names a database";
 

@@ -2,24 +2,59 @@
 //! instant from which Redis may have collected the record.
 
 use cloakroom_core::Error;
-use cloakroom_core::store::{KeyDigest, SubjectDigest, Touch};
+use cloakroom_core::store::{KeyDigest, LIST_PAGE_ITEMS_MAX, SubjectDigest, Touch};
 
-use crate::client::Client;
+use crate::client::{Client, digests};
 use crate::scripts;
 use crate::value::{keep_until, ttl};
 
 /// What `PTTL` says of a key that is not there.
 const PTTL_NO_KEY: i64 = -2;
 
-pub(crate) async fn entries(
+/// Entries that a server is asked for in one page of a list. It may answer some more, since
+/// it reads whole buckets of a hash table; and it answers a small index whole.
+const PAGE_ENTRIES: usize = LIST_PAGE_ITEMS_MAX - 64;
+
+/// A page of entries, and the server's cursor to the next, which is 0 at the end.
+pub(crate) async fn page(
     client: &Client,
     subject: &SubjectDigest,
+    cursor: u64,
+) -> Result<(Vec<KeyDigest>, u64), Error> {
+    let key = client.index_key(subject);
+    let mut call = redis::cmd("ZSCAN");
+    call.arg(&key).arg(cursor).arg("COUNT").arg(PAGE_ENTRIES);
+    // Each entry is followed by its score, which is no digest.
+    let (next, found): (u64, Vec<String>) = client.read(&key, &call).await?;
+    Ok((digests(&found), next))
+}
+
+/// The first entries, at one instant.
+pub(crate) async fn first(
+    client: &Client,
+    subject: &SubjectDigest,
+    max: usize,
 ) -> Result<Vec<KeyDigest>, Error> {
     let key = client.index_key(subject);
-    let call = redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).to_owned();
+    let last = max.saturating_sub(1);
+    let call = redis::cmd("ZRANGE").arg(&key).arg(0).arg(last).to_owned();
     let found: Vec<String> = client.read(&key, &call).await?;
-    let digests = found.iter().filter_map(|hex| KeyDigest::from_hex(hex));
-    Ok(digests.collect())
+    Ok(digests(&found))
+}
+
+/// Whether the index has an entry of this digest.
+pub(crate) async fn has(
+    client: &Client,
+    subject: &SubjectDigest,
+    digest: &KeyDigest,
+) -> Result<bool, Error> {
+    let key = client.index_key(subject);
+    let call = redis::cmd("ZSCORE")
+        .arg(&key)
+        .arg(digest.to_hex())
+        .to_owned();
+    let score: Option<String> = client.read(&key, &call).await?;
+    Ok(score.is_some())
 }
 
 /// Removes entries that are due, or moves them on, by the milliseconds that their

@@ -21,7 +21,9 @@
 //! # What is promised
 //!
 //! On a single server every operation is one script, called by its hash: one step for
-//! all who look, and one round trip. A server that was started since does not know the
+//! all who look, and one round trip. A revocation is one for each 128 sessions that it
+//! ends, so that other calls wait for two milliseconds at most; where it fails, those that
+//! were ended stay ended. A server that was started since does not know the
 //! script, says so without doing anything, and is given it; that call takes two round
 //! trips.
 //!
@@ -74,8 +76,9 @@
 //!
 //! Under `cloakroom:u:` and the [`SubjectDigest`] in hexadecimal stands the index of a
 //! subject: a sorted set of its sessions, written by the same script as they are. A
-//! session that Redis collects leaves an orphan there. Lists pass orphans over and
-//! remove them, and each login checks four entries that are due. The set itself has a
+//! session that Redis collects leaves an orphan there. Lists are read in pages, by
+//! `ZSCAN`; where the server's `zset-max-listpack-entries` is more than 256, a page may be
+//! as long. They pass orphans over and remove them, and each login checks four entries that are due. The set itself has a
 //! TTL, which never ends before that of its longest session. The scripts reach keys that
 //! they were not given, by prefix and digest: a proxy that spreads keys over several
 //! servers will not do.
@@ -131,8 +134,10 @@
 //! while the mark stands. What fails after the step that counts is `Unavailable`,
 //! whatever the reason.
 //!
-//! A call waits for no other node than the one that has its slot. A revocation ends 64
-//! sessions at once; one that cannot be ended spares no other, and is the error.
+//! A call waits for no other node than the one that has its slot. A revocation reads the
+//! first 1,024 entries of the index, ends 64 sessions at once, and reads on until it has
+//! read all that are left; a session that cannot be ended spares no other, and is the
+//! error.
 //!
 //! A listener hears every primary, and fails where one goes or another comes, since
 //! messages may have been lost meanwhile. A scan may miss what the cluster moves from

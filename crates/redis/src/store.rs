@@ -5,15 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, RotationPath,
-    SessionStore, Stored, SubjectDigest, Subjects, Touch,
+    BoxFuture, Capabilities, Import, KeyDigest, ListPage, Listed, Record, Revision, Revoke,
+    RotationPath, ScanCursor, SessionStore, Stored, SubjectDigest, Subjects, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use futures_util::future::join_all;
 
 use crate::client::Client;
 use crate::cluster::SESSIONS_AT_ONCE;
-use crate::errors::is_of_one_session;
+use crate::errors::{error, is_of_one_session};
 use crate::{cluster, index, session, single_node};
 
 /// A store in Redis or Valkey. Cheap to clone: clones share the connection.
@@ -128,13 +128,24 @@ impl RedisStore {
     }
 }
 
+/// How the cursor of a list begins, before the server's own.
+const LIST_CURSOR: &str = "redis list ";
+
 impl Subjects for RedisStore {
-    fn sessions_of<'a>(
+    fn list_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
         Box::pin(async move {
-            let entries = index::entries(&self.client, subject).await?;
+            let cursor = from.map_or(Some(0), |from| {
+                from.as_str().strip_prefix(LIST_CURSOR)?.parse().ok()
+            });
+            let cursor = cursor.ok_or_else(|| {
+                let text = "the cursor is of another kind of store; begin the list again";
+                error(ErrorKind::Mismatch, text)
+            })?;
+            let (entries, next) = index::page(&self.client, subject, cursor).await?;
             let (mut listed, mut seen) = (Vec::new(), BTreeSet::new());
             let mut orphans = Vec::new();
             for some in entries.chunks(SESSIONS_AT_ONCE) {
@@ -154,7 +165,8 @@ impl Subjects for RedisStore {
                 }
             }
             index::remove_orphans(&self.client, subject, &orphans).await;
-            Ok(listed)
+            let next = (next != 0).then(|| ScanCursor::new(format!("{LIST_CURSOR}{next}")));
+            Ok(ListPage::new(listed, next))
         })
     }
 

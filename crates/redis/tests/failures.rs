@@ -421,7 +421,7 @@ async fn a_user_without_the_channel_is_refused_whole() {
 #[tokio::test]
 async fn a_user_who_may_not_look_at_the_server_may_use_it() {
     let Some(server) = Redis::start() else { return };
-    let rules = "ACL SETUSER app on >pw ~cloakroom:* resetchannels &cloakroom:* -@all +get +mget +scan +ping \
+    let rules = "ACL SETUSER app on >pw ~cloakroom:* resetchannels &cloakroom:* -@all +get +mget +scan +zscan +ping \
                  +subscribe +publish +eval +evalsha +exists +getrange +setrange +set +del \
                  +pexpireat +pttl +time +zadd +zrem +zrange +zrangebyscore +zscore";
     let rules: Vec<&str> = rules.split_whitespace().collect();

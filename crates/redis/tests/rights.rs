@@ -91,7 +91,10 @@ async fn look(store: &RedisStore, bench: &Bench<'_>) -> (Vec<Option<Stored>>, Ve
         stands.push(store.load(digest).await.unwrap());
     }
     let subject = bench.theirs.1.subject.as_ref().unwrap();
-    let listed = store.sessions_of(&listed_as(subject)).await.unwrap();
+    let listed = store
+        .sessions_of(&listed_as(subject), usize::MAX)
+        .await
+        .unwrap();
     (stands, listed.iter().map(|listed| listed.digest).collect())
 }
 

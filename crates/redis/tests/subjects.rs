@@ -61,7 +61,10 @@ async fn create(store: &RedisStore, record: &Record) -> (KeyDigest, Record) {
 }
 
 async fn digests(store: &RedisStore, subject: &Subject) -> Vec<KeyDigest> {
-    let listed = store.sessions_of(&listed_as(subject)).await.unwrap();
+    let listed = store
+        .sessions_of(&listed_as(subject), usize::MAX)
+        .await
+        .unwrap();
     let mut digests: Vec<KeyDigest> = listed.iter().map(|listed| listed.digest).collect();
     digests.sort();
     digests

@@ -79,9 +79,9 @@
 //! cannot read. A `touch` syncs nothing: sled writes it within a second, and the next durable
 //! write syncs it.
 //!
-//! Lists, revocations, scans and the steps of a sweep, whose work grows with what is
-//! stored, are jobs of another background thread, one after the other. All else is done on
-//! the caller's thread, and takes some microseconds.
+//! A page of a list or a scan, and a step of a revocation or a sweep, are jobs of another
+//! background thread, one after the other: none keeps the next waiting for long. All else
+//! is done on the caller's thread, and takes some microseconds.
 //!
 //! Transactions and the reading of a subject's entries take turns on a lock of this crate,
 //! since in sled an iteration over keys is no part of a transaction. So a revocation misses
@@ -115,7 +115,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Close, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan,
+    BoxFuture, Capabilities, Close, Import, KeyDigest, ListPage, Record, Revision, Revoke, Scan,
     ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
@@ -341,22 +341,26 @@ impl Sweep for SledStore {
 }
 
 impl Subjects for SledStore {
-    fn sessions_of<'a>(
+    fn list_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        let subject = *subject;
-        Box::pin(self.read_job(move |trees| trees.sessions_of(&subject)))
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
+        let (subject, from) = (*subject, from.cloned());
+        Box::pin(self.read_job(move |trees| trees.list(&subject, from.as_ref())))
     }
 
-    /// In batches: where it fails, some of the sessions may be ended.
+    /// Each step is a job and a transaction of its own, and on the disk before the next
+    /// begins: where one fails, those before it hold, also in a database that is opened
+    /// again meanwhile.
     fn revoke<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
-        Box::pin(self.write_job_durably(move |trees| trees.revoke(&subject, which)))
+        let step = move |which| self.write_job_durably(move |trees| trees.revoke(&subject, which));
+        Box::pin(which.in_steps(step))
     }
 }
 

@@ -1,134 +1,101 @@
 //! The sessions of one subject: their list, and their end.
 //!
 //! In sled, an iteration over keys is no part of a transaction. So a subject's entries are
-//! read while nobody changes them, and the sessions are looked at after that, while others
-//! write. Then the entries are read again, until so few of them are new that others can
-//! wait while those are looked at. That finds a session which has moved in between, however
-//! fast it moves, and whether or not rotation marks still lead to it.
+//! read while nobody changes them: of a list those of one page, of a revocation those of
+//! one step. Each entry that is meant is gone after its step, so a step that finds no more
+//! than it ends was the last: a session that has moved meanwhile has an entry where it is.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
-use std::time::Duration;
+use std::ops::Bound::{Excluded, Included};
 
-use cloakroom_core::store::{KeyDigest, Listed, Revoke, Stored, SubjectDigest};
+use cloakroom_core::store::{
+    KeyDigest, LIST_PAGE_ITEMS_MAX, ListPage, Listed, Revoke, RevokeStep, ScanCursor, Stored,
+    SubjectDigest,
+};
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::error::failed;
-use crate::layout::parse_digest;
+use crate::layout::{parse_digest, subject_key};
 use crate::trees::{EntriesLock, Trees};
 
 /// Sessions that a revocation ends in one transaction. Nobody else reads or writes
 /// meanwhile: a millisecond.
-const BATCH_MAX: usize = 32;
-
-/// How long a revocation rests between two transactions. A lock here goes to the thread
-/// that asks first, and the threads that wait for it have yet to wake up.
-const REST: Duration = Duration::from_micros(200);
-
-/// How often a subject's entries are read before others have to wait, however many of the
-/// entries are new.
-const PASSES_MAX: usize = 8;
+const STEP_MAX: usize = 32;
 
 impl Trees {
-    /// The digests in a subject's entries.
+    /// The digests in the first entries of a subject past this one.
     fn digests_of(
         &self,
         _: &EntriesLock<'_>,
         subject: &SubjectDigest,
-    ) -> Result<BTreeSet<KeyDigest>, Error> {
-        let keys = self.subjects.scan_prefix(subject.as_bytes()).keys();
+        after: Option<&KeyDigest>,
+        max: usize,
+    ) -> Result<Vec<KeyDigest>, Error> {
+        let last = subject_key(subject, &KeyDigest::from_bytes([0xff; KeyDigest::BYTES]));
+        let from = match after {
+            Some(after) => Excluded(subject_key(subject, after).to_vec()),
+            None => Included(subject.as_bytes().to_vec()),
+        };
+        let keys = self.subjects.range((from, Included(last.to_vec()))).keys();
         let digests =
             keys.map(|key| Ok(parse_digest(&key.map_err(failed)?[SubjectDigest::BYTES..])));
-        digests.filter_map(Result::transpose).collect()
+        digests.filter_map(Result::transpose).take(max).collect()
     }
 
-    pub(crate) fn sessions_of(&self, subject: &SubjectDigest) -> Result<Vec<Listed>, Error> {
-        let mut seen = BTreeMap::new();
-        for pass in 1.. {
-            let lock = self.lock_entries();
-            let digests = self.digests_of(&lock, subject)?;
-            let is_new = |digest: &&KeyDigest| !seen.contains_key(*digest);
-            let fresh: Vec<_> = digests.iter().filter(is_new).collect();
-            let is_last = fresh.len() <= BATCH_MAX || pass == PASSES_MAX;
-            let _lock = is_last.then_some(lock);
-            for digest in fresh {
-                seen.insert(*digest, self.session_of(subject, digest)?);
-            }
-            if is_last {
-                // A session that has moved is listed where it is now alone.
-                seen.retain(|digest, _| digests.contains(digest));
-                break;
-            }
-        }
-        Ok(seen.into_values().flatten().collect())
-    }
-
-    /// The session under a digest. `None` for an orphan, and where the record cannot be
-    /// read.
-    fn session_of(
+    /// A page is read while nobody writes, so that a session which moves meanwhile is
+    /// neither missed nor listed twice: a millisecond.
+    pub(crate) fn list(
         &self,
         subject: &SubjectDigest,
-        digest: &KeyDigest,
-    ) -> Result<Option<Listed>, Error> {
-        match self.load(digest) {
-            Ok(Some(Stored::Record(record))) if record.subject_digest() == Some(*subject) => {
-                Ok(Some(Listed::new(*digest, record)))
-            }
-            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
-            _ => Ok(None),
-        }
+        from: Option<&ScanCursor>,
+    ) -> Result<ListPage, Error> {
+        let from = from.map(ScanCursor::digest).transpose()?;
+        let lock = self.lock_entries();
+        let digests = self.digests_of(&lock, subject, from.as_ref(), LIST_PAGE_ITEMS_MAX)?;
+        ListPage::fill(digests.into_iter().map(|digest| {
+            let listed = match self.load(&digest) {
+                Ok(Some(Stored::Record(record))) if record.subject_digest() == Some(*subject) => {
+                    Some(Listed::new(digest, record))
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                // An orphan, or a record that cannot be read.
+                _ => None,
+            };
+            Ok((digest, listed))
+        }))
     }
 
+    /// One step of a revocation, in one transaction.
     pub(crate) fn revoke(
         &self,
         subject: &SubjectDigest,
         which: Revoke,
-    ) -> Result<Vec<KeyDigest>, Error> {
-        if let Revoke::One(meant) = which {
-            return self.transact(|all| {
-                let digest = all.session_to_end(&meant)?;
-                Ok(Vec::from_iter(
-                    all.end_of(subject, &digest)?.then_some(digest),
-                ))
-            });
-        }
-        let (mut ended, mut asked) = (Vec::new(), BTreeSet::new());
-        for pass in 1.. {
-            let lock = self.lock_entries();
-            let digests = self.digests_of(&lock, subject)?;
-            let fresh: Vec<_> = digests.difference(&asked).collect();
-            if fresh.len() <= BATCH_MAX || pass == PASSES_MAX {
-                ended.extend(self.end_batch(&lock, subject, which, &fresh)?);
-                break;
+    ) -> Result<RevokeStep, Error> {
+        let lock = self.lock_entries();
+        let named = match which {
+            Revoke::One(_) => Vec::new(),
+            // One more, which may be the one to spare.
+            _ => self.digests_of(&lock, subject, None, STEP_MAX + 1)?,
+        };
+        self.transact_locked(&lock, |all| {
+            let which = match which {
+                Revoke::All => Revoke::All,
+                Revoke::AllBut(kept) => Revoke::AllBut(all.session_to_spare(&kept)?),
+                Revoke::One(meant) => Revoke::One(all.session_to_end(&meant)?),
+            };
+            let mut meant = named.clone();
+            if let Revoke::One(one) = which {
+                meant.push(one);
             }
-            drop(lock);
-            for batch in fresh.chunks(BATCH_MAX) {
-                ended.extend(self.end_batch(&self.lock_entries(), subject, which, batch)?);
-                thread::sleep(REST);
-            }
-            asked = digests;
-        }
-        Ok(ended)
-    }
-
-    /// Ends those of the sessions that are meant, in one transaction, and answers which
-    /// they were.
-    fn end_batch(
-        &self,
-        lock: &EntriesLock<'_>,
-        subject: &SubjectDigest,
-        which: Revoke,
-        batch: &[&KeyDigest],
-    ) -> Result<Vec<KeyDigest>, Error> {
-        self.transact_locked(lock, |all| {
-            let which = which.resolved(|digest| all.session_to_spare(digest))?;
+            meant.retain(|digest| which.means(digest));
+            let more = meant.len() >= STEP_MAX;
+            meant.truncate(STEP_MAX);
             let mut ended = Vec::new();
-            for digest in batch.iter().filter(|digest| which.means(digest)) {
-                if all.end_of(subject, digest)? {
-                    ended.push(**digest);
+            for digest in meant {
+                if all.end_of(subject, &digest)? {
+                    ended.push(digest);
                 }
             }
-            Ok(ended)
+            Ok(RevokeStep { ended, which, more })
         })
     }
 }

@@ -308,7 +308,11 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
             let whose = sample("x").subject.unwrap();
             // The first is listed, since its frame is whole.
             assert_eq!(
-                store.sessions_of(&listed_as(&whose)).await.unwrap().len(),
+                store
+                    .sessions_of(&listed_as(&whose), usize::MAX)
+                    .await
+                    .unwrap()
+                    .len(),
                 2
             );
             if !is_swept {

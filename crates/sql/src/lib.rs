@@ -30,9 +30,11 @@
 //! again, to tell why. The exceptions: a rotation in MySQL, which cannot write two rows
 //! differently in one statement, is a transaction in two round trips (the first puts the
 //! values into variables of the connection, the second runs a script over them), and in
-//! SQLite it is four statements, but within this process. `Revoke::All` reads the table
-//! once more, for a session that was rotated meanwhile; in MySQL it also costs a
-//! statement for each session.
+//! SQLite it is four statements, but within this process. `Revoke::All` ends 256 sessions
+//! in a statement, so that none comes near its time limit however many there are, and
+//! reads the table once more, for a session that was rotated meanwhile; in MySQL it reads
+//! the table before each of these statements too. What such a statement has ended stays
+//! ended, whatever comes of the next.
 //!
 //! A dropped future leaves its statement done or not done. In MySQL its connection is
 //! then closed, since sqlx would take the rest of the answer for the next one.
@@ -75,7 +77,8 @@
 //! lists and compare-and-swap single statements over indexes, and an operator can read
 //! and repair a row in SQL. Digests, texts and data are bytes, instants are milliseconds
 //! since the epoch, a revision is the 64 bits of a signed integer. The indexes are on the
-//! deadline and on the digest of the subject.
+//! deadline, and on the digest of the subject together with that of the session, in whose
+//! order lists are read page by page.
 //!
 //! Each row has a `format`. A newer one is
 //! [`Unsupported`](cloakroom_core::ErrorKind::Unsupported); one that never was, or a text

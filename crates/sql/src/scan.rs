@@ -57,7 +57,7 @@ impl<DB: Driver> TableStore<DB> {
     }
 }
 
-fn count_arg(rows: usize) -> Arg<'static> {
-    let rows = i64::try_from(rows).expect("at most SCAN_PAGE_ITEMS_MAX");
+pub(crate) fn count_arg(rows: usize) -> Arg<'static> {
+    let rows = i64::try_from(rows).expect("a page, which is short");
     rows.into()
 }

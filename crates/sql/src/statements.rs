@@ -7,6 +7,9 @@ use crate::dialect::{Dialect, Rotation};
 use crate::statement::Statement;
 use crate::table::{NAME_BYTES_MAX, TableName};
 
+/// Sessions that a revocation ends in one statement.
+pub(crate) const REVOKE_STEP_MAX: usize = 256;
+
 /// The version of a row that this build writes.
 pub(crate) const FORMAT: i64 = 1;
 
@@ -54,14 +57,19 @@ pub(crate) struct Statements {
     pub(crate) end: Statement,
     /// The rows from $1 on, along rotation marks: `moved_to` and `subject_digest`.
     pub(crate) resolve: Statement,
-    /// The rows of the subject $1.
+    /// The $3 rows of the subject $1 behind $2.
     pub(crate) sessions: Statement,
-    /// The digests of the subject $1, without the session that $2 leads to; beside each
-    /// how many marks lead there. Where that is over ROTATION_HOPS_MAX, the session may
-    /// be among the digests.
+    /// The first $4 digests of the subject $1 behind $3, without the session that $2
+    /// leads to; beside each how many marks lead there. Where that is over
+    /// ROTATION_HOPS_MAX, the session may be among the digests.
     pub(crate) others: Statement,
     /// Removes those, and answers their digests; none where the marks are too many.
     pub(crate) revoke: Statement,
+    /// Removes those of the records at $2 and so on, REVOKE_STEP_MAX digests, that are the
+    /// subject's $1.
+    pub(crate) end_each: Statement,
+    /// Those of the digests $1 and so on, REVOKE_STEP_MAX of them, where anything stands.
+    pub(crate) standing: Statement,
     /// Removes $2 rows, at most, whose deadline is at $1 or before.
     pub(crate) sweep: Statement,
     /// Digest and bytes of data of the $2 rows behind $1.
@@ -87,11 +95,15 @@ pub(crate) struct Script {
     pub(crate) rollback: SqlStr,
 }
 
-/// The placeholders of the columns, the first of which is `$from`.
-fn placeholders(from: usize) -> String {
-    let columns = COLUMNS.split(", ").zip(from..);
-    let each: Vec<_> = columns.map(|(_, at)| format!("${at}")).collect();
+/// So many placeholders, the first of which is `$from`.
+fn placeholders(from: usize, count: usize) -> String {
+    let each: Vec<_> = (from..from + count).map(|at| format!("${at}")).collect();
     each.join(", ")
+}
+
+/// The placeholders of the columns, the first of which is `$from`.
+fn column_placeholders(from: usize) -> String {
+    placeholders(from, COLUMNS.split(", ").count())
 }
 
 impl Statements {
@@ -130,7 +142,10 @@ impl Statements {
             )
         };
         let path_of_spared = path_from("$2");
-        let others = format!("subject_digest = $1 AND digest NOT IN (SELECT digest FROM {PATH})");
+        let first_others = format!(
+            "subject_digest = $1 AND digest NOT IN (SELECT digest FROM {PATH}) \
+             AND digest > $3 ORDER BY digest LIMIT $4"
+        );
         let marks = format!("(SELECT count(moved_to) FROM {PATH})");
         // Whatever a row holds, no more comes here than shows that it is too long. Of no
         // bytes, SQLite's substr makes NULL.
@@ -144,7 +159,7 @@ impl Statements {
             )),
             create: statement(&format!(
                 "INSERT INTO {t} (digest, format, {COLUMNS}) VALUES ($1, {FORMAT}, {})",
-                placeholders(2)
+                column_placeholders(2)
             )),
             create_mark: statement(&format!(
                 "INSERT INTO {t} (digest, format, moved_to, expires_at, revision, created_at, \
@@ -172,15 +187,28 @@ impl Statements {
                 path_from("$1")
             )),
             sessions: statement(&format!(
-                "SELECT {header} FROM {t} WHERE subject_digest = $1"
+                "SELECT {header} FROM {t} WHERE subject_digest = $1 AND digest > $2 \
+                 ORDER BY digest LIMIT $3"
             )),
             others: statement(&format!(
-                "{path_of_spared} SELECT digest, {marks} FROM {t} WHERE {others}"
+                "{path_of_spared} SELECT digest, {marks} FROM {t} WHERE {first_others}"
             )),
             revoke: statement(&returning(
                 &path_of_spared,
-                &format!("DELETE FROM {t} WHERE {others} AND {marks} <= {ROTATION_HOPS_MAX}"),
+                &format!(
+                    "DELETE FROM {t} WHERE digest IN (SELECT digest FROM {t} WHERE {first_others}) \
+                     AND subject_digest = $1 AND {marks} <= {ROTATION_HOPS_MAX}"
+                ),
                 channel,
+            )),
+            end_each: statement(&format!(
+                "DELETE FROM {t} WHERE digest IN ({}) AND subject_digest = $1 \
+                 AND moved_to IS NULL",
+                placeholders(2, REVOKE_STEP_MAX)
+            )),
+            standing: statement(&format!(
+                "SELECT digest FROM {t} WHERE digest IN ({})",
+                placeholders(1, REVOKE_STEP_MAX)
             )),
             sweep: statement(&(dialect.sweep)(&t)),
             scan_sizes: statement(&format!(
@@ -206,7 +234,7 @@ impl RotateStatements {
         );
         let create = format!(
             "INSERT INTO {t} (digest, format, {COLUMNS}) SELECT $3, {FORMAT}, {}",
-            placeholders(5)
+            column_placeholders(5)
         );
         match dialect.rotation {
             Rotation::Transaction => Self::Transaction {

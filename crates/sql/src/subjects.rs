@@ -1,33 +1,42 @@
 //! The sessions of a subject: listed and ended.
 
+use std::collections::BTreeSet;
+
 use cloakroom_core::Error;
 use cloakroom_core::store::{
-    BoxFuture, KeyDigest, Listed, ROTATION_HOPS_MAX, Revoke, Stored, SubjectDigest, Subjects,
+    BoxFuture, KeyDigest, LIST_PAGE_ITEMS_MAX, ListPage, Listed, ROTATION_HOPS_MAX, Revoke,
+    ScanCursor, Stored, SubjectDigest, Subjects,
 };
 
 use crate::driver::Driver;
+use crate::row::Row;
+use crate::scan::count_arg;
 use crate::statement::Arg;
+use crate::statements::REVOKE_STEP_MAX;
 use crate::store::TableStore;
 
 /// How often a revocation looks for sessions that it has missed.
 const REVOKE_PASSES: usize = 16;
 
 impl<DB: Driver> Subjects for TableStore<DB> {
-    fn sessions_of<'a>(
+    fn list_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
         Box::pin(async move {
-            let args = [Some(subject).into()];
+            let from = from.map(ScanCursor::digest).transpose()?;
+            let limit = count_arg(LIST_PAGE_ITEMS_MAX);
+            let args = [Some(subject).into(), behind(from.as_ref()), limit];
             let rows = self.pool.read(&self.statements.sessions, &args).await?;
-            let mut listed = Vec::new();
-            for row in &rows {
+            ListPage::fill(rows.iter().map(|row| {
                 let digest = row.digest(0)?;
-                if let Ok(Stored::Record(record)) = row.stored_in_list(false)? {
-                    listed.push(Listed::new(digest, record));
-                }
-            }
-            Ok(listed)
+                let listed = match row.stored_in_list(false)? {
+                    Ok(Stored::Record(record)) => Some(Listed::new(digest, record)),
+                    _ => None,
+                };
+                Ok((digest, listed))
+            }))
         })
     }
 
@@ -37,16 +46,28 @@ impl<DB: Driver> Subjects for TableStore<DB> {
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
-            match which {
-                Revoke::All => self.end_all_but(subject, None).await,
-                Revoke::AllBut(spared) => self.end_all_but(subject, Some(&spared)).await,
-                Revoke::One(digest) => {
-                    let ended = self.end(&digest, Some(subject)).await?;
-                    Ok(ended.into_iter().collect())
+            let mut ended = Vec::new();
+            let done = match which {
+                Revoke::All => self.end_all_but(subject, None, &mut ended).await,
+                Revoke::AllBut(spared) => {
+                    self.end_all_but(subject, Some(&spared), &mut ended).await
                 }
+                Revoke::One(digest) => {
+                    let one = self.end(&digest, Some(subject)).await;
+                    one.map(|one| ended.extend(one))
+                }
+            };
+            match done {
+                Ok(()) => Ok(ended),
+                Err(error) => Err(Revoke::cut_short(error, ended.len())),
             }
         })
     }
+}
+
+/// The bound behind a digest; no bytes are before every digest.
+fn behind(digest: Option<&KeyDigest>) -> Arg<'_> {
+    digest.map_or(Arg::Bytes(Some(&[])), Arg::from)
 }
 
 impl<DB: Driver> TableStore<DB> {
@@ -54,36 +75,61 @@ impl<DB: Driver> TableStore<DB> {
         &self,
         subject: &SubjectDigest,
         spared: Option<&KeyDigest>,
-    ) -> Result<Vec<KeyDigest>, Error> {
-        let args = [
+        ended: &mut Vec<KeyDigest>,
+    ) -> Result<(), Error> {
+        let [subject_arg, spared, limit] = [
             Some(subject).into(),
             Arg::bytes(spared.map(KeyDigest::as_bytes)),
+            count_arg(REVOKE_STEP_MAX),
         ];
-        let mut ended = Vec::new();
-        if DB::DIALECT.delete_returning {
-            let revoke = &self.statements.revoke;
-            for row in self.pool.write_returning(revoke, &args).await? {
-                ended.push(row.digest(0)?);
-            }
-        }
-        // A statement that waits for a rotation sees neither of its rows, so a read that
-        // finds no session is the end. The spared session is resolved by that same read,
-        // and cannot move away in between.
         for _ in 0..REVOKE_PASSES {
-            let others = self.pool.read(&self.statements.others, &args).await?;
-            let Some(first) = others.first() else {
-                return Ok(ended);
-            };
-            let marks = usize::try_from(first.int(1)?).unwrap_or(usize::MAX);
-            if marks > ROTATION_HOPS_MAX {
-                return Err(self.pool.target.unavailable(format!(
-                    "the session to be spared has moved more than ROTATION_HOPS_MAX = \
-                     {ROTATION_HOPS_MAX} times while its rotation marks stand; try again when \
-                     they have expired"
-                )));
+            if DB::DIALECT.delete_returning {
+                let mut after = None;
+                loop {
+                    let revoke = &self.statements.revoke;
+                    let args = [subject_arg, spared, behind(after.as_ref()), limit];
+                    let step = digests(&self.pool.write_returning(revoke, &args).await?)?;
+                    ended.extend(&step);
+                    after = step.iter().max().copied();
+                    if step.len() < REVOKE_STEP_MAX {
+                        break;
+                    }
+                }
             }
-            for row in &others {
-                ended.extend(self.end(&row.digest(0)?, Some(subject)).await?);
+            // What is left has moved meanwhile, or this database cannot say what a DELETE
+            // removes.
+            let mut after = None;
+            loop {
+                let others = &self.statements.others;
+                let args = [subject_arg, spared, behind(after.as_ref()), limit];
+                let others = self.pool.read(others, &args).await?;
+                let Some(first) = others.first() else { break };
+                let marks = usize::try_from(first.int(1)?).unwrap_or(usize::MAX);
+                if marks > ROTATION_HOPS_MAX {
+                    return Err(self.pool.target.unavailable(format!(
+                        "the session to be spared has moved more than ROTATION_HOPS_MAX = \
+                         {ROTATION_HOPS_MAX} times while its rotation marks stand; try again \
+                         when they have expired"
+                    )));
+                }
+                let step = digests(&others)?;
+                if DB::DIALECT.delete_returning {
+                    for digest in &step {
+                        ended.extend(self.end(digest, Some(subject)).await?);
+                    }
+                } else {
+                    ended.extend(self.end_each(subject, &step).await?);
+                }
+                after = step.last().copied();
+                if step.len() < REVOKE_STEP_MAX {
+                    break;
+                }
+            }
+            // A statement that waits for a rotation sees neither of its rows, so a read
+            // from the beginning that finds no session is the end. The spared session is
+            // resolved by that same read, and cannot move away in between.
+            if after.is_none() {
+                return Ok(());
             }
         }
         Err(self.pool.target.unavailable(
@@ -91,4 +137,32 @@ impl<DB: Driver> TableStore<DB> {
              some may still be open; try again",
         ))
     }
+
+    /// Ends the subject's sessions at these digests, in one statement, and answers where
+    /// none stands any more. One that has moved stands where it is now.
+    async fn end_each(
+        &self,
+        subject: &SubjectDigest,
+        digests: &[KeyDigest],
+    ) -> Result<Vec<KeyDigest>, Error> {
+        // The statement has as many placeholders as a step has digests at most.
+        let each = digests.iter().chain(digests.last().into_iter().cycle());
+        let each = each.take(REVOKE_STEP_MAX).map(Arg::from);
+        let args: Vec<_> = std::iter::once(Some(subject).into()).chain(each).collect();
+        let ended = self.pool.write(&self.statements.end_each, &args).await?;
+        if usize::try_from(ended).is_ok_and(|ended| ended == digests.len()) {
+            return Ok(digests.to_vec());
+        }
+        let standing = self
+            .pool
+            .read(&self.statements.standing, &args[1..])
+            .await?;
+        let standing = BTreeSet::from_iter(self::digests(&standing)?);
+        let gone = digests.iter().filter(|digest| !standing.contains(*digest));
+        Ok(gone.copied().collect())
+    }
+}
+
+fn digests<DB: Driver>(rows: &[Row<DB>]) -> Result<Vec<KeyDigest>, Error> {
+    rows.iter().map(|row| row.digest(0)).collect()
 }

@@ -213,7 +213,14 @@ async fn each_index_is_used() {
     let subjects = store.capabilities().subjects.unwrap();
     let sweep = store.capabilities().sweep.unwrap();
     let digest = key().digest();
-    assert_eq!(subjects.sessions_of(&subject).await.unwrap().len(), 4);
+    assert_eq!(
+        subjects
+            .sessions_of(&subject, usize::MAX)
+            .await
+            .unwrap()
+            .len(),
+        4
+    );
     let ended = subjects.revoke(&subject, Revoke::AllBut(digest));
     assert_eq!(ended.await.unwrap().len(), 4);
     let now = cloakroom_core::Timestamp::from_millis(5_000);

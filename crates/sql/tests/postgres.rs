@@ -334,7 +334,7 @@ async fn each_index_is_used() {
     let digest = key().digest();
     let begun = Instant::now();
     while scans().1 == 0 {
-        subjects.sessions_of(&subject).await.unwrap();
+        subjects.sessions_of(&subject, usize::MAX).await.unwrap();
         let ended = subjects.revoke(&subject, Revoke::AllBut(digest));
         ended.await.unwrap();
         let now = cloakroom_core::Timestamp::from_millis(5_000);
@@ -419,7 +419,7 @@ async fn each_write_that_succeeds_is_one_statement() {
                 executed(&server, async {
                     assert_eq!(
                         subjects
-                            .sessions_of(&listed_as(subject))
+                            .sessions_of(&listed_as(subject), usize::MAX)
                             .await
                             .unwrap()
                             .len(),

@@ -6,8 +6,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored,
-    SubjectDigest, Subjects, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, KeyDigest, ListPage, Record, Revision, Revoke, ScanCursor,
+    SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
 
@@ -27,8 +27,8 @@ pub enum Call {
     Rotate,
     /// [`SessionStore::delete`]
     Delete,
-    /// [`Subjects::sessions_of`]
-    SessionsOf,
+    /// [`Subjects::list_sessions`]
+    ListSessions,
     /// [`Subjects::revoke`]
     Revoke,
     /// [`Sweep::sweep`]
@@ -226,14 +226,15 @@ impl<S: SessionStore, I: Intercept> SessionStore for InterceptedStore<S, I> {
 }
 
 impl<S: SessionStore, I: Intercept> Subjects for InterceptedStore<S, I> {
-    fn sessions_of<'a>(
+    fn list_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
-        Box::pin(self.run(Call::SessionsOf, None, async move {
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
+        Box::pin(self.run(Call::ListSessions, None, async move {
             match self.inner.capabilities().subjects {
-                Some(subjects) => subjects.sessions_of(subject).await,
-                None => Ok(Vec::new()),
+                Some(subjects) => subjects.list_sessions(subject, from).await,
+                None => Ok(ListPage::default()),
             }
         }))
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, Listed, Record, Revision, Revoke, Scan, ScanCursor,
-    ScanPage, Scanned, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Import, KeyDigest, ListPage, Listed, Record, Revision, Revoke, Scan,
+    ScanCursor, ScanPage, Scanned, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept,
+    Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -159,16 +160,19 @@ fn of<'s>(
 }
 
 impl Subjects for MapStore {
-    fn sessions_of<'a>(
+    fn list_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
         Box::pin(async move {
+            let from = from.map(ScanCursor::digest).transpose()?;
             let map = self.map();
-            let listed = of(&map, subject);
-            Ok(listed
-                .map(|(digest, record)| Listed::new(*digest, record.clone()))
-                .collect())
+            let rest = of(&map, subject).filter(|(digest, _)| Some(**digest) > from);
+            ListPage::fill(rest.map(|(digest, record)| {
+                let listed = Listed::new(*digest, record.clone());
+                Ok((*digest, Some(listed)))
+            }))
         })
     }
 

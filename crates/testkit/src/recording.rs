@@ -26,7 +26,7 @@ pub struct Recorder(Mutex<Vec<Call>>);
 
 impl Intercept for Recorder {
     fn intercept<'a>(&'a self, operation: Operation, work: Work<'a>) -> Work<'a> {
-        if let Call::SessionsOf | Call::Revoke | Call::Sweep = operation.call {
+        if let Call::ListSessions | Call::Revoke | Call::Sweep = operation.call {
             return work;
         }
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,9 +5,17 @@
 //! # Panics
 //! Every function panics where its clause does not hold.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::task::Poll;
+
 use cloakroom_core::engine::TokenStore;
-use cloakroom_core::store::{KeyDigest, Listed, ROTATION_HOPS_MAX, Record, Revoke};
+use cloakroom_core::store::{
+    KeyDigest, LIST_PAGE_ITEMS_MAX, Listed, ROTATION_HOPS_MAX, Record, Revoke, ScanCursor,
+};
 use cloakroom_core::{ErrorKind, SUBJECT_BYTES_MAX, Subject, Timestamp};
+
+use futures_util::future::{join_all, join3};
 
 use crate::sample::{Sample, after, digest, key, listed_as, load, sample, stored, subjects};
 
@@ -23,7 +31,9 @@ async fn begin<T: TokenStore>(store: &T, subject: &Subject, text: &str) -> Sampl
 }
 
 async fn list<T: TokenStore>(store: &T, subject: &Subject) -> Vec<Listed> {
-    let listed = subjects(store).sessions_of(&listed_as(subject)).await;
+    let listed = subjects(store)
+        .sessions_of(&listed_as(subject), usize::MAX)
+        .await;
     let mut listed = listed.expect("the store answers");
     listed.sort_by_key(|listed| listed.digest);
     listed
@@ -250,6 +260,138 @@ pub async fn a_revocation_follows_marks_to_their_limit_and_no_further<T: TokenSt
     let ended = revoke(store, &subject, Revoke::One(furthest)).await;
     assert_eq!(ended, [digest(store, &far.token)]);
     assert!(load(store, &far.token).await.is_none());
+}
+
+/// More sessions than a page of a list holds, or a step of a revocation should end.
+const MANY: usize = LIST_PAGE_ITEMS_MAX + 44;
+
+async fn begin_many<T: TokenStore>(store: &T, subject: &Subject) -> Vec<Sample> {
+    let mut samples = Vec::with_capacity(MANY);
+    while samples.len() < MANY {
+        let some = (0..50).map(|_| begin(store, subject, "one of many"));
+        samples.extend(join_all(some).await);
+    }
+    samples
+}
+
+async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        context.waker().wake_by_ref();
+        match std::mem::replace(&mut has_yielded, true) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+/// A list comes in pages of [`LIST_PAGE_ITEMS_MAX`] sessions at most. What stands from the
+/// first page to the last is in one of them, also where others end between two pages.
+pub async fn a_list_comes_in_pages_and_misses_nothing_that_stands<T: TokenStore>(store: &T) {
+    let subject = &somebody();
+    let samples = begin_many(store, subject).await;
+    let mut standing: BTreeMap<KeyDigest, &Sample> = samples
+        .iter()
+        .map(|sample| (digest(store, &sample.token), sample))
+        .collect();
+    let mut next: Option<ScanCursor> = None;
+    let (mut found, mut pages) = (Vec::new(), 0);
+    loop {
+        // The cursor goes through its text.
+        let from = next.map(|cursor| ScanCursor::new(cursor.as_str()));
+        let listed = listed_as(subject);
+        let page = subjects(store).list_sessions(&listed, from.as_ref()).await;
+        let page = page.expect("the store answers");
+        assert!(page.sessions.len() <= LIST_PAGE_ITEMS_MAX, "it is bounded");
+        found.extend(page.sessions.iter().map(|listed| listed.digest));
+        pages += 1;
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+        if pages == 1 {
+            let listed: BTreeSet<_> = found.iter().copied().collect();
+            let (here, there): (Vec<_>, Vec<_>) =
+                standing.keys().partition(|digest| listed.contains(digest));
+            for ended in here.iter().take(9).chain(there.iter().take(9)) {
+                let sample = standing.remove(ended).expect("it stands");
+                store.delete_token(&sample.token).await.expect("deleted");
+            }
+        }
+    }
+    assert!(pages > 1, "{MANY} sessions are more than a page");
+    let seen: BTreeSet<_> = found.iter().copied().collect();
+    assert_eq!(seen.len(), found.len(), "each once");
+    let missed = standing.keys().filter(|digest| !seen.contains(*digest));
+    assert_eq!(missed.count(), 0, "sessions were missed");
+    let first = subjects(store).sessions_of(&listed_as(subject), 7).await;
+    assert_eq!(first.expect("the store answers").len(), 7);
+    revoke(store, subject, Revoke::All).await;
+}
+
+/// A cursor of another kind of store is refused.
+pub async fn a_list_refuses_a_foreign_cursor<T: TokenStore>(store: &T) {
+    for text in ["", "no cursor", "\u{1f9e5}"] {
+        let cursor = ScanCursor::new(text);
+        let subject = listed_as(&somebody());
+        let page = subjects(store).list_sessions(&subject, Some(&cursor)).await;
+        let kind = page.map_err(|error| error.kind()).err();
+        assert_eq!(kind, Some(ErrorKind::Mismatch), "{text:?}");
+    }
+}
+
+/// However many sessions a subject has, all that stood when a revocation was called are
+/// ended when it is answered, also one that moves meanwhile; the one that it
+/// spares stands, wherever it has moved.
+pub async fn a_revocation_of_many_misses_none_that_moves<T: TokenStore>(store: &T) {
+    let subject = &somebody();
+    let mut samples = begin_many(store, subject).await;
+    let (mut spared, mut moving) = (samples.remove(0), samples.remove(0));
+    let meant: BTreeSet<KeyDigest> = samples
+        .iter()
+        .map(|sample| digest(store, &sample.token))
+        .collect();
+    let which = Revoke::AllBut(digest(store, &spared.token));
+    let until = after(spared.record.created_at, 3_600);
+    let mut ended = {
+        let revocation = revoke(store, subject, which);
+        // Neither moves more often than a revocation has to follow.
+        let spare = spared.rotate(store, ROTATION_HOPS_MAX / 2);
+        let go_on = async {
+            for _ in 0..ROTATION_HOPS_MAX / 2 {
+                let new = key();
+                let moved = store.rotate_token(&moving.token, &new, &moving.record, until);
+                match moved.await {
+                    Ok(written) => moving.record.revision = written.revision,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Gone);
+                        return;
+                    }
+                }
+                moving.token = new.to_token();
+                // A store whose writes never wait would not let the revocation go on.
+                yield_now().await;
+            }
+        };
+        let (ended, _, ()) = join3(revocation, spare, go_on).await;
+        BTreeSet::from_iter(ended)
+    };
+    assert!(load(store, &moving.token).await.is_none(), "it was ended");
+    for digest in &meant {
+        assert!(ended.remove(digest), "each is answered");
+    }
+    assert_eq!(ended.len(), 1, "and the one that moved");
+    for sample in samples.iter().step_by(29) {
+        assert!(load(store, &sample.token).await.is_none());
+    }
+    assert_eq!(
+        digests(store, subject).await,
+        [digest(store, &spared.token)]
+    );
+    spared.assert_stands(store).await;
+    let all = revoke(store, subject, Revoke::All).await;
+    assert_eq!(all, [digest(store, &spared.token)]);
 }
 
 /// A sweep takes a session out of the list together with its record.

@@ -152,6 +152,9 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         revoking_all_but_one_spares_it,
         revoking_one_ends_no_one_elses,
         a_revocation_follows_marks_to_their_limit_and_no_further,
+        a_list_comes_in_pages_and_misses_nothing_that_stands,
+        a_list_refuses_a_foreign_cursor,
+        a_revocation_of_many_misses_none_that_moves,
         a_sweep_takes_the_entry_as_well,
     );
     let can_scan = store.token_capabilities().scan.is_some();

@@ -209,9 +209,15 @@ impl EngineBuilder {
 
     /// How many sessions one subject may have at once: a login beyond that ends,
     /// right after it was written, those of the earlier ones that went unused
-    /// longest, 16 of them at most. It costs a login one more call to the store, and
-    /// one for each that it ends. Where the store fails between, the login stands,
-    /// with an event, and the next one goes on. Default: any number.
+    /// longest, 16 of them at most. It costs a login one more call to the store for each
+    /// page of 256 sessions, of one page more than the limit at most, and one for each
+    /// that it ends. Where the store fails between, the login stands, with an event, and
+    /// the next one goes on.
+    ///
+    /// Default: any number, whichever the store. Nobody waits longer because a subject has
+    /// many sessions, which are listed in pages and ended in steps; and only the
+    /// application knows whether a subject is a person or a program that logs in each
+    /// minute.
     #[must_use]
     pub fn sessions_per_subject_max(mut self, sessions: usize) -> Self {
         self.shared.sessions_per_subject_max = Some(sessions);

@@ -99,5 +99,5 @@ pub use cost::Cost;
 pub use engine::{Engine, EngineBuilder};
 pub use exchange::Exchange;
 pub use header_edit::HeaderEdit;
-pub use sessions::{SessionInfo, SubjectSessions};
+pub use sessions::{SESSIONS_LISTED_MAX, SessionInfo, SubjectSessions};
 pub use transport::{Presented, Transport};

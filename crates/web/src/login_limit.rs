@@ -1,16 +1,23 @@
 //! Enforcing `sessions_per_subject_max` after each login.
 
 use cloakroom_core::engine::{Token, TokenStore as _};
-use cloakroom_core::store::{KeyDigest, Listed, Record, Revoke, SubjectDigest};
+use cloakroom_core::store::{
+    KeyDigest, LIST_PAGE_ITEMS_MAX, Listed, Record, Revoke, SubjectDigest,
+};
 use cloakroom_core::{Error, Timestamp};
 
 use crate::Cost;
 use crate::shared::Shared;
 
-/// The sessions of a subject that have not expired.
-pub(crate) async fn live(engine: &Shared, subject: &SubjectDigest) -> Result<Vec<Listed>, Error> {
+/// The sessions of a subject that have not expired, among the first `max` that the store
+/// comes to.
+pub(crate) async fn live(
+    engine: &Shared,
+    subject: &SubjectDigest,
+    max: usize,
+) -> Result<Vec<Listed>, Error> {
     let now = engine.clock.now();
-    let mut listed = engine.subjects()?.sessions_of(subject).await?;
+    let mut listed = engine.subjects()?.sessions_of(subject, max).await?;
     listed.retain(|listed| !engine.expiry.is_expired(&listed.record, now));
     Ok(listed)
 }
@@ -63,7 +70,10 @@ pub(crate) async fn keep_to_limit(engine: &Shared, login: &Login) -> (Cost, bool
 }
 
 async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<bool, Error> {
-    let mut listed = live(engine, &login.subject).await?;
+    // A page more than may stand. Where still more do, since there was no limit before,
+    // those of it are ended first, and the others by later logins.
+    let read_max = login.max.saturating_add(LIST_PAGE_ITEMS_MAX);
+    let mut listed = live(engine, &login.subject, read_max).await?;
     cost.list();
     let excess = listed.len().saturating_sub(login.max);
     let order = |listed: &Listed| (listed.record.created_at, listed.digest);

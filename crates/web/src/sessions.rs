@@ -9,6 +9,9 @@ use cloakroom_core::{Error, Label, Timestamp};
 
 use crate::{Exchange, login_limit};
 
+/// Sessions that [`SubjectSessions::list`] reads at most.
+pub const SESSIONS_LISTED_MAX: usize = 1_000;
+
 /// A session, as its owner reads it in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -76,6 +79,10 @@ impl SubjectSessions {
     /// The live ones: this request's first, then by their last use, the latest
     /// first. Empty where nobody is logged in.
     ///
+    /// A subject may have more sessions than a page can show: then these are
+    /// [`SESSIONS_LISTED_MAX`] of them, whichever the store comes to first.
+    /// [`end_others`](Self::end_others) ends the rest too.
+    ///
     /// # Errors
     /// As said above.
     pub async fn list(&self) -> Result<Vec<SessionInfo>, Error> {
@@ -83,7 +90,7 @@ impl SubjectSessions {
         let Some(subject) = digest_of(&self.exchange, &self.session) else {
             return Ok(Vec::new());
         };
-        let listed = login_limit::live(engine, &subject).await?;
+        let listed = login_limit::live(engine, &subject, SESSIONS_LISTED_MAX).await?;
         self.exchange.count_list();
         let current = self.exchange.digest();
         let mut infos: Vec<_> = listed

@@ -2,6 +2,7 @@
 //! others or all of them, and a limit to their number.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,10 +10,12 @@ use axum::extract::Path;
 use axum::routing::{get, post};
 use cloakroom::axum::{Session, SessionError, SessionLayer, SubjectSessions};
 use cloakroom::cookie::{CookieStore, KeyRing};
-use cloakroom::engine::OsEntropy;
-use cloakroom::store::KeyDigest;
+use cloakroom::engine::{OsEntropy, SESSIONS_LISTED_MAX};
+use cloakroom::store::{KeyDigest, SessionStore as _};
 use cloakroom::{AnyStore, CookiePolicy, Engine, EngineBuilder, ErrorKind, Expiry, Label, Subject};
-use cloakroom_testkit::{Call, Fault, FaultyStore, InterceptedStore, ManualClock, MapStore};
+use cloakroom_testkit::{
+    Call, Fault, FaultyStore, InterceptedStore, ManualClock, MapStore, key, sample,
+};
 use cloakroom_tests::{Browser, Site};
 use tokio::sync::Barrier;
 
@@ -252,7 +255,7 @@ fn one_each(lists: usize) -> Engine {
     let store = InterceptedStore::from_fn(MapStore::default(), move |operation, work| {
         let lists = lists.clone();
         Box::pin(async move {
-            if operation.call == Call::SessionsOf {
+            if operation.call == Call::ListSessions {
                 lists.wait().await;
             }
             work.await
@@ -337,4 +340,39 @@ async fn a_login_ends_sixteen_at_most_and_the_next_one_goes_on() {
         left.push(body(&browser, "/list").await.split(' ').count());
     }
     assert_eq!(left, [40 + 1 - 16, 40 + 2 - 32, 5]);
+}
+
+/// Somebody's program logs in for years, and never out.
+#[tokio::test]
+async fn a_subject_with_thousands_of_sessions_costs_a_login_and_a_list_a_few_pages() {
+    const SESSIONS: usize = 3_000;
+    let map = Arc::new(MapStore::default());
+    for _ in 0..SESSIONS {
+        let (digest, mut record) = (key().digest(), sample("a program"));
+        record.subject = Some(Subject::new("ada").unwrap());
+        map.create(&digest, &record).await.unwrap();
+    }
+    let pages = Arc::new(AtomicUsize::new(0));
+    let counted = pages.clone();
+    let store = InterceptedStore::from_fn(map.clone(), move |operation, work| {
+        let is_list = operation.call == Call::ListSessions;
+        counted.fetch_add(usize::from(is_list), Ordering::SeqCst);
+        work
+    });
+    let builder = Engine::builder(AnyStore::new(store)).sessions_per_subject_max(5);
+    let builder = builder
+        .cookie(CookiePolicy::loopback_http())
+        .site(sample("").site);
+    let site = Site::serve(router(builder.build().unwrap())).await;
+    let browser = site.browser();
+    assert_eq!(browser.post("/login/ada/laptop").await.status, 200);
+    assert!(pages.swap(0, Ordering::SeqCst) <= 3, "pages of a login");
+    let ids = body(&browser, "/ids").await;
+    assert_eq!(ids.split_whitespace().count(), SESSIONS_LISTED_MAX);
+    assert!(pages.load(Ordering::SeqCst) <= 5, "pages of a list");
+    let standing = map.snapshot().len();
+    assert!(standing < SESSIONS, "the login has ended some");
+    assert_eq!(browser.post("/end-others").await.status, 200);
+    assert_eq!(body(&browser, "/whose").await, "ada");
+    assert_eq!(map.snapshot().len(), 1);
 }

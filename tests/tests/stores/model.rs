@@ -510,8 +510,15 @@ impl<S: SessionStore> Pair<'_, S> {
             return Ok(());
         };
         for subject in &self.subjects {
-            let mut ours = subjects.sessions_of(&listed_as(subject)).await.unwrap();
-            let mut models = self.model.sessions_of(&listed_as(subject)).await.unwrap();
+            let mut ours = subjects
+                .sessions_of(&listed_as(subject), usize::MAX)
+                .await
+                .unwrap();
+            let mut models = self
+                .model
+                .sessions_of(&listed_as(subject), usize::MAX)
+                .await
+                .unwrap();
             ours.sort_by_key(|listed| listed.digest);
             models.sort_by_key(|listed| listed.digest);
             prop_assert_eq!(ours, models, "after {:?}", op);

@@ -1,10 +1,12 @@
 //! What a store can do beyond keeping records.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::future::Future;
 
 use crate::store::{
-    BoxFuture, Data, KeyDigest, Record, Revision, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX, Stored,
-    SubjectDigest,
+    BoxFuture, Data, KeyDigest, LIST_PAGE_ITEMS_MAX, Record, Revision, SCAN_PAGE_BYTES_MAX,
+    SCAN_PAGE_ITEMS_MAX, Stored, SubjectDigest,
 };
 use crate::{Error, ErrorKind, Timestamp};
 
@@ -20,7 +22,7 @@ use crate::{Error, ErrorKind, Timestamp};
 ///
 /// async fn devices(store: &AnyStore, user: &SubjectDigest) -> Result<Vec<Listed>, Error> {
 ///     match store.token_capabilities().subjects {
-///         Some(subjects) => subjects.sessions_of(user).await,
+///         Some(subjects) => subjects.sessions_of(user, 1_000).await,
 ///         None => Ok(Vec::new()), // a cookie store keeps no list
 ///     }
 /// }
@@ -151,16 +153,56 @@ impl Swept {
 /// that stored it is answered. Where a store keeps its index apart, an orphan (an entry
 /// whose session is gone or changed owner) is harmless: lists skip it, and a sweep
 /// removes it.
+///
+/// Nothing bounds the sessions of a subject: neither method may hold up others for longer
+/// because a subject has many.
 pub trait Subjects: Send + Sync {
-    /// The records of a subject, without their data, in no order. An expired one
-    /// may be among them; one that cannot be read is not.
+    /// The next page of a subject's records, without their data, in no order: at most
+    /// [`LIST_PAGE_ITEMS_MAX`](crate::store::LIST_PAGE_ITEMS_MAX), fewer or none where the
+    /// store prefers that. The list is over where there is no next cursor. An expired
+    /// record may be in it; one that cannot be read is not.
+    ///
+    /// What stands from the first page to the last is listed, and once where no session of
+    /// the subject is written meanwhile. What moves from key to key while one page is read
+    /// is listed too, in that page or a later one; what moves between two pages may be
+    /// missed, as may what begins or ends.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) where the store does not answer.
+    /// [`Mismatch`](ErrorKind::Mismatch) for a cursor of another kind of store,
+    /// [`Unavailable`](ErrorKind::Unavailable) where the store does not answer; the same
+    /// cursor may then be tried again.
+    fn list_sessions<'a>(
+        &'a self,
+        subject: &'a SubjectDigest,
+        from: Option<&'a ScanCursor>,
+    ) -> BoxFuture<'a, Result<ListPage, Error>>;
+
+    /// The records of a subject, each once: `max` of them, whichever the store comes to
+    /// first. It reads page after page, and no more than `max` fill, but those of orphans
+    /// and of records that cannot be read.
+    ///
+    /// # Errors
+    /// As [`list_sessions`](Self::list_sessions).
     fn sessions_of<'a>(
         &'a self,
         subject: &'a SubjectDigest,
-    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>>;
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Listed>, Error>> {
+        Box::pin(async move {
+            let (mut sessions, mut seen) = (Vec::new(), BTreeSet::new());
+            let mut from = None;
+            loop {
+                let page = self.list_sessions(subject, from.as_ref()).await?;
+                let fresh = page.sessions.into_iter();
+                sessions.extend(fresh.filter(|listed| seen.insert(listed.digest)));
+                from = page.next;
+                if from.is_none() || sessions.len() >= max {
+                    sessions.truncate(max);
+                    return Ok(sessions);
+                }
+            }
+        })
+    }
 
     /// Ends sessions of a subject, and no one else's, whatever digest it is told;
     /// answers the digests of those it ended, so that a cache in front drops them.
@@ -170,6 +212,10 @@ pub trait Subjects: Send + Sync {
     /// one that cannot be read. A session that begins meanwhile may survive.
     /// Rotation marks stay.
     ///
+    /// Many sessions are ended in bounded steps, between which others get their turn.
+    /// Where the call fails or is dropped between two of them, what was ended stays ended,
+    /// and another call goes on from there.
+    ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) where some of them may still stand.
     fn revoke<'a>(
@@ -177,6 +223,44 @@ pub trait Subjects: Send + Sync {
         subject: &'a SubjectDigest,
         which: Revoke,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>>;
+}
+
+/// One page of a subject's sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListPage {
+    /// The sessions.
+    pub sessions: Vec<Listed>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<ScanCursor>,
+}
+
+impl ListPage {
+    /// A page, and where to go on.
+    #[must_use]
+    pub fn new(sessions: Vec<Listed>, next: Option<ScanCursor>) -> Self {
+        Self { sessions, next }
+    }
+
+    /// The next page of a store that reads the entries of its index in the order of
+    /// digests, from the entries past the cursor: the digest of each, and the session that
+    /// it leads to, if any.
+    ///
+    /// # Errors
+    /// The first that `found` gives.
+    pub fn fill<E>(
+        found: impl IntoIterator<Item = Result<(KeyDigest, Option<Listed>), E>>,
+    ) -> Result<Self, E> {
+        let mut page = Self::default();
+        for (entry, item) in found.into_iter().take(LIST_PAGE_ITEMS_MAX).enumerate() {
+            let (digest, listed) = item?;
+            page.sessions.extend(listed);
+            if entry + 1 == LIST_PAGE_ITEMS_MAX {
+                page.next = Some(ScanCursor::after(&digest));
+            }
+        }
+        Ok(page)
+    }
 }
 
 /// A session in a list.
@@ -240,6 +324,65 @@ impl Revoke {
     }
 }
 
+/// What one step of a revocation has done.
+#[derive(Clone, Debug)]
+pub struct RevokeStep {
+    /// The sessions that it has ended.
+    pub ended: Vec<KeyDigest>,
+    /// What the next step is told: the named session where it is now.
+    pub which: Revoke,
+    /// Whether it stopped at its limit. Otherwise nothing that is meant stands.
+    pub more: bool,
+}
+
+impl Revoke {
+    /// Revokes in bounded steps, each of which looks at a subject's sessions anew: a store
+    /// that ends the first so many of them in one transaction needs no more than this. It
+    /// comes to an end, since a step ends many times as many sessions as begin while it
+    /// runs.
+    ///
+    /// # Errors
+    /// The first that a step fails with, as [`cut_short`](Self::cut_short) says it.
+    pub async fn in_steps<F>(
+        mut self,
+        mut step: impl FnMut(Self) -> F,
+    ) -> Result<Vec<KeyDigest>, Error>
+    where
+        F: Future<Output = Result<RevokeStep, Error>>,
+    {
+        let mut ended = Vec::new();
+        loop {
+            let done = step(self).await;
+            let done = done.map_err(|error| Self::cut_short(error, ended.len()))?;
+            ended.extend(done.ended);
+            self = done.which;
+            if !done.more {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// The error of a revocation that failed after so many sessions had been ended: it says
+    /// so.
+    #[must_use]
+    pub fn cut_short(error: Error, ended: usize) -> Error {
+        if ended == 0 {
+            return error;
+        }
+        let message = format!(
+            "{}; {ended} sessions of the subject were ended before that and stay ended: revoke \
+             again to end the rest",
+            error.message()
+        );
+        let told = Error::new(error.kind(), message);
+        match error.store() {
+            Some(store) => told.in_store(store),
+            None => told,
+        }
+        .with_source(error)
+    }
+}
+
 /// Reads all that a store holds, in pages.
 ///
 /// What stands from the first page to the last is returned once at least. What is
@@ -259,8 +402,8 @@ pub trait Scan: Send + Sync {
     ) -> BoxFuture<'a, Result<ScanPage, Error>>;
 }
 
-/// Where a scan goes on: a text that outlives the process, and has a meaning for
-/// its own kind of store alone.
+/// Where a scan or a list goes on: a text that outlives the process, and has a meaning
+/// for its own kind of store alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanCursor(String);
 
@@ -277,7 +420,7 @@ impl ScanCursor {
         &self.0
     }
 
-    /// Of a store that scans in the order of digests: after this one.
+    /// Of a store that reads in the order of digests: after this one.
     #[must_use]
     pub fn after(digest: &KeyDigest) -> Self {
         Self(digest.to_hex())
@@ -457,6 +600,60 @@ mod tests {
         let error = Err(Error::from(ErrorKind::Unavailable));
         let broken = ScanPage::fill([scanned(1, 0), error], 5);
         assert_eq!(broken.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_page_of_a_list_ends_at_its_entries_whether_or_not_they_lead_to_sessions() {
+        let page = |entries: usize| {
+            let entry = |number: usize| {
+                let digest = KeyDigest::from_bytes([u8::try_from(number).unwrap_or(255); 32]);
+                let record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
+                let listed = number
+                    .is_multiple_of(2)
+                    .then(|| Listed::new(digest, record));
+                Ok::<_, Error>((digest, listed))
+            };
+            let page = ListPage::fill((0..entries).map(entry)).unwrap();
+            (page.sessions.len(), page.next.is_some())
+        };
+        assert_eq!(page(0), (0, false));
+        assert_eq!(page(3), (2, false));
+        assert_eq!(page(LIST_PAGE_ITEMS_MAX - 1), (128, false));
+        assert_eq!(page(LIST_PAGE_ITEMS_MAX + 9), (128, true));
+    }
+
+    #[test]
+    fn a_revocation_that_fails_between_two_steps_says_how_far_it_came() {
+        use crate::Error as E;
+        let fails_at = |last: usize| {
+            let mut steps = 0;
+            let revoked = Revoke::All.in_steps(|which| {
+                steps += 1;
+                std::future::ready(match steps {
+                    step if step == last => Err(E::new(ErrorKind::Unavailable, "no answer")),
+                    step => Ok(RevokeStep {
+                        ended: vec![KeyDigest::from_bytes([7; 32]); 2],
+                        which,
+                        more: step < 3,
+                    }),
+                })
+            });
+            let mut revoked = std::pin::pin!(revoked);
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            match revoked.as_mut().poll(&mut context) {
+                std::task::Poll::Ready(done) => done,
+                std::task::Poll::Pending => panic!("each step is ready"),
+            }
+        };
+        assert_eq!(fails_at(4).unwrap().len(), 6);
+        let error = fails_at(1).unwrap_err();
+        assert_eq!(error.message(), "no answer");
+        let error = fails_at(3).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(
+            error.message().starts_with("no answer; 4 sessions"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -14,3 +14,6 @@ pub const SCAN_PAGE_ITEMS_MAX: usize = 1_024;
 
 /// Bytes of memory after which a page of a scan ends: 4 MiB.
 pub const SCAN_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Sessions of the longest page of a subject's list.
+pub const LIST_PAGE_ITEMS_MAX: usize = 256;

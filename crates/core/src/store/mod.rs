@@ -11,15 +11,16 @@ mod record;
 mod rotation;
 
 pub use capabilities::{
-    Capabilities, Close, Import, Invalidation, Invalidations, Listed, Listener, Revoke, Scan,
-    ScanCursor, ScanPage, Scanned, Subjects, Sweep, Swept,
+    Capabilities, Close, Import, Invalidation, Invalidations, ListPage, Listed, Listener, Revoke,
+    RevokeStep, Scan, ScanCursor, ScanPage, Scanned, Subjects, Sweep, Swept,
 };
 pub use contract::{BoxFuture, SessionStore};
 pub use data::Data;
 pub use digest::{KeyDigest, SubjectDigest};
 pub use frame::{FrameHead, FrameKind, Stored};
 pub use limits::{
-    FRAME_BYTES_CEILING, ROTATION_HOPS_MAX, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ITEMS_MAX,
+    FRAME_BYTES_CEILING, LIST_PAGE_ITEMS_MAX, ROTATION_HOPS_MAX, SCAN_PAGE_BYTES_MAX,
+    SCAN_PAGE_ITEMS_MAX,
 };
 pub use record::{Record, Revision, Touch};
 pub use rotation::RotationPath;

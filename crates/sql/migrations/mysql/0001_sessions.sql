@@ -30,6 +30,6 @@ CREATE TABLE IF NOT EXISTS `cloakroom_sessions` (
     CHECK (moved_to IS NULL OR subject IS NULL),
     CHECK ((subject IS NULL) = (subject_digest IS NULL)),
     INDEX `cloakroom_sessions_expires_at` (expires_at),
-    INDEX `cloakroom_sessions_subject` (subject_digest)
+    INDEX `cloakroom_sessions_subject` (subject_digest, digest)
 ) ENGINE = InnoDB;
 INSERT IGNORE INTO `cloakroom_sessions_schema` (version) VALUES (1);

@@ -32,5 +32,5 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
 CREATE INDEX IF NOT EXISTS "cloakroom_sessions_expires_at"
     ON "cloakroom_sessions" (expires_at);
 CREATE INDEX IF NOT EXISTS "cloakroom_sessions_subject"
-    ON "cloakroom_sessions" (subject_digest) WHERE subject_digest IS NOT NULL;
+    ON "cloakroom_sessions" (subject_digest, digest) WHERE subject_digest IS NOT NULL;
 INSERT INTO "cloakroom_sessions_schema" (version) VALUES (1) ON CONFLICT DO NOTHING;

@@ -58,7 +58,7 @@ pub(crate) async fn tells_a_wrong_table(store: &SqlStore, digest: &KeyDigest) {
     assert_eq!(kind(store.load(digest).await), ErrorKind::Misconfigured);
     let subjects = store.capabilities().subjects.unwrap();
     let subject = Subject::new("user-42").unwrap();
-    let listed = subjects.sessions_of(&listed_as(&subject)).await;
+    let listed = subjects.sessions_of(&listed_as(&subject), usize::MAX).await;
     assert_eq!(kind(listed), ErrorKind::Misconfigured);
     let scan = store.capabilities().scan.unwrap();
     assert_eq!(kind(scan.scan(None, 10).await), ErrorKind::Misconfigured);
@@ -296,7 +296,10 @@ pub(crate) async fn tells_unreadable_rows_apart(
 
     let subjects = store.capabilities().subjects.unwrap();
     let subject = Subject::new("user-42").unwrap();
-    let listed = subjects.sessions_of(&listed_as(&subject)).await.unwrap();
+    let listed = subjects
+        .sessions_of(&listed_as(&subject), usize::MAX)
+        .await
+        .unwrap();
     assert_eq!(listed.len(), 1, "what cannot be read is not listed");
     let scan = store.capabilities().scan.unwrap();
     let page = scan.scan(None, 100).await.unwrap();

@@ -54,7 +54,10 @@ pub(crate) async fn revokes_what_moves(store: &SqlStore) {
         let (_, ended) = tokio::join!(moves, revoke);
         assert_eq!(ended.len(), 4, "each once");
         assert_eq!(
-            subjects.sessions_of(&listed_as(&subject)).await.unwrap(),
+            subjects
+                .sessions_of(&listed_as(&subject), usize::MAX)
+                .await
+                .unwrap(),
             []
         );
     }
@@ -91,7 +94,10 @@ pub(crate) async fn spares_what_moves(store: &SqlStore) {
         };
         let (at, ended) = tokio::join!(moves, revoke);
         assert_eq!(ended.unwrap().len(), 3);
-        let listed = subjects.sessions_of(&listed_as(&subject)).await.unwrap();
+        let listed = subjects
+            .sessions_of(&listed_as(&subject), usize::MAX)
+            .await
+            .unwrap();
         assert_eq!(
             listed.iter().map(|one| one.digest).collect::<Vec<_>>(),
             [at]

@@ -80,7 +80,7 @@ impl Raw {
             }
         }
         for owner in owners {
-            for listed in subjects.sessions_of(&owner).await.unwrap() {
+            for listed in subjects.sessions_of(&owner, usize::MAX).await.unwrap() {
                 let entry = (owner.as_bytes().to_vec(), listed.digest);
                 raw.subjects.insert(entry);
             }
