@@ -9,6 +9,7 @@ use cloakroom_core::store::{
 };
 
 use crate::driver::Driver;
+use crate::error::{Cause, StatementError};
 use crate::row::Row;
 use crate::scan::count_arg;
 use crate::statement::Arg;
@@ -17,6 +18,9 @@ use crate::store::TableStore;
 
 /// How often a revocation looks for sessions that it has missed.
 const REVOKE_PASSES: usize = 16;
+
+/// How often the sessions that are left are read, where that takes too long.
+const OTHERS_TRIES: u32 = 8;
 
 impl<DB: Driver> Subjects for TableStore<DB> {
     fn list_sessions<'a>(
@@ -100,9 +104,8 @@ impl<DB: Driver> TableStore<DB> {
             // removes.
             let mut after = None;
             loop {
-                let others = &self.statements.others;
                 let args = [subject_arg, spared, behind(after.as_ref()), limit];
-                let others = self.pool.read(others, &args).await?;
+                let others = self.others(&args).await?;
                 let Some(first) = others.first() else { break };
                 let marks = usize::try_from(first.int(1)?).unwrap_or(usize::MAX);
                 if marks > ROTATION_HOPS_MAX {
@@ -136,6 +139,21 @@ impl<DB: Driver> TableStore<DB> {
             "sessions of the subject began or moved each time that they were to be ended, and \
              some may still be open; try again",
         ))
+    }
+
+    /// Sessions that are left to end. The read steps over what was ended just now, which may
+    /// take longer than a statement has; but the database remembers what it has found to be
+    /// gone, so another try comes further.
+    async fn others(&self, args: &[Arg<'_>]) -> Result<Vec<Row<DB>>, StatementError> {
+        let mut tries = 1;
+        loop {
+            match self.pool.read(&self.statements.others, args).await {
+                Err(failed) if failed.cause == Cause::TimeLimit && tries < OTHERS_TRIES => {
+                    tries += 1;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Ends the subject's sessions at these digests, in one statement, and answers where
