@@ -230,35 +230,6 @@ async fn a_delete_ends_what_rotation_hops_max_marks_lead_to_and_fails_beyond() {
     }
 }
 
-#[tokio::test]
-async fn a_revocation_spares_what_rotation_hops_max_marks_lead_to_and_fails_beyond() {
-    for setup in common::both().await {
-        let store = &setup.store;
-        let revoke = async |subject, which| store.revoke(&listed_as(subject), which).await;
-        let subject = &somebody();
-        let (keys, record) = rotate_times(store, subject, ROTATION_HOPS_MAX).await;
-        let (other, _) = create(store, &record_of(subject)).await;
-        let ended = revoke(subject, Revoke::AllBut(keys[0])).await.unwrap();
-        assert_eq!(ended, [other]);
-        let last = store.load(&keys[ROTATION_HOPS_MAX]).await.unwrap();
-        assert_eq!(last, Some(Stored::Record(record)), "it is spared");
-        let ended = revoke(subject, Revoke::One(keys[0])).await.unwrap();
-        assert_eq!(ended, [keys[ROTATION_HOPS_MAX]]);
-
-        let subject = &somebody();
-        let (keys, record) = rotate_times(store, subject, ROTATION_HOPS_MAX + 1).await;
-        create(store, &record_of(subject)).await;
-        for which in [Revoke::AllBut(keys[0]), Revoke::One(keys[0])] {
-            let error = revoke(subject, which).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Unavailable, "{which:?}");
-            let last = store.load(&keys[ROTATION_HOPS_MAX + 1]).await.unwrap();
-            assert_eq!(last, Some(Stored::Record(record.clone())), "{which:?}");
-        }
-        let ended = revoke(subject, Revoke::All).await.unwrap();
-        assert_eq!(ended.len(), 2, "all are found by their own entries");
-    }
-}
-
 /// Rotates a session until that is refused, and gives the keys it has had.
 async fn rotate_on(store: RedisStore, mut at: KeyDigest, mut record: Record) -> Vec<KeyDigest> {
     let mut keys = vec![at];
@@ -437,5 +408,37 @@ async fn lists_of_others_go_on_while_one_is_revoked() {
         );
         stop.store(true, Ordering::SeqCst);
         watching.await.unwrap();
+    }
+}
+
+/// More than one step reads of the index in a cluster, let alone on a single node.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_are_ended_wherever_they_move_meanwhile() {
+    for setup in common::both().await {
+        let (store, subject) = (&setup.store, &somebody());
+        let mut all = Vec::new();
+        for _ in 0..24 {
+            let record = &record_of(subject);
+            let some = (0..50).map(|_| create(store, record));
+            all.extend(futures_util::future::join_all(some).await);
+        }
+        let (here, record) = all.swap_remove(17);
+        let moving = all.split_off(all.len() - 4).into_iter();
+        let moving: Vec<_> = moving
+            .map(|(at, record)| tokio::spawn(rotate_on(store.clone(), at, record)))
+            .collect();
+        let which = Revoke::AllBut(here);
+        let ended = store.revoke(&listed_as(subject), which).await.unwrap();
+        assert_eq!(ended.len(), all.len() + 4, "each once");
+        for keys in moving {
+            assert!(!opens(store, &keys.await.unwrap()).await);
+        }
+        for (digest, _) in all.iter().step_by(100) {
+            assert_eq!(store.load(digest).await.unwrap(), None);
+        }
+        assert_eq!(digests(store, subject).await, [here]);
+        let stands = store.load(&here).await.unwrap();
+        assert_eq!(stands, Some(Stored::Record(record)));
+        assert_eq!(entries(&setup, subject), 1);
     }
 }

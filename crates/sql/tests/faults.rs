@@ -7,8 +7,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use cloakroom_core::ErrorKind;
 use cloakroom_core::store::SessionStore as _;
+use cloakroom_core::{Error, ErrorKind};
 
 use cloakroom_servers::{Mariadb, Postgres};
 use cloakroom_sql::{SqlStore, SqlStoreBuilder};
@@ -131,6 +131,93 @@ async fn a_network_to_mariadb_that_dies_behind_an_answer_costs_no_place_in_the_p
     if let Some(server) = cloakroom_servers::mariadb() {
         finds_its_only_place_again(&server.url(), server.port()).await;
     }
+}
+
+/// Nobody knows whether such a write has happened. It has, so a second one would find its
+/// own work: a conflict, a digest that is taken, a session that is gone.
+async fn sends_no_write_twice(url: &str, port: u16) {
+    let proxy = Proxy::start(port);
+    let builder = SqlStore::builder().table(table()).pool_size(1);
+    let store = open_with(&proxy.url(url, port), builder).await;
+    let [first, second, third] = [(); 3].map(|()| key().digest());
+    let mut record = sample("x");
+    // Each write is made twice: a statement that its connection has not seen yet is asked
+    // for first, and that is the answer that would be lost.
+    let lose = async || {
+        // No ping behind the answer before.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        proxy.lose_answer();
+    };
+    let unknown = |result: Result<(), Error>| {
+        assert!(!proxy.is_to_lose(), "an answer was lost");
+        let error = result.expect_err("nobody knows");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    };
+    let revision = async || {
+        let stored = store.load(&first).await.unwrap().unwrap();
+        stored.into_record().unwrap().revision
+    };
+    record.revision = store.create(&first, &record).await.unwrap();
+    lose().await;
+    unknown(store.create(&second, &record).await.map(drop));
+    assert!(store.load(&second).await.unwrap().is_some());
+
+    record.revision = store.update(&first, &record).await.unwrap();
+    lose().await;
+    unknown(store.update(&first, &record).await.map(drop));
+    record.revision = record.revision.next();
+    assert_eq!(revision().await, record.revision, "once");
+
+    store.delete(&third).await.unwrap();
+    lose().await;
+    unknown(store.delete(&second).await);
+    assert!(store.load(&second).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_postgres_sends_in_vain_is_not_sent_again() {
+    if let Some(server) = cloakroom_servers::postgres() {
+        sends_no_write_twice(&server.url(), server.port()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_mariadb_sends_in_vain_is_not_sent_again() {
+    if let Some(server) = cloakroom_servers::mariadb() {
+        sends_no_write_twice(&server.url(), server.port()).await;
+    }
+}
+
+/// The sweep has found it due before the touch is committed, and judges it again.
+#[tokio::test]
+async fn a_sweep_of_postgres_spares_what_a_touch_under_way_keeps() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let table = table();
+    let store = open_with(&server.url(), SqlStore::builder().table(&*table)).await;
+    let (touched, due) = (key().digest(), key().digest());
+    for digest in [&touched, &due] {
+        store.create(digest, &sample("x")).await.unwrap();
+    }
+    let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+    let mut touch = pool.begin().await.unwrap();
+    let far = later(100_000).as_millis();
+    let sql = format!(
+        "UPDATE {table} SET expires_at = {far} WHERE digest = decode('{}', 'hex')",
+        touched.to_hex()
+    );
+    let sql = sqlx::AssertSqlSafe(sql);
+    sqlx::query(sql).execute(&mut *touch).await.unwrap();
+    let sweep = store.capabilities().sweep.unwrap();
+    let commit = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        touch.commit().await.unwrap();
+    };
+    let (swept, ()) = tokio::join!(sweep.sweep(later(50_000), 10), commit);
+    assert_eq!(swept.unwrap().removed, 1);
+    assert!(store.load(&touched).await.unwrap().is_some());
+    assert!(store.load(&due).await.unwrap().is_none());
 }
 
 /// What the server is told does not cut short who makes the tables, and holds again

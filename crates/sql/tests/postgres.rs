@@ -46,20 +46,8 @@ impl Server for Postgres {
         self.url()
     }
 
-    fn port(&self) -> u16 {
-        (**self).port()
-    }
-
     fn query(&self, sql: &str) -> Vec<Vec<String>> {
         self.query(sql).unwrap()
-    }
-
-    fn kill(&self) {
-        (**self).kill();
-    }
-
-    fn restart(&self) {
-        (**self).restart();
     }
 
     async fn cut_all(&self) -> usize {

@@ -91,10 +91,9 @@ async fn what_moves_meanwhile_is_ended_or_spared() {
 }
 
 #[tokio::test]
-async fn rotations_are_resolved_to_the_bound_and_no_further() {
+async fn marks_in_a_circle_are_told() {
     let folder = folder();
     let store = open(&folder).await;
-    moves::resolves_rotations_to_the_bound_and_no_further(&store).await;
     moves::tells_marks_in_a_circle(&store).await;
 }
 

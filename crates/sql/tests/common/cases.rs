@@ -1,5 +1,6 @@
 //! The cases that are the same over each server.
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::ErrorKind;
@@ -10,7 +11,9 @@ use cloakroom_testkit::{key, sample};
 use super::{kind, moves, table};
 
 /// A server, and what the cases must know of it.
-pub(crate) trait Server: Sized + 'static {
+pub(crate) trait Server:
+    Deref<Target = cloakroom_servers::Server> + Sized + 'static
+{
     /// Whether writes can notify.
     const NOTIFIES: bool;
     /// The literal of a byte that is not UTF-8.
@@ -28,10 +31,7 @@ pub(crate) trait Server: Sized + 'static {
     fn shared() -> Option<&'static Self>;
     fn start() -> Option<Self>;
     fn url(&self) -> String;
-    fn port(&self) -> u16;
     fn query(&self, sql: &str) -> Vec<Vec<String>>;
-    fn kill(&self);
-    fn restart(&self);
     /// Cuts all connections but the one that asks; answers how many.
     async fn cut_all(&self) -> usize;
 
@@ -73,7 +73,7 @@ macro_rules! cases {
             a_page_of_a_scan_is_bounded_in_bytes
             a_timeout_may_be_as_long_as_there_is
             what_was_acknowledged_survives_reopening
-            rotations_are_resolved_to_the_bound_and_no_further
+            marks_in_a_circle_are_told
             eight_that_migrate_at_once_all_succeed
             rows_that_cannot_be_read_are_told_apart_and_ended
             a_table_of_other_types_is_set_up_wrongly_and_no_session_is_corrupt
@@ -156,12 +156,11 @@ pub(crate) async fn what_moves_meanwhile_is_ended_or_spared<S: Server>() {
     moves::ends_what_moves(&store).await;
 }
 
-pub(crate) async fn rotations_are_resolved_to_the_bound_and_no_further<S: Server>() {
+pub(crate) async fn marks_in_a_circle_are_told<S: Server>() {
     let Some(server) = S::shared() else {
         return;
     };
     let store = server.open().await;
-    moves::resolves_rotations_to_the_bound_and_no_further(&store).await;
     moves::tells_marks_in_a_circle(&store).await;
 }
 

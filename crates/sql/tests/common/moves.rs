@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cloakroom_core::store::{KeyDigest, ROTATION_HOPS_MAX, Revoke, SessionStore as _, Stored};
-use cloakroom_core::{Error, ErrorKind, Subject};
+use cloakroom_core::store::{KeyDigest, Revoke, SessionStore as _, Stored};
+use cloakroom_core::{ErrorKind, Subject};
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, listed_as, sample};
 use futures_util::future::join_all;
@@ -133,56 +133,6 @@ pub(crate) async fn ends_what_moves(store: &SqlStore) {
             store.delete(&first).await.unwrap();
         };
         tokio::join!(moves, end);
-    }
-}
-
-/// A session that has moved so many times: where it began, and where it is.
-async fn moved(store: &SqlStore, subject: &Subject, times: usize) -> (KeyDigest, KeyDigest) {
-    let first = key().digest();
-    let mut record = sample("moved");
-    record.subject = Some(subject.clone());
-    record.revision = store.create(&first, &record).await.unwrap();
-    let mut at = first;
-    for _ in 0..times {
-        let new = key().digest();
-        let rotated = store.rotate(&at, &new, &record, later(60)).await;
-        (record.revision, at) = (rotated.unwrap(), new);
-    }
-    (first, at)
-}
-
-/// Over ROTATION_HOPS_MAX marks a session is ended, or spared. Over one more nothing is
-/// answered that is not so, and nothing is done.
-pub(crate) async fn resolves_rotations_to_the_bound_and_no_further(store: &SqlStore) {
-    let subjects = store.capabilities().subjects.unwrap();
-    let stands = async |digest: &KeyDigest| store.load(digest).await.unwrap().is_some();
-    for beyond in [false, true] {
-        let marks = ROTATION_HOPS_MAX + usize::from(beyond);
-        let subject = Subject::new(format!("moved {marks} times")).unwrap();
-        let listed = listed_as(&subject);
-        let unavailable = beyond.then_some(ErrorKind::Unavailable);
-        let failed = |error: Error| error.kind();
-
-        let (first, last) = moved(store, &subject, marks).await;
-        let deleted = store.delete(&first).await;
-        assert_eq!(deleted.err().map(failed), unavailable, "delete, {marks}");
-        assert_eq!(stands(&last).await, beyond, "delete, {marks}");
-        store.delete(&last).await.unwrap();
-
-        let (first, last) = moved(store, &subject, marks).await;
-        let ended = subjects.revoke(&listed, Revoke::One(first)).await;
-        let ended = ended.map(|ended| assert_eq!(ended, [last], "one, {marks}"));
-        assert_eq!(ended.err().map(failed), unavailable, "one, {marks}");
-        assert_eq!(stands(&last).await, beyond, "one, {marks}");
-        store.delete(&last).await.unwrap();
-
-        let (first, last) = moved(store, &subject, marks).await;
-        let (_, other) = moved(store, &subject, 1).await;
-        let ended = subjects.revoke(&listed, Revoke::AllBut(first)).await;
-        let ended = ended.map(|ended| assert_eq!(ended, [other], "all but, {marks}"));
-        assert_eq!(ended.err().map(failed), unavailable, "all but, {marks}");
-        assert!(stands(&last).await, "all but, {marks}");
-        store.delete(&last).await.unwrap();
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Proxy {
     /// What was opened in an age before this one is dead: nothing comes through it,
     /// and it is not closed.
     age: Arc<AtomicU64>,
+    /// Whether the next answer is lost, and its connection with it.
+    loses_answer: Arc<AtomicBool>,
     /// How often a client has asked what was answered before it asked again.
     trips: Arc<AtomicU64>,
 }
@@ -26,6 +28,8 @@ impl Proxy {
         let age = Arc::new(AtomicU64::new(0));
         let (current, trips) = (age.clone(), Arc::new(AtomicU64::new(0)));
         let counted = trips.clone();
+        let loses_answer = Arc::new(AtomicBool::new(false));
+        let loses = loses_answer.clone();
         thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
                 let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
@@ -35,18 +39,30 @@ impl Proxy {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let (current, trips) = (current.clone(), counted.clone());
                     let is_answered = is_answered.clone();
+                    let loses = loses.clone();
                     let passes = move |bytes: &[u8]| {
                         let begins = is_answered.swap(!asks, Ordering::SeqCst);
                         if asks && begins && bytes != PING {
                             trips.fetch_add(1, Ordering::SeqCst);
                         }
-                        current.load(Ordering::SeqCst) == born
+                        if !asks && loses.swap(false, Ordering::SeqCst) {
+                            return Passage::Cut;
+                        }
+                        match current.load(Ordering::SeqCst) == born {
+                            true => Passage::Through,
+                            false => Passage::Dark,
+                        }
                     };
                     thread::spawn(move || pump(from, to, passes));
                 }
             }
         });
-        Self { port, age, trips }
+        Self {
+            port,
+            age,
+            loses_answer,
+            trips,
+        }
     }
 
     /// The URL of a server, by this way.
@@ -58,22 +74,44 @@ impl Proxy {
         self.trips.load(Ordering::SeqCst)
     }
 
+    /// Cuts the connection whose answer comes next, before the client has it.
+    pub(crate) fn lose_answer(&self) {
+        self.loses_answer.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the answer that was to be lost is still to come.
+    pub(crate) fn is_to_lose(&self) -> bool {
+        self.loses_answer.load(Ordering::SeqCst)
+    }
+
     /// Kills every connection that there is, without a word to either end.
     pub(crate) fn go_dark(&self) {
         self.age.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, passes: impl Fn(&[u8]) -> bool) {
+/// What becomes of some bytes.
+enum Passage {
+    Through,
+    /// They vanish.
+    Dark,
+    /// They vanish, and both ends see the connection end.
+    Cut,
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream, passes: impl Fn(&[u8]) -> Passage) {
     let mut buffer = [0; 1 << 14];
     loop {
         let read = from.read(&mut buffer).unwrap_or(0);
-        match read {
-            0 => break,
-            _ if !passes(&buffer[..read]) => {}
-            _ if to.write_all(&buffer[..read]).is_err() => break,
-            _ => {}
+        if read == 0 {
+            break;
+        }
+        match passes(&buffer[..read]) {
+            Passage::Through if to.write_all(&buffer[..read]).is_ok() => {}
+            Passage::Dark => {}
+            Passage::Through | Passage::Cut => break,
         }
     }
+    let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
 }
