@@ -365,3 +365,23 @@ async fn what_two_processes_begin_and_end_is_listed_as_it_stands() {
     assert_eq!(ended, standing);
     assert_eq!(entries(folder.path()), 0);
 }
+
+/// A list of many sessions would keep every writer waiting.
+#[tokio::test]
+async fn a_list_waits_for_no_writer_and_none_for_it() {
+    let folder = folder();
+    let store = FileStore::open(folder.path()).unwrap();
+    let whose = subject("a");
+    let digest = begin(&store, &whose).await;
+    let locks = std::fs::read_dir(folder.path().join("v1/locks")).unwrap();
+    let held: Vec<_> = locks
+        .map(|lock| {
+            let file = std::fs::File::open(lock.unwrap().path()).unwrap();
+            fs4::FileExt::lock(&file).unwrap();
+            file
+        })
+        .collect();
+    assert_eq!(held.len(), 64);
+    // One that waited for a lock would fail after LOCK_WAIT_SECS_MAX.
+    assert_eq!(list(&store, &whose).await, [digest]);
+}
