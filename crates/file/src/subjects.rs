@@ -30,24 +30,26 @@ impl Files {
         let from = from.map(ScanCursor::digest).transpose()?;
         let entries = self.layout.list_entries_of(subject)?;
         let rest = entries.into_iter().filter(|entry| Some(*entry) > from);
-        // Every digest that a session of this page was seen at.
-        let mut seen = BTreeSet::new();
-        ListPage::fill(rest.map(|entry| Ok((entry, self.find(subject, entry, &mut seen)?))))
+        // Where the sessions of this page were found.
+        let mut found = BTreeSet::new();
+        ListPage::fill(rest.map(|entry| Ok((entry, self.find(subject, entry, &mut found)?))))
     }
 
     /// The session that an entry leads to, unless it was found by another entry. `None`
-    /// for an orphan, and for a session that cannot be read.
+    /// for an orphan, for a session that cannot be read, and for the entry of a session that
+    /// is about to move there: that one is found by the entry of where it was.
     fn find(
         &self,
         subject: &SubjectDigest,
         entry: KeyDigest,
-        seen: &mut BTreeSet<KeyDigest>,
+        found: &mut BTreeSet<KeyDigest>,
     ) -> Result<Option<Listed>, Error> {
         let mut path = RotationPath::from(entry);
-        while seen.insert(*path.at()) {
+        while !found.contains(path.at()) {
             match self.load(path.at()) {
                 Ok(Some(Stored::Rotated { to, .. })) if path.follow(to).is_ok() => {}
                 Ok(Some(Stored::Record(record))) if record.subject_digest() == Some(*subject) => {
+                    found.insert(*path.at());
                     return Ok(Some(Listed::new(*path.at(), record)));
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
