@@ -83,6 +83,7 @@ mod exchange;
 mod header_edit;
 mod headers;
 mod login_limit;
+mod of_subject;
 mod queue;
 mod sessions;
 mod shared;

@@ -1,12 +1,12 @@
 //! The sessions of the user who is logged in: where else, and ending them.
 
-use std::cmp::Reverse;
 use std::fmt;
 
 use cloakroom_core::session::Session;
 use cloakroom_core::store::{KeyDigest, Revoke, SubjectDigest};
 use cloakroom_core::{Error, Label, Timestamp};
 
+use crate::of_subject::infos;
 use crate::{Exchange, login_limit};
 
 /// Sessions that [`SubjectSessions::list`] reads at most.
@@ -92,26 +92,7 @@ impl SubjectSessions {
         };
         let listed = login_limit::live(engine, &subject, SESSIONS_LISTED_MAX).await?;
         self.exchange.count_list();
-        let current = self.exchange.digest();
-        let mut infos: Vec<_> = listed
-            .into_iter()
-            .map(|listed| SessionInfo {
-                id: listed.digest,
-                is_current: current == Some(listed.digest),
-                created_at: listed.record.created_at,
-                last_seen_at: listed.record.last_seen_at,
-                expires_at: engine.expiry.end_of_unused(&listed.record),
-                label: listed.record.label,
-            })
-            .collect();
-        infos.sort_by_key(|info| {
-            (
-                Reverse(info.is_current),
-                Reverse(info.last_seen_at),
-                info.id,
-            )
-        });
-        Ok(infos)
+        Ok(infos(engine, listed, self.exchange.digest()))
     }
 
     /// Ends one of them, at once. This request's own is logged out with its

@@ -151,3 +151,34 @@ async fn whoever_peeks_moves_no_deadline_and_the_response_still_depends_on_the_s
     let (_, session) = open(&app, Some(&cookie)).await;
     assert_eq!(session.get::<u64>("n").unwrap(), Some(2));
 }
+
+/// A password reset, an administrator, a job: nobody of them has the visitor's request.
+#[tokio::test]
+async fn the_engine_lists_and_ends_the_sessions_of_a_subject() {
+    let app = app(|builder| builder);
+    let [ada, bob] = ["ada", "bob"].map(|name| Subject::new(name).unwrap());
+    let login = async |subject: &Subject| {
+        app.clock.advance(Duration::from_secs(1));
+        let (exchange, session) = open(&app, None).await;
+        session.set_subject(subject.clone()).unwrap();
+        cookie(&exchange.close(200).await)
+    };
+    let lives = async |cookie: &str| open(&app, Some(cookie)).await.1.subject().is_some();
+    let cookies = [login(&ada).await, login(&ada).await, login(&bob).await];
+    let listed = app.engine.sessions_of(&ada).await.unwrap();
+    assert_eq!(listed.len(), 2);
+    assert!(listed[0].last_seen_at > listed[1].last_seen_at);
+    assert!(listed.iter().all(|info| !info.is_current));
+
+    let first = listed[1].id;
+    assert!(
+        !app.engine.end_session(&bob, &first).await.unwrap(),
+        "not bob's"
+    );
+    assert!(app.engine.end_session(&ada, &first).await.unwrap());
+    assert!(!app.engine.end_session(&ada, &first).await.unwrap());
+    assert!(!lives(&cookies[0]).await && lives(&cookies[1]).await);
+    assert_eq!(app.engine.end_sessions_of(&ada).await.unwrap(), 1);
+    assert!(!lives(&cookies[1]).await && lives(&cookies[2]).await);
+    assert_eq!(app.engine.sessions_of(&ada).await.unwrap(), []);
+}

@@ -1,0 +1,88 @@
+//! Sessions of a subject without a request of theirs: for a password reset, an
+//! administrator, a job.
+
+use std::cmp::Reverse;
+
+use cloakroom_core::store::{KeyDigest, Listed, Revoke};
+use cloakroom_core::{Error, Subject};
+
+use crate::sessions::SESSIONS_LISTED_MAX;
+use crate::shared::Shared;
+use crate::{Engine, SessionInfo, login_limit};
+
+/// Sessions of a subject, whoever asks. A page of theirs asks
+/// [`SubjectSessions`](crate::SubjectSessions), which speaks for whoever is logged in.
+///
+/// # Errors
+/// [`Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where the store keeps no
+/// lists (a cookie store: its `Revocation` ends all sessions of a subject), and
+/// [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) where it does not answer.
+impl Engine {
+    /// The live ones, by their last use, the latest first. Of more than
+    /// [`SESSIONS_LISTED_MAX`] these are so many, whichever the store comes to first.
+    ///
+    /// # Errors
+    /// As said above.
+    pub async fn sessions_of(&self, subject: &Subject) -> Result<Vec<SessionInfo>, Error> {
+        let engine = self.shared();
+        let subject = self.subject_digest(subject);
+        let listed = login_limit::live(engine, &subject, SESSIONS_LISTED_MAX).await?;
+        Ok(infos(engine, listed, None))
+    }
+
+    /// Ends all of them, as after a password was reset; answers how many there were.
+    ///
+    /// ```
+    /// use cloakroom_core::{Error, Subject};
+    /// use cloakroom_web::Engine;
+    ///
+    /// async fn password_was_reset(engine: &Engine, user_id: &str) -> Result<usize, Error> {
+    ///     engine.end_sessions_of(&Subject::new(user_id)?).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As said above.
+    pub async fn end_sessions_of(&self, subject: &Subject) -> Result<usize, Error> {
+        self.revoke(subject, Revoke::All).await
+    }
+
+    /// Ends one of them, by its public id; answers whether there was one to end. An id of
+    /// another subject's session ends nothing.
+    ///
+    /// # Errors
+    /// As said above.
+    pub async fn end_session(&self, subject: &Subject, id: &KeyDigest) -> Result<bool, Error> {
+        Ok(self.revoke(subject, Revoke::One(*id)).await? > 0)
+    }
+
+    async fn revoke(&self, subject: &Subject, which: Revoke) -> Result<usize, Error> {
+        let subjects = self.shared().subjects()?;
+        let ended = subjects
+            .revoke(&self.subject_digest(subject), which)
+            .await?;
+        Ok(ended.len())
+    }
+}
+
+/// What their owner reads in a list: the current one first, then by their last use.
+pub(crate) fn infos(
+    engine: &Shared,
+    listed: Vec<Listed>,
+    current: Option<KeyDigest>,
+) -> Vec<SessionInfo> {
+    let infos = listed.into_iter().map(|listed| SessionInfo {
+        id: listed.digest,
+        is_current: current == Some(listed.digest),
+        created_at: listed.record.created_at,
+        last_seen_at: listed.record.last_seen_at,
+        expires_at: engine.expiry.end_of_unused(&listed.record),
+        label: listed.record.label,
+    });
+    let mut infos: Vec<_> = infos.collect();
+    infos.sort_by_key(|info| {
+        let by_use = (Reverse(info.last_seen_at), info.id);
+        (Reverse(info.is_current), by_use)
+    });
+    infos
+}
