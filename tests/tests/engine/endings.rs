@@ -87,6 +87,46 @@ async fn a_logout_whose_client_hangs_up_happens_also_behind_a_slow_write() {
     assert!(!session.exists(), "and stays so");
 }
 
+/// The same of what a handler does before its end: the server drops its future too.
+#[tokio::test]
+async fn what_a_handler_ends_is_ended_though_its_client_hangs_up() {
+    for call in [Call::Delete, Call::Revoke] {
+        let store = InterceptedStore::from_fn(MapStore::default(), move |operation, work| {
+            Box::pin(async move {
+                if operation.call == call {
+                    tokio::task::yield_now().await;
+                }
+                work.await
+            })
+        });
+        let store = Arc::new(store);
+        let engine = Engine::new(store.clone());
+        let login = async || {
+            let exchange = engine.exchange();
+            let session = exchange.open(std::iter::empty()).await.unwrap();
+            session.set_subject(subject("1")).unwrap();
+            session.save().await.unwrap();
+            (exchange, session)
+        };
+        login().await;
+        let (exchange, session) = login().await;
+        let sessions = SubjectSessions::new(exchange, session.clone());
+        let mut handler = Box::pin(async {
+            if call == Call::Delete {
+                session.flush().unwrap();
+                session.save().await.unwrap();
+            } else {
+                sessions.end_others().await.unwrap();
+            }
+        });
+        let waits = std::future::poll_fn(|cx| Poll::Ready(handler.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
+        drop(handler);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(store.inner().snapshot().len(), 1, "{call:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_shortened_policy_holds_for_the_sessions_that_are_stored() {
     let store = Arc::new(MapStore::default());
