@@ -138,7 +138,7 @@ impl Exchange {
         let load = || self.inner.load(find());
         let opened = self.inner.opened.get_or_try_init(load).await?;
         if self.inner.over.load(Ordering::SeqCst) {
-            opened.session.close();
+            opened.session.refuse_changes();
         }
         Ok(opened.session.clone())
     }

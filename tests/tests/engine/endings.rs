@@ -191,7 +191,7 @@ async fn a_shortened_policy_holds_for_the_cookie_and_for_the_list_of_a_subjects_
     let listed = sessions.list().await.unwrap();
     assert_eq!(listed.len(), 1, "the other has been idle for two days");
     assert!(listed[0].expires_at <= clock.now().saturating_add(Duration::from_secs(60 * 60)));
-    session.set_expiry(SessionExpiry::Default).unwrap();
+    session.insert("n", 1).unwrap();
     let set = header(&exchange.close(200).await, "set-cookie").unwrap();
     assert!(set.contains("Max-Age=86400"), "{set}");
 }
@@ -430,6 +430,52 @@ async fn a_session_first_opened_after_the_headers_left_can_be_read_and_not_chang
         assert_eq!(error.kind(), ErrorKind::Closed);
     }
     assert_eq!(app.number("n").await, Some(1));
+}
+
+/// What the handler has changed is written, though something else asks for the session
+/// while that waits for an early save.
+#[tokio::test]
+async fn a_session_asked_for_again_after_the_end_takes_no_change_and_loses_none() {
+    let release = Arc::new(Notify::new());
+    let held = release.clone();
+    let store = InterceptedStore::from_fn(MapStore::default(), move |operation, work| {
+        let held = held.clone();
+        Box::pin(async move {
+            if operation.call == Call::Create {
+                held.notified().await;
+            }
+            work.await
+        })
+    });
+    let engine = Engine::new(store);
+    let exchange = engine.exchange();
+    let session = exchange.open(std::iter::empty()).await.unwrap();
+    session.insert("n", 1).unwrap();
+    let mut saving = Box::pin(session.save());
+    let mut closing = Box::pin(exchange.close(200));
+    std::future::poll_fn(|cx| {
+        assert!(saving.as_mut().poll(cx).is_pending());
+        session.insert("n", 2).unwrap();
+        assert!(closing.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    let again = exchange.open(std::iter::empty()).await.unwrap();
+    for refused in [again.insert("n", 3), again.flush()] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Closed);
+    }
+    release.notify_one();
+    saving.await.unwrap();
+    let closing = closing.await;
+    assert!(closing.failure.is_none(), "{:?}", closing.failure);
+    let set = header(&closing, "set-cookie").unwrap();
+    let cookie = set.split(';').next().unwrap();
+    let exchange = engine.exchange();
+    let session = exchange
+        .open([cookie.as_bytes()].into_iter())
+        .await
+        .unwrap();
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(2));
 }
 
 #[tokio::test]
