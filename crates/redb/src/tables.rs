@@ -328,23 +328,40 @@ impl<'t> Tables<'t> {
         Ok(next)
     }
 
-    /// Where the rotation mark at a digest leads, if one stands there.
-    fn mark(&self, digest: &KeyDigest) -> Result<Option<KeyDigest>, StorageError> {
+    /// Where the rotation mark at a digest leads, if one stands there. The inner error is
+    /// for a frame that cannot be read.
+    fn mark(&self, digest: &KeyDigest) -> Result<Result<Option<KeyDigest>, Error>, StorageError> {
         let stored = self.stored(digest)?;
-        let stored = stored.and_then(|stored| Stored::decode(stored.frame()).ok());
-        Ok(match stored {
+        let stored = stored.map(|stored| Stored::decode(stored.frame()));
+        Ok(stored.transpose().map(|stored| match stored {
             Some(Stored::Rotated { to, .. }) => Some(to),
             _ => None,
+        }))
+    }
+
+    /// Follows rotation marks to the session that is to be ended. A frame that cannot be
+    /// read is taken for that session.
+    fn session_to_end(&self, digest: &KeyDigest) -> Result<KeyDigest, TableError> {
+        Stored::resolve_rotations(digest, |at| Ok(self.mark(at)?.unwrap_or_default()))
+    }
+
+    /// Follows rotation marks to the session that is to be spared. A frame that cannot be
+    /// read may be a mark that leads to it: then nobody knows which session that is.
+    fn session_to_spare(&self, digest: &KeyDigest) -> Result<KeyDigest, TableError> {
+        Stored::resolve_rotations(digest, |at| {
+            let unreadable = |error: Error| {
+                let message = format!(
+                    "cannot find the session that is to be spared, since a record on the way to \
+                     it cannot be read: {error}; no more sessions were ended"
+                );
+                Error::new(ErrorKind::Unavailable, message).with_source(error)
+            };
+            Ok(self.mark(at)?.map_err(unreadable)?)
         })
     }
 
-    /// Follows rotation marks from `digest` to the session's current digest.
-    fn current_digest(&self, digest: &KeyDigest) -> Result<KeyDigest, TableError> {
-        Stored::resolve_rotations(digest, |at| Ok(self.mark(at)?))
-    }
-
     pub(crate) fn delete(&mut self, digest: &KeyDigest) -> Result<(), TableError> {
-        let current = self.current_digest(digest)?;
+        let current = self.session_to_end(digest)?;
         if let Some(stored) = self.stored(&current)? {
             self.remove(&current, &stored)?;
         }
@@ -358,7 +375,10 @@ impl<'t> Tables<'t> {
         subject: &SubjectDigest,
         which: Revoke,
     ) -> Result<RevokeStep, TableError> {
-        let which = which.resolved(|digest| self.current_digest(digest))?;
+        let which = which.resolved(|digest| match which {
+            Revoke::AllBut(_) => self.session_to_spare(digest),
+            Revoke::All | Revoke::One(_) => self.session_to_end(digest),
+        })?;
         let mut entries = entries_of(subject);
         if let Revoke::One(meant) = &which {
             entries =

@@ -350,6 +350,34 @@ async fn a_revocation_that_cannot_find_the_session_to_spare_ends_none() {
     assert!(store.load(&other).await.unwrap().is_none());
 }
 
+/// A mark that cannot be read may lead to the session to be spared.
+#[tokio::test]
+async fn nothing_is_ended_where_a_mark_to_the_spared_session_cannot_be_read() {
+    let folder = folder();
+    let (digests, other) = {
+        let store = RedbStore::open(file(&folder)).unwrap();
+        let other = key().digest();
+        store.create(&other, &sample("x")).await.unwrap();
+        (rotated(&store, 3).await, other)
+    };
+    with_tables(&folder, |raw| {
+        raw.change(&digests[0], |frame| *frame = vec![1, 2, 3]);
+        raw.change(&digests[1], |frame| *frame.last_mut().unwrap() ^= 1);
+    });
+    let store = RedbStore::open(file(&folder)).unwrap();
+    let whose = listed_as(&sample("x").subject.unwrap());
+    for mark in &digests[..2] {
+        let revoked = store.revoke(&whose, Revoke::AllBut(*mark)).await;
+        let error = revoked.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("spared"), "{error}");
+    }
+    // From behind them, the session is found.
+    let revoked = store.revoke(&whose, Revoke::AllBut(digests[2])).await;
+    assert_eq!(revoked.unwrap(), [other]);
+    assert!(store.load(&digests[3]).await.unwrap().is_some());
+}
+
 #[test]
 fn logins_that_race_a_revocation_are_ended_or_listed() {
     let folder = folder();

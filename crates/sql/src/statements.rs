@@ -307,3 +307,25 @@ fn returning(with: &str, sql: &str, channel: Option<&str>) -> String {
          pg_notify('{channel}', encode(digest, 'hex') || ' {revision}') FROM {WRITTEN}"
     )
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use sqlx::Sqlite;
+
+    use super::*;
+    use crate::driver::Driver as _;
+
+    /// What a row holds is not bounded by the database: a reader that asks for all of it
+    /// takes it into memory before it can refuse it.
+    #[test]
+    fn no_more_of_a_row_is_read_than_shows_that_it_is_too_long() {
+        let statements = Statements::new(&Sqlite::DIALECT, &TableName::default(), None);
+        let bounded = format!("substr(data, 1, {})", FRAME_BYTES_CEILING + 1);
+        for statement in [&statements.load, &statements.scan] {
+            let sql = statement.sql.as_str();
+            assert!(sql.contains(&bounded), "{sql}");
+            let elsewhere = sql.replace(&format!("coalesce({bounded}, data) AS data"), "");
+            assert!(!elsewhere.contains("data"), "{sql}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ use cloakroom_core::store::{BoxFuture, KeyDigest, Record, Stored, Touch};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
+use crate::carry_out::carry_out;
 use crate::decide::{Arrival, Decision, Facts, decide};
 use crate::login_limit;
 use crate::shared::Shared;
@@ -137,7 +138,7 @@ impl Exchange {
         let load = || self.inner.load(find());
         let opened = self.inner.opened.get_or_try_init(load).await?;
         if self.inner.over.load(Ordering::SeqCst) {
-            opened.session.close();
+            opened.session.refuse_changes();
         }
         Ok(opened.session.clone())
     }
@@ -198,26 +199,15 @@ impl Exchange {
     /// the client. The `outcome` is that of the handler, or simply the HTTP status of
     /// its response.
     ///
-    /// A write that ends or moves a session is carried out even if this future is
-    /// dropped, where it runs on tokio: a visitor who logs out and closes the tab is
-    /// logged out.
+    /// A write that ends or moves a session is carried out even if this future, or that of
+    /// a [`Session::save`], is dropped, where it runs on tokio: a visitor who logs out and
+    /// closes the tab is logged out.
     pub async fn close(&self, outcome: impl Into<Outcome>) -> Closing {
         self.inner.over.store(true, Ordering::SeqCst);
         let Some(opened) = self.inner.opened.get() else {
             return Closing::nothing();
         };
-        let outcome = outcome.into();
-        let written = match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if opened.session.ends_or_moves() => {
-                let inner = self.inner.clone();
-                let writing = runtime.spawn(async move { inner.write_last(outcome).await });
-                writing.await.unwrap_or_else(|panic| {
-                    let message = "the task that wrote the session has ended before it was done";
-                    Err(Error::new(ErrorKind::Unavailable, message).with_source(panic))
-                })
-            }
-            _ => self.inner.write_last(outcome).await,
-        };
+        let written = self.inner.write(Some(outcome.into())).await;
         let mut failure = written.err();
         let accessed = opened.session.was_accessed();
         let mut client = self.inner.client();
@@ -271,14 +261,29 @@ impl Inner {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what the session has recorded, and closes it.
-    async fn write_last(&self, outcome: Outcome) -> Result<(), Error> {
+    /// Writes what the session has recorded, and closes it at the `end` of the request.
+    /// What ends or moves a session is written though nobody waits for it any more.
+    async fn write(&self, end: Option<Outcome>) -> Result<(), Error> {
         let Some(opened) = self.opened.get() else {
             return Ok(());
         };
-        let written = self.commit(opened, Some(outcome)).await;
-        opened.session.close();
-        self.resolve_candidate().await;
+        match self.me.upgrade() {
+            Some(inner) if opened.session.ends_or_moves() => {
+                carry_out(async move { inner.write_opened(end).await }).await
+            }
+            _ => self.write_opened(end).await,
+        }
+    }
+
+    async fn write_opened(&self, end: Option<Outcome>) -> Result<(), Error> {
+        let Some(opened) = self.opened.get() else {
+            return Ok(());
+        };
+        let written = self.commit(opened, end).await;
+        if end.is_some() {
+            opened.session.close();
+            self.resolve_candidate().await;
+        }
         written
     }
 
@@ -603,12 +608,7 @@ impl Inner {
 
 impl Commit for Inner {
     fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async {
-            match self.opened.get() {
-                Some(opened) => self.commit(opened, None).await,
-                None => Ok(()),
-            }
-        })
+        Box::pin(self.write(None))
     }
 
     fn id(&self) -> Option<KeyDigest> {

@@ -74,6 +74,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bearer;
+mod carry_out;
 mod closing;
 mod cookie;
 mod cost;

@@ -6,6 +6,7 @@ use cloakroom_core::session::Session;
 use cloakroom_core::store::{KeyDigest, Revoke, SubjectDigest};
 use cloakroom_core::{Error, Label, Timestamp};
 
+use crate::carry_out::carry_out;
 use crate::of_subject::infos;
 use crate::{Exchange, login_limit};
 
@@ -38,6 +39,9 @@ pub struct SessionInfo {
 /// It speaks for the subject of this session alone: an id of somebody else's
 /// session does nothing. A page for operators asks the store itself, by
 /// [`Capabilities::subjects`](cloakroom_core::store::Capabilities::subjects).
+///
+/// What ends a session is carried out even if its future is dropped, where it runs on
+/// tokio.
 ///
 /// # Errors
 /// Each method that asks the store fails with [`cloakroom_core::ErrorKind::Misconfigured`] where the store keeps no
@@ -132,13 +136,17 @@ impl SubjectSessions {
     }
 
     async fn revoke(&self, which: Revoke) -> Result<usize, Error> {
-        let engine = self.exchange.shared();
         let Some(subject) = digest_of(&self.exchange, &self.session).or(self.subject) else {
             return Ok(0);
         };
-        let ended = engine.subjects()?.revoke(&subject, which).await?;
-        self.exchange.count_revocation();
-        Ok(ended.len())
+        let exchange = self.exchange.clone();
+        carry_out(async move {
+            let subjects = exchange.shared().subjects()?;
+            let ended = subjects.revoke(&subject, which).await?;
+            exchange.count_revocation();
+            Ok(ended.len())
+        })
+        .await
     }
 }
 

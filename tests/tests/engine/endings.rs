@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloakroom::axum::{Session, SessionError, SessionLayer};
 use cloakroom::engine::SubjectSessions;
-use cloakroom::{Engine, ErrorKind, Expiry, SessionExpiry, Subject};
+use cloakroom::{Clock as _, Engine, ErrorKind, Expiry, SessionExpiry, Subject};
 use cloakroom_testkit::{Call, InterceptedStore, ManualClock, MapStore, key};
 use cloakroom_tests::in_process::{COOKIE, TestApp, header};
 use tokio::sync::Notify;
@@ -87,6 +87,46 @@ async fn a_logout_whose_client_hangs_up_happens_also_behind_a_slow_write() {
     assert!(!session.exists(), "and stays so");
 }
 
+/// The same of what a handler does before its end: the server drops its future too.
+#[tokio::test]
+async fn what_a_handler_ends_is_ended_though_its_client_hangs_up() {
+    for call in [Call::Delete, Call::Revoke] {
+        let store = InterceptedStore::from_fn(MapStore::default(), move |operation, work| {
+            Box::pin(async move {
+                if operation.call == call {
+                    tokio::task::yield_now().await;
+                }
+                work.await
+            })
+        });
+        let store = Arc::new(store);
+        let engine = Engine::new(store.clone());
+        let login = async || {
+            let exchange = engine.exchange();
+            let session = exchange.open(std::iter::empty()).await.unwrap();
+            session.set_subject(subject("1")).unwrap();
+            session.save().await.unwrap();
+            (exchange, session)
+        };
+        login().await;
+        let (exchange, session) = login().await;
+        let sessions = SubjectSessions::new(exchange, session.clone());
+        let mut handler = Box::pin(async {
+            if call == Call::Delete {
+                session.flush().unwrap();
+                session.save().await.unwrap();
+            } else {
+                sessions.end_others().await.unwrap();
+            }
+        });
+        let waits = std::future::poll_fn(|cx| Poll::Ready(handler.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
+        drop(handler);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(store.inner().snapshot().len(), 1, "{call:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_shortened_policy_holds_for_the_sessions_that_are_stored() {
     let store = Arc::new(MapStore::default());
@@ -121,6 +161,39 @@ async fn a_shortened_policy_holds_for_the_sessions_that_are_stored() {
     assert!(opens(Expiry::default(), &plain).await);
     assert!(!opens(Expiry::aal3(), &plain).await, "idle for ten days");
     assert!(opens(Expiry::aal3(), &own).await, "its own choice");
+}
+
+#[tokio::test]
+async fn a_shortened_policy_holds_for_the_cookie_and_for_the_list_of_a_subjects_sessions() {
+    let store = Arc::new(MapStore::default());
+    let clock = Arc::new(ManualClock::default());
+    let engine = |expiry: Expiry| {
+        let builder = Engine::builder(store.clone()).clock(clock.clone());
+        builder.expiry(expiry).build().unwrap()
+    };
+    let (long, short) = (engine(Expiry::default()), engine(Expiry::aal2()));
+    let login = async |engine: &Engine| {
+        let exchange = engine.exchange();
+        let session = exchange.open(std::iter::empty()).await.unwrap();
+        session.set_subject(subject("1")).unwrap();
+        let set = header(&exchange.close(200).await, "set-cookie").unwrap();
+        set.split(';').next().unwrap().to_owned()
+    };
+    login(&long).await;
+    clock.advance(2 * DAY);
+    let cookie = login(&long).await;
+    let exchange = short.exchange();
+    let session = exchange
+        .open([cookie.as_bytes()].into_iter())
+        .await
+        .unwrap();
+    let sessions = SubjectSessions::new(exchange.clone(), session.clone());
+    let listed = sessions.list().await.unwrap();
+    assert_eq!(listed.len(), 1, "the other has been idle for two days");
+    assert!(listed[0].expires_at <= clock.now().saturating_add(Duration::from_secs(60 * 60)));
+    session.insert("n", 1).unwrap();
+    let set = header(&exchange.close(200).await, "set-cookie").unwrap();
+    assert!(set.contains("Max-Age=86400"), "{set}");
 }
 
 #[tokio::test]
@@ -308,6 +381,33 @@ async fn a_mere_read_removes_a_dead_cookie_in_the_answer_to_a_document_alone() {
     }
 }
 
+/// The adapter passes on what the request is for.
+#[tokio::test]
+async fn the_answer_to_a_poll_removes_no_cookie() {
+    use axum::{Router, body::Body, http::Request, routing::get};
+    use tower::ServiceExt as _;
+    async fn look(session: Session) -> &'static str {
+        if session.contains("n") { "yes" } else { "no" }
+    }
+    let engine = Engine::new(MapStore::default());
+    let app = Router::new()
+        .route("/", get(look))
+        .layer(SessionLayer::new(engine));
+    let dead = format!("{COOKIE}={}", key().to_token().expose());
+    for (dest, removes) in [("document", true), ("empty", false)] {
+        let request = Request::get("/")
+            .header("cookie", &dead)
+            .header("sec-fetch-dest", dest);
+        let request = request.body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(
+            response.headers().contains_key("set-cookie"),
+            removes,
+            "{dest}"
+        );
+    }
+}
+
 /// A streamed body opens the session when the headers have left.
 #[tokio::test]
 async fn a_session_first_opened_after_the_headers_left_can_be_read_and_not_changed() {
@@ -330,6 +430,52 @@ async fn a_session_first_opened_after_the_headers_left_can_be_read_and_not_chang
         assert_eq!(error.kind(), ErrorKind::Closed);
     }
     assert_eq!(app.number("n").await, Some(1));
+}
+
+/// What the handler has changed is written, though something else asks for the session
+/// while that waits for an early save.
+#[tokio::test]
+async fn a_session_asked_for_again_after_the_end_takes_no_change_and_loses_none() {
+    let release = Arc::new(Notify::new());
+    let held = release.clone();
+    let store = InterceptedStore::from_fn(MapStore::default(), move |operation, work| {
+        let held = held.clone();
+        Box::pin(async move {
+            if operation.call == Call::Create {
+                held.notified().await;
+            }
+            work.await
+        })
+    });
+    let engine = Engine::new(store);
+    let exchange = engine.exchange();
+    let session = exchange.open(std::iter::empty()).await.unwrap();
+    session.insert("n", 1).unwrap();
+    let mut saving = Box::pin(session.save());
+    let mut closing = Box::pin(exchange.close(200));
+    std::future::poll_fn(|cx| {
+        assert!(saving.as_mut().poll(cx).is_pending());
+        session.insert("n", 2).unwrap();
+        assert!(closing.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    let again = exchange.open(std::iter::empty()).await.unwrap();
+    for refused in [again.insert("n", 3), again.flush()] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Closed);
+    }
+    release.notify_one();
+    saving.await.unwrap();
+    let closing = closing.await;
+    assert!(closing.failure.is_none(), "{:?}", closing.failure);
+    let set = header(&closing, "set-cookie").unwrap();
+    let cookie = set.split(';').next().unwrap();
+    let exchange = engine.exchange();
+    let session = exchange
+        .open([cookie.as_bytes()].into_iter())
+        .await
+        .unwrap();
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(2));
 }
 
 #[tokio::test]
@@ -358,6 +504,7 @@ async fn of_two_layers_of_one_engine_the_inner_one_uses_the_exchange_that_is_the
         next: axum::middleware::Next,
     ) -> axum::response::Response {
         assert_eq!(session.subject(), None);
+        session.insert("looked", true).unwrap();
         next.run(request).await
     }
     let engine = Engine::new(MapStore::default());

@@ -1,8 +1,10 @@
 //! A change whose session was moved or ended meanwhile: it follows the session, or the
 //! answer is no success.
 
+use std::time::Duration;
+
 use cloakroom::session::Session;
-use cloakroom::{Engine, ErrorKind, Label, Subject};
+use cloakroom::{Clock as _, Engine, ErrorKind, Label, SessionExpiry, Subject};
 use cloakroom_testkit::MapStore;
 use cloakroom_tests::in_process::{TestApp, TestResponse};
 
@@ -130,6 +132,29 @@ async fn where_the_data_was_left_behind_a_change_is_refused() {
         assert_eq!(app.number("late").await, None, "{case}");
         assert_eq!(app.number("n").await, None, "{case}");
     }
+}
+
+#[tokio::test]
+async fn a_change_does_not_follow_to_a_session_that_has_expired() {
+    let app = TestApp::default();
+    let minute = Duration::from_secs(60);
+    let response = late(
+        &app,
+        None,
+        async |session| {
+            session.set_expiry(SessionExpiry::Idle(minute)).unwrap();
+            session.cycle_key().unwrap();
+        },
+        async |session| {
+            app.clock.advance(minute);
+            count(session).await;
+        },
+    )
+    .await;
+    assert_eq!(response.status, 409);
+    let moved = app.stored(&app.token().unwrap()).unwrap();
+    let expires_at = moved.into_record().unwrap().expires_at;
+    assert_eq!(expires_at, app.clock.now(), "it was not lengthened");
 }
 
 #[tokio::test]

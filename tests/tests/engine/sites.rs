@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use cloakroom::engine::{SubjectSessions, TokenStore as _};
-use cloakroom::{CookiePolicy, Engine, Expiry, Site, Subject};
-use cloakroom_testkit::MapStore;
+use cloakroom::engine::{SessionKey, SubjectSessions, TokenStore as _};
+use cloakroom::{BearerPolicy, CookiePolicy, Engine, Expiry, Site, Subject};
+use cloakroom_testkit::{MapStore, key};
 
 struct Visitor {
     cookie: String,
@@ -108,4 +108,21 @@ async fn a_site_that_is_named_keeps_its_sessions_when_the_cookie_is_renamed() {
     let renamed = format!("__Host-new={}", visitor.token);
     let subject = subject_of(&engine("new"), &renamed).await;
     assert_eq!(subject.as_deref(), Some("1"));
+}
+
+/// Another default would be a new start for the visitors of every site that names none.
+#[test]
+fn a_site_that_is_not_named_is_the_full_name_of_the_cookie_or_bearer() {
+    let store = Arc::new(MapStore::default());
+    let bearer = Engine::builder(store.clone()).bearer(BearerPolicy::default());
+    let token = key().to_token();
+    for (engine, site) in [
+        (Engine::new(store), "__Host-session"),
+        (bearer.build().unwrap(), "bearer"),
+    ] {
+        let key = SessionKey::parse(token.expose()).unwrap();
+        let digest = key.of_site(&Site::new(site).unwrap()).digest();
+        let of_engine = engine.store().digest_of(&engine.token(token.expose()));
+        assert_eq!(of_engine, Some(digest), "{site}");
+    }
 }

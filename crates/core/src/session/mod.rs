@@ -122,6 +122,7 @@ impl Session {
                     modified: false,
                     peeks: false,
                     phase: Phase::Open,
+                    over: false,
                     dead: false,
                     edits: 0,
                 }),
@@ -177,7 +178,7 @@ impl Session {
 
     fn change(&self) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.lock();
-        if matches!(state.phase, Phase::Closing | Phase::Closed) {
+        if state.over || matches!(state.phase, Phase::Closing | Phase::Closed) {
             return Err(Error::new(
                 ErrorKind::Closed,
                 "the response has left; change the session before it does",

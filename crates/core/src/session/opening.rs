@@ -47,6 +47,9 @@ impl Session {
     fn take_changeset(&self, next: Phase) -> Result<Changeset, Error> {
         let mut state = self.lock();
         match &state.phase {
+            Phase::Open if state.over && matches!(next, Phase::Saving) => {
+                return Err(ErrorKind::Closed.into());
+            }
             Phase::Open => {}
             Phase::Broken(error) => return Err(error.clone()),
             Phase::Closed => return Err(ErrorKind::Closed.into()),
@@ -175,6 +178,12 @@ impl Session {
     pub fn ends_or_moves(&self) -> bool {
         let state = self.lock();
         state.pending.flushed || state.pending.rotate
+    }
+
+    /// Refuses all changes and early saves from now on: the end of the request writes
+    /// what was recorded before, if it has not written already.
+    pub fn refuse_changes(&self) {
+        self.lock().over = true;
     }
 
     /// Refuses all changes from now on: the response has left.

@@ -28,6 +28,9 @@ pub(super) struct State {
     /// Whether reads are no use of the session in this request.
     pub(super) peeks: bool,
     pub(super) phase: Phase,
+    /// Whether the request is over: what was recorded can still be written, and nothing
+    /// is recorded any more.
+    pub(super) over: bool,
     /// Whether the session was ended or moved elsewhere: a login begins a new
     /// one, every other change is dropped.
     pub(super) dead: bool,

@@ -189,6 +189,25 @@ mod tests {
     }
 
     #[test]
+    fn a_session_goes_on_with_its_data_and_its_subject_or_its_first_one() {
+        let record = |flushes, subject: Option<&str>| Record {
+            flushes,
+            subject: subject.map(|subject| Subject::new(subject).unwrap()),
+            ..Record::new(Timestamp::EPOCH, Timestamp::MAX)
+        };
+        for (before, moved, goes_on) in [
+            (record(1, None), record(1, None), true),
+            (record(1, None), record(1, Some("ada")), true),
+            (record(1, Some("ada")), record(1, Some("ada")), true),
+            (record(1, Some("ada")), record(2, Some("ada")), false),
+            (record(1, Some("ada")), record(1, Some("bob")), false),
+            (record(1, Some("ada")), record(1, None), false),
+        ] {
+            assert_eq!(before.is_continued_by(&moved), goes_on, "{moved:?}");
+        }
+    }
+
+    #[test]
     fn subject_and_label_are_not_printed() {
         let mut record = Record::new(Timestamp::EPOCH, Timestamp::EPOCH);
         record.subject = Some(Subject::new("42").unwrap());
