@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cloakroom_core::store::{BoxFuture, Data, KeyDigest, Record, SessionStore, Stored};
-use cloakroom_core::{Error, ErrorKind, Subject, Timestamp};
+use cloakroom_core::{Error, ErrorKind, Site, Subject, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::NAME;
@@ -43,11 +43,15 @@ const DIGEST_DOMAIN: &[u8] = b"cloakroom/cookie/epoch/v1\0";
 /// Epochs in a [`SessionStore`] that evicts nothing.
 ///
 /// An epoch is a record that never expires, under SHA-256 of
-/// `"cloakroom/cookie/epoch/v1\0"` and the subject; its data is the number, 8
-/// bytes, little-endian. The subject itself is not stored. The store may hold sessions
+/// `"cloakroom/cookie/epoch/v1\0"` and the subject, before which the digest of a
+/// [site](Self::of_site) stands where one is named; its data is the number, 8 bytes,
+/// little-endian. The subject itself is not stored. The store may hold sessions
 /// too; a scan of it shows epochs as records that never expire.
 #[derive(Debug)]
-pub struct EpochStore<S>(S);
+pub struct EpochStore<S> {
+    store: S,
+    site: Site,
+}
 
 impl<S: SessionStore> EpochStore<S> {
     /// Epochs in a store that keeps every record until it expires or is deleted, also
@@ -56,11 +60,34 @@ impl<S: SessionStore> EpochStore<S> {
     /// cookies open again. Put no cache in front of it either: a stale epoch opens what
     /// was just revoked.
     pub fn in_non_evicting(store: S) -> Self {
-        Self(store)
+        Self {
+            store,
+            site: Site::default(),
+        }
+    }
+
+    /// Keeps the epochs of one site: needed where several sites share a store, or a
+    /// subject's sessions at one end together with those at another. Name it from the
+    /// beginning on, since the epochs of a site are not found under another.
+    #[must_use]
+    pub fn of_site(mut self, site: &Site) -> Self {
+        self.site = site.clone();
+        self
+    }
+
+    fn digest(&self, subject: &Subject) -> KeyDigest {
+        let mut hash = Sha256::new();
+        hash.update(DIGEST_DOMAIN);
+        if self.site != Site::default() {
+            // Of a fixed length, so that no site and subject are those of another pair.
+            hash.update(Sha256::digest(self.site.as_str().as_bytes()));
+        }
+        hash.update(subject.as_str().as_bytes());
+        KeyDigest::from_bytes(hash.finalize().into())
     }
 
     async fn load(&self, digest: &KeyDigest) -> Result<Option<(u64, Record)>, Error> {
-        let record = match self.0.load(digest).await? {
+        let record = match self.store.load(digest).await? {
             None => return Ok(None),
             Some(Stored::Record(record)) => record,
             Some(Stored::Rotated { .. }) => return Err(not_an_epoch()),
@@ -71,17 +98,17 @@ impl<S: SessionStore> EpochStore<S> {
     }
 
     async fn next(&self, subject: &Subject) -> Result<(), Error> {
-        let digest = digest(subject);
+        let digest = self.digest(subject);
         let written = match self.load(&digest).await? {
             None => {
                 let mut record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
                 record.data = Data::from_bytes(1_u64.to_le_bytes());
-                self.0.create(&digest, &record).await
+                self.store.create(&digest, &record).await
             }
             Some((epoch, mut record)) => {
                 let next = epoch.checked_add(1).ok_or_else(not_an_epoch)?;
                 record.data = Data::from_bytes(next.to_le_bytes());
-                self.0.update(&digest, &record).await
+                self.store.update(&digest, &record).await
             }
         };
         match written {
@@ -91,13 +118,6 @@ impl<S: SessionStore> EpochStore<S> {
             Err(error) => Err(error),
         }
     }
-}
-
-fn digest(subject: &Subject) -> KeyDigest {
-    let mut hash = Sha256::new();
-    hash.update(DIGEST_DOMAIN);
-    hash.update(subject.as_str().as_bytes());
-    KeyDigest::from_bytes(hash.finalize().into())
 }
 
 fn not_an_epoch() -> Error {
@@ -122,7 +142,10 @@ pub(crate) fn unavailable(source: Error) -> Error {
 impl<S: SessionStore + fmt::Debug> Revocation for EpochStore<S> {
     fn epoch<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
-            let found = self.load(&digest(subject)).await.map_err(unavailable)?;
+            let found = self
+                .load(&self.digest(subject))
+                .await
+                .map_err(unavailable)?;
             Ok(found.map_or(0, |(epoch, _)| epoch))
         })
     }

@@ -100,6 +100,10 @@ impl CookieStore {
             },
         };
         let mut envelope = Envelope::decode(opened.payload()).map_err(named)?;
+        // Two sites may have one name for their cookies, and one ring.
+        if envelope.record.site != *token.site() {
+            return Ok(None);
+        }
         // Whoever has a secret that leaked can make a cookie, and have it sealed again
         // under the next one: it must end when the secret leaves the ring. So no cookie
         // is believed that it began under a later key than it was sealed under.
@@ -189,7 +193,10 @@ impl CookieStore {
         }
         let payload = envelope.encode().map_err(named)?;
         let token = self.sealer.seal(&*self.entropy, &payload).map_err(named)?;
-        Ok(Written::issued(record.revision, token))
+        Ok(Written::issued(
+            record.revision,
+            token.of_site(&record.site),
+        ))
     }
 
     async fn begin(
@@ -238,7 +245,8 @@ impl TokenStore for CookieStore {
             if !opened.is_current {
                 let payload = envelope.encode().map_err(named)?;
                 let token = self.sealer.seal(&*self.entropy, &payload);
-                reissue = Some(token.map_err(named)?);
+                let token = token.map_err(named)?;
+                reissue = Some(token.of_site(&envelope.record.site));
             }
             let mut loaded = LoadedToken::new(Stored::Record(envelope.record));
             loaded.reissue = reissue;

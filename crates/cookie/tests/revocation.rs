@@ -340,3 +340,18 @@ async fn advances_at_once_are_one_advance_at_least() {
     let year = Duration::from_secs(365 * 24 * 3_600);
     assert!(!record.is_expired(Timestamp::EPOCH.saturating_add(200 * year)));
 }
+
+#[tokio::test]
+async fn the_epochs_of_two_sites_over_one_store_are_apart() {
+    let map = Arc::new(MapStore::default());
+    let of = |site: &str| {
+        let site = cloakroom_core::Site::new(site).unwrap();
+        EpochStore::in_non_evicting(map.clone()).of_site(&site)
+    };
+    let [shop, admin] = ["shop", "admin"].map(of);
+    shop.advance(&user()).await.unwrap();
+    assert_eq!(shop.epoch(&user()).await.unwrap(), 1);
+    assert_eq!(admin.epoch(&user()).await.unwrap(), 0);
+    let nameless = EpochStore::in_non_evicting(map);
+    assert_eq!(nameless.epoch(&user()).await.unwrap(), 0);
+}

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use cloakroom::engine::{SessionKey, SubjectSessions, TokenStore as _};
+use cloakroom::cookie::{CookieStore, KeyRing};
+use cloakroom::engine::{OsEntropy, SessionKey, SubjectSessions, TokenStore as _};
 use cloakroom::{BearerPolicy, CookiePolicy, Engine, Expiry, Site, Subject};
 use cloakroom_testkit::{MapStore, key};
 
@@ -125,4 +126,22 @@ fn a_site_that_is_not_named_is_the_full_name_of_the_cookie_or_bearer() {
         let of_engine = engine.store().digest_of(&engine.token(token.expose()));
         assert_eq!(of_engine, Some(digest), "{site}");
     }
+}
+
+#[tokio::test]
+async fn a_sealed_cookie_of_one_site_opens_nothing_in_another_of_the_same_name() {
+    let ring = KeyRing::generate(&OsEntropy).unwrap();
+    let [shop, admin] = ["shop", "admin"].map(|site| {
+        let store = CookieStore::builder("__Host-session", &ring)
+            .build()
+            .unwrap();
+        let engine = Engine::builder(store).site(Site::new(site).unwrap());
+        engine.build().unwrap()
+    });
+    let customer = login(&shop, "__Host-session", "1").await;
+    assert_eq!(
+        subject_of(&shop, &customer.cookie).await.as_deref(),
+        Some("1")
+    );
+    assert_eq!(subject_of(&admin, &customer.cookie).await, None);
 }
