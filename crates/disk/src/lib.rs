@@ -34,8 +34,10 @@
 mod file;
 mod folder;
 mod jobs;
+mod permits;
 mod private;
 mod recovery;
+mod waiting;
 
 pub use file::{
     FileIdentity, StagedFile, make_private_file, private_options, remove_file, replace_file,
