@@ -161,6 +161,11 @@ impl<J> Drop for JobThreads<J> {
 pub struct Reply<T>(oneshot::Sender<T>);
 
 impl<T> Reply<T> {
+    /// Whether somebody still waits for the answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.0.is_canceled()
+    }
+
     /// Sends the answer; nothing comes of it where nobody waits any more.
     pub fn send(self, answer: T) {
         let _ = self.0.send(answer);
