@@ -81,8 +81,7 @@ impl Files {
     }
 
     pub(crate) fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        let frame = self.layout.read(digest)?;
-        frame.map(|frame| decode(&frame)).transpose()
+        load(&self.layout, digest)
     }
 
     /// Whether nothing stands under a digest. Asked before a new file is written, to
@@ -124,6 +123,11 @@ impl Files {
         let next = record.next_revision_after(head.revision)?;
         Ok((next, subject))
     }
+}
+
+pub(crate) fn load(layout: &Layout, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+    let frame = layout.read(digest)?;
+    frame.map(|frame| decode(&frame)).transpose()
 }
 
 pub(crate) fn decode(frame: &[u8]) -> Result<Stored, Error> {

@@ -112,7 +112,8 @@
 //! the last change of the file. New files that a crash left, and orphans, are removed
 //! after an hour. Files of other names are left alone.
 //!
-//! **Threads.** A load is made on the caller's thread, 5 µs each. Lists, scans and writes are jobs of
+//! **Threads.** A load is made on the caller's thread, 5 µs each, while the disk is fast;
+//! see [`InlineWork`] for what happens where it is not. Lists, scans and writes are jobs of
 //! 16 background threads, so that no thread of an async runtime waits for a disk. A write
 //! that has begun is made to its end, though its future is dropped. 1,024 jobs may wait or
 //! be done at the same time, and others wait until there is room; a job whose turn comes
@@ -139,12 +140,13 @@ use cloakroom_core::store::{
     ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
-use cloakroom_disk::JobThreads;
+use cloakroom_disk::{InlineWork, JobThreads, NotDone};
 
 pub use crate::layout::Durability;
 
 use crate::error::{NAME, unavailable};
 use crate::files::Files;
+use crate::layout::Layout;
 use crate::sweep::Cursor;
 
 /// As many writes are under way at once. Syncs that are share a commit of the file
@@ -159,6 +161,7 @@ pub struct FileStore {
     files: Arc<Files>,
     sweep_cursor: Arc<Mutex<Cursor>>,
     threads: Arc<JobThreads>,
+    reads: Arc<InlineWork>,
 }
 
 impl fmt::Debug for FileStore {
@@ -198,10 +201,12 @@ impl FileStore {
             unavailable(message).with_source(source)
         };
         let threads = JobThreads::start("cloakroom-file", THREADS).map_err(no_threads)?;
+        let reads = InlineWork::start("cloakroom-file-read").map_err(no_threads)?;
         Ok(Self {
             files: Arc::new(files),
             sweep_cursor: Arc::default(),
             threads: Arc::new(threads),
+            reads: Arc::new(reads),
         })
     }
 
@@ -216,11 +221,20 @@ impl FileStore {
         let done = done.map_err(|lost| unavailable(lost.to_string()).with_source(lost))?;
         done.map_err(|error| error.in_store(NAME))
     }
+
+    /// A load that a background thread has not done.
+    fn not_loaded(&self, source: NotDone) -> Error {
+        let path = self.files.layout.path.display();
+        unavailable(format!("cannot load a session from {path}: {source}")).with_source(source)
+    }
 }
 
 impl SessionStore for FileStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        let loaded = self.files.load(digest);
+        let digest = *digest;
+        let load = move |layout: &Layout| files::load(layout, &digest);
+        let loaded = self.reads.run(&self.files.layout, load).await;
+        let loaded = loaded.map_err(|source| self.not_loaded(source))?;
         loaded.map_err(|error| error.in_store(NAME))
     }
 
