@@ -103,7 +103,16 @@ fn each_write_is_synced_in_this_order_before_it_is_answered() {
     let traced_calls =
         "trace=openat,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat";
     let traced = Command::new("strace")
-        .args(["-f", "-y", "-qq", "-e", "signal=none", "-e", traced_calls, "-o"])
+        .args([
+            "-f",
+            "-y",
+            "-qq",
+            "-e",
+            "signal=none",
+            "-e",
+            traced_calls,
+            "-o",
+        ])
         .arg(&log)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", CHILD])
