@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::{Future as _, poll_fn};
+use std::hint;
 use std::io;
 use std::iter;
 use std::pin::{Pin, pin};
@@ -15,12 +16,12 @@ use std::time::{Duration, Instant};
 use crate::deadlines::Deadlines;
 use crate::jobs::{JobLost, JobThreads};
 
-/// Work that takes longer than this is slow: a hundred times what a hop to another thread
-/// costs.
-const SLOW_MILLIS: u64 = 10;
+/// Work that takes longer than this is slow. A busy machine that stops a thread for some
+/// milliseconds is no slow disk.
+const SLOW_MILLIS: u64 = 25;
 
 /// How long all work stays away from the callers' threads after work that was slow.
-const AWAY_SECS: u64 = 5;
+const AWAY_SECS: u64 = 2;
 
 /// How long a caller waits for work on a background thread.
 const WAIT_SECS_MAX: u64 = 10;
@@ -31,11 +32,14 @@ const THREADS: usize = 4;
 /// Callers' threads that work at the same time, at most.
 const INLINE_MAX: usize = 12;
 
+/// How long one more waits for one of them, in microseconds: less than a hop costs.
+const TURN_MICROS_MAX: u64 = 20;
+
 /// Runs short work on the caller's thread, since a hop to another thread costs more than
 /// the work: microseconds, where the system has the pages in memory.
 ///
 /// Where the disk is slow, or hangs, the work leaves the callers' threads, which are those
-/// of an async runtime: while any work has not ended within 10 ms, and for 5 s after such
+/// of an async runtime: while any work has not ended within 25 ms, and for 2 s after such
 /// work has ended. It is then done by four background threads, and fails after 10 s. The
 /// work that shows it has held the thread of its caller, but no second one: fewer threads
 /// work at the same time than this machine has processors.
@@ -161,7 +165,13 @@ impl Watch {
         if now < self.away_until.load(Ordering::Relaxed) || all.into_iter().any(is_slow) {
             return None;
         }
-        self.claim(&self.inline, now)
+        loop {
+            let claimed = self.claim(&self.inline, now);
+            if claimed.is_some() || self.now() - now > TURN_MICROS_MAX {
+                return claimed;
+            }
+            hint::spin_loop();
+        }
     }
 
     fn begin_away(&self) -> Option<Watched<'_>> {
