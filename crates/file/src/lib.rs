@@ -38,6 +38,10 @@
 //! Where the folder is gone, because its disk is not mounted, each call is `Unavailable`:
 //! nobody is logged out, and no logout is answered with success.
 //!
+//! A file that is damaged or was cut is [`Corrupt`](cloakroom_core::ErrorKind::Corrupt), and
+//! its visitor gets a fresh session. Nothing tells that a file is missing, or that an older
+//! one was put in its place.
+//!
 //! # How it is kept
 //!
 //! ```text
@@ -112,8 +116,11 @@
 //! the last change of the file. New files that a crash left, and orphans, are removed
 //! after an hour. Files of other names are left alone.
 //!
-//! **Threads.** A load is made on the caller's thread, 5 µs each, while the disk is fast;
-//! see [`InlineWork`] for what happens where it is not. Lists, scans and writes are jobs of
+//! **Threads.** A load is made on the caller's thread, 5 µs each where the file is in memory.
+//! Where it is not, it waits for the disk: on a virtual machine with its caches dropped,
+//! 20,000 sessions of 2 KB took 0.1 ms in the median and 11 ms in the 99th percentile. Where
+//! it is slower than 25 ms, loads leave the caller's thread: see [`InlineWork`]. Lists, scans
+//! and writes are jobs of
 //! 16 background threads, so that no thread of an async runtime waits for a disk. A write
 //! that has begun is made to its end, though its future is dropped. 1,024 jobs may wait or
 //! be done at the same time, and others wait until there is room; a job whose turn comes

@@ -52,6 +52,9 @@
 //! record. `subjects` has an entry of subject and digest for each record with a
 //! subject. Keys never reach the disk.
 //!
+//! A file that was cut is refused when it is opened; one that was emptied is made anew, and
+//! nothing tells it from a new one. An older copy of the file is opened as it is.
+//!
 //! A frame is under a CRC; the rest is under redb's checks alone. Where a bit flips in
 //! `deadlines`, the session opens nothing any more, and a sweep removes it; where one
 //! flips in `subjects`, the session is not listed.
@@ -67,8 +70,10 @@
 //! failed, so no other operation waits for it.
 //!
 //! **A load runs where it is called,** on a snapshot, and waits for nobody: where its pages
-//! are in memory it takes two microseconds, a hop to another thread thirty. Where the disk
-//! is slow, loads leave the caller's thread: see [`InlineWork`].
+//! are in memory it takes two microseconds, a hop to another thread thirty. A load of what
+//! is not in memory waits for the disk: on a virtual machine with its caches dropped, 20,000
+//! sessions of 2 KB took 0.1 ms in the median and 3 ms in the 99th percentile. Where it is
+//! slower than 25 ms, loads leave the caller's thread: see [`InlineWork`].
 //!
 //! Pages of lists and scans, which read many records, are read on a thread of their own, one
 //! after the other.

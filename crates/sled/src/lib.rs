@@ -51,6 +51,13 @@
 //!
 //! One process at a time: a second one gets [`Locked`](cloakroom_core::ErrorKind::Locked).
 //!
+//! **A damaged log may be a silent rollback.** sled reads its log up to the first place that
+//! it cannot read, since a crash leaves such a place at the end; it cannot tell a log that was
+//! cut, or damaged in the midst, from that. The store then opens as it was earlier: later
+//! sessions are gone, and some that were logged out are back. What is found is an error of
+//! [`open`](SledStore::open), where sled meets a contradiction, and an event at `WARN`, where
+//! nothing at all is left of a log that is not empty. Take redb where that matters.
+//!
 //! # How it is kept
 //!
 //! Three trees. `records` holds, under the 32 bytes of a digest, a row: 8 bytes that say
@@ -81,8 +88,10 @@
 //!
 //! A page of a list or a scan, and a step of a revocation or a sweep, are jobs of another
 //! background thread, one after the other: none keeps the next waiting for long. All else
-//! is done on the caller's thread, and takes some microseconds; where the disk is slow, it
-//! leaves the caller's thread: see [`InlineWork`].
+//! is done on the caller's thread, and takes some microseconds. A load of what is not in
+//! memory waits for the disk: on a virtual machine with its caches dropped, 20,000 sessions
+//! of 2 KB took 0.1 ms in the median and 3 ms in the 99th percentile. Where it is slower than
+//! 25 ms, work leaves the caller's thread: see [`InlineWork`].
 //!
 //! Transactions and the reading of a subject's entries take turns on a lock of this crate,
 //! since in sled an iteration over keys is no part of a transaction. So a revocation misses
