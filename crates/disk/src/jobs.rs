@@ -10,20 +10,31 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 
+use crate::permits::{Permit, Permits};
+
 /// A job that needs nothing from the thread it runs on.
 pub type Job = Box<dyn FnOnce() + Send>;
 
+/// Jobs in the queue and on the threads. With a session of 64 KiB in each: 64 MiB.
+const JOBS_MAX: usize = 1_024;
+
 /// Background threads that take jobs from one queue, in the order in which they come.
 ///
-/// A job is carried out whether or not anybody still waits for it. Dropping this waits
-/// until the queue is empty and the threads have ended, so it must not be dropped on
-/// one of its own threads.
+/// A job in the queue is carried out whether or not anybody still waits for it. The queue
+/// takes 1,024 jobs, those that are being done among them; who comes with another waits
+/// until one of them has ended, and leaves nothing behind when it gives up before. Dropping
+/// this waits until the queue is empty and the threads have ended, so it must not be
+/// dropped on one of its own threads.
 #[derive(Debug)]
 pub struct JobThreads<J = Job> {
     /// `None` only while this is dropped.
-    queue: Option<Sender<J>>,
+    queue: Option<Sender<Queued<J>>>,
     threads: Vec<JoinHandle<()>>,
+    permits: Arc<Permits>,
 }
+
+/// A job, and the permit that it holds until it has ended.
+type Queued<J> = (J, Option<Permit>);
 
 impl JobThreads {
     /// Starts threads that run one job each at a time. A job that panics leaves its
@@ -35,6 +46,7 @@ impl JobThreads {
         let mut started = Self {
             queue: Some(queue),
             threads: Vec::new(),
+            permits: Permits::new(JOBS_MAX),
         };
         for number in 0..threads {
             let waiting = waiting.clone();
@@ -70,6 +82,7 @@ impl<J: Send + 'static> JobThreads<J> {
         let mut started = Self {
             queue: Some(queue),
             threads: Vec::new(),
+            permits: Permits::new(JOBS_MAX),
         };
         started.spawn(name.to_owned(), move || {
             let mut wait_max = None;
@@ -82,27 +95,36 @@ impl<J: Send + 'static> JobThreads<J> {
                     return;
                 }
                 let rest = waiting.try_iter().take(jobs_max.saturating_sub(1));
-                wait_max = run(first.into_iter().chain(rest).collect());
+                let queued = first.into_iter().chain(rest);
+                let (jobs, permits): (_, Vec<_>) = queued.unzip();
+                wait_max = run(jobs);
+                drop(permits);
             }
         })?;
         Ok(started)
     }
 
-    /// Adds the job that `job` makes to the queue, and waits until it replies.
+    /// Adds the job that `job` makes to the queue, once there is room, and waits until it
+    /// replies.
     ///
     /// # Errors
     /// [`JobLost`] where the reply is dropped.
     pub async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> J) -> Result<T, JobLost> {
+        let permit = self.permits.acquire().await;
         let (reply, replied) = oneshot::channel();
-        self.tell(job(Reply(reply)));
+        self.queue(job(Reply(reply)), Some(permit));
         replied.await.map_err(|_| JobLost)
     }
 
-    /// Adds a job to the queue, for whose end nobody waits.
+    /// Adds a job to the queue, for whose end nobody waits. It waits for no room.
     pub fn tell(&self, job: J) {
+        self.queue(job, None);
+    }
+
+    fn queue(&self, job: J, permit: Option<Permit>) {
         if let Some(queue) = &self.queue {
             // A job that the queue does not take is dropped, and its reply with it.
-            let _ = queue.send(job);
+            let _ = queue.send((job, permit));
         }
     }
 
@@ -113,13 +135,13 @@ impl<J: Send + 'static> JobThreads<J> {
     }
 }
 
-fn run_one_by_one(waiting: &Mutex<Receiver<Job>>) {
+fn run_one_by_one(waiting: &Mutex<Receiver<Queued<Job>>>) {
     loop {
         let next = waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .recv();
-        let Ok(job) = next else { return };
+        let Ok((job, _permit)) = next else { return };
         // Whoever waits for a job that panics is told so by its dropped reply.
         let _ = catch_unwind(AssertUnwindSafe(job));
     }
@@ -139,6 +161,11 @@ impl<J> Drop for JobThreads<J> {
 pub struct Reply<T>(oneshot::Sender<T>);
 
 impl<T> Reply<T> {
+    /// Whether somebody still waits for the answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.0.is_canceled()
+    }
+
     /// Sends the answer; nothing comes of it where nobody waits any more.
     pub fn send(self, answer: T) {
         let _ = self.0.send(answer);

@@ -1,6 +1,7 @@
 //! What Cloakroom's stores on a disk share: private folders, durable file
-//! operations, background threads that run jobs, and the recovery of a database whose
-//! disk has failed.
+//! operations, background threads that run jobs, the recovery of a database whose disk has
+//! failed, and short work that leaves the caller's thread alone once the disk turns out to
+//! be slow.
 //!
 //! ```
 //! use cloakroom_disk::{JobThreads, check_private_folder, make_private_folder, replace_file};
@@ -31,17 +32,22 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod deadlines;
 mod file;
 mod folder;
+mod inline;
 mod jobs;
+mod permits;
 mod private;
 mod recovery;
+mod waiting;
 
 pub use file::{
     FileIdentity, StagedFile, make_private_file, private_options, remove_file, replace_file,
     reread_from_disk,
 };
 pub use folder::{make_private_folder, make_private_folder_unsynced, sync_folder};
+pub use inline::{InlineWork, NotDone};
 pub use jobs::{Job, JobLost, JobThreads, Reply};
 pub use private::{check_private_file, check_private_folder, refuse_group_rights};
 pub use recovery::{Handle, Recovery};

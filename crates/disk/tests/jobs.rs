@@ -113,3 +113,40 @@ fn a_batch_that_answers_a_time_is_called_again_without_a_job() {
     drop(threads);
     assert!(seen.recv().is_err());
 }
+
+/// Jobs that were asked for, and given up on, while the only thread was busy.
+fn given_up(threads: &JobThreads, jobs: usize) -> Arc<AtomicUsize> {
+    let done = Arc::new(AtomicUsize::new(0));
+    for _ in 0..jobs {
+        let done = done.clone();
+        let job = threads.run(move || done.fetch_add(1, Ordering::Relaxed));
+        assert_eq!(job.now_or_never(), None);
+    }
+    done
+}
+
+#[test]
+fn jobs_that_nobody_waits_for_fill_the_queue_to_its_bound_alone() {
+    let threads = JobThreads::start("test", 1).unwrap();
+    let (begin, begun) = channel::<()>();
+    let mut busy = Box::pin(threads.run(move || begun.recv()));
+    assert_eq!((&mut busy).now_or_never(), None);
+    let done = given_up(&threads, 10_000);
+    // Each job that is kept holds one.
+    assert!(Arc::strong_count(&done) <= 1_024, "{done:?}");
+    // Who still waits is served, after those in the queue.
+    let mut last = Box::pin(threads.run(|| 7));
+    assert_eq!((&mut last).now_or_never(), None);
+    // Whoever tells a job, for whose end nobody waits, waits for no room.
+    let (told, heard) = channel();
+    threads.tell(Box::new(move || told.send(()).unwrap()));
+    begin.send(()).unwrap();
+    assert_eq!(block_on(busy), Ok(Ok(())));
+    assert_eq!(heard.recv(), Ok(()));
+    assert_eq!(block_on(last), Ok(7));
+    assert_eq!(done.load(Ordering::Relaxed), 1_023);
+    // All that was taken is free again.
+    for _ in 0..3 {
+        assert_eq!(block_on(threads.run(|| 7)), Ok(7));
+    }
+}

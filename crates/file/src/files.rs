@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use cloakroom_core::store::{
     FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, SubjectDigest,
@@ -16,10 +17,10 @@ use cloakroom_disk::{
 
 use crate::error::{advice, misconfigured, unavailable};
 use crate::layout::{Durability, Layout};
-use crate::locks::Locks;
+use crate::locks::{LOCK_WAIT_SECS_MAX, Locks};
 
 pub(crate) struct Files {
-    pub(crate) layout: Layout,
+    pub(crate) layout: Arc<Layout>,
     pub(crate) locks: Locks,
 }
 
@@ -55,12 +56,32 @@ impl Files {
         // A file system without locks is found now, and not by the first write.
         let locked = locks.lock(&KeyDigest::from_bytes([0; KeyDigest::BYTES]));
         locked.map(drop)?;
+        let layout = Arc::new(layout);
         Ok(Self { layout, locks })
     }
 
+    /// The same files, for work that arrives now.
+    pub(crate) fn renewed(&self) -> Self {
+        Self {
+            layout: self.layout.clone(),
+            locks: self.locks.renewed(),
+        }
+    }
+
+    /// Refuses work that has waited for its turn for as long as it may wait for a lock.
+    pub(crate) fn require_in_time(&self) -> Result<(), Error> {
+        if !self.locks.is_too_late() {
+            return Ok(());
+        }
+        let path = self.layout.path.display();
+        Err(unavailable(format!(
+            "nothing was done within {LOCK_WAIT_SECS_MAX} s, since the disk under {path} is slow \
+             or has more to do than it can"
+        )))
+    }
+
     pub(crate) fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        let frame = self.layout.read(digest)?;
-        frame.map(|frame| decode(&frame)).transpose()
+        load(&self.layout, digest)
     }
 
     /// Whether nothing stands under a digest. Asked before a new file is written, to
@@ -102,6 +123,11 @@ impl Files {
         let next = record.next_revision_after(head.revision)?;
         Ok((next, subject))
     }
+}
+
+pub(crate) fn load(layout: &Layout, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+    let frame = layout.read(digest)?;
+    frame.map(|frame| decode(&frame)).transpose()
 }
 
 pub(crate) fn decode(frame: &[u8]) -> Result<Stored, Error> {

@@ -84,7 +84,7 @@ impl DatabaseFile {
         })
     }
 
-    fn open_with(
+    pub(crate) fn open_with(
         path: &Path,
         open: impl FnOnce(&mut redb::Builder) -> Result<Database, redb::Error>,
     ) -> Result<Self, Error> {

@@ -52,6 +52,9 @@
 //! record. `subjects` has an entry of subject and digest for each record with a
 //! subject. Keys never reach the disk.
 //!
+//! A file that was cut is refused when it is opened; one that was emptied is made anew, and
+//! nothing tells it from a new one. An older copy of the file is opened as it is.
+//!
 //! A frame is under a CRC; the rest is under redb's checks alone. Where a bit flips in
 //! `deadlines`, the session opens nothing any more, and a sweep removes it; where one
 //! flips in `subjects`, the session is not listed.
@@ -66,9 +69,14 @@
 //! grow, that is done and synced first. The same thread opens a database again that has
 //! failed, so no other operation waits for it.
 //!
-//! **A load runs where it is called,** on a snapshot, and waits for nobody: it takes two
-//! microseconds, a hop to another thread thirty. Pages of lists and scans, which read many
-//! records, are read on a thread of their own, one after the other.
+//! **A load runs where it is called,** on a snapshot, and waits for nobody: where its pages
+//! are in memory it takes two microseconds, a hop to another thread thirty. A load of what
+//! is not in memory waits for the disk: on a virtual machine with its caches dropped, 20,000
+//! sessions of 2 KB took 0.1 ms in the median and 3 ms in the 99th percentile. Where it is
+//! slower than 25 ms, loads leave the caller's thread: see [`InlineWork`].
+//!
+//! Pages of lists and scans, which read many records, are read on a thread of their own, one
+//! after the other.
 //!
 //! **Records lie by deadline,** so what begins together shares pages, and so does what
 //! expires together. The cost is that a load does two lookups; the gain is that a million
@@ -109,10 +117,10 @@ use cloakroom_core::store::{
     ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
-use cloakroom_disk::JobThreads;
+use cloakroom_disk::{InlineWork, JobThreads};
 use redb::Database;
 
-use crate::database::{Failure, unavailable};
+use crate::database::{DatabaseFile, Failure, unavailable};
 use crate::tables::{TableError, Tables};
 use crate::writer::{DatabaseHandle, Writer};
 
@@ -130,6 +138,7 @@ pub struct RedbStore {
 struct Inner {
     // Before the database: the threads have ended when that is closed.
     writer: Writer,
+    loads: InlineWork,
     reader: JobThreads,
     database: Arc<DatabaseHandle>,
     sweep_cursor: Arc<sweep::Cursor>,
@@ -169,14 +178,21 @@ impl RedbStore {
         // The file is found again, whatever the process's folder is then.
         let path = path.as_ref();
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let (writer, database) = Writer::start(&path, cache_bytes)?;
-        let reader = JobThreads::start("cloakroom-redb-read", 1).map_err(|source| {
-            let message = format!("cannot start the thread that reads lists: {source}");
+        Self::over(DatabaseFile::open(&path, cache_bytes)?, &path, cache_bytes)
+    }
+
+    fn over(database: DatabaseFile, path: &Path, cache_bytes: usize) -> Result<Self, Error> {
+        let (writer, database) = Writer::start(database, path, cache_bytes)?;
+        let no_threads = |source| {
+            let message = format!("cannot start the background threads of the store: {source}");
             unavailable(message).with_source(source)
-        })?;
+        };
+        let loads = InlineWork::start("cloakroom-redb-load").map_err(no_threads)?;
+        let reader = JobThreads::start("cloakroom-redb-read", 1).map_err(no_threads)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 writer,
+                loads,
                 reader,
                 database,
                 sweep_cursor: Arc::default(),
@@ -218,11 +234,16 @@ impl RedbStore {
 
 impl SessionStore for RedbStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        let database = self.inner.database.to_read()?;
-        let loaded = database.attempt(|db| reads::load(db, digest));
-        // It is not closed, and opened again, while it is used.
-        drop(database);
-        self.checked(loaded).await
+        let digest = *digest;
+        let load =
+            move |handle: &DatabaseHandle| handle.to_read()?.attempt(|db| reads::load(db, &digest));
+        match self.inner.loads.run(&self.inner.database, load).await {
+            Ok(loaded) => self.checked(loaded).await,
+            Err(source) => {
+                let path = self.inner.writer.path().display();
+                Err(unavailable(format!("cannot read {path}: {source}")).with_source(source))
+            }
+        }
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
@@ -330,5 +351,85 @@ impl Import for RedbStore {
 impl Close for RedbStore {
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.inner.writer.close())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+    use std::io;
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use cloakroom_testkit::{key, sample};
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    /// A disk that is read only while nobody holds the lock.
+    #[derive(Debug)]
+    struct Disk(InMemoryBackend, Arc<Mutex<()>>);
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            drop(self.1.lock().unwrap());
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn loads_that_hang_hold_one_runtime_thread() {
+        let hangs = Arc::new(Mutex::new(()));
+        let disk = Disk(InMemoryBackend::new(), hangs.clone());
+        // What stands for the database, whose file is looked for before each answer.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let database = DatabaseFile::open_with(file.path(), |builder| {
+            // Without a cache, each load reads the disk.
+            let db = builder.set_cache_size(0).create_with_backend(disk)?;
+            tables::make(&db)?;
+            Ok(db)
+        });
+        let database = database.unwrap();
+        let store = RedbStore::over(database, file.path(), 0).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).build().unwrap();
+        let digest = key().digest();
+        runtime
+            .block_on(store.create(&digest, &sample("")))
+            .unwrap();
+        let hanging = hangs.lock().unwrap();
+        let loads = [(); 2].map(|()| {
+            let store = store.clone();
+            runtime.spawn(async move { store.load(&digest).await.unwrap().is_some() })
+        });
+        thread::sleep(Duration::from_millis(500));
+        let (tell, told) = channel();
+        runtime.spawn(async move { tell.send(()) });
+        let is_alive = told.recv_timeout(Duration::from_secs(6));
+        drop(hanging);
+        assert_eq!(is_alive, Ok(()), "a thread of the runtime is left");
+        for load in loads {
+            assert!(runtime.block_on(load).unwrap());
+        }
     }
 }

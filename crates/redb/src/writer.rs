@@ -71,12 +71,12 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Opens the database, and starts the thread.
+    /// Takes over the open database, and starts the thread.
     pub(crate) fn start(
+        database: DatabaseFile,
         path: &Path,
         cache_bytes: usize,
     ) -> Result<(Self, Arc<DatabaseHandle>), Error> {
-        let database = DatabaseFile::open(path, cache_bytes)?;
         let path = path.to_path_buf();
         let open_again = {
             let path = path.clone();

@@ -541,3 +541,24 @@ fn a_database_that_has_lost_its_start_is_left_as_it_is() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
+
+#[tokio::test]
+async fn a_file_that_was_cut_is_refused() {
+    let folder = folder();
+    let path = file(&folder);
+    let (store, digest) = (RedbStore::open(&path).unwrap(), key().digest());
+    store.create(&digest, &sample("")).await.unwrap();
+    let as_killed = std::fs::read(&path).unwrap();
+    drop(store);
+    for whole in [as_killed, std::fs::read(&path).unwrap()] {
+        for tenths in 1..10 {
+            std::fs::write(&path, &whole[..whole.len() * tenths / 10]).unwrap();
+            let error = RedbStore::open(&path).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                ErrorKind::Unavailable,
+                "{tenths} tenths: {error}"
+            );
+        }
+    }
+}

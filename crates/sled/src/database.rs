@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use cloakroom_core::Error;
 use cloakroom_disk::{FileIdentity, sync_folder};
 
-use crate::error::{damaged, gone, unavailable};
+use crate::error::{NAME, damaged, gone, unavailable};
 use crate::open;
 use crate::trees::Trees;
 
@@ -75,6 +75,16 @@ impl Database {
             log_identity,
             synced_blobs: Mutex::default(),
         })
+    }
+
+    /// Runs what may panic on a damaged page.
+    pub(crate) fn attempt<T>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        catch_unwind(AssertUnwindSafe(|| work(&self.trees)))
+            .unwrap_or_else(|_| Err(damaged(&self.folder)))
+            .map_err(|error| error.in_store(NAME))
     }
 
     /// Syncs all that was written until now.

@@ -51,6 +51,13 @@
 //!
 //! One process at a time: a second one gets [`Locked`](cloakroom_core::ErrorKind::Locked).
 //!
+//! **A damaged log may be a silent rollback.** sled reads its log up to the first place that
+//! it cannot read, since a crash leaves such a place at the end; it cannot tell a log that was
+//! cut, or damaged in the midst, from that. The store then opens as it was earlier: later
+//! sessions are gone, and some that were logged out are back. What is found is an error of
+//! [`open`](SledStore::open), where sled meets a contradiction, and an event at `WARN`, where
+//! nothing at all is left of a log that is not empty. Take redb where that matters.
+//!
 //! # How it is kept
 //!
 //! Three trees. `records` holds, under the 32 bytes of a digest, a row: 8 bytes that say
@@ -81,7 +88,10 @@
 //!
 //! A page of a list or a scan, and a step of a revocation or a sweep, are jobs of another
 //! background thread, one after the other: none keeps the next waiting for long. All else
-//! is done on the caller's thread, and takes some microseconds.
+//! is done on the caller's thread, and takes some microseconds. A load of what is not in
+//! memory waits for the disk: on a virtual machine with its caches dropped, 20,000 sessions
+//! of 2 KB took 0.1 ms in the median and 3 ms in the 99th percentile. Where it is slower than
+//! 25 ms, work leaves the caller's thread: see [`InlineWork`].
 //!
 //! Transactions and the reading of a subject's entries take turns on a lock of this crate,
 //! since in sled an iteration over keys is no part of a transaction. So a revocation misses
@@ -110,7 +120,6 @@ mod trees;
 mod writes;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -119,10 +128,9 @@ use cloakroom_core::store::{
     ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
-use cloakroom_disk::JobThreads;
+use cloakroom_disk::{InlineWork, JobThreads};
 
-use crate::database::Database;
-use crate::error::{NAME, damaged, unavailable};
+use crate::error::{damaged, unavailable};
 use crate::sync::{DatabaseHandle, Syncer};
 use crate::trees::Trees;
 
@@ -139,6 +147,7 @@ pub struct SledStore {
 struct Inner {
     database: Arc<DatabaseHandle>,
     sweep_cursor: Arc<sweep::Cursor>,
+    inline: InlineWork,
     thread: JobThreads,
     syncer: Syncer,
     path: PathBuf,
@@ -179,13 +188,16 @@ impl SledStore {
         let path = path.as_ref();
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let (syncer, database) = Syncer::start(&path, cache_bytes)?;
-        let thread = JobThreads::start("cloakroom-sled", 1).map_err(|source| {
+        let no_thread = |source| {
             unavailable(format!("cannot start a background thread: {source}")).with_source(source)
-        })?;
+        };
+        let inline = InlineWork::start("cloakroom-sled-inline").map_err(no_thread)?;
+        let thread = JobThreads::start("cloakroom-sled", 1).map_err(no_thread)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 database,
                 sweep_cursor: Arc::default(),
+                inline,
                 thread,
                 syncer,
                 path,
@@ -193,35 +205,43 @@ impl SledStore {
         })
     }
 
-    /// Reads on the caller's thread: a read of a cached page takes a microsecond, a hop to
-    /// another thread thirty. It may have to wait while sled flushes its log.
-    async fn read<T>(&self, work: impl FnOnce(&Trees) -> Result<T, Error>) -> Result<T, Error> {
-        let database = self.inner.database.to_read()?;
-        let read = attempt(&database, &self.inner.path, work);
-        drop(database);
-        self.checked(read).await
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.run(|handle| read(handle, work)).await
     }
 
-    /// Runs bounded work on the caller's thread, and answers to the database of which
-    /// generation it has written.
-    async fn write<T>(
+    /// Answers to the database of which generation it has written, too.
+    async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Trees) -> Result<T, Error>,
+        work: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
     ) -> Result<(T, u64), Error> {
-        let database = self.inner.database.to_write()?;
-        let written = attempt(&database, &self.inner.path, work);
-        let written = written.map(|done| (done, database.generation));
-        drop(database);
-        self.checked(written).await
+        self.run(|handle| write(handle, work)).await
     }
 
-    async fn write_durably<T>(
+    async fn write_durably<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Trees) -> Result<T, Error>,
+        work: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (done, generation) = self.write(work).await?;
         self.inner.syncer.sync(generation).await?;
         Ok(done)
+    }
+
+    /// Runs bounded work, on the caller's thread while the disk is fast: a read of a cached
+    /// page takes a microsecond, a hop to another thread thirty. It may have to wait while
+    /// sled flushes its log.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&DatabaseHandle) -> Attempt<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.inner.inline.run(&self.inner.database, work).await;
+        let done = done.map_err(|source| {
+            let path = self.inner.path.display();
+            unavailable(format!("cannot use the database in {path}: {source}")).with_source(source)
+        })?;
+        self.checked(done?).await
     }
 
     /// Reads what grows with what is stored on the background thread.
@@ -229,10 +249,7 @@ impl SledStore {
         &self,
         job: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (handle, path) = (self.inner.database.clone(), self.inner.path.clone());
-        let job = move || attempt(&*handle.to_read()?, &path, job);
-        let done = self.run_job(job).await;
-        self.checked(done).await
+        self.run_job(|handle| read(handle, job)).await
     }
 
     /// Does work that grows with what is stored on the background thread.
@@ -240,23 +257,19 @@ impl SledStore {
         &self,
         job: impl FnOnce(&Trees) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (handle, path) = (self.inner.database.clone(), self.inner.path.clone());
-        let job = move || {
-            let database = handle.to_write()?;
-            Ok((attempt(&database, &path, job)?, database.generation))
-        };
-        let done = self.run_job(job).await;
-        let (done, generation) = self.checked(done).await?;
+        let (done, generation) = self.run_job(|handle| write(handle, job)).await?;
         self.inner.syncer.sync(generation).await?;
         Ok(done)
     }
 
     async fn run_job<T: Send + 'static>(
         &self,
-        job: impl FnOnce() -> Result<T, Error> + Send + 'static,
+        job: impl FnOnce(&DatabaseHandle) -> Attempt<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let done = self.inner.thread.run(job).await;
-        done.map_err(|lost| damaged(&self.inner.path).with_source(lost))?
+        let handle = self.inner.database.clone();
+        let done = self.inner.thread.run(move || job(&handle)).await;
+        let done = done.map_err(|lost| damaged(&self.inner.path).with_source(lost))?;
+        self.checked(done?).await
     }
 
     /// Where sled has failed for good, the thread that syncs finds the same, and opens the
@@ -271,29 +284,38 @@ impl SledStore {
     }
 }
 
-/// Runs what may panic on a damaged page.
-fn attempt<T>(
-    database: &Database,
-    path: &Path,
+/// What came of work on the database; the outer error says why there is none to be had.
+type Attempt<T> = Result<Result<T, Error>, Error>;
+
+fn read<T>(handle: &DatabaseHandle, work: impl FnOnce(&Trees) -> Result<T, Error>) -> Attempt<T> {
+    Ok(handle.to_read()?.attempt(work))
+}
+
+/// Answers to the database of which generation it has written, too.
+fn write<T>(
+    handle: &DatabaseHandle,
     work: impl FnOnce(&Trees) -> Result<T, Error>,
-) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(|| work(&database.trees)))
-        .unwrap_or_else(|_| Err(damaged(path)))
-        .map_err(|error| error.in_store(NAME))
+) -> Attempt<(T, u64)> {
+    let database = handle.to_write()?;
+    let written = database.attempt(work);
+    Ok(written.map(|done| (done, database.generation)))
 }
 
 impl SessionStore for SledStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        self.read(|trees| trees.load(digest)).await
+        let digest = *digest;
+        self.read(move |trees| trees.load(&digest)).await
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.write_durably(|trees| trees.create(digest, record))
+        let (digest, record) = (*digest, record.clone());
+        self.write_durably(move |trees| trees.create(&digest, &record))
             .await
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        self.write_durably(|trees| trees.update(digest, record))
+        let (digest, record) = (*digest, record.clone());
+        self.write_durably(move |trees| trees.update(&digest, &record))
             .await
     }
 
@@ -303,7 +325,8 @@ impl SessionStore for SledStore {
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Error> {
-        let touched = self.write(|trees| trees.touch(digest, revision, touch));
+        let digest = *digest;
+        let touched = self.write(move |trees| trees.touch(&digest, revision, touch));
         touched.await.map(|((), _)| ())
     }
 
@@ -314,12 +337,14 @@ impl SessionStore for SledStore {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        self.write_durably(|trees| trees.rotate(old, new, record, mark_until))
+        let (old, new, record) = (*old, *new, record.clone());
+        self.write_durably(move |trees| trees.rotate(&old, &new, &record, mark_until))
             .await
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.write_durably(|trees| trees.delete(digest)).await
+        let digest = *digest;
+        self.write_durably(move |trees| trees.delete(&digest)).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -381,15 +406,52 @@ impl Import for SledStore {
         digest: &'a KeyDigest,
         stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(async move {
-            self.write_durably(|trees| trees.import(digest, stored))
-                .await
-        })
+        let (digest, stored) = (*digest, stored.clone());
+        Box::pin(self.write_durably(move |trees| trees.import(&digest, &stored)))
     }
 }
 
 impl Close for SledStore {
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.inner.syncer.close())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use cloakroom_testkit::{key, sample};
+
+    use super::*;
+
+    #[test]
+    fn work_that_hangs_holds_one_runtime_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SledStore::open(folder.path().join("sled")).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).build().unwrap();
+        // sled has no disk of one's own, so it is a lock that hangs here.
+        let database = store.inner.database.to_read().unwrap();
+        let hanging = database.trees.lock_entries();
+        let creates = [(); 2].map(|()| {
+            let store = store.clone();
+            runtime.spawn(async move { store.create(&key().digest(), &sample("")).await })
+        });
+        thread::sleep(Duration::from_millis(500));
+        let (tell, told) = channel();
+        let other = store.clone();
+        runtime.spawn(async move { tell.send(other.load(&key().digest()).await.unwrap()) });
+        let is_alive = told.recv_timeout(Duration::from_secs(6));
+        drop(hanging);
+        drop(database);
+        assert_eq!(is_alive, Ok(None), "a thread of the runtime is left");
+        for create in creates {
+            runtime.block_on(create).unwrap().unwrap();
+        }
     }
 }

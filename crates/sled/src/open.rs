@@ -62,7 +62,17 @@ fn open_existing(path: &Path, cache_bytes: u64) -> Result<(sled::Db, Trees), Err
         .cache_capacity(cache_bytes)
         .flush_every_ms(Some(1_000));
     let opened = catch_unwind(AssertUnwindSafe(|| {
+        let log_bytes = fs::metadata(path.join("db")).map_or(0, |log| log.len());
         let db = open_unlocked(&config, path)?;
+        if log_bytes > 0 && !Trees::are_in(&db) {
+            tracing::warn!(
+                path = %path.display(),
+                log_bytes,
+                "the log of the database holds no sessions that can be read: unless a process \
+                 was killed while it made the database, all of them are lost; restore the \
+                 folder from a backup to get them back"
+            );
+        }
         let trees = Trees::open(&db)?;
         Ok((db, trees))
     }));

@@ -31,6 +31,11 @@ pub(crate) struct Trees {
 pub(crate) type EntriesLock<'t> = MutexGuard<'t, ()>;
 
 impl Trees {
+    /// Whether an earlier opening has made them.
+    pub(crate) fn are_in(db: &sled::Db) -> bool {
+        db.tree_names().iter().any(|name| *name == RECORDS)
+    }
+
     pub(crate) fn open(db: &sled::Db) -> sled::Result<Self> {
         Ok(Self {
             records: db.open_tree(RECORDS)?,

@@ -11,6 +11,8 @@ mod postgres;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_log;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod url;
 

@@ -96,9 +96,16 @@
 //!
 //! SQLite keeps a write-ahead log beside its file. Several processes of one machine may
 //! use the file at once, but not over a network file system. One of them writes at a
-//! time; the writers of one process queue. A full disk fails the writes that find it full.
-//! Where the file was deleted, moved away or replaced, each write is
+//! time; the writers of one process queue. A read is done on a thread of sqlx, and where the
+//! disk hangs it is given up after the time of a statement. A full disk fails the writes
+//! that find it full. Where the file was deleted, moved away or replaced, each write is
 //! [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) until it is back in its place.
+//!
+//! **A write-ahead log that was cut is a silent rollback** in SQLite: it reads the log up to
+//! the first frame that does not fit, as a crash leaves them. Later sessions are then gone,
+//! and some that were logged out are back. Where a process was killed, it leaves the log's
+//! index behind, and a store that finds fewer frames than that says is told by an event at
+//! `WARN`. After a crash of the machine, and where the index is missing, nobody can tell.
 //!
 //! # Near caches on other nodes
 //!

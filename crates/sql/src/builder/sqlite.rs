@@ -9,6 +9,7 @@ use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 
 use super::settings::{SqlStoreBuilder, misconfigured};
+use super::sqlite_log::lost_frames;
 use crate::error::Cause;
 use crate::pool::{ConnectionPool, HasLeft};
 use crate::sql_store::{AnyTable, SqlStore};
@@ -53,6 +54,15 @@ impl SqlStoreBuilder {
             let target = self.target::<Sqlite>(&options);
             target.error(kind, message).with_source(source)
         })?;
+        if let Some(frames) = lost_frames(path) {
+            tracing::warn!(
+                path = %path.display(),
+                frames,
+                "the write-ahead log of the database was cut since a process that used it was \
+                 killed: the last writes are lost, logouts among them; restore the database \
+                 with its log from a backup, or end all sessions"
+            );
+        }
         let until = tokio::time::Instant::now() + self.timeouts.acquire;
         loop {
             match self.open_pool(options.clone()).await {
