@@ -1,0 +1,209 @@
+//! Writing what the session has recorded, and what the client is told of it.
+
+use std::sync::atomic::Ordering;
+
+use cloakroom_core::engine::{Changeset, SaveOutcome, Token};
+use cloakroom_core::store::{Record, Touch};
+use cloakroom_core::{Error, Timestamp};
+
+use super::{CookieAction, Inner, Opened};
+use crate::Outcome;
+use crate::decide::{Arrival, Decision, Facts, decide};
+use crate::login_limit;
+use crate::write::Writer;
+
+impl Inner {
+    /// Writes what the session has recorded: at the `end` of the request, or early.
+    pub(super) async fn commit(&self, opened: &Opened, end: Option<Outcome>) -> Result<(), Error> {
+        let turn = self.saving.lock().await;
+        let mut changeset = match end {
+            Some(_) => opened.session.last_changeset()?,
+            None => opened.session.changeset()?,
+        };
+        let server_error = end == Some(Outcome::ServerError);
+        if server_error {
+            changeset.drop_operations();
+        }
+        let engine = &*self.engine;
+        let now = engine.clock.now();
+        let touch = changeset
+            .stored()
+            .filter(|_| !server_error && !changeset.peeks())
+            .and_then(|record| {
+                let share = engine.touch_share_percent;
+                engine.expiry.touch_due(record, now, share)
+            });
+        let decision = decide(&Facts {
+            // A session that an earlier save found gone is treated as one that arrived
+            // after its rotation.
+            arrival: match changeset.is_dead() {
+                true => Arrival::Rotated,
+                false => opened.arrival,
+            },
+            stored: changeset.stored().is_some(),
+            accessed: changeset.is_accessed(),
+            modified: changeset.is_modified(),
+            flushed: changeset.is_flushed(),
+            rotate: changeset.wants_rotation(),
+            login: changeset.is_login(),
+            content: changeset.has_content(),
+            touch_due: touch.is_some(),
+        });
+        let token = self.client().token.clone();
+        let mut writer = Writer::new(engine, now);
+        let others = match changeset.is_flushed() {
+            true => std::mem::take(&mut self.client().others),
+            false => Vec::new(),
+        };
+        let outcome = match writer.remove_all(&others).await {
+            Ok(()) => {
+                self.carry_out(decision, &mut writer, token.as_ref(), &mut changeset, touch)
+                    .await
+            }
+            Err(error) => SaveOutcome::Unknown(error),
+        };
+        if decision == Decision::Forget {
+            let removes = changeset.is_modified() || self.is_document.load(Ordering::Relaxed);
+            if end.is_some() && removes {
+                self.client().action = CookieAction::Remove;
+            }
+        }
+        self.client().cost.add(writer.cost);
+        let login = match &outcome {
+            SaveOutcome::Stored {
+                token: Some(token),
+                record,
+            } if changeset.is_login() => engine.login(token, record),
+            _ => None,
+        };
+        self.tell_client(&outcome, &changeset, now, token.as_ref());
+        let is_dropped =
+            end.is_some() && engine.drop_late_changes && matches!(outcome, SaveOutcome::Gone);
+        let result = match opened.session.settle(changeset, outcome) {
+            Err(_) if is_dropped => Ok(()),
+            result => result,
+        };
+        drop(turn);
+        // The client part knows what was written by now, so a caller that stops waiting
+        // loses the limit alone.
+        if let Some(login) = login {
+            let (cost, is_ended) = login_limit::keep_to_limit(engine, &login).await;
+            let mut client = self.client();
+            client.cost.add(cost);
+            if is_ended {
+                client.action = CookieAction::Remove;
+                client.token = None;
+            }
+        }
+        result
+    }
+
+    async fn carry_out(
+        &self,
+        decision: Decision,
+        writer: &mut Writer<'_>,
+        token: Option<&Token>,
+        changeset: &mut Changeset,
+        touch: Option<Touch>,
+    ) -> SaveOutcome {
+        match (decision, token) {
+            (Decision::Create, _) => writer.create(changeset).await,
+            (Decision::Update, Some(token)) => writer.update(token, changeset).await,
+            (Decision::Rotate, Some(token)) => self.rotate(writer, token, changeset).await,
+            (Decision::Touch, Some(token)) => writer.touch(token, changeset, touch).await,
+            (Decision::Delete, Some(token)) => writer.delete(token).await,
+            (Decision::Replace, Some(token)) => writer.replace(token, changeset).await,
+            (Decision::Refuse, _) => SaveOutcome::Gone,
+            // A stored session always has its token.
+            (Decision::Forget | Decision::Nothing, _) | (_, None) => SaveOutcome::Unchanged,
+        }
+    }
+
+    /// Rotates to a new key. The new token is noted as a candidate while the store is
+    /// asked, so that the end of the request finds it even if this future is dropped.
+    async fn rotate(
+        &self,
+        writer: &mut Writer<'_>,
+        token: &Token,
+        changeset: &mut Changeset,
+    ) -> SaveOutcome {
+        let new = match writer.new_key() {
+            Ok(new) => new,
+            Err(error) => return SaveOutcome::NotWritten(error),
+        };
+        self.client().candidate = Some(new.to_token());
+        let outcome = writer.rotate(token, &new, changeset).await;
+        if !matches!(outcome, SaveOutcome::Unknown(_)) {
+            self.client().candidate = None;
+        }
+        outcome
+    }
+
+    /// Loads the candidate of a rotation whose outcome is unknown, and hands its token out
+    /// if the rotation did happen.
+    pub(super) async fn resolve_candidate(&self) {
+        let Some(token) = self.client().candidate.take() else {
+            return;
+        };
+        let engine = &*self.engine;
+        let now = engine.clock.now();
+        let mut writer = Writer::new(engine, now);
+        let found = writer.look_for(&token).await;
+        let mut client = self.client();
+        client.cost.add(writer.cost);
+        if let Some(record) = found {
+            let age = engine.cookie_age(&record, now);
+            client.action = CookieAction::Set { token, age };
+        }
+    }
+
+    /// Notes whether a Set-Cookie must be sent. `changeset` knows the record as it stood
+    /// before, and `before` is the token that the client holds.
+    fn tell_client(
+        &self,
+        outcome: &SaveOutcome,
+        changeset: &Changeset,
+        now: Timestamp,
+        before: Option<&Token>,
+    ) {
+        let mut client = self.client();
+        match outcome {
+            SaveOutcome::Stored {
+                token: Some(token),
+                record,
+            } => {
+                let holds = |record: &Record| {
+                    let ends_with_browser = self.engine.expiry.cookie_ends_with_browser(record);
+                    (record.absolute_deadline, ends_with_browser)
+                };
+                let same_cookie = before == Some(token)
+                    && changeset
+                        .stored()
+                        .is_some_and(|stored| holds(stored) == holds(record));
+                if !same_cookie {
+                    client.action = CookieAction::Set {
+                        token: token.clone(),
+                        age: self.engine.cookie_age(record, now),
+                    };
+                }
+                client.token = Some(token.clone());
+            }
+            SaveOutcome::Deleted => {
+                client.action = CookieAction::Remove;
+                client.token = None;
+            }
+            SaveOutcome::Gone => {
+                client.successor = CookieAction::Nothing;
+                let session = before.map_or_else(String::new, |token| self.engine.short(token));
+                tracing::warn!(
+                    %session,
+                    "the session ended or moved meanwhile; this request's changes are not kept"
+                );
+            }
+            SaveOutcome::Stored { token: None, .. }
+            | SaveOutcome::Unchanged
+            | SaveOutcome::NotWritten(_)
+            | SaveOutcome::Unknown(_) => {}
+        }
+    }
+}

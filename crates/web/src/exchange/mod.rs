@@ -1,0 +1,299 @@
+//! One request and its response: open the session on first use, write it before the
+//! headers leave.
+
+mod committing;
+mod opening;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use cloakroom_core::engine::{Commit, Token, TokenStore as _};
+use cloakroom_core::session::Session;
+use cloakroom_core::store::{BoxFuture, KeyDigest};
+use cloakroom_core::{Error, ErrorKind};
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+
+use crate::carry_out::carry_out;
+use crate::decide::Arrival;
+use crate::shared::Shared;
+use crate::{ClientState, Closing, Cost, Engine, Outcome, Presented, Transport};
+
+/// The session of one request. Cheap to clone; all clones are the one request.
+///
+/// An adapter makes one for each request and puts it where its extractor finds
+/// it. The extractor calls [`open`](Self::open); when the handler is done, the
+/// adapter calls [`close`](Self::close) and does what it answers. A request
+/// that never opens its session costs no I/O and sends no header.
+#[derive(Clone)]
+pub struct Exchange {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<Shared>,
+    me: Weak<Inner>,
+    opened: OnceCell<Opened>,
+    /// Whether the request is over: a session that is opened later can only be read.
+    over: AtomicBool,
+    /// Whether the response is a document, as far as the request says. A mere read
+    /// removes a dead cookie in the answer to a document alone.
+    is_document: AtomicBool,
+    /// Locked while changes are written, so that a `save` and the end of the request
+    /// follow one another.
+    saving: AsyncMutex<()>,
+    client: Mutex<Client>,
+}
+
+struct Opened {
+    session: Session,
+    arrival: Arrival,
+}
+
+/// What the browser holds, and what it is to be told.
+#[derive(Default)]
+struct Client {
+    state: ClientState,
+    token: Option<Token>,
+    /// Which cookies of former policies the browser holds.
+    formers: Vec<(usize, ClientState)>,
+    /// The present cookie for a session that a former one has opened: set in the answer
+    /// to a document.
+    successor: CookieAction,
+    /// Other tokens of the request that may open a session: a logout ends these too.
+    others: Vec<Token>,
+    /// The new token of a rotation whose outcome is not known yet.
+    candidate: Option<Token>,
+    action: CookieAction,
+    cost: Cost,
+}
+
+#[derive(Default)]
+enum CookieAction {
+    #[default]
+    Nothing,
+    Set {
+        token: Token,
+        age: Option<Duration>,
+    },
+    Remove,
+}
+
+impl Exchange {
+    pub(crate) fn new(engine: Arc<Shared>) -> Self {
+        Self {
+            inner: Arc::new_cyclic(|me| Inner {
+                engine,
+                me: me.clone(),
+                opened: OnceCell::new(),
+                over: AtomicBool::new(false),
+                is_document: AtomicBool::new(true),
+                saving: AsyncMutex::new(()),
+                client: Mutex::new(Client::default()),
+            }),
+        }
+    }
+
+    /// The request's session, loaded on the first call. `headers` are the
+    /// values of its [`Transport::request_header`], as they came.
+    ///
+    /// A token that opens nothing gives a new session, and so does a record
+    /// that cannot be decoded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] where the store does not answer,
+    /// [`ErrorKind::Unsupported`] for a record of a newer version. The request
+    /// must fail then, and the client keeps its cookie.
+    pub async fn open<'h>(
+        &self,
+        headers: impl Iterator<Item = &'h [u8]>,
+    ) -> Result<Session, Error> {
+        let engine = &*self.inner.engine;
+        let find = || {
+            engine.transport.find(headers, |token| {
+                token.len() <= engine.token_bytes_max && engine.store.is_well_formed(token)
+            })
+        };
+        self.open_presented(find).await
+    }
+
+    /// As [`open`](Self::open), by a token instead of headers: for a job, a socket or
+    /// a test. What the client must be told is in the [`Closing`] all the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_token(&self, token: Token) -> Result<Session, Error> {
+        let engine = &*self.inner.engine;
+        let find = || Presented {
+            count: 1,
+            token: Some(token).filter(|token| engine.store.is_well_formed(token.expose())),
+            ..Presented::default()
+        };
+        self.open_presented(find).await
+    }
+
+    async fn open_presented(&self, find: impl FnOnce() -> Presented) -> Result<Session, Error> {
+        let load = || self.inner.load(find());
+        let opened = self.inner.opened.get_or_try_init(load).await?;
+        if self.inner.over.load(Ordering::SeqCst) {
+            opened.session.refuse_changes();
+        }
+        Ok(opened.session.clone())
+    }
+
+    /// Notes the request's `Sec-Fetch-Dest` header, which an adapter passes on as it came.
+    /// A request that does not say that it is for something else counts as one for a
+    /// document.
+    pub fn note_fetch_dest(&self, header: Option<&[u8]>) {
+        let is_document = header.is_none_or(|dest| dest.eq_ignore_ascii_case(b"document"));
+        self.inner.is_document.store(is_document, Ordering::Relaxed);
+    }
+
+    /// Whether this is an exchange of that engine.
+    #[must_use]
+    pub fn is_of(&self, engine: &Engine) -> bool {
+        engine.is(&self.inner.engine)
+    }
+
+    /// The session, where it was opened already: for code that cannot wait.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        let opened = self.inner.opened.get()?;
+        Some(opened.session.clone())
+    }
+
+    /// How the token travels: which header to open the session with.
+    #[must_use]
+    pub fn transport(&self) -> &Transport {
+        &self.inner.engine.transport
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.engine
+    }
+
+    /// The digest of this request's session, as far as it is known now.
+    pub(crate) fn digest(&self) -> Option<KeyDigest> {
+        let client = self.inner.client();
+        self.inner.engine.store.digest_of(client.token.as_ref()?)
+    }
+
+    pub(crate) fn count_list(&self) {
+        self.inner.client().cost.list();
+    }
+
+    pub(crate) fn count_revocation(&self) {
+        self.inner.client().cost.touch();
+    }
+
+    /// Whether anything has opened the session. Where nothing has, there is
+    /// nothing to close.
+    #[must_use]
+    pub fn is_opened(&self) -> bool {
+        self.inner.opened.initialized()
+    }
+
+    /// Ends the request: writes what is to be written, and says what to tell
+    /// the client. The `outcome` is that of the handler, or simply the HTTP status of
+    /// its response.
+    ///
+    /// A write that ends or moves a session is carried out even if this future, or that of
+    /// a [`Session::save`], is dropped, where it runs on tokio: a visitor who logs out and
+    /// closes the tab is logged out.
+    pub async fn close(&self, outcome: impl Into<Outcome>) -> Closing {
+        self.inner.over.store(true, Ordering::SeqCst);
+        let Some(opened) = self.inner.opened.get() else {
+            return Closing::nothing();
+        };
+        let written = self.inner.write(Some(outcome.into())).await;
+        let mut failure = written.err();
+        let accessed = opened.session.was_accessed();
+        let mut client = self.inner.client();
+        let policy = &self.inner.engine.transport;
+        if matches!(client.action, CookieAction::Nothing)
+            && self.inner.is_document.load(Ordering::Relaxed)
+        {
+            client.action = std::mem::take(&mut client.successor);
+        }
+        let mut token_headers = match &client.action {
+            CookieAction::Nothing => Vec::new(),
+            CookieAction::Remove => policy.removal(client.state),
+            CookieAction::Set { token, age } => policy
+                .set(token, *age, client.state)
+                .unwrap_or_else(|error| {
+                    failure.get_or_insert(error);
+                    Vec::new()
+                }),
+        };
+        if !token_headers.is_empty() {
+            token_headers.extend(policy.former_removals(&client.formers));
+        }
+        // What is gone was told when it was found.
+        let untold = failure
+            .as_ref()
+            .filter(|error| error.kind() != ErrorKind::Gone);
+        if let Some(error) = untold {
+            let source = std::error::Error::source(error).map(tracing::field::display);
+            tracing::error!(%error, source, "session not saved");
+        }
+        Closing {
+            token_headers,
+            varies_on: policy.request_header(),
+            accessed,
+            failure,
+            cost: std::mem::take(&mut client.cost),
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("opened", &self.inner.opened.initialized())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what the session has recorded, and closes it at the `end` of the request.
+    /// What ends or moves a session is written though nobody waits for it any more.
+    async fn write(&self, end: Option<Outcome>) -> Result<(), Error> {
+        let Some(opened) = self.opened.get() else {
+            return Ok(());
+        };
+        match self.me.upgrade() {
+            Some(inner) if opened.session.ends_or_moves() => {
+                carry_out(async move { inner.write_opened(end).await }).await
+            }
+            _ => self.write_opened(end).await,
+        }
+    }
+
+    async fn write_opened(&self, end: Option<Outcome>) -> Result<(), Error> {
+        let Some(opened) = self.opened.get() else {
+            return Ok(());
+        };
+        let written = self.commit(opened, end).await;
+        if end.is_some() {
+            opened.session.close();
+            self.resolve_candidate().await;
+        }
+        written
+    }
+}
+
+impl Commit for Inner {
+    fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.write(None))
+    }
+
+    fn id(&self) -> Option<KeyDigest> {
+        let token = self.client().token.clone()?;
+        self.engine.store.digest_of(&token)
+    }
+}
