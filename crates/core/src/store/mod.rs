@@ -9,10 +9,11 @@ mod frame;
 mod limits;
 mod record;
 mod rotation;
+mod scan;
+mod subjects;
 
 pub use capabilities::{
-    Capabilities, Close, Import, Invalidation, Invalidations, ListPage, Listed, Listener, Revoke,
-    RevokeStep, Scan, ScanCursor, ScanPage, Scanned, Subjects, Sweep, Swept,
+    Capabilities, Close, Import, Invalidation, Invalidations, Listener, Sweep, Swept,
 };
 pub use contract::{BoxFuture, SessionStore};
 pub use data::Data;
@@ -24,3 +25,5 @@ pub use limits::{
 };
 pub use record::{Record, Revision, Touch};
 pub use rotation::RotationPath;
+pub use scan::{Scan, ScanCursor, ScanPage, Scanned};
+pub use subjects::{ListPage, Listed, Revoke, RevokeStep, Subjects};
