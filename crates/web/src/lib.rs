@@ -101,5 +101,6 @@ pub use cost::Cost;
 pub use engine::{Engine, EngineBuilder};
 pub use exchange::Exchange;
 pub use header_edit::HeaderEdit;
-pub use sessions::{SESSIONS_LISTED_MAX, SessionInfo, SubjectSessions};
+pub use of_subject::{SESSIONS_LISTED_MAX, SessionInfo};
+pub use sessions::SubjectSessions;
 pub use transport::{Presented, Transport};

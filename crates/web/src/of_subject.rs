@@ -4,11 +4,33 @@
 use std::cmp::Reverse;
 
 use cloakroom_core::store::{KeyDigest, Listed, Revoke};
-use cloakroom_core::{Error, Subject};
+use cloakroom_core::{Error, Label, Subject, Timestamp};
 
-use crate::sessions::SESSIONS_LISTED_MAX;
 use crate::shared::Shared;
-use crate::{Engine, SessionInfo, login_limit};
+use crate::{Engine, login_limit};
+
+/// Sessions that [`SubjectSessions::list`](crate::SubjectSessions::list) reads at most.
+pub const SESSIONS_LISTED_MAX: usize = 1_000;
+
+/// A session, as its owner reads it in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// Its public id, for a form: the digest of its key, which opens nothing.
+    pub id: KeyDigest,
+    /// Whether it is the one of this request.
+    pub is_current: bool,
+    /// When its owner logged in.
+    pub created_at: Timestamp,
+    /// When it was last used. It may lag by the share of the idle time after which a use
+    /// is written: a tenth, or what
+    /// [`touch_share_percent`](crate::EngineBuilder::touch_share_percent) says.
+    pub last_seen_at: Timestamp,
+    /// When it ends, if it is not used again.
+    pub expires_at: Timestamp,
+    /// What [`Session::set_label`](cloakroom_core::session::Session::set_label) called it.
+    pub label: Option<Label>,
+}
 
 /// Sessions of a subject, whoever asks. A page of theirs asks
 /// [`SubjectSessions`](crate::SubjectSessions), which speaks for whoever is logged in.
@@ -33,7 +55,7 @@ impl Engine {
     /// Ends all of them, as after a password was reset; answers how many there were.
     ///
     /// ```
-    /// use cloakroom_core::{Error, Subject};
+    /// use cloakroom_core::{Error, Label, Subject, Timestamp};
     /// use cloakroom_web::Engine;
     ///
     /// async fn password_was_reset(engine: &Engine, user_id: &str) -> Result<usize, Error> {

@@ -2,36 +2,13 @@
 
 use std::fmt;
 
+use cloakroom_core::Error;
 use cloakroom_core::session::Session;
 use cloakroom_core::store::{KeyDigest, Revoke, SubjectDigest};
-use cloakroom_core::{Error, Label, Timestamp};
 
 use crate::carry_out::carry_out;
-use crate::of_subject::infos;
+use crate::of_subject::{SESSIONS_LISTED_MAX, SessionInfo, infos};
 use crate::{Exchange, login_limit};
-
-/// Sessions that [`SubjectSessions::list`] reads at most.
-pub const SESSIONS_LISTED_MAX: usize = 1_000;
-
-/// A session, as its owner reads it in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SessionInfo {
-    /// Its public id, for a form: the digest of its key, which opens nothing.
-    pub id: KeyDigest,
-    /// Whether it is the one of this request.
-    pub is_current: bool,
-    /// When its owner logged in.
-    pub created_at: Timestamp,
-    /// When it was last used. It may lag by the share of the idle time after which a use
-    /// is written: a tenth, or what
-    /// [`touch_share_percent`](crate::EngineBuilder::touch_share_percent) says.
-    pub last_seen_at: Timestamp,
-    /// When it ends, if it is not used again.
-    pub expires_at: Timestamp,
-    /// What [`Session::set_label`] called it.
-    pub label: Option<Label>,
-}
 
 /// The sessions of whoever is logged in with this request's session: "where am I
 /// logged in", "log out everywhere else".
