@@ -43,8 +43,8 @@ pub enum DemoError {
     },
     /// The system gives no randomness.
     Randomness,
-    /// The server stopped by itself, or cannot be told to stop.
-    Server(io::Error),
+    /// The system does not say when the server is to stop.
+    Signal(io::Error),
 }
 
 impl fmt::Display for DemoError {
@@ -87,7 +87,7 @@ impl fmt::Display for DemoError {
                 Ok(())
             }
             Self::Randomness => f.write_str("the operating system gives no randomness"),
-            Self::Server(source) => write!(f, "the server stopped: {source}"),
+            Self::Signal(source) => write!(f, "cannot listen for Ctrl-C: {source}"),
         }
     }
 }
@@ -95,7 +95,7 @@ impl fmt::Display for DemoError {
 impl std::error::Error for DemoError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Listen { source, .. } | Self::Folder { source, .. } | Self::Server(source) => {
+            Self::Listen { source, .. } | Self::Folder { source, .. } | Self::Signal(source) => {
                 Some(source)
             }
             Self::Store { source, .. } => Some(source),

@@ -16,6 +16,7 @@
 mod accounts;
 mod bill;
 mod browser;
+mod connections;
 mod csrf;
 mod error;
 mod layout;
