@@ -14,6 +14,7 @@
 //! ```
 
 mod accounts;
+mod assets;
 mod bill;
 mod browser;
 mod connections;
@@ -21,6 +22,7 @@ mod csrf;
 mod error;
 mod layout;
 mod moment;
+mod notice;
 mod pages;
 mod post;
 mod problem;
@@ -28,7 +30,6 @@ mod serve;
 mod site;
 mod state;
 mod store_url;
-mod style;
 mod visitor;
 
 pub use accounts::{
