@@ -141,9 +141,7 @@ fn said(done: Option<&str>, visitor: &Visitor, keeping: Keeping) -> Markup {
         (Some(LOGGED_IN), Some(name)) => notice::done(html! {
             "Welcome, " (name) ". You are logged in."
         }),
-        (Some(LOGGED_IN), None) => notice::cookie_blocked(
-            "You are not logged in. If you have just tried to, your browser blocks cookies.",
-        ),
+        (Some(LOGGED_IN), None) => notice::cookie_blocked("You are not logged in."),
         (Some(LOGGED_OUT), None) => notice::done(match keeping {
             Keeping::Store => html! {
                 "You are logged out. Your session has ended: a copy of its cookie opens nothing."
