@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Sessions for Rust web services.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(name = "cloakroom", version, arg_required_else_help = true)]
 struct Command {
     #[command(subcommand)]
     what: What,

@@ -54,7 +54,7 @@ async fn a_port_in_use_and_a_bad_url_are_said_in_one_line() {
         ..options(folder.path())
     });
     let error = error.await.to_string();
-    assert!(error.contains("redis://***@host"), "{error}");
+    assert!(error.contains("redis://***@host`"), "{error}");
     assert!(
         !error.contains("hunter") && !error.contains('\n'),
         "{error}"
