@@ -190,6 +190,17 @@ fn an_error_says_each_cause_once_and_no_secret() {
     let said = failure(&output);
     assert_eq!(said.matches("the folder").count(), 1, "{said}");
 
+    for arguments in [
+        &["demo", "redis://:hunter2@host"][..],
+        &["redis://:hunter2@host"],
+        &["ada:hunter2@host"],
+    ] {
+        let output = cloakroom(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("--store URL"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
     for store in [
         "ada:hunter2@host/db",
         "hunter2:@host/db",
