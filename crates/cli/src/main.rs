@@ -7,12 +7,13 @@ mod demo;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// Sessions for Rust web services.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(name = "cloakroom", version, arg_required_else_help = true)]
 struct Command {
     #[command(subcommand)]
     what: What,
@@ -25,7 +26,7 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    let command = Command::parse();
+    let command = Command::try_parse().unwrap_or_else(|error| explain(error).exit());
     log_to_stderr();
     let result = match command.what {
         What::Demo(arguments) => demo::run(arguments),
@@ -37,6 +38,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// clap quotes what it does not know. That may be a store's URL which its option was
+/// forgotten before, password and all.
+fn explain(error: clap::Error) -> clap::Error {
+    let unknown = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
+    let mut quoted = unknown.iter().filter_map(|kind| error.get(*kind));
+    if !quoted.any(|quoted| quoted.to_string().contains(['@', ':'])) {
+        return error;
+    }
+    Command::command().error(
+        ErrorKind::UnknownArgument,
+        "an argument is none of this command's; a store's URL is given as demo --store URL",
+    )
 }
 
 /// Warnings, or what `RUST_LOG` asks for.

@@ -143,10 +143,7 @@ fn what_keeps_it_from_starting_is_one_line_and_code_1() {
 
     let output = demo(other.path()).args(["--store", "memori:"]).output();
     let bad_url = failure(&output.unwrap());
-    assert!(
-        bad_url.contains("cannot open the store memori:"),
-        "{bad_url}"
-    );
+    assert!(bad_url.contains("did you mean memory:?"), "{bad_url}");
 
     let output = cloakroom(&["demo", "--listen", "0.0.0.0:0"]).output();
     let public = failure(&output.unwrap());
@@ -155,6 +152,89 @@ fn what_keeps_it_from_starting_is_one_line_and_code_1() {
     std::fs::write(other.path().join("accounts.json"), "not json").unwrap();
     let damaged = failure(&demo(other.path()).output().unwrap());
     assert!(damaged.contains("accounts.json"), "{damaged}");
+}
+
+#[test]
+fn an_error_says_each_cause_once_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let not_redb = folder.path().join("text");
+    std::fs::write(&not_redb, "not a database").unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let owners = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&not_redb, owners).unwrap();
+    }
+    let no_ring = folder.path().join("ring");
+    let in_a_file = not_redb.join("folder");
+    let failed = |store: &str| {
+        let output = demo(folder.path()).args(["--store", store]).output();
+        failure(&output.unwrap())
+    };
+    for (store, cause) in [
+        (
+            format!("redb:{}", not_redb.display()),
+            "Not a redb database",
+        ),
+        (
+            format!("cookie:?key_file={}", no_ring.display()),
+            "(os error",
+        ),
+        (format!("file:{}", in_a_file.display()), "(os error"),
+    ] {
+        let said = failed(&store);
+        assert_eq!(said.matches(cause).count(), 1, "{said}");
+        assert!(!said.contains("::"), "{said}");
+    }
+    let output = demo(&not_redb).output().unwrap();
+    let said = failure(&output);
+    assert_eq!(said.matches("the folder").count(), 1, "{said}");
+
+    for arguments in [
+        &["demo", "redis://:hunter2@host"][..],
+        &["redis://:hunter2@host"],
+        &["ada:hunter2@host"],
+    ] {
+        let output = cloakroom(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("--store URL"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    for store in [
+        "ada:hunter2@host/db",
+        "hunter2:@host/db",
+        "hunter2@host/db",
+        "postgres:ada:hunter2@host/db",
+        "postgres://ada:1/hunter2@host/db",
+        "redis://:a?hunter2@[host",
+        "cookie:hunter2",
+        "cookie:?key=hunter2",
+        "memory:?hunter2",
+    ] {
+        let said = failed(store);
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn a_slip_is_answered_with_what_may_have_been_meant() {
+    for (arguments, meant) in [
+        (&["demmo"][..], "'demo'"),
+        (&["demo", "--stor", "memory:"], "'--store'"),
+    ] {
+        let output = cloakroom(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("similar") && said.contains(meant), "{said}");
+    }
+}
+
+#[test]
+fn the_version_is_of_cloakroom() {
+    let output = cloakroom(&["--version"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, format!("cloakroom {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! A store by its URL.
 
+use std::fmt::Display;
+
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::{Error, ErrorKind};
 
-use crate::options::Layers;
+use crate::options::{Layers, nearest};
 use crate::servers::{self, Address};
 
 /// Opens the store that a URL names:
@@ -64,7 +66,7 @@ use crate::servers::{self, Address};
 /// | `name=NAME` | the full name of the session cookie; default `__Host-session` |
 /// | `mode=encrypted` or `mode=signed` | default encrypted |
 ///
-/// A path is taken as it stands, up to the first `?`. In the URL of a server,
+/// A scheme may be written in any case. A path is taken as it stands, up to the first `?`. In the URL of a server,
 /// characters that mean something there are escaped: a `?` in a password is `%3F`.
 ///
 /// Whether a session may take several cookies, the engine's cookie policy says:
@@ -97,12 +99,17 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(refuse("a store URL begins with its scheme and a colon"));
     };
+    let scheme = scheme.to_ascii_lowercase();
+    let scheme = scheme.as_str();
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
     let address = || Address {
         scheme,
         place: path,
         options,
     };
+    if SERVERS.contains(&scheme) {
+        check_server(path)?;
+    }
     match scheme {
         "redis" | "rediss" => servers::redis(address()).await,
         "postgres" | "postgresql" => servers::postgres(address()).await,
@@ -117,11 +124,57 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
         "file" => file(path, &Layers::parse(scheme, options)?),
         "redb" => redb(path, &Layers::parse(scheme, options)?),
         "sled" => sled(path, &Layers::parse(scheme, options)?),
-        _ => Err(refuse("no such scheme")),
+        _ => Err(match nearest(scheme, SCHEMES) {
+            Some(near) => refuse(format_args!("no such scheme, did you mean {near}:?")),
+            None => refuse("no such scheme"),
+        }),
     }
 }
 
-fn refuse(why: &'static str) -> Error {
+const SCHEMES: [&str; 12] = [
+    "memory",
+    "file",
+    "sled",
+    "redb",
+    "sqlite",
+    "postgres",
+    "postgresql",
+    "mysql",
+    "mariadb",
+    "redis",
+    "rediss",
+    "cookie",
+];
+
+const SERVERS: [&str; 6] = [
+    "postgres",
+    "postgresql",
+    "mysql",
+    "mariadb",
+    "redis",
+    "rediss",
+];
+
+/// Refuses what a driver would take for something else: a part of a password for the name
+/// of a database, say, which its errors then tell.
+fn check_server(place: &str) -> Result<(), Error> {
+    let Some(address) = place.strip_prefix("//") else {
+        return Err(refuse(
+            "the URL of a server reads SCHEME://USER:PASSWORD@HOST/DATABASE",
+        ));
+    };
+    match address.split_once('/') {
+        Some((_, path)) if path.contains('@') => Err(refuse(
+            "an @ of a server's URL stands after a /: in a password, write / as %2F; in the name \
+             of a database, write @ as %40",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// It quotes nothing of the URL, not even what stands before its first colon: of
+/// `user:secret@host`, that may be anything.
+fn refuse(why: impl Display) -> Error {
     Error::new(
         ErrorKind::Misconfigured,
         format!(
@@ -212,9 +265,20 @@ mod tests {
             ("cookie:x", "take no path"),
             ("sled:", "need a path"),
             ("file:?sealed=true", "need a path"),
-            ("Memory:", "no such scheme"),
             ("sqlite:", "need a path"),
-            ("rodis://:hunter2@host", "no such scheme"),
+            (
+                "rodis://:hunter2@host",
+                "no such scheme, did you mean redis:?",
+            ),
+            ("memori:", "no such scheme, did you mean memory:?"),
+            ("sqllite:x", "no such scheme, did you mean sqlite:?"),
+            ("ada:hunter2@host/db", "no such scheme;"),
+            ("hunter2:@host/db", "no such scheme;"),
+            ("hunter2@host/db", "begins with its scheme"),
+            ("postgres:ada:hunter2@host/db", "of a server reads"),
+            ("redis:hunter2", "of a server reads"),
+            ("mysql://ada:1/hunter2@host/db", "write / as %2F"),
+            ("postgres://ada:1/hunter2@host/db", "write / as %2F"),
         ] {
             let error = open(url).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Misconfigured, "{url}");
@@ -225,6 +289,10 @@ mod tests {
             );
             assert!(!text.contains("hunter2"), "{text}");
         }
+        let error = open("memory:?capasity=hunter2").await.unwrap_err();
+        let near = "there is no such option, did you mean capacity=?;";
+        assert!(error.to_string().contains(near), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
         let error = open("memory:?pass=hunter2").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(!error.to_string().contains("hunter2"), "{error}");
@@ -405,6 +473,9 @@ mod tests {
         for (url, name) in [
             ("memory:".to_owned(), "MemoryStore"),
             ("memory:?capacity=1MiB".to_owned(), "MemoryStore"),
+            ("Memory:".to_owned(), "MemoryStore"),
+            (format!("REDB:{}", at("upper case")), "RedbStore"),
+            (format!("Sqlite:{}", at("sqlite3")), "SqlStore"),
             (format!("file:{}", at("file")), "FileStore"),
             (format!("sled:{}", at("a folder/sled")), "SledStore"),
             (format!("redb:{}", at("redb")), "RedbStore"),

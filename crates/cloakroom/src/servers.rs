@@ -16,10 +16,19 @@ pub(crate) struct Address<'u> {
 const REDIS: &str = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, timeout=2s, \
                      tls_ca_file=PATH, cluster=true, allow_eviction=true";
 
+/// Whether `rediss:` and an SQL server over TLS were built.
+#[allow(dead_code)] // Each is of one feature.
+const HAS_REDIS_TLS: bool = cfg!(feature = "redis-tls");
+#[allow(dead_code)]
+const HAS_SQL_TLS: bool = cfg!(feature = "sql-tls");
+
 #[cfg(feature = "redis")]
 pub(crate) async fn redis(address: Address<'_>) -> Result<AnyStore, Error> {
     use cloakroom_redis::RedisStore;
     let Address { scheme, place, .. } = address;
+    if scheme == "rediss" && !HAS_REDIS_TLS {
+        return Err(crate::options::not_built("redis-tls"));
+    }
     let mut query = Query::parse(scheme, address.options, REDIS)?;
     let layers = Layers::take_watching(&mut query)?;
     let mut builder = match query.truth("cluster")? {
@@ -120,6 +129,14 @@ const DIALECT_SQLITE: Dialect = Dialect {
     notifies: false,
 };
 
+/// Whether the driver's options ask for TLS without a way around it.
+#[allow(dead_code)] // Without an SQL feature, nothing calls this.
+fn requires_tls(passed_on: &str) -> bool {
+    let passed_on = passed_on.to_ascii_lowercase();
+    let asks = ["mode=require", "mode=verify"];
+    asks.iter().any(|mode| passed_on.contains(mode))
+}
+
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 async fn sql(address: Address<'_>, dialect: Dialect) -> Result<AnyStore, Error> {
     let Address { scheme, place, .. } = address;
@@ -149,6 +166,9 @@ async fn sql(address: Address<'_>, dialect: Dialect) -> Result<AnyStore, Error> 
     let migrates = query.truth("migrate")?.unwrap_or(true);
     let passed_on = query.rest(dialect.passed_on);
     query.finish()?;
+    if requires_tls(&passed_on) && !HAS_SQL_TLS {
+        return Err(crate::options::not_built("sql-tls"));
+    }
     let store = builder
         .connect(&format!("{scheme}:{place}{passed_on}"))
         .await?;
@@ -180,6 +200,28 @@ database!("sqlite", sqlite, DIALECT_SQLITE);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_requires_tls_is_told_from_what_prefers_it() {
+        for asks in [
+            "?sslmode=require",
+            "?sslrootcert=x&sslmode=verify-full",
+            "?ssl-mode=REQUIRED",
+            "?ssl-mode=VERIFY_CA",
+        ] {
+            assert!(requires_tls(asks), "{asks}");
+        }
+        for does_not in ["", "?sslmode=prefer", "?ssl-mode=DISABLED", "?sslcert=x"] {
+            assert!(!requires_tls(does_not), "{does_not}");
+        }
+    }
+
+    #[cfg(all(feature = "redis", not(feature = "redis-tls")))]
+    #[tokio::test]
+    async fn a_feature_that_is_missing_is_named_as_this_crate_names_it() {
+        let error = crate::open("rediss://host").await.unwrap_err();
+        assert!(error.to_string().contains("feature `redis-tls`"), "{error}");
+    }
 
     #[test]
     fn the_servers_of_a_cluster_share_user_and_password() {

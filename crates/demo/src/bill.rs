@@ -5,7 +5,7 @@
 //! in.
 
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use axum::middleware::Next;
@@ -14,6 +14,7 @@ use cloakroom::engine::Cost;
 use maud::{Markup, PreEscaped, html};
 
 use crate::moment::counted;
+use crate::state::Keeping;
 
 /// Where the bill goes. No visitor can write this into a page: what they write
 /// is escaped.
@@ -28,14 +29,18 @@ pub(crate) fn room() -> Markup {
 }
 
 /// The layer that presents it.
-pub(crate) async fn present(request: Request, next: Next) -> Response {
+pub(crate) async fn present(
+    State(keeping): State<Keeping>,
+    request: Request,
+    next: Next,
+) -> Response {
     let response = next.run(request).await;
     if !is_html(response.headers()) {
         return response;
     }
     // A request that has not opened its session leaves no cost behind.
     let cost = response.extensions().get::<Cost>().copied();
-    let bill = bill(cost.unwrap_or_default()).into_string();
+    let bill = bill(keeping, cost.unwrap_or_default()).into_string();
     let (mut parts, body) = response.into_parts();
     let Ok(page) = to_bytes(body, PAGE_BYTES_MAX).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -51,10 +56,13 @@ pub(crate) fn is_html(headers: &HeaderMap) -> bool {
         .is_some_and(|content| content.as_bytes().starts_with(b"text/html"))
 }
 
-fn bill(cost: Cost) -> Markup {
+fn bill(keeping: Keeping, cost: Cost) -> Markup {
     html! {
         p.bill {
-            "This request cost the store: "
+            @match keeping {
+                Keeping::Store => "This request cost the store: ",
+                Keeping::Cookie => "What this request did with your cookie: ",
+            }
             b { (counted(cost.loads.into(), "load")) } ", "
             b { (counted(cost.writes.into(), "write")) } ", "
             b { (counted(cost.bytes_loaded, "byte")) } " read, "
@@ -62,7 +70,7 @@ fn bill(cost: Cost) -> Markup {
         }
         p {
             "A session is loaded only when a page asks for it, and written only when something \
-             has changed: once, before the response leaves."
+             has changed: once, just before the response leaves."
         }
     }
 }

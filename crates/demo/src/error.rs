@@ -1,5 +1,6 @@
 //! Why the demo does not run.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -43,8 +44,8 @@ pub enum DemoError {
     },
     /// The system gives no randomness.
     Randomness,
-    /// The server stopped by itself, or cannot be told to stop.
-    Server(io::Error),
+    /// The system does not say when the server is to stop.
+    Signal(io::Error),
 }
 
 impl fmt::Display for DemoError {
@@ -65,11 +66,12 @@ impl fmt::Display for DemoError {
                 _ => write!(f, "cannot listen on {addr}: {source}"),
             },
             Self::Folder { folder, source } => {
-                let folder = folder.display();
-                write!(
-                    f,
-                    "cannot use the folder {folder}: {source}; choose another with --folder"
-                )
+                // The text names the folder that fails: this one, or one on the way to it.
+                let (text, folder) = (source.to_string(), folder.display().to_string());
+                if !text.contains(&folder) {
+                    write!(f, "cannot use the folder {folder}: ")?;
+                }
+                write!(f, "{text}; choose another with --folder")
             }
             Self::Accounts { file, why } => write!(
                 f,
@@ -77,25 +79,40 @@ impl fmt::Display for DemoError {
                 file.display()
             ),
             Self::Store { url, source } => {
-                write!(f, "cannot open the store {url}: {source}")?;
-                if let Some(cause) = std::error::Error::source(source) {
-                    write!(f, " ({cause})")?;
+                match url.as_str() {
+                    "" => write!(f, "cannot open the store: ")?,
+                    url => write!(f, "cannot open the store `{url}`: ")?,
                 }
+                f.write_str(&with_causes(source))?;
                 if source.kind() == ErrorKind::Locked {
                     f.write_str("; stop that process, or choose another --folder or --store")?;
                 }
                 Ok(())
             }
             Self::Randomness => f.write_str("the operating system gives no randomness"),
-            Self::Server(source) => write!(f, "the server stopped: {source}"),
+            Self::Signal(source) => write!(f, "cannot listen for Ctrl-C: {source}"),
         }
     }
 }
 
-impl std::error::Error for DemoError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+/// An error and its causes, each once: a store's text often ends with its cause already.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(&format!(" ({said})"));
+        }
+        next = cause.source();
+    }
+    text
+}
+
+impl Error for DemoError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Listen { source, .. } | Self::Folder { source, .. } | Self::Server(source) => {
+            Self::Listen { source, .. } | Self::Folder { source, .. } | Self::Signal(source) => {
                 Some(source)
             }
             Self::Store { source, .. } => Some(source),

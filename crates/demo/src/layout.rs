@@ -3,8 +3,8 @@
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
+use crate::assets::{ICON, STYLE};
 use crate::bill;
-use crate::style;
 use crate::visitor::Visitor;
 
 /// The ways through the site; the name at the top leads home.
@@ -23,22 +23,31 @@ pub(crate) struct Page<'a> {
     /// Its address, where it is the front page or one of the [`WAYS`].
     pub(crate) at: &'a str,
     pub(crate) title: &'a str,
-    /// Who looks at it; `None` on a page that does not ask.
+    /// Who looks at it; `None` on a page that does not ask, and on an error.
     pub(crate) visitor: Option<&'a Visitor>,
     pub(crate) content: Markup,
 }
 
 impl Page<'_> {
     pub(crate) fn render(self) -> Response {
-        let foot = html! { (bill::room()) };
-        self.render_with(foot)
+        self.dress("", bill::room())
+    }
+
+    /// After a form that was not accepted. The title says so: it is what a screen reader
+    /// reads first.
+    pub(crate) fn render_refused(self) -> Response {
+        self.dress("Error: ", bill::room())
     }
 
     /// With something else where the bill stands.
     pub(crate) fn render_with(self, foot: Markup) -> Response {
+        self.dress("", foot)
+    }
+
+    fn dress(self, before_title: &str, foot: Markup) -> Response {
         let whole_title = match self.at {
             "/" => "Cloakroom demo".to_owned(),
-            _ => format!("{} – Cloakroom", self.title),
+            _ => format!("{before_title}{} – Cloakroom", self.title),
         };
         html! {
             (DOCTYPE)
@@ -48,7 +57,8 @@ impl Page<'_> {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
                     title { (whole_title) }
-                    link rel="stylesheet" href=(style::address());
+                    link rel="stylesheet" href=(STYLE.address());
+                    link rel="icon" type="image/svg+xml" href=(ICON.address());
                 }
                 body {
                     a.skip href="#content" { "Skip to the content" }
@@ -89,18 +99,20 @@ impl Page<'_> {
             div.account {
                 @match self.visitor {
                     Some(visitor) if visitor.is_logged_in() => {
-                        p {
-                            span.quiet.roomy { "Logged in as " }
-                            b { (visitor.name.as_deref().unwrap_or_default()) }
-                            @if visitor.is_admin { " " span.mark { "admin" } }
+                        div.who {
+                            p {
+                                span.quiet.roomy { "Logged in as " }
+                                b { (visitor.name.as_deref().unwrap_or_default()) }
+                            }
+                            @if visitor.is_admin { span.mark { "admin" } }
                         }
-                        (visitor.button("/logout", "Log out"))
+                        (visitor.button("/logout", "log-out", "Log out"))
                     }
                     Some(_) => {
                         a href="/login" { "Log in" }
                         a href="/register" { "Register" }
                     }
-                    None => p.quiet { "Does not ask who you are" }
+                    None => @if !self.at.is_empty() { p.quiet { "No session needed" } }
                 }
             }
         }

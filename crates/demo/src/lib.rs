@@ -14,12 +14,15 @@
 //! ```
 
 mod accounts;
+mod assets;
 mod bill;
 mod browser;
+mod connections;
 mod csrf;
 mod error;
 mod layout;
 mod moment;
+mod notice;
 mod pages;
 mod post;
 mod problem;
@@ -27,7 +30,6 @@ mod serve;
 mod site;
 mod state;
 mod store_url;
-mod style;
 mod visitor;
 
 pub use accounts::{

@@ -1,14 +1,20 @@
 //! A form that was sent, and was allowed to be.
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::extract::{Form, FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use cloakroom::axum::{Session, SessionError, SubjectSessions};
+use tokio::time::timeout;
 
 use crate::state::Site;
 use crate::{csrf, problem};
+
+/// How long a form may take to arrive, once its headers have.
+const FORM_MAX: Duration = Duration::from_secs(10);
 
 /// The argument of every handler that changes something: there is no way to
 /// the form's fields that leads around the guards of [`csrf`].
@@ -42,7 +48,10 @@ impl FromRequest<Site> for Post {
             .await
             .map_err(SessionError::into_response)?;
         let fields = if parts.headers.contains_key(CONTENT_TYPE) {
-            let form = Form::from_request(Request::from_parts(parts, body), site).await;
+            let form = Form::from_request(Request::from_parts(parts, body), site);
+            let Ok(form) = timeout(FORM_MAX, form).await else {
+                return Err(StatusCode::REQUEST_TIMEOUT.into_response());
+            };
             form.map_err(IntoResponse::into_response)?.0
         } else {
             // A button without fields, pressed by hand: `curl -X POST`.

@@ -74,6 +74,10 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
             "Not this way",
             "This address takes forms only; open the page that the form stands on.",
         ),
+        StatusCode::REQUEST_TIMEOUT => (
+            "Too slow",
+            "The form did not arrive in time, so nothing was done. Send it again.",
+        ),
         StatusCode::PAYLOAD_TOO_LARGE => (
             "Too much",
             "The form was longer than this site reads, so nothing was done.",

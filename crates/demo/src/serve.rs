@@ -1,21 +1,15 @@
 //! The demo on a port, from start to a clean stop.
 
-use std::future::IntoFuture as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::stores::RedbStore;
 use cloakroom::{AnyStore, CookiePolicy, Engine, Sweeper};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
-use crate::{Accounts, DemoError, site, store_url};
-
-/// How long open requests may take once the server is told to stop.
-const STOP_MAX: Duration = Duration::from_secs(5);
+use crate::{Accounts, DemoError, connections, site, store_url};
 
 /// How often expired sessions are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -100,37 +94,18 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         .build()
         .map_err(not_opened)?;
     let sweeper = Sweeper::spawn(store.clone(), SWEEP_EVERY);
-    let stopped = pin!(stop_signal().map_err(DemoError::Server)?);
-    let (stop, told_to_stop) = oneshot::channel::<()>();
-    let server = axum::serve(listener, site(engine, accounts)).with_graceful_shutdown(async {
-        let _ = told_to_stop.await;
-    });
-    let mut server = pin!(server.into_future());
+    let stopped = stop_signal().map_err(DemoError::Signal)?;
     ready(&Ready {
         addr,
         store: shown_url,
         folder,
     });
-    tokio::select! {
-        ended = &mut server => return ended.map_err(DemoError::Server),
-        () = stopped => {}
-    }
-    let _ = stop.send(());
-    let ended = match tokio::time::timeout(STOP_MAX, server).await {
-        Ok(ended) => ended.map_err(DemoError::Server),
-        Err(_) => {
-            tracing::warn!(
-                secs = STOP_MAX.as_secs(),
-                "requests were still open at the end"
-            );
-            Ok(())
-        }
-    };
+    connections::serve(listener, site(engine, accounts), stopped).await;
     sweeper.stop().await;
     if let Err(error) = store.close().await {
         tracing::warn!(error = %error, "the store was not closed well");
     }
-    ended
+    Ok(())
 }
 
 /// Ends when the process is asked to stop. It listens as soon as this returns.

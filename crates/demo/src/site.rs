@@ -6,15 +6,17 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use cloakroom::Engine;
 use cloakroom::axum::SessionLayer;
+use cloakroom::engine::TokenStore as _;
 
+use crate::assets::{ICON, STYLE};
 use crate::pages::{about, admin, cart, count, devices, enter, home, record, test_cookie};
-use crate::state::Site;
-use crate::{Accounts, bill, problem, style};
+use crate::state::{Keeping, Site};
+use crate::{Accounts, bill, problem};
 
 /// Bytes of the longest form that is read.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -24,6 +26,11 @@ pub const FORM_BYTES_MAX: usize = 64 * 1024;
 /// Its forms are guarded on the understanding that the site is reached over
 /// http under the name in the `Host` header.
 pub fn site(engine: Engine, accounts: Arc<Accounts>) -> Router {
+    // What lists no sessions keeps none: they lie in the visitors' cookies.
+    let keeping = match engine.store().token_capabilities().subjects {
+        Some(_) => Keeping::Store,
+        None => Keeping::Cookie,
+    };
     Router::new()
         .route("/", get(home::page))
         .route("/register", get(enter::register_page).post(enter::register))
@@ -48,20 +55,21 @@ pub fn site(engine: Engine, accounts: Arc<Accounts>) -> Router {
         .route("/about", get(about::page))
         .layer(SessionLayer::new(engine))
         // From here on outwards nothing can touch a session.
-        .route("/style.css", get(style::serve))
+        .route(STYLE.path, get(async || STYLE.serve()))
+        .route(ICON.path, get(async || ICON.serve()))
         .fallback(problem::no_such_page)
         .layer(from_fn(problem::explain))
-        .layer(from_fn(bill::present))
+        .layer(from_fn_with_state(keeping, bill::present))
         .layer(from_fn(guard))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .with_state(Site { accounts })
+        .with_state(Site { accounts, keeping })
 }
 
 /// The layer that tells browsers to trust nothing but this site.
 async fn guard(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let policy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
+    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                   frame-ancestors 'none'";
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, policy),

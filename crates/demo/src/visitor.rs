@@ -48,9 +48,9 @@ impl Visitor {
         }
     }
 
-    /// A form that is one button.
-    pub(crate) fn button(&self, action: &str, label: &str) -> Markup {
-        self.form(action, html! { button { (label) } })
+    /// A form that is one button, with an id by which the next page can give it the focus.
+    pub(crate) fn button(&self, action: &str, id: &str, label: &str) -> Markup {
+        self.form(action, html! { button id=(id) { (label) } })
     }
 }
 

@@ -139,9 +139,9 @@ async fn a_form_that_fails_says_why_and_keeps_the_name() {
     let mut other = site.browser();
     let fields = [("name", " ada "), ("password", PASSWORD)];
     let page = other.post("/register", &fields).await;
-    assert!(page.text.contains("That name is taken"));
+    assert!(page.text.contains("This name is taken"));
 
-    let said = "There is no account of this name and password.";
+    let said = "There is no account with this name and password.";
     for name in ["ada", "nobody"] {
         let fields = [
             ("name", name),
@@ -204,12 +204,19 @@ async fn every_error_is_a_page() {
 async fn every_answer_tells_the_browser_to_trust_nothing_else() {
     let site = Site::new().await;
     let mut browser = site.browser();
-    for path in ["/", "/about", "/style.css", "/nowhere", "/logout"] {
+    for path in [
+        "/",
+        "/about",
+        "/style.css",
+        "/icon.svg",
+        "/nowhere",
+        "/logout",
+    ] {
         let page = browser.get(path).await;
         assert_eq!(
             page.header("content-security-policy"),
-            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
-             frame-ancestors 'none'",
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+             base-uri 'none'; frame-ancestors 'none'",
             "{path}"
         );
         assert_eq!(page.header("x-content-type-options"), "nosniff");
@@ -225,6 +232,13 @@ async fn every_answer_tells_the_browser_to_trust_nothing_else() {
     assert_eq!(style.status, StatusCode::OK);
     assert!(style.header("cache-control").contains("immutable"));
     assert!(style.header("content-type").starts_with("text/css"));
+    let (_, rest) = home.text.split_once(r#"<link rel="icon" "#).unwrap();
+    let (_, rest) = rest.split_once(r#"href=""#).unwrap();
+    let icon = browser.get(rest.split_once('"').unwrap().0).await;
+    assert_eq!(icon.status, StatusCode::OK);
+    assert_eq!(icon.header("content-type"), "image/svg+xml");
+    assert!(icon.header("cache-control").contains("immutable"));
+    assert!(icon.text.starts_with("<svg "), "{}", icon.text);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use cloakroom_demo::{DemoError, Options, serve};
 use tokio::net::TcpListener;
@@ -53,7 +54,7 @@ async fn a_port_in_use_and_a_bad_url_are_said_in_one_line() {
         ..options(folder.path())
     });
     let error = error.await.to_string();
-    assert!(error.contains("redis://***@host"), "{error}");
+    assert!(error.contains("redis://***@host`"), "{error}");
     assert!(
         !error.contains("hunter") && !error.contains('\n'),
         "{error}"
@@ -78,5 +79,51 @@ async fn port_0_is_told_and_the_server_answers() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    server.abort();
+}
+
+/// Sends a part of a request, reads an answer up to `first`, and from then on lets the
+/// clock jump to the next deadline whenever everybody waits. Returns all that came
+/// before the server closed the connection.
+async fn until_closed(addr: SocketAddr, sent: &str, first: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains(first) {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{answer:?}");
+    }
+    tokio::time::pause();
+    let rest = stream.read_to_end(&mut answer);
+    let closed = tokio::time::timeout(Duration::from_secs(60), rest).await;
+    tokio::time::resume();
+    closed.expect("the connection stayed open").unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn half_sent_requests_are_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder_path = folder.path().to_owned();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let server = tokio::spawn(serve(options(&folder_path), |ready| {
+        let _ = tell.send(ready.addr);
+    }));
+    let addr = told.await.unwrap();
+
+    for half_a_head in ["", "GE", "GET / HTTP/1.1\r\nhost: x\r\n"] {
+        assert_eq!(until_closed(addr, half_a_head, "").await, "");
+    }
+    // A whole one is served; no other follows.
+    let whole = "GET /about HTTP/1.1\r\nhost: x\r\n\r\n";
+    let answer = until_closed(addr, whole, "</html>").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    // The server says `100 Continue` once it waits for the form.
+    let half_a_form = "POST /count HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+                       content-type: application/x-www-form-urlencoded\r\n\
+                       content-length: 9\r\n\r\nx=";
+    let answer = until_closed(addr, half_a_form, "100 Continue").await;
+    assert!(answer.contains("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("did not arrive in time"), "{answer}");
     server.abort();
 }

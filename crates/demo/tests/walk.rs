@@ -144,7 +144,7 @@ async fn admin_mode_asks_for_the_password_and_changes_the_key_both_ways() {
     let site = Site::new().await;
     let mut browser = site.browser();
     let page = browser.get("/admin").await;
-    assert!(page.text.contains("for those who are logged in"));
+    assert!(page.text.contains("Only somebody who is logged in"));
     browser.enter("/register", "ada").await;
     browser.submit("/count", &[]).await;
     let before = browser.cookie.clone().unwrap();
@@ -161,6 +161,7 @@ async fn admin_mode_asks_for_the_password_and_changes_the_key_both_ways() {
     let page = browser.submit("/admin/enter", &right).await;
     assert_eq!(page.stub(), "on");
     assert!(page.text.contains("key has just changed"));
+    assert!(page.text.contains("opens nothing any more"));
     let inside = browser.cookie.clone().unwrap();
     assert_ne!(inside, before);
     assert_ne!(browser.token, old_token);

@@ -233,7 +233,8 @@ fn read_url(url: &str) -> Result<ConnectionInfo, Error> {
         let why = text.split(" - ").next().unwrap_or_default();
         misconfigured(format!(
             "this is no Redis URL ({why}); it reads redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], \
-             rediss:// with TLS (feature `tls`), or unix:PATH"
+             rediss:// with TLS (the feature `tls`, in the crate cloakroom \
+             `redis-tls`), or unix:PATH"
         ))
     })?;
     let settings = info.redis_settings().clone();

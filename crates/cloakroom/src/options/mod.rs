@@ -2,11 +2,14 @@
 
 #[cfg(feature = "cookie")]
 pub(crate) mod cookie;
+mod nearest;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind};
+
+pub(crate) use self::nearest::nearest;
 
 /// The options that every store on the server takes.
 const COMMON: &str = "cache=64MiB with stale=5s, sealed=true, seal_key_file=PATH";
@@ -42,16 +45,20 @@ impl<'u> Query<'u> {
     /// An error that lists the options there are. It quotes no value: one of them may be
     /// a password.
     pub(crate) fn refuse(&self, why: &str) -> Error {
-        let (scheme, own) = (self.scheme, self.own);
-        let all = match (scheme, own) {
-            ("cookie", own) => own.to_owned(),
-            (_, "") => COMMON.to_owned(),
-            (_, own) => format!("{COMMON}, {own}"),
-        };
+        let (scheme, all) = (self.scheme, self.all());
         Error::new(
             ErrorKind::Misconfigured,
             format!("{why}; the options of {scheme}: are {all}"),
         )
+    }
+
+    /// All options there are, as an error lists them.
+    fn all(&self) -> String {
+        match (self.scheme, self.own) {
+            ("cookie", own) => own.to_owned(),
+            (_, "") => COMMON.to_owned(),
+            (_, own) => format!("{COMMON}, {own}"),
+        }
     }
 
     pub(crate) fn text(&mut self, name: &str) -> Option<&'u str> {
@@ -61,10 +68,17 @@ impl<'u> Query<'u> {
 
     /// Refuses what is left.
     pub(crate) fn finish(self) -> Result<(), Error> {
-        match self.pairs.is_empty() {
-            true => Ok(()),
-            false => Err(self.refuse("there is no such option")),
-        }
+        let Some((given, _)) = self.pairs.first() else {
+            return Ok(());
+        };
+        let all = self.all();
+        let names = all
+            .split([' ', ','])
+            .filter_map(|word| word.split_once('='));
+        Err(match nearest(given, names.map(|(name, _)| name)) {
+            Some(near) => self.refuse(&format!("there is no such option, did you mean {near}=?")),
+            None => self.refuse("there is no such option"),
+        })
     }
 
     pub(crate) fn truth(&mut self, name: &str) -> Result<Option<bool>, Error> {

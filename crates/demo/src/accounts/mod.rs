@@ -81,15 +81,21 @@ impl fmt::Display for AccountError {
         match self {
             Self::Name => write!(
                 f,
-                "A user name is 1 to {NAME_CHARS_MAX} characters long, without control characters."
+                "The user name must be 1 to {NAME_CHARS_MAX} characters long, without control \
+                 characters."
             ),
             Self::Password => write!(
                 f,
-                "A password is {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes long."
+                "The password must be {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes long."
             ),
-            Self::Taken => f.write_str("That name is taken. Choose another."),
-            Self::Full => f.write_str("This demo has all the accounts it keeps."),
-            Self::Busy => f.write_str("Too many people are logging in. Try again in a moment."),
+            Self::Taken => f.write_str("This name is taken. Choose another."),
+            Self::Full => write!(
+                f,
+                "This demo is full: it keeps {ACCOUNTS_MAX} accounts at most."
+            ),
+            Self::Busy => {
+                f.write_str("Too many people are logging in at once. Try again in a moment.")
+            }
             Self::Failed => f.write_str("The account could not be saved. Try again."),
         }
     }

@@ -7,66 +7,96 @@ use cloakroom::axum::{Session, SessionError};
 use maud::{Markup, html};
 
 use super::Answer;
-use super::enter::{failed, password_field};
+use super::form::{Problem, failed, password_field, submit};
 use crate::csrf;
 use crate::layout::{Page, ticket};
+use crate::notice::{self, NOTICE};
 use crate::post::Post;
-use crate::state::Site;
+use crate::state::{Keeping, Site};
 use crate::visitor::{ADMIN, Visitor};
 
 /// What the address says right after the key has changed.
 const MOVED: &str = "moved";
 
-pub(crate) async fn page(session: Session, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn page(
+    State(site): State<Site>,
+    session: Session,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let visitor = Visitor::of(&session)?;
     let has_moved = visitor.is_logged_in() && query.as_deref() == Some(MOVED);
-    Ok(show(&visitor, has_moved, None))
+    Ok(show(&site, &visitor, has_moved, None))
 }
 
-fn show(visitor: &Visitor, has_moved: bool, problem: Option<&str>) -> Response {
+fn show(
+    site: &Site,
+    visitor: &Visitor,
+    has_moved: bool,
+    problem: Option<&Problem<'_>>,
+) -> Response {
     let body = match (visitor.is_logged_in(), visitor.is_admin) {
         (false, _) => html! {
-            p { "Admin mode is for those who are logged in." }
+            p { "Only somebody who is logged in can turn on admin mode." }
             p { a.button href="/login" { "Log in" } }
         },
         (true, false) => ask(visitor, problem),
         (true, true) => html! {
-            p { "You may do what only admins may: leave again." }
-            (visitor.button("/admin/leave", "Leave admin mode"))
+            p { "You may now do whatever only admins may. Here, that is to leave again." }
+            (visitor.button("/admin/leave", "leave", "Leave admin mode"))
         },
     };
     let stub = if visitor.is_admin { "on" } else { "off" };
     let content = html! {
-        @if has_moved {
-            p.done role="status" {
-                "Your session's key has just changed. A copy of your old cookie, wherever somebody \
-                 may have taken one, opens nothing any more."
-            }
-        }
-        (ticket("Switched", html! { (stub) }, body))
+        @if has_moved { (notice::done(moved_to(site.keeping))) }
+        (ticket("Admin mode", html! { (stub) }, body))
         p {
-            "Whoever gains a privilege, or gives one up, should hold a new ticket from then on. "
+            "Whoever gains a privilege, or gives one up, should have a new ticket from then on. "
             code { "session.cycle_key()" }
             " moves the session to a new key in one step, with everything in it; logging in does \
              so by itself."
         }
+        @if site.keeping == Keeping::Cookie {
+            p {
+                "In a cookie store the new key is a new cookie. Nothing can end the old one before \
+                 its deadline: where that matters, keep sessions in a store, or revoke all of a \
+                 user's cookies at once with "
+                code { "cloakroom::cookie::Revocation" }
+                "."
+            }
+        }
     };
-    Page {
+    let page = Page {
         at: "/admin",
         title: "Admin mode",
         visitor: Some(visitor),
         content,
+    };
+    match problem {
+        Some(_) => page.render_refused(),
+        None => page.render(),
     }
-    .render()
 }
 
-fn ask(visitor: &Visitor, problem: Option<&str>) -> Markup {
+fn moved_to(keeping: Keeping) -> Markup {
+    match keeping {
+        Keeping::Store => html! {
+            "Your session's key has just changed. A copy of your old cookie, should somebody have \
+             taken one, opens nothing any more."
+        },
+        Keeping::Cookie => html! {
+            "Your cookie has just changed. A copy of the old one, should somebody have taken one, \
+             still opens the session as it was then."
+        },
+    }
+}
+
+fn ask(visitor: &Visitor, problem: Option<&Problem<'_>>) -> Markup {
     html! {
         p { "Enter your password once more." }
         (visitor.form("/admin/enter", html! {
             (failed(problem))
-            (password_field("current-password", None))
-            button { "Enter admin mode" }
+            (password_field("current-password", None, problem))
+            (submit("Enter admin mode", problem))
         }))
     }
 }
@@ -79,7 +109,7 @@ pub(crate) async fn enter(State(site): State<Site>, post: Post) -> Answer {
     let checked = site
         .accounts
         .check_id(subject.as_str(), post.field("password"));
-    let problem = match checked.await {
+    let (status, text, fields): (_, _, &[_]) = match checked.await {
         Ok(true) => {
             switch(session, true)?;
             return Ok(moved());
@@ -87,12 +117,16 @@ pub(crate) async fn enter(State(site): State<Site>, post: Post) -> Answer {
         Ok(false) => (
             StatusCode::FORBIDDEN,
             "That is not your password.".to_owned(),
+            &["password"],
         ),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string(), &[]),
     };
-    let (status, text) = problem;
+    let problem = Problem {
+        text: &text,
+        fields,
+    };
     let visitor = Visitor::of(session)?;
-    Ok((status, show(&visitor, false, Some(&text))).into_response())
+    Ok((status, show(&site, &visitor, false, Some(&problem))).into_response())
 }
 
 pub(crate) async fn leave(post: Post) -> Answer {
@@ -115,5 +149,5 @@ fn switch(session: &Session, on: bool) -> Result<(), SessionError> {
 }
 
 fn moved() -> Response {
-    Redirect::to(&format!("/admin?{MOVED}")).into_response()
+    notice::to("/admin", MOVED, NOTICE)
 }

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect};
+use axum::response::{IntoResponse as _, Response};
 use cloakroom::Error;
 use cloakroom::axum::Session;
 use maud::{Markup, html};
 
 use super::Answer;
 use crate::layout::Page;
+use crate::notice;
 use crate::post::Post;
 use crate::problem;
 use crate::visitor::Visitor;
@@ -42,20 +44,47 @@ const GOODS: [Good; 5] = [
 /// How many of what, by the ids of [`GOODS`].
 type Cart = BTreeMap<String, u32>;
 
-pub(crate) async fn page(session: Session) -> Answer {
-    let visitor = Visitor::of(&session)?;
+/// What the address says right after something was put into the cart.
+const CHANGED: &str = "changed";
+/// The same, after the last of something was taken out.
+const TAKEN_OUT: &str = "taken-out";
+
+/// The id of what is wrong with a quantity.
+const PROBLEM: &str = "problem";
+/// The id of what is in the cart.
+const CART: &str = "in-cart";
+
+/// A number of things that was refused.
+struct Refused<'a> {
+    id: &'static str,
+    typed: &'a str,
+}
+
+pub(crate) async fn page(session: Session, RawQuery(query): RawQuery) -> Answer {
+    let was_lost = query.as_deref() == Some(CHANGED) && !session.exists();
+    Ok(show(&session, was_lost, None)?)
+}
+
+/// The page; of a form that was refused, with what was typed.
+fn show(
+    session: &Session,
+    was_lost: bool,
+    refused: Option<&Refused<'_>>,
+) -> Result<Response, Error> {
+    let visitor = Visitor::of(session)?;
     let cart: Cart = session.get("cart")?.unwrap_or_default();
     let lines: Vec<(&Good, u32)> = GOODS
         .iter()
         .filter_map(|good| Some((good, *cart.get(good.id)?)))
         .collect();
     let content = html! {
+        @if was_lost { (notice::cookie_blocked("Nothing was put into your cart.")) }
         @if lines.is_empty() {
-            p.lead { "Your cart is empty." }
+            p.lead id=(CART) tabindex="-1" { "Your cart is empty." }
         } @else {
-            (filled(&visitor, &lines))
+            (filled(&visitor, &lines, refused))
         }
-        h2 { "Things to take" }
+        h2 { "For sale" }
         ul.rows {
             @for good in &GOODS {
                 li {
@@ -63,15 +92,15 @@ pub(crate) async fn page(session: Session) -> Answer {
                     span.price { (money(good.price_cents.into())) }
                     (visitor.form("/cart/add", html! {
                         (item(good))
-                        button aria-label=(format!("Add {}", good.name)) { "Add" }
+                        button id=(add_button(good.id))
+                            aria-label=(format!("Add {}", good.name)) { "Add" }
                     }))
                 }
             }
         }
         @if !visitor.is_logged_in() {
-            p.quiet {
-                "Fill it first, "
-                a href="/login" { "log in" }
+            p.quiet.below {
+                "You can fill your cart first and " a href="/login" { "log in" }
                 " later: it comes along."
             }
         }
@@ -82,14 +111,22 @@ pub(crate) async fn page(session: Session) -> Answer {
         visitor: Some(&visitor),
         content,
     };
-    Ok(page.render())
+    Ok(match refused {
+        Some(_) => page.render_refused(),
+        None => page.render(),
+    })
 }
 
-fn filled(visitor: &Visitor, lines: &[(&Good, u32)]) -> Markup {
+fn filled(visitor: &Visitor, lines: &[(&Good, u32)], refused: Option<&Refused<'_>>) -> Markup {
     let costs = |(good, count): &(&Good, u32)| u64::from(good.price_cents) * u64::from(*count);
     let total: u64 = lines.iter().map(costs).sum();
     html! {
-        ul.rows {
+        @if refused.is_some() {
+            p.failed id=(PROBLEM) role="alert" {
+                "The quantity must be a whole number from 0 to " (QUANTITY_MAX) "."
+            }
+        }
+        ul.rows id=(CART) tabindex="-1" aria-label="In your cart" {
             @for line @ (good, count) in lines {
                 li {
                     span.what { (good.name) }
@@ -97,18 +134,18 @@ fn filled(visitor: &Visitor, lines: &[(&Good, u32)]) -> Markup {
                     (visitor.form("/cart/change", html! {
                         (item(good))
                         label {
-                            span.unseen { "How many: " (good.name) }
-                            input type="number" name="count" value=(count) min="0"
-                                max=(QUANTITY_MAX) required;
+                            span.unseen { "Quantity: " (good.name) }
+                            (quantity_field(*count, refused.filter(|refused| refused.id == good.id)))
                         }
-                        button aria-label=(format!("Change how many: {}", good.name)) { "Change" }
+                        button id=(change_button(good.id))
+                            aria-label=(format!("Update {}", good.name)) { "Update" }
                         button.plain formaction="/cart/remove" formnovalidate
                             aria-label=(format!("Remove {}", good.name)) { "Remove" }
                     }))
                 }
             }
             li.total {
-                span.what { "Together" }
+                span.what { "Total" }
                 span.price { (money(total)) }
                 (visitor.form("/cart/empty", html! { button.plain { "Empty the cart" } }))
             }
@@ -116,8 +153,26 @@ fn filled(visitor: &Visitor, lines: &[(&Good, u32)]) -> Markup {
     }
 }
 
+fn quantity_field(count: u32, refused: Option<&Refused<'_>>) -> Markup {
+    let shown = refused.map_or_else(|| count.to_string(), |refused| refused.typed.to_owned());
+    let is_wrong = refused.is_some();
+    html! {
+        input type="number" name="count" value=(shown) min="0" max=(QUANTITY_MAX) required
+            autofocus[is_wrong] aria-invalid=[is_wrong.then_some("true")]
+            aria-describedby=[is_wrong.then_some(PROBLEM)];
+    }
+}
+
 fn item(good: &Good) -> Markup {
     html! { input type="hidden" name="item" value=(good.id); }
+}
+
+fn add_button(id: &str) -> String {
+    format!("add-{id}")
+}
+
+fn change_button(id: &str) -> String {
+    format!("change-{id}")
 }
 
 fn money(cents: u64) -> String {
@@ -132,45 +187,45 @@ pub(crate) async fn add(post: Post) -> Answer {
         let count = cart.entry(id.to_owned()).or_default();
         *count = count.saturating_add(1).min(QUANTITY_MAX);
     })?;
-    Ok(back())
+    Ok(notice::to("/cart", CHANGED, &add_button(id)))
 }
 
 pub(crate) async fn change(post: Post) -> Answer {
     let Some(id) = wanted(&post) else {
         return Ok(no_such_thing());
     };
-    let count = post.field("count").trim().parse();
+    let typed = post.field("count");
+    let count = typed.trim().parse();
     let Some(count) = count.ok().filter(|count| *count <= QUANTITY_MAX) else {
-        return Ok(problem::page(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "Not a number of things",
-            &format!("How many must be a whole number from 0 to {QUANTITY_MAX}."),
-        ));
+        let page = show(&post.session, false, Some(&Refused { id, typed }))?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     };
-    change_cart(&post.session, move |cart| match count {
-        0 => {
-            cart.remove(id);
-        }
-        count => {
-            cart.insert(id.to_owned(), count);
-        }
+    if count == 0 {
+        return take_out(&post, id);
+    }
+    change_cart(&post.session, move |cart| {
+        cart.insert(id.to_owned(), count);
     })?;
-    Ok(back())
+    Ok(notice::to("/cart", CHANGED, &change_button(id)))
 }
 
 pub(crate) async fn remove(post: Post) -> Answer {
-    let Some(id) = wanted(&post) else {
-        return Ok(no_such_thing());
-    };
+    match wanted(&post) {
+        Some(id) => take_out(&post, id),
+        None => Ok(no_such_thing()),
+    }
+}
+
+fn take_out(post: &Post, id: &'static str) -> Answer {
     change_cart(&post.session, move |cart| {
         cart.remove(id);
     })?;
-    Ok(back())
+    Ok(notice::to("/cart", TAKEN_OUT, CART))
 }
 
 pub(crate) async fn empty(post: Post) -> Answer {
     post.session.remove("cart")?;
-    Ok(back())
+    Ok(notice::to("/cart", TAKEN_OUT, CART))
 }
 
 /// Changes the cart in place, so that two tabs can; an empty one is no entry.
@@ -191,14 +246,10 @@ fn wanted(post: &Post) -> Option<&'static str> {
     GOODS.iter().map(|good| good.id).find(|id| *id == wanted)
 }
 
-fn no_such_thing() -> axum::response::Response {
+fn no_such_thing() -> Response {
     problem::page(
         StatusCode::UNPROCESSABLE_ENTITY,
-        "Nothing of that kind",
-        "We do not have that, so the cart is as it was.",
+        "No such thing",
+        "We do not sell that, so your cart is as it was.",
     )
-}
-
-fn back() -> axum::response::Response {
-    Redirect::to("/cart").into_response()
 }

@@ -1,7 +1,8 @@
 //! Where one is logged in, and how to end it there.
 
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use cloakroom::SessionInfo;
 use cloakroom::axum::{Session, SubjectSessions};
 use cloakroom::store::KeyDigest;
@@ -10,15 +11,24 @@ use maud::{Markup, html};
 use super::Answer;
 use crate::layout::Page;
 use crate::moment::instant;
+use crate::notice::{self, NOTICE};
 use crate::post::Post;
 use crate::problem;
 use crate::visitor::Visitor;
 
-pub(crate) async fn page(session: Session, sessions: SubjectSessions) -> Answer {
+/// What the address says right after sessions were ended.
+const ENDED: &str = "ended";
+
+pub(crate) async fn page(
+    session: Session,
+    sessions: SubjectSessions,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let visitor = Visitor::of(&session)?;
+    let has_ended = query.as_deref() == Some(ENDED);
     let content = if !visitor.is_logged_in() {
         html! {
-            p.lead { "Whoever is logged in sees here where else they are." }
+            p.lead { "Log in, and this page lists everywhere you are logged in." }
             p { a.button href="/login" { "Log in" } }
             p.quiet {
                 "Then log in once more, in another browser or a private window, and come back."
@@ -26,14 +36,22 @@ pub(crate) async fn page(session: Session, sessions: SubjectSessions) -> Answer 
         }
     } else if !sessions.can_list() {
         html! {
-            p.lead { "This store keeps no list." }
+            p.lead { "A cookie store keeps no list." }
             p {
-                "The whole session lies in the visitor's cookie: the server does not know how many \
-                 there are, and ends none of them by itself."
+                "Each session lies whole in its visitor's cookie: the server does not know how many \
+                 there are, and cannot end any of them before its deadline."
             }
         }
     } else {
         devices(&visitor, &sessions.list().await?)
+    };
+    let content = html! {
+        @if has_ended {
+            (notice::done(html! {
+                @if visitor.is_logged_in() { "You are logged out there." } @else { "You are logged out." }
+            }))
+        }
+        (content)
     };
     let page = Page {
         at: "/devices",
@@ -47,16 +65,22 @@ pub(crate) async fn page(session: Session, sessions: SubjectSessions) -> Answer 
 fn devices(visitor: &Visitor, infos: &[SessionInfo]) -> Markup {
     let others = infos.iter().filter(|info| !info.is_current).count();
     html! {
-        p.lead { "You are logged in here" @if others == 0 { ", and nowhere else." } @else { ":" } }
+        p.lead {
+            @if others == 0 {
+                "You are logged in here, and nowhere else."
+            } @else {
+                (infos.len()) " browsers are logged in as you:"
+            }
+        }
         ul.rows {
             @for info in infos { li { (device(visitor, info)) } }
         }
         @if others > 0 {
-            (visitor.button("/devices/end-others", "Log out everywhere else"))
+            (visitor.button("/devices/end-others", "end-others", "Log out everywhere else"))
         }
         p.quiet {
-            "A visit that changes nothing is noted now and then, so that looking around stays \
-             cheap: \"last seen\" may be a while behind."
+            "A visit that changes nothing is noted only now and then, to keep looking around cheap: \
+             “last seen” may lag a little behind."
         }
     }
 }
@@ -75,7 +99,7 @@ fn device(visitor: &Visitor, info: &SessionInfo) -> Markup {
         }
         (visitor.form("/devices/end", html! {
             input type="hidden" name="id" value=(info.id.to_hex());
-            button aria-label=(format!("Log out: {label}")) { "Log out" }
+            button aria-label=(format!("Log out {label}")) { "Log out" }
         }))
     }
 }
@@ -85,7 +109,7 @@ pub(crate) async fn end(post: Post) -> Answer {
         return Ok(problem::page(
             StatusCode::UNPROCESSABLE_ENTITY,
             "No such device",
-            "The form does not say which one to log out, so all are as they were.",
+            "The form does not say which one to log out, so nothing was done.",
         ));
     };
     // Of somebody else's, or of one that has gone by itself, nothing is said.
@@ -99,5 +123,5 @@ pub(crate) async fn end_others(post: Post) -> Answer {
 }
 
 fn back() -> Response {
-    Redirect::to("/devices").into_response()
+    notice::to("/devices", ENDED, NOTICE)
 }

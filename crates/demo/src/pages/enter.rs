@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Response};
 use cloakroom::axum::{Session, SessionError};
 use cloakroom::{Expiry, Label, SessionExpiry, Subject};
 use maud::{Markup, html};
 
-use super::Answer;
+use super::form::{Problem, failed, name_field, password_field, submit};
+use super::{Answer, LOGGED_IN, LOGGED_OUT};
 use crate::layout::Page;
+use crate::notice::{self, NOTICE};
 use crate::post::Post;
 use crate::state::Site;
 use crate::visitor::{ADMIN, NAME, Visitor};
@@ -19,16 +21,18 @@ use crate::{Account, AccountError, browser, csrf};
 /// How long one is remembered, used or not.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+const PASSWORD_HINT: &str = "8 to 1024 bytes; a plain letter or digit is one byte.";
+
 /// A form as it was sent, and what is wrong with it.
 #[derive(Default)]
 struct Filled<'a> {
     name: &'a str,
     is_remembered: bool,
-    problem: Option<&'a str>,
+    problem: Option<Problem<'a>>,
 }
 
 impl<'a> Filled<'a> {
-    fn again(post: &'a Post, problem: &'a str) -> Self {
+    fn again(post: &'a Post, problem: Problem<'a>) -> Self {
         Self {
             name: post.field("name"),
             is_remembered: is_remembered(post),
@@ -46,74 +50,57 @@ pub(crate) async fn login_page(session: Session) -> Answer {
 }
 
 fn show_register(visitor: &Visitor, filled: &Filled<'_>) -> Response {
+    let problem = filled.problem.as_ref();
     let content = html! {
-        p.lead { "An account of this demo is a name and a password, in a file in its folder." }
+        p.lead { "An account here is a name and a password, kept in a file in the demo's folder." }
         (visitor.form("/register", html! {
-            (failed(filled.problem))
-            (name_field(filled.name))
-            (password_field("new-password", Some("8 bytes at least, 1024 at most.")))
+            (failed(problem))
+            (name_field(filled.name, problem))
+            (password_field("new-password", Some(PASSWORD_HINT), problem))
             (remember_field(filled.is_remembered))
-            button { "Register" }
+            (submit("Register", problem))
         }))
-        p.quiet { "You have one? " a href="/login" { "Log in" } }
+        p.quiet { "Already have an account? " a href="/login" { "Log in" } }
     };
-    Page {
+    let page = Page {
         at: "/register",
         title: "Register",
         visitor: Some(visitor),
         content,
+    };
+    match problem {
+        Some(_) => page.render_refused(),
+        None => page.render(),
     }
-    .render()
 }
 
 fn show_login(visitor: &Visitor, filled: &Filled<'_>) -> Response {
+    let problem = filled.problem.as_ref();
     let content = html! {
         @if let Some(name) = &visitor.name {
-            p.lead { "You are logged in as " b { (name) } ". Whoever logs in here takes over." }
+            p.lead {
+                "You are logged in as " b { (name) } ". If somebody else logs in here, that ends \
+                 your session in this browser."
+            }
         }
         (visitor.form("/login", html! {
-            (failed(filled.problem))
-            (name_field(filled.name))
-            (password_field("current-password", None))
+            (failed(problem))
+            (name_field(filled.name, problem))
+            (password_field("current-password", None, problem))
             (remember_field(filled.is_remembered))
-            button { "Log in" }
+            (submit("Log in", problem))
         }))
         p.quiet { "No account yet? " a href="/register" { "Register" } }
     };
-    Page {
+    let page = Page {
         at: "/login",
         title: "Log in",
         visitor: Some(visitor),
         content,
-    }
-    .render()
-}
-
-/// What is wrong with the form, above it.
-pub(super) fn failed(problem: Option<&str>) -> Markup {
-    html! {
-        @if let Some(problem) = problem {
-            p.failed id="problem" role="alert" { (problem) }
-        }
-    }
-}
-
-pub(super) fn password_field(autocomplete: &str, hint: Option<&str>) -> Markup {
-    html! {
-        label for="password" { "Password" }
-        input id="password" type="password" name="password" required autocomplete=(autocomplete)
-            aria-describedby=[hint.map(|_| "password-hint")];
-        @if let Some(hint) = hint {
-            p.hint id="password-hint" { (hint) }
-        }
-    }
-}
-
-fn name_field(name: &str) -> Markup {
-    html! {
-        label for="name" { "User name" }
-        input id="name" name="name" value=(name) required autocomplete="username"
-            autocapitalize="none" spellcheck="false";
+    };
+    match problem {
+        Some(_) => page.render_refused(),
+        None => page.render(),
     }
 }
 
@@ -142,8 +129,15 @@ pub(crate) async fn register(State(site): State<Site>, headers: HeaderMap, post:
         Err(error) => error,
     };
     let visitor = Visitor::of(&post.session)?;
-    let text = error.to_string();
-    let page = show_register(&visitor, &Filled::again(&post, &text));
+    let problem = Problem {
+        text: &error.to_string(),
+        fields: match error {
+            AccountError::Name | AccountError::Taken => &["name"],
+            AccountError::Password => &["password"],
+            _ => &[],
+        },
+    };
+    let page = show_register(&visitor, &Filled::again(&post, problem));
     Ok((status_of(error), page).into_response())
 }
 
@@ -151,25 +145,30 @@ pub(crate) async fn login(State(site): State<Site>, headers: HeaderMap, post: Po
     let checked = site
         .accounts
         .check(post.field("name"), post.field("password"));
-    let (status, text) = match checked.await {
+    let (status, text, fields): (_, _, &[_]) = match checked.await {
         Ok(Some(account)) => {
             log_in(&post, &account, &headers)?;
             return Ok(home());
         }
         Ok(None) => (
             StatusCode::FORBIDDEN,
-            "There is no account of this name and password.".to_owned(),
+            "There is no account with this name and password.".to_owned(),
+            &["name", "password"],
         ),
-        Err(error) => (status_of(error), error.to_string()),
+        Err(error) => (status_of(error), error.to_string(), &[]),
     };
     let visitor = Visitor::of(&post.session)?;
-    let page = show_login(&visitor, &Filled::again(&post, &text));
+    let problem = Problem {
+        text: &text,
+        fields,
+    };
+    let page = show_login(&visitor, &Filled::again(&post, problem));
     Ok((status, page).into_response())
 }
 
-pub(crate) async fn logout(post: Post) -> Result<Redirect, SessionError> {
+pub(crate) async fn logout(post: Post) -> Answer {
     post.session.flush()?;
-    Ok(Redirect::to("/"))
+    Ok(notice::to("/", LOGGED_OUT, NOTICE))
 }
 
 fn log_in(post: &Post, account: &Account, headers: &HeaderMap) -> Result<(), SessionError> {
@@ -199,5 +198,5 @@ fn status_of(error: AccountError) -> StatusCode {
 }
 
 fn home() -> Response {
-    Redirect::to("/").into_response()
+    notice::to("/", LOGGED_IN, NOTICE)
 }

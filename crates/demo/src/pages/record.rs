@@ -1,6 +1,7 @@
 //! What the store holds of this session: all but the key, which it has never
 //! seen.
 
+use axum::extract::State;
 use cloakroom::SessionExpiry;
 use cloakroom::axum::Session;
 use cloakroom::session::Value;
@@ -11,15 +12,24 @@ use super::Answer;
 use crate::csrf;
 use crate::layout::Page;
 use crate::moment::{counted, instant, span};
+use crate::state::{Keeping, Site};
 use crate::visitor::Visitor;
 
-pub(crate) async fn page(session: Session) -> Answer {
+pub(crate) async fn page(State(site): State<Site>, session: Session) -> Answer {
     let visitor = Visitor::of(&session)?;
     let content = match session.stored_record() {
         Some(record) => html! {
             p.lead {
-                "This lies in the store under the digest of your ticket. The ticket itself is in \
-                 your browser alone."
+                @match site.keeping {
+                    Keeping::Store => {
+                        "This is what the store keeps under the digest of your ticket. The ticket \
+                         itself is in your browser alone."
+                    }
+                    Keeping::Cookie => {
+                        "This is what your cookie carries, under a seal that only this server can \
+                         make. The server itself keeps nothing."
+                    }
+                }
             }
             (head(&record, session.expires_at_browser_close()))
             h2 { "Entries" }
@@ -28,14 +38,14 @@ pub(crate) async fn page(session: Session) -> Answer {
         None => html! {
             p.lead { "Nothing." }
             p {
-                "You have looked around and changed nothing, so there is no session and no \
-                 cookie. " a href="/count" { "Count a visit" } " and come back."
+                "You have only looked around, so there is no session and no cookie. "
+                a href="/count" { "Count a visit" } " and come back."
             }
         },
     };
     let page = Page {
         at: "/record",
-        title: "What the store holds",
+        title: "What is stored",
         visitor: Some(&visitor),
         content,
     };
@@ -46,7 +56,7 @@ fn head(record: &Record, ends_with_browser: bool) -> Markup {
     let idle = match record.expiry {
         SessionExpiry::Idle(idle) => format!("{}, its own choice", span(idle)),
         SessionExpiry::Own(own) => format!("{}, its own choice", span(own.idle())),
-        _ => "as configured".to_owned(),
+        _ => "the default".to_owned(),
     };
     let subject = record.subject.as_ref();
     let label = record.label.as_ref();
@@ -75,7 +85,7 @@ fn head(record: &Record, ends_with_browser: bool) -> Markup {
         ("Revision", html! { (record.revision.as_u64()) }),
         (
             "Size",
-            html! { (counted(record.data.as_bytes().len() as u64, "byte")) " of entries" },
+            html! { (counted(record.data.as_bytes().len() as u64, "byte")) " of data" },
         ),
     ];
     html! {
@@ -98,7 +108,7 @@ fn entries(items: &[(String, Value)]) -> Markup {
                         dt { code { (name) } }
                         // The token guards this visitor's forms; it is no one's to read aloud.
                         @if name == csrf::NAME {
-                            dd.quiet { "a secret of this site's forms, not shown" }
+                            dd.quiet { "the secret of this site's forms, not shown" }
                         } @else {
                             dd { code { (value.display()) } }
                         }

@@ -1,18 +1,22 @@
 //! Does the browser take cookies? Django's test cookie, step by step.
 
 use axum::extract::RawQuery;
-use axum::response::Redirect;
-use cloakroom::axum::{Session, SessionError};
+use cloakroom::axum::Session;
 use maud::html;
 
 use super::Answer;
 use crate::layout::{Page, ticket};
+use crate::notice;
 use crate::post::Post;
 use crate::visitor::Visitor;
 
 /// What the address says right after the button was pressed: without it, a
 /// cookie that was refused looks like one that was never set.
 const TRIED: &str = "tried";
+const DELETED: &str = "deleted";
+
+/// The button, which sets or deletes.
+const BUTTON: &str = "test";
 
 pub(crate) async fn page(session: Session, RawQuery(query): RawQuery) -> Answer {
     let visitor = Visitor::of(&session)?;
@@ -22,25 +26,25 @@ pub(crate) async fn page(session: Session, RawQuery(query): RawQuery) -> Answer 
         (true, _) => ("yes", "It worked: the cookie came back."),
         (false, true) => (
             "no",
-            "It did not come back: this browser refuses cookies, so it can have no session here.",
+            "It did not come back: this browser blocks cookies, so it cannot have a session here.",
         ),
         (false, false) => ("?", "No test cookie is set."),
     };
     let content = html! {
-        (ticket("Takes cookies", html! { (stub) }, html! {
+        (ticket("Accepts cookies", html! { (stub) }, html! {
             p role="status" { (said) }
             @if has_worked {
-                (visitor.button("/test-cookie/delete", "Delete the test cookie"))
+                (visitor.button("/test-cookie/delete", BUTTON, "Delete the test cookie"))
             } @else {
-                (visitor.button("/test-cookie/set", "Set a test cookie"))
+                (visitor.button("/test-cookie/set", BUTTON, "Set a test cookie"))
             }
         }))
         p {
-            "One request plants a value with "
+            "One request stores a value with "
             code { "session.set_test_cookie()" }
             "; the next one, which is this page again, asks "
             code { "session.test_cookie_worked()" }
-            ". The value only comes back if the browser kept the cookie in between."
+            ". The value is there only if the browser has kept the cookie in between."
         }
     };
     let page = Page {
@@ -52,12 +56,12 @@ pub(crate) async fn page(session: Session, RawQuery(query): RawQuery) -> Answer 
     Ok(page.render())
 }
 
-pub(crate) async fn set(post: Post) -> Result<Redirect, SessionError> {
+pub(crate) async fn set(post: Post) -> Answer {
     post.session.set_test_cookie()?;
-    Ok(Redirect::to(&format!("/test-cookie?{TRIED}")))
+    Ok(notice::to("/test-cookie", TRIED, BUTTON))
 }
 
-pub(crate) async fn delete(post: Post) -> Result<Redirect, SessionError> {
+pub(crate) async fn delete(post: Post) -> Answer {
     post.session.delete_test_cookie()?;
-    Ok(Redirect::to("/test-cookie"))
+    Ok(notice::to("/test-cookie", DELETED, BUTTON))
 }
