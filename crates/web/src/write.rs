@@ -29,6 +29,8 @@ pub(crate) struct Writer<'e> {
     engine: &'e Shared,
     now: Timestamp,
     pub(crate) cost: Cost,
+    /// Whether a touch has found that the session was ended or moved.
+    pub(crate) is_gone: bool,
 }
 
 enum Attempt<'k> {
@@ -42,6 +44,7 @@ impl<'e> Writer<'e> {
             engine,
             now,
             cost: Cost::default(),
+            is_gone: false,
         }
     }
 
@@ -93,7 +96,8 @@ impl<'e> Writer<'e> {
             Ok(written) => self.stored(token, written, record),
             // A touch that is lost costs idle time, not the request.
             Err(error) => {
-                if error.kind() != ErrorKind::Gone {
+                self.is_gone = error.kind() == ErrorKind::Gone;
+                if !self.is_gone {
                     let session = self.engine.short(token);
                     tracing::warn!(%session, %error, "touch failed");
                 }
@@ -111,10 +115,11 @@ impl<'e> Writer<'e> {
     }
 
     pub(crate) async fn remove_all(&mut self, tokens: &[Token]) -> Result<(), Error> {
+        let mut ended = Ok(());
         for token in tokens {
-            self.remove(token).await?;
+            ended = ended.and(self.remove(token).await);
         }
-        Ok(())
+        ended
     }
 
     async fn remove(&mut self, token: &Token) -> Result<(), Error> {
@@ -222,15 +227,18 @@ impl<'e> Writer<'e> {
     }
 
     /// Replays the changes where a rotation has moved the session meanwhile, if its data
-    /// came along. The client is not told the token there.
+    /// came along and nobody has logged in. The client is not told the token there, and
+    /// the request goes on seeing what it saw: whoever holds the old key writes what they
+    /// were about to write, and reads nothing.
     async fn follow(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
-        let Some(base) = changeset.stored().cloned() else {
+        let seen = changeset.seen();
+        let Some(base) = seen.0.clone() else {
             return SaveOutcome::Gone;
         };
         let store = &self.engine.store;
         let mut conflicts = Conflicts::of(self.engine);
         loop {
-            let moved = match store.load_moved(token).await {
+            let moved = match store.load_moved(token, self.now).await {
                 Ok(moved) => moved,
                 Err(error) => return SaveOutcome::NotWritten(error),
             };
@@ -245,14 +253,14 @@ impl<'e> Writer<'e> {
             if let Err(error) = self.replay(token, changeset, moved) {
                 return SaveOutcome::NotWritten(error);
             }
-            let mut record = self.record(changeset);
+            let record = self.record(changeset);
             let written = store.update_moved(&digest, &record).await;
             self.cost.write(&record);
             match written {
-                Ok(revision) => {
-                    record.revision = revision;
+                Ok(_) => {
+                    changeset.go_back_to(seen);
                     return SaveOutcome::Stored {
-                        record,
+                        record: base,
                         token: None,
                     };
                 }

@@ -22,6 +22,7 @@ fn engines() -> [Engine; 2] {
     let store = Arc::new(MapStore::default());
     let engine = |policy| {
         let builder = Engine::builder(store.clone()).cookie(policy).site(site());
+        let builder = builder.touch_share_percent(0);
         builder.build().unwrap()
     };
     [former(), CookiePolicy::default().replaces(former())].map(engine)
@@ -148,5 +149,26 @@ fn a_change_that_would_log_everybody_out_or_cannot_be_told_is_refused() {
         let error = build(policy, site).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+/// Its answer may arrive after the login's.
+#[tokio::test]
+async fn a_page_whose_session_was_moved_meanwhile_sets_no_cookie() {
+    let [before, after] = engines();
+    for change in [false, true] {
+        let old = begun(&before).await;
+        let slow = request(&after, &old, Some(b"document")).await;
+        let other = request(&after, &old, Some(b"document")).await;
+        other.session().unwrap().cycle_key().unwrap();
+        assert_eq!(set(&other).await.len(), 2);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let session = slow.session().unwrap();
+        match change {
+            true => session.insert("late", 1).unwrap(),
+            // A touch is due by then, and finds the mark.
+            false => assert_eq!(session.get::<u64>("n").unwrap(), Some(1)),
+        }
+        assert_eq!(set(&slow).await, Vec::<String>::new(), "change: {change}");
     }
 }

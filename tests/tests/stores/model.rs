@@ -272,7 +272,7 @@ fn keeps_data(base: &Seen, ops: &[Op]) -> bool {
     ops.iter().all(|op| {
         let leaves = match op {
             Op::Flush => true,
-            Op::Login(who) => seen.subject.as_ref().is_some_and(|s| *s != who.to_string()),
+            Op::Login(who) => seen.subject != Some(who.to_string()),
             _ => false,
         };
         seen.apply(op);

@@ -111,8 +111,9 @@ impl TokenStore for AnyStore {
     fn load_moved<'a>(
         &'a self,
         token: &'a Token,
+        now: Timestamp,
     ) -> BoxFuture<'a, Result<Option<(KeyDigest, Record)>, Error>> {
-        self.store.load_moved(token)
+        self.store.load_moved(token, now)
     }
 
     fn update_moved<'a>(

@@ -135,7 +135,8 @@ pub trait TokenStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Written, Error>>;
 
     /// Where a rotation has moved the session of this token, and its record there; `None`
-    /// where it has not been moved, or has ended since. For changes that were under way
+    /// where it has not been moved, has ended since, or a mark on the way has expired at
+    /// `now`. For changes that were under way
     /// when it was moved: the token itself still opens nothing.
     ///
     /// A store that cannot read the session without its new token answers `None`, as this
@@ -147,8 +148,9 @@ pub trait TokenStore: Send + Sync + 'static {
     fn load_moved<'a>(
         &'a self,
         token: &'a Token,
+        now: Timestamp,
     ) -> BoxFuture<'a, Result<Option<(KeyDigest, Record)>, Error>> {
-        let _ = token;
+        let _ = (token, now);
         Box::pin(async { Ok(None) })
     }
 
@@ -258,17 +260,18 @@ impl<S: SessionStore> TokenStore for S {
     fn load_moved<'a>(
         &'a self,
         token: &'a Token,
+        now: Timestamp,
     ) -> BoxFuture<'a, Result<Option<(KeyDigest, Record)>, Error>> {
         Box::pin(async move {
             let old = SessionKey::require(token)?.digest();
             let mut path = RotationPath::from(old);
             loop {
                 match self.load(path.at()).await? {
-                    Some(Stored::Rotated { to, .. }) => path.follow(to)?,
+                    Some(Stored::Rotated { to, until }) if until > now => path.follow(to)?,
                     Some(Stored::Record(record)) if *path.at() != old => {
                         return Ok(Some((*path.at(), record)));
                     }
-                    Some(Stored::Record(_)) | None => return Ok(None),
+                    Some(_) | None => return Ok(None),
                 }
             }
         })

@@ -188,7 +188,8 @@ impl Session {
 
     /// Moves the session to a new key and keeps its data: to be called on every
     /// change of privilege. [`set_subject`](Self::set_subject) does it by
-    /// itself.
+    /// itself. Changes of requests that had opened the session before follow it for as
+    /// long as the rotation mark stands, but not over a [`set_subject`](Self::set_subject).
     ///
     /// # Errors
     /// Those that [`Session`] names for every change.

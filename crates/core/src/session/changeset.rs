@@ -176,6 +176,20 @@ impl Changeset {
         Ok(overwritten)
     }
 
+    /// What this request has seen of the session: its record, and the entries with this
+    /// request's changes.
+    #[must_use]
+    pub fn seen(&self) -> (Option<Record>, Entries) {
+        (self.stored.clone(), self.entries.clone())
+    }
+
+    /// Goes back to what this request has seen, after a [`replay`](Self::replay) on a
+    /// record that it must not see.
+    pub fn go_back_to(&mut self, (stored, entries): (Option<Record>, Entries)) {
+        self.stored = stored;
+        self.entries = entries;
+    }
+
     /// The record to write: the stored one, or one that begins now, with the
     /// changes in it. Its deadline moves where this use moves it by at least
     /// `touch_share_percent` of the idle time, or where its expiry was changed,

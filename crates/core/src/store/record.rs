@@ -138,11 +138,13 @@ impl Record {
         }
     }
 
-    /// Whether `moved` is this session with its data, at another key: not what followed
-    /// a flush, and not another subject's.
+    /// Whether `moved` is this session at another key, with its data and with no more
+    /// rights: neither what followed a flush, nor what a login has begun anew.
     #[must_use]
     pub fn is_continued_by(&self, moved: &Self) -> bool {
-        self.flushes == moved.flushes && (self.subject.is_none() || self.subject == moved.subject)
+        self.flushes == moved.flushes
+            && self.subject == moved.subject
+            && self.created_at == moved.created_at
     }
 
     /// The name of its subject within its site, under which a store lists it.
@@ -189,19 +191,22 @@ mod tests {
     }
 
     #[test]
-    fn a_session_goes_on_with_its_data_and_its_subject_or_its_first_one() {
+    fn a_session_goes_on_with_its_data_and_no_more_rights() {
         let record = |flushes, subject: Option<&str>| Record {
             flushes,
             subject: subject.map(|subject| Subject::new(subject).unwrap()),
             ..Record::new(Timestamp::EPOCH, Timestamp::MAX)
         };
+        let mut again = record(1, Some("ada"));
+        again.created_at = Timestamp::from_millis(1);
         for (before, moved, goes_on) in [
             (record(1, None), record(1, None), true),
-            (record(1, None), record(1, Some("ada")), true),
+            (record(1, None), record(1, Some("ada")), false),
             (record(1, Some("ada")), record(1, Some("ada")), true),
             (record(1, Some("ada")), record(2, Some("ada")), false),
             (record(1, Some("ada")), record(1, Some("bob")), false),
             (record(1, Some("ada")), record(1, None), false),
+            (record(1, Some("ada")), again, false),
         ] {
             assert_eq!(before.is_continued_by(&moved), goes_on, "{moved:?}");
         }

@@ -55,18 +55,19 @@ impl Inner {
             true => std::mem::take(&mut self.client().others),
             false => Vec::new(),
         };
-        let outcome = match writer.remove_all(&others).await {
-            Ok(()) => {
-                self.carry_out(decision, &mut writer, token.as_ref(), &mut changeset, touch)
-                    .await
-            }
-            Err(error) => SaveOutcome::Unknown(error),
-        };
+        let outcome = self
+            .carry_out(decision, &mut writer, token.as_ref(), &mut changeset, touch)
+            .await;
+        // After its own: nobody's stray cookie keeps a visitor logged in.
+        let others_ended = writer.remove_all(&others).await;
         if decision == Decision::Forget {
             let removes = changeset.is_modified() || self.is_document.load(Ordering::Relaxed);
             if end.is_some() && removes {
                 self.client().action = CookieAction::Remove;
             }
+        }
+        if writer.is_gone {
+            self.client().successor = CookieAction::Nothing;
         }
         self.client().cost.add(writer.cost);
         let login = match &outcome {
@@ -83,6 +84,7 @@ impl Inner {
             Err(_) if is_dropped => Ok(()),
             result => result,
         };
+        let result = result.and(others_ended);
         drop(turn);
         // The client part knows what was written by now, so a caller that stops waiting
         // loses the limit alone.
@@ -200,10 +202,9 @@ impl Inner {
                     "the session ended or moved meanwhile; this request's changes are not kept"
                 );
             }
-            SaveOutcome::Stored { token: None, .. }
-            | SaveOutcome::Unchanged
-            | SaveOutcome::NotWritten(_)
-            | SaveOutcome::Unknown(_) => {}
+            // It stands under a key that this client is not told.
+            SaveOutcome::Stored { token: None, .. } => client.successor = CookieAction::Nothing,
+            SaveOutcome::Unchanged | SaveOutcome::NotWritten(_) | SaveOutcome::Unknown(_) => {}
         }
     }
 }
