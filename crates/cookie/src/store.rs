@@ -153,8 +153,8 @@ impl CookieStore {
     }
 
     /// The epoch to seal, and the key under which the session has begun. A login (a write
-    /// that changes the subject or begins the session anew) takes the present ones. Any
-    /// other write keeps those of the session it is based on, so that a write which a
+    /// that changes the subject or begins the session anew) takes the present epoch, and
+    /// the present key where no data comes along. Any other write keeps those of the session it is based on, so that a write which a
     /// revocation has overtaken does not carry the session into the new epoch.
     async fn beginning(
         &self,
@@ -164,14 +164,16 @@ impl CookieStore {
         let same = base.filter(|base| {
             (&base.record.subject, base.record.created_at) == (&record.subject, record.created_at)
         });
-        let active = self.sealer.key_id(0);
+        // Data that comes along may have been forged under the key it came with.
+        let with_data = base.filter(|base| base.record.flushes == record.flushes);
+        let begun_under = with_data.map_or(self.sealer.key_id(0), |base| base.begun_under);
         match (same, self.revocation_of(record)) {
             (Some(base), _) => Ok((base.epoch, base.begun_under)),
             (None, Some((revocation, subject))) => {
                 let epoch = revocation.epoch(subject).await.map_err(unavailable)?;
-                Ok((epoch, active))
+                Ok((epoch, begun_under))
             }
-            (None, None) => Ok((0, active)),
+            (None, None) => Ok((0, begun_under)),
         }
     }
 
@@ -324,11 +326,13 @@ impl TokenStore for CookieStore {
             if !self.logout_ends_all {
                 return Ok(());
             }
-            match self.open(token)? {
+            match self.open(token) {
                 // An expired or revoked cookie must not end sessions that began after it.
-                Some((envelope, _)) if !self.is_dead(&envelope).await? => {
+                Ok(Some((envelope, _))) if !self.is_dead(&envelope).await? => {
                     self.end(&envelope.record).await
                 }
+                // What this server cannot open, it cannot end.
+                Err(error) if error.kind() != ErrorKind::UnknownKey => Err(error),
                 _ => Ok(()),
             }
         })

@@ -83,16 +83,23 @@ async fn what_is_sealed_again_ends_when_the_key_leaves_the_ring_under_which_it_b
     let ids = [&new, &old].map(|bytes| Secret::from_bytes(bytes).unwrap().id());
     assert_eq!(both.opened_by_key(), [(ids[0], 0), (ids[1], 2)]);
 
-    // So does what is written to it, but a login begins anew.
+    // So does what is written to it. A login begins anew where no data comes along, which
+    // may have been forged.
     let written = both.update_token(&again, &record).await.unwrap();
     record.revision = written.revision;
     let written = written.token.unwrap();
     assert_unknown(&server(&[&new]), &written).await;
     record.subject = Some(Subject::new("another").unwrap());
     let key = key();
-    let login = both.rotate_token(&written, &key, &record, record.expires_at);
-    let login = login.await.unwrap().token.unwrap();
-    opened(&server(&[&new]), &login).await;
+    for flushed in [false, true] {
+        record.flushes += u32::from(flushed);
+        let login = both.rotate_token(&written, &key, &record, record.expires_at);
+        let login = login.await.unwrap().token.unwrap();
+        match flushed {
+            true => drop(opened(&server(&[&new]), &login).await),
+            false => assert_unknown(&server(&[&new]), &login).await,
+        }
+    }
 }
 
 /// Whoever has the secret that leaked can write into a cookie that it began under another.

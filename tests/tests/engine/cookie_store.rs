@@ -241,3 +241,28 @@ async fn a_node_without_the_key_leaves_the_cookie_to_those_that_have_it() {
         );
     }
 }
+
+/// It may be made up, or planted by another host of the domain.
+#[tokio::test]
+async fn a_stray_cookie_of_an_unknown_key_keeps_nobody_logged_in() {
+    let (ring, clock) = site();
+    let epochs = Arc::new(EpochStore::in_non_evicting(MapStore::default()));
+    let store = store(&ring, &clock).revocation(epochs).logout_ends_all();
+    let app = desk_of(store.build().unwrap(), &clock);
+    app.visit(async |s| s.set_subject(Subject::new("7").unwrap()).unwrap())
+        .await;
+    let good = app.token().unwrap();
+    let other = KeyRing::generate(&OsEntropy).unwrap();
+    let other = desk_of(
+        CookieStore::builder(COOKIE, &other).build().unwrap(),
+        &clock,
+    );
+    other.visit(async |s| s.insert("n", 1).unwrap()).await;
+    let cookies = format!("{COOKIE}={good}; {COOKIE}={}", other.token().unwrap());
+    let logout = async |s: Session| s.flush().unwrap();
+    let answer = app.request(&[cookies.as_bytes()], 200, logout).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.removes_token());
+    app.set_token(Some(&good));
+    app.visit(async |s| assert_eq!(s.subject(), None)).await;
+}
