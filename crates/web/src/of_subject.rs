@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use cloakroom_core::store::{KeyDigest, Listed, Revoke};
 use cloakroom_core::{Error, Label, Subject, Timestamp};
 
+use crate::carry_out::carry_out;
 use crate::shared::Shared;
 use crate::{Engine, login_limit};
 
@@ -79,11 +80,12 @@ impl Engine {
     }
 
     async fn revoke(&self, subject: &Subject, which: Revoke) -> Result<usize, Error> {
-        let subjects = self.shared().subjects()?;
-        let ended = subjects
-            .revoke(&self.subject_digest(subject), which)
-            .await?;
-        Ok(ended.len())
+        let (engine, subject) = (self.clone(), self.subject_digest(subject));
+        carry_out(async move {
+            let subjects = engine.shared().subjects()?;
+            Ok(subjects.revoke(&subject, which).await?.len())
+        })
+        .await
     }
 }
 

@@ -83,7 +83,9 @@ impl CookiePolicy {
     /// Reads the cookies of a former policy too, so that nobody is logged out by another
     /// name, prefix, path or domain. Where a session opens by a former cookie, the answer
     /// to the next page sets the present one and removes the former one with the
-    /// attributes it had. Answers to scripts leave both: they may arrive after a login.
+    /// attributes it had. Answers to scripts leave both: they may arrive after a login. So
+    /// may a page that was asked for before the login and writes nothing, and then the
+    /// visitor logs in once more.
     ///
     /// The present policy needs another name, since a request does not say which of two
     /// cookies of one name it carries. The name is the engine's site where none is given,
@@ -105,6 +107,9 @@ impl CookiePolicy {
     /// # }
     /// # Ok::<(), cloakroom_core::Error>(())
     /// ```
+    ///
+    /// While it is read, a former cookie is as safe as it was: without the `__Host-`
+    /// prefix, another host of the domain can plant one for a visitor who has no session.
     ///
     /// A cookie store binds the name into each cookie: tell it the former one as well, by
     /// `CookieStoreBuilder::replaces`. Take a former policy out when its cookies have

@@ -40,7 +40,7 @@ impl Inner {
                 Ok(Some(loaded)) => loaded,
                 Ok(None) => continue,
                 Err(error) if error.kind() == ErrorKind::UnknownKey => {
-                    tracing::warn!(%error, "a session is left to a server that has its key");
+                    tracing::warn!(%error, "a token names a key that this server does not have; another server may have it");
                     if arrival == Arrival::Missing {
                         arrival = Arrival::OfUnknownKey;
                     }
