@@ -175,7 +175,9 @@ impl Session {
 
     /// Ends the session: its record is deleted, its entries and its subject are
     /// gone, its cookie is removed. This is logging out. What is inserted
-    /// afterwards begins a new session under a new key.
+    /// afterwards begins a new session under a new key. It is written when the handler is
+    /// done: one that waits for something else afterwards [saves](Self::save) first, since
+    /// its client may hang up.
     ///
     /// # Errors
     /// Those that [`Session`] names for every change.

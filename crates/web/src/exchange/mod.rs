@@ -199,8 +199,8 @@ impl Exchange {
     /// its response.
     ///
     /// A write that ends or moves a session is carried out even if this future, or that of
-    /// a [`Session::save`], is dropped, where it runs on tokio: a visitor who logs out and
-    /// closes the tab is logged out.
+    /// a [`Session::save`], is dropped, where it runs on tokio: a visitor who closes
+    /// the tab while a logout is being written is logged out.
     pub async fn close(&self, outcome: impl Into<Outcome>) -> Closing {
         self.inner.over.store(true, Ordering::SeqCst);
         let Some(opened) = self.inner.opened.get() else {
