@@ -112,6 +112,7 @@ impl Closing {
                 "cache-control" => control.push(value),
                 name => {
                     let targeted = no_targeted_caching(name);
+                    let targeted = targeted.filter(|instead| value != *instead);
                     edits.extend(targeted.map(|instead| HeaderEdit::set(name, instead)));
                 }
             }
