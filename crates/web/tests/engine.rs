@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cloakroom_core::session::Session;
 use cloakroom_core::{ErrorKind, Expiry, SessionExpiry, Subject, Timestamp};
-use cloakroom_testkit::{ManualClock, MapStore};
+use cloakroom_testkit::{Call, InterceptedStore, ManualClock, MapStore};
 use cloakroom_web::{Closing, Engine, EngineBuilder, Exchange};
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -181,4 +181,31 @@ async fn the_engine_lists_and_ends_the_sessions_of_a_subject() {
     assert_eq!(app.engine.end_sessions_of(&ada).await.unwrap(), 1);
     assert!(!lives(&cookies[1]).await && lives(&cookies[2]).await);
     assert_eq!(app.engine.sessions_of(&ada).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_password_reset_ends_the_sessions_though_its_client_hangs_up() {
+    let may_go_on = Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = may_go_on.clone();
+    let store = InterceptedStore::from_fn(MapStore::default(), move |operation, work| {
+        let gate = gate.clone();
+        Box::pin(async move {
+            if operation.call == Call::Revoke {
+                gate.acquire().await.unwrap().forget();
+            }
+            work.await
+        })
+    });
+    let engine = Engine::new(store);
+    let ada = Subject::new("ada").unwrap();
+    let exchange = engine.exchange();
+    let session = exchange.open(std::iter::empty()).await.unwrap();
+    session.set_subject(ada.clone()).unwrap();
+    exchange.close(200).await;
+    let reset = engine.end_sessions_of(&ada);
+    let hung_up = tokio::time::timeout(Duration::from_millis(5), reset).await;
+    assert!(hung_up.is_err(), "the store has not answered yet");
+    may_go_on.add_permits(1);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(engine.sessions_of(&ada).await.unwrap(), []);
 }
