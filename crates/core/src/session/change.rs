@@ -1,5 +1,6 @@
 //! Changing a session.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -27,13 +28,13 @@ impl Session {
     /// integer where serde could not read it again: see [`Value`](crate::session::Value).
     pub fn insert<T: Serialize>(&self, name: &str, value: T) -> Result<(), Error> {
         let raw = self.encode(&value)?;
-        self.insert_raw(name, raw)
+        self.insert_raw(name.into(), raw)
     }
 
-    pub(super) fn insert_raw(&self, name: &str, raw: Raw) -> Result<(), Error> {
+    pub(super) fn insert_raw(&self, name: Arc<str>, raw: Raw) -> Result<(), Error> {
         let mut state = self.change()?;
-        state.view.set(name, raw.clone())?;
-        state.record(Op::Set(name.into(), raw));
+        state.view.set(name.clone(), raw.clone())?;
+        state.record(Op::Set(name, raw));
         Ok(())
     }
 
@@ -106,8 +107,9 @@ impl Session {
             }
             let mut state = self.change()?;
             if state.edits == edits {
-                state.view.set(name, raw.clone())?;
-                state.record(Op::SetIfAbsent(name.into(), raw));
+                let name = Arc::<str>::from(name);
+                state.view.set(name.clone(), raw.clone())?;
+                state.record(Op::SetIfAbsent(name, raw));
                 return Ok(value);
             }
         }
@@ -151,7 +153,7 @@ impl Session {
         T: Serialize + DeserializeOwned,
         F: FnMut(Option<T>) -> Option<T> + Send + 'static,
     {
-        let owned = name.to_owned();
+        let owned = Arc::<str>::from(name);
         self.change_with(move |view| {
             let changed = change(view.get(&owned).map(value::decode).transpose()?);
             let depth_max = view.limits().depth();

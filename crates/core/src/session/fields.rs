@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::Session;
 use super::view::View;
@@ -69,7 +69,7 @@ impl Session {
         for (field, raw) in &fields.set {
             let name = entry_name(prefix, field);
             if self.lock().view.get(&name) != Some(&**raw) {
-                self.insert_raw(&name, raw.clone())?;
+                self.insert_raw(name.into(), raw.clone())?;
             }
         }
         let gone = fields.gone(&self.lock().view, prefix)?;
@@ -100,7 +100,7 @@ impl Session {
             for (field, raw) in fields.set {
                 let name = entry_name(&prefix, &field);
                 if view.get(&name) != Some(&*raw) {
-                    view.set(&name, raw)?;
+                    view.set(name.into(), raw)?;
                 }
             }
             for name in gone {
@@ -163,8 +163,7 @@ impl<'de, I: Iterator<Item = (&'de str, &'de [u8])>> MapAccess<'de> for Parts<'d
         seed: S,
     ) -> Result<S::Value, ValueError> {
         let raw = self.value.take();
-        let raw =
-            raw.ok_or_else(|| serde::de::Error::custom("a value was read before its name"))?;
+        let raw = raw.ok_or_else(|| ValueError::custom("a value was read before its name"))?;
         value::decode_seed(raw, seed)
     }
 }

@@ -98,11 +98,11 @@ impl View {
         !self.cleared && !self.laid.contains_key(name)
     }
 
-    pub(super) fn set(&mut self, name: &str, value: Raw) -> Result<(), Error> {
-        self.limits.check_name(name)?;
-        let old = self.get(name).map(|old| entry_bytes(name, old));
+    pub(super) fn set(&mut self, name: Arc<str>, value: Raw) -> Result<(), Error> {
+        self.limits.check_name(&name)?;
+        let old = self.get(&name).map(|old| entry_bytes(&name, old));
         let count = self.count + usize::from(old.is_none());
-        let bytes = self.bytes - old.unwrap_or(0) + entry_bytes(name, &value);
+        let bytes = self.bytes - old.unwrap_or(0) + entry_bytes(&name, &value);
         if count > self.limits.entries_max {
             return Err(Error::new(
                 ErrorKind::TooLarge,
@@ -123,7 +123,7 @@ impl View {
             ));
         }
         (self.count, self.bytes) = (count, bytes);
-        self.laid.insert(Arc::from(name), Some(value));
+        self.laid.insert(name, Some(value));
         Ok(())
     }
 
@@ -139,9 +139,9 @@ impl View {
     }
 
     /// Sets a value, or removes it.
-    pub(super) fn put(&mut self, name: &str, value: Option<Raw>) -> Result<(), Error> {
+    pub(super) fn put(&mut self, name: &Arc<str>, value: Option<Raw>) -> Result<(), Error> {
         match value {
-            Some(value) => self.set(name, value),
+            Some(value) => self.set(name.clone(), value),
             None => {
                 self.remove(name);
                 Ok(())

@@ -24,7 +24,7 @@ pub(super) fn read<'de, S: DeserializeSeed<'de>>(
     let value = seed.deserialize(Reader::new(&mut cursor, depth_max))?;
     match cursor.left() {
         0 => Ok(value),
-        _ => Err(ValueError(corrupt("bytes after the value"))),
+        _ => Err(corrupt("bytes after the value").into()),
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn fields(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, ValueError> {
 }
 
 fn short() -> ValueError {
-    ValueError(corrupt("value ends early"))
+    corrupt("value ends early").into()
 }
 
 /// Stands before a value.
@@ -102,20 +102,20 @@ impl<'a, 'de> Reader<'a, 'de> {
             kind::BOOL => match cursor.take(1).ok_or_else(short)?[0] {
                 0 => Head::Bool(false),
                 1 => Head::Bool(true),
-                _ => return Err(ValueError(corrupt("a truth value is neither 0 nor 1"))),
+                _ => return Err(corrupt("a truth value is neither 0 nor 1").into()),
             },
             kind::UINT => Head::UInt(cursor.varint().ok_or_else(short)?),
             kind::INT => {
                 let number = unzigzag(cursor.varint().ok_or_else(short)?.into());
                 let number = i64::try_from(number);
-                Head::Int(number.map_err(|_| ValueError(corrupt("a number is too large")))?)
+                Head::Int(number.map_err(|_| corrupt("a number is too large"))?)
             }
             kind::BIG_UINT => Head::BigUInt(cursor.varint128().ok_or_else(short)?),
             kind::BIG_INT => Head::BigInt(unzigzag(cursor.varint128().ok_or_else(short)?)),
             kind::FLOAT => Head::Float(f64::from_le_bytes(cursor.array().ok_or_else(short)?)),
             kind::STR => {
                 let text = str::from_utf8(cursor.counted_bytes().ok_or_else(short)?);
-                Head::Str(text.map_err(|_| ValueError(corrupt("text is not UTF-8")))?)
+                Head::Str(text.map_err(|_| corrupt("text is not UTF-8"))?)
             }
             kind::BYTES => Head::Bytes(cursor.counted_bytes().ok_or_else(short)?),
             kind::LIST => Head::List(self.enter()?),
@@ -124,7 +124,7 @@ impl<'a, 'de> Reader<'a, 'de> {
                 self.descend()?;
                 Head::Some
             }
-            _ => return Err(ValueError(corrupt("value of an unknown kind"))),
+            _ => return Err(corrupt("value of an unknown kind").into()),
         })
     }
 
@@ -144,7 +144,7 @@ impl<'a, 'de> Reader<'a, 'de> {
 
     fn descend(&mut self) -> Result<(), ValueError> {
         let left = self.left.checked_sub(1);
-        self.left = left.ok_or_else(|| ValueError(too_deep(self.depth_max)))?;
+        self.left = left.ok_or_else(|| too_deep(self.depth_max))?;
         Ok(())
     }
 

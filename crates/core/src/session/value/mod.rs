@@ -15,7 +15,19 @@ use crate::{Error, ErrorKind};
 
 /// The bytes to store of anything serialisable.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, depth_max: usize) -> Result<Vec<u8>, Error> {
-    Ok(ser::write(value, depth_max)?)
+    let mut bytes = Vec::new();
+    encode_into(&mut bytes, value, depth_max)?;
+    Ok(bytes)
+}
+
+/// Replaces what `bytes` holds with the bytes of a value.
+pub(super) fn encode_into<T: Serialize + ?Sized>(
+    bytes: &mut Vec<u8>,
+    value: &T,
+    depth_max: usize,
+) -> Result<(), Error> {
+    bytes.clear();
+    Ok(ser::write(value, depth_max, bytes)?)
 }
 
 /// Stored bytes as a `T`: what [`Value::decode`] and then [`Value::read`] give.
@@ -106,7 +118,7 @@ impl Value {
         value: &T,
         depth_max: usize,
     ) -> Result<Self, Error> {
-        let bytes = ser::write(value, depth_max)?;
+        let bytes = encode(value, depth_max)?;
         Ok(de::read(&bytes, depth_max, PhantomData)?)
     }
 
@@ -137,7 +149,7 @@ impl Value {
     /// The bytes to store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        ser::write(self, usize::MAX).expect("its counts are exact and its depth is not limited")
+        encode(self, usize::MAX).expect("its counts are exact and its depth is not limited")
     }
 
     fn kind(&self) -> String {
@@ -203,11 +215,11 @@ impl fmt::Display for Shown<'_> {
 
 /// What serde's traits ask of an error; it becomes an [`Error`] at the door.
 #[derive(Debug)]
-pub struct ValueError(Error);
+pub struct ValueError(Box<Error>);
 
 impl ValueError {
     fn mismatch(message: impl fmt::Display) -> Self {
-        Self(Error::new(ErrorKind::Mismatch, message.to_string()))
+        Error::new(ErrorKind::Mismatch, message.to_string()).into()
     }
 }
 
@@ -221,7 +233,13 @@ impl std::error::Error for ValueError {}
 
 impl From<ValueError> for Error {
     fn from(error: ValueError) -> Self {
-        error.0
+        *error.0
+    }
+}
+
+impl From<Error> for ValueError {
+    fn from(error: Error) -> Self {
+        Self(Box::new(error))
     }
 }
 

@@ -6,19 +6,18 @@ use super::ValueError;
 use super::format::{kind, too_deep, zigzag};
 use crate::codec::{put_counted_bytes, put_varint, put_varint128};
 
-/// The bytes of `value`, which may open `depth_max` levels.
+/// Appends the bytes of `value`, which may open `depth_max` levels.
 pub(super) fn write<T: Serialize + ?Sized>(
     value: &T,
     depth_max: usize,
-) -> Result<Vec<u8>, ValueError> {
-    let mut bytes = Vec::with_capacity(64);
+    out: &mut Vec<u8>,
+) -> Result<(), ValueError> {
     value.serialize(Writer {
-        out: &mut bytes,
+        out,
         depth_max,
         left: depth_max,
         flattened: false,
-    })?;
-    Ok(bytes)
+    })
 }
 
 /// Carries how many more levels may be opened, so that a value that nests
@@ -36,7 +35,7 @@ impl<'a> Writer<'a> {
     fn deeper(self) -> Result<Self, ValueError> {
         match self.left.checked_sub(1) {
             Some(left) => Ok(Self { left, ..self }),
-            None => Err(ValueError(too_deep(self.depth_max))),
+            None => Err(too_deep(self.depth_max).into()),
         }
     }
 
