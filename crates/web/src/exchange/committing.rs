@@ -8,11 +8,50 @@ use cloakroom_core::{Error, Timestamp};
 
 use super::{CookieAction, Inner, Opened};
 use crate::Outcome;
-use crate::decide::{Arrival, Decision, Facts, decide};
+use crate::decide::{Decision, Facts, decide};
 use crate::login_limit;
 use crate::write::Writer;
 
 impl Inner {
+    /// Closes the session at the end of the request if there is nothing to write: no
+    /// change, no touch, and no save that is under way.
+    pub(super) fn close_unchanged(&self, opened: &Opened, outcome: Outcome) -> bool {
+        let Ok(_turn) = self.saving.try_lock() else {
+            return false;
+        };
+        let decision = opened.session.close_unchanged(|session| {
+            let uses = !session.peeks && outcome != Outcome::ServerError;
+            let touch = session.stored.filter(|_| uses);
+            let touch = touch.and_then(|record| self.touch_due(record, self.engine.clock.now()));
+            let decision = decide(&Facts {
+                arrival: opened.arrival_of(session.dead),
+                stored: session.stored.is_some(),
+                accessed: session.accessed,
+                touch_due: touch.is_some(),
+                ..Facts::default()
+            });
+            matches!(decision, Decision::Nothing | Decision::Forget).then_some(decision)
+        });
+        if decision == Some(Decision::Forget) {
+            self.forget(false);
+        }
+        decision.is_some()
+    }
+
+    /// The browser's cookie opens nothing: removes it, where the answer may.
+    fn forget(&self, is_modified: bool) {
+        if is_modified || self.is_document.load(Ordering::Relaxed) {
+            self.client().action = CookieAction::Remove;
+        }
+    }
+
+    fn touch_due(&self, record: &Record, now: Timestamp) -> Option<Touch> {
+        let engine = &*self.engine;
+        engine
+            .expiry
+            .touch_due(record, now, engine.touch_share_percent)
+    }
+
     /// Writes what the session has recorded: at the `end` of the request, or early.
     pub(super) async fn commit(&self, opened: &Opened, end: Option<Outcome>) -> Result<(), Error> {
         let turn = self.saving.lock().await;
@@ -29,17 +68,9 @@ impl Inner {
         let touch = changeset
             .stored()
             .filter(|_| !server_error && !changeset.peeks())
-            .and_then(|record| {
-                let share = engine.touch_share_percent;
-                engine.expiry.touch_due(record, now, share)
-            });
+            .and_then(|record| self.touch_due(record, now));
         let decision = decide(&Facts {
-            // A session that an earlier save found gone is treated as one that arrived
-            // after its rotation.
-            arrival: match changeset.is_dead() {
-                true => Arrival::Rotated,
-                false => opened.arrival,
-            },
+            arrival: opened.arrival_of(changeset.is_dead()),
             stored: changeset.stored().is_some(),
             accessed: changeset.is_accessed(),
             modified: changeset.is_modified(),
@@ -60,11 +91,8 @@ impl Inner {
             .await;
         // After its own: nobody's stray cookie keeps a visitor logged in.
         let others_ended = writer.remove_all(&others).await;
-        if decision == Decision::Forget {
-            let removes = changeset.is_modified() || self.is_document.load(Ordering::Relaxed);
-            if end.is_some() && removes {
-                self.client().action = CookieAction::Remove;
-            }
+        if decision == Decision::Forget && end.is_some() {
+            self.forget(changeset.is_modified());
         }
         if writer.is_gone {
             self.client().successor = CookieAction::Nothing;

@@ -6,7 +6,7 @@ mod opening;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::engine::{Commit, Token, TokenStore as _};
@@ -33,7 +33,6 @@ pub struct Exchange {
 
 struct Inner {
     engine: Arc<Shared>,
-    me: Weak<Inner>,
     opened: OnceCell<Opened>,
     /// Whether the request is over: a session that is opened later can only be read.
     over: AtomicBool,
@@ -49,6 +48,17 @@ struct Inner {
 struct Opened {
     session: Session,
     arrival: Arrival,
+}
+
+impl Opened {
+    /// What became of the token. A session that an earlier save has found `dead` is
+    /// treated as one that arrived after its rotation.
+    fn arrival_of(&self, dead: bool) -> Arrival {
+        match dead {
+            true => Arrival::Rotated,
+            false => self.arrival,
+        }
+    }
 }
 
 /// What the browser holds, and what it is to be told.
@@ -83,9 +93,8 @@ enum CookieAction {
 impl Exchange {
     pub(crate) fn new(engine: Arc<Shared>) -> Self {
         Self {
-            inner: Arc::new_cyclic(|me| Inner {
+            inner: Arc::new(Inner {
                 engine,
-                me: me.clone(),
                 opened: OnceCell::new(),
                 over: AtomicBool::new(false),
                 is_document: AtomicBool::new(true),
@@ -134,7 +143,7 @@ impl Exchange {
     }
 
     async fn open_presented(&self, find: impl FnOnce() -> Presented) -> Result<Session, Error> {
-        let load = || self.inner.load(find());
+        let load = || Inner::load(&self.inner, find());
         let opened = self.inner.opened.get_or_try_init(load).await?;
         if self.inner.over.load(Ordering::SeqCst) {
             opened.session.refuse_changes();
@@ -206,8 +215,28 @@ impl Exchange {
         let Some(opened) = self.inner.opened.get() else {
             return Closing::nothing();
         };
-        let written = self.inner.write(Some(outcome.into())).await;
-        let mut failure = written.err();
+        let outcome = outcome.into();
+        if self.inner.close_unchanged(opened, outcome) {
+            return self.closing(opened, None);
+        }
+        let written = Inner::write(&self.inner, Some(outcome)).await;
+        self.closing(opened, written.err())
+    }
+
+    /// As [`close`](Self::close), where that takes no call to the store; otherwise `None`,
+    /// and `close` is still to be called. It saves an adapter the future of a request that
+    /// has only read.
+    pub fn close_now(&self, outcome: impl Into<Outcome>) -> Option<Closing> {
+        self.inner.over.store(true, Ordering::SeqCst);
+        let Some(opened) = self.inner.opened.get() else {
+            return Some(Closing::nothing());
+        };
+        let is_closed = self.inner.close_unchanged(opened, outcome.into());
+        is_closed.then(|| self.closing(opened, None))
+    }
+
+    /// What to tell the client of a session that is closed.
+    fn closing(&self, opened: &Opened, mut failure: Option<Error>) -> Closing {
         let accessed = opened.session.was_accessed();
         let mut client = self.inner.client();
         let policy = &self.inner.engine.transport;
@@ -262,16 +291,16 @@ impl Inner {
 
     /// Writes what the session has recorded, and closes it at the `end` of the request.
     /// What ends or moves a session is written though nobody waits for it any more.
-    async fn write(&self, end: Option<Outcome>) -> Result<(), Error> {
+    async fn write(self: &Arc<Self>, end: Option<Outcome>) -> Result<(), Error> {
         let Some(opened) = self.opened.get() else {
             return Ok(());
         };
-        match self.me.upgrade() {
-            Some(inner) if opened.session.ends_or_moves() => {
-                carry_out(async move { inner.write_opened(end).await }).await
-            }
-            _ => self.write_opened(end).await,
+        if opened.session.ends_or_moves() {
+            let inner = self.clone();
+            let work = async move { inner.write_opened(end).await };
+            return Box::pin(carry_out(work)).await;
         }
+        self.write_opened(end).await
     }
 
     async fn write_opened(&self, end: Option<Outcome>) -> Result<(), Error> {
@@ -288,8 +317,8 @@ impl Inner {
 }
 
 impl Commit for Inner {
-    fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.write(None))
+    fn commit(self: Arc<Self>) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move { self.write(None).await })
     }
 
     fn id(&self) -> Option<KeyDigest> {

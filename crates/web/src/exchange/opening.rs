@@ -1,6 +1,6 @@
 //! Opening the session of a request: which of its tokens opens one.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cloakroom_core::engine::{Context, LoadedToken, Token, TokenStore as _};
@@ -16,7 +16,7 @@ impl Inner {
     /// Tries the presented tokens in their order until one opens a session. A dead cookie
     /// may stand before a live one: a site that has changed its cookie's path or domain
     /// gets both.
-    pub(super) async fn load(&self, presented: Presented) -> Result<Opened, Error> {
+    pub(super) async fn load(self: &Arc<Self>, presented: Presented) -> Result<Opened, Error> {
         let engine = &*self.engine;
         if presented.state != ClientState::default() {
             self.client().state = presented.state;
@@ -116,12 +116,12 @@ impl Inner {
     }
 
     fn begin(
-        &self,
+        self: &Arc<Self>,
         stored: Option<Record>,
         arrival: Arrival,
         now: Timestamp,
     ) -> Result<Opened, Error> {
-        let commit: Weak<Inner> = self.me.clone();
+        let commit: Weak<Inner> = Arc::downgrade(self);
         let context = Context::new(now, self.engine.limits, self.engine.expiry)
             .of_site(&self.engine.site)
             .committed_by(commit);
