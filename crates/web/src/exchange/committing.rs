@@ -16,7 +16,7 @@ impl Inner {
     /// Closes the session at the end of the request if there is nothing to write: no
     /// change, no touch, and no save that is under way.
     pub(super) fn close_unchanged(&self, opened: &Opened, outcome: Outcome) -> bool {
-        let Ok(_turn) = self.saving.try_lock() else {
+        let Ok(_turn) = opened.saving.try_lock() else {
             return false;
         };
         let decision = opened.session.close_unchanged(|session| {
@@ -33,15 +33,15 @@ impl Inner {
             matches!(decision, Decision::Nothing | Decision::Forget).then_some(decision)
         });
         if decision == Some(Decision::Forget) {
-            self.forget(false);
+            self.forget(opened, false);
         }
         decision.is_some()
     }
 
     /// The browser's cookie opens nothing: removes it, where the answer may.
-    fn forget(&self, is_modified: bool) {
+    fn forget(&self, opened: &Opened, is_modified: bool) {
         if is_modified || self.is_document.load(Ordering::Relaxed) {
-            self.client().action = CookieAction::Remove;
+            opened.client().action = CookieAction::Remove;
         }
     }
 
@@ -54,7 +54,7 @@ impl Inner {
 
     /// Writes what the session has recorded: at the `end` of the request, or early.
     pub(super) async fn commit(&self, opened: &Opened, end: Option<Outcome>) -> Result<(), Error> {
-        let turn = self.saving.lock().await;
+        let turn = opened.saving.lock().await;
         let mut changeset = match end {
             Some(_) => opened.session.last_changeset()?,
             None => opened.session.changeset()?,
@@ -80,24 +80,31 @@ impl Inner {
             content: changeset.has_content(),
             touch_due: touch.is_some(),
         });
-        let token = self.client().token.clone();
+        let token = opened.client().token.clone();
         let mut writer = Writer::new(engine, now);
         let others = match changeset.is_flushed() {
-            true => std::mem::take(&mut self.client().others),
+            true => std::mem::take(&mut opened.client().others),
             false => Vec::new(),
         };
         let outcome = self
-            .carry_out(decision, &mut writer, token.as_ref(), &mut changeset, touch)
+            .carry_out(
+                opened,
+                decision,
+                &mut writer,
+                token.as_ref(),
+                &mut changeset,
+                touch,
+            )
             .await;
         // After its own: nobody's stray cookie keeps a visitor logged in.
         let others_ended = writer.remove_all(&others).await;
         if decision == Decision::Forget && end.is_some() {
-            self.forget(changeset.is_modified());
+            self.forget(opened, changeset.is_modified());
         }
         if writer.is_gone {
-            self.client().successor = CookieAction::Nothing;
+            opened.client().successor = CookieAction::Nothing;
         }
-        self.client().cost.add(writer.cost);
+        opened.client().cost.add(writer.cost);
         let login = match &outcome {
             SaveOutcome::Stored {
                 token: Some(token),
@@ -105,7 +112,7 @@ impl Inner {
             } if changeset.is_login() => engine.login(token, record),
             _ => None,
         };
-        self.tell_client(&outcome, &changeset, now, token.as_ref());
+        self.tell_client(opened, &outcome, &changeset, now, token.as_ref());
         let is_dropped =
             end.is_some() && engine.drop_late_changes && matches!(outcome, SaveOutcome::Gone);
         let result = match opened.session.settle(changeset, outcome) {
@@ -118,7 +125,7 @@ impl Inner {
         // loses the limit alone.
         if let Some(login) = login {
             let (cost, is_ended) = login_limit::keep_to_limit(engine, &login).await;
-            let mut client = self.client();
+            let mut client = opened.client();
             client.cost.add(cost);
             if is_ended {
                 client.action = CookieAction::Remove;
@@ -130,6 +137,7 @@ impl Inner {
 
     async fn carry_out(
         &self,
+        opened: &Opened,
         decision: Decision,
         writer: &mut Writer<'_>,
         token: Option<&Token>,
@@ -139,7 +147,7 @@ impl Inner {
         match (decision, token) {
             (Decision::Create, _) => writer.create(changeset).await,
             (Decision::Update, Some(token)) => writer.update(token, changeset).await,
-            (Decision::Rotate, Some(token)) => self.rotate(writer, token, changeset).await,
+            (Decision::Rotate, Some(token)) => self.rotate(opened, writer, token, changeset).await,
             (Decision::Touch, Some(token)) => writer.touch(token, changeset, touch).await,
             (Decision::Delete, Some(token)) => writer.delete(token).await,
             (Decision::Replace, Some(token)) => writer.replace(token, changeset).await,
@@ -153,6 +161,7 @@ impl Inner {
     /// asked, so that the end of the request finds it even if this future is dropped.
     async fn rotate(
         &self,
+        opened: &Opened,
         writer: &mut Writer<'_>,
         token: &Token,
         changeset: &mut Changeset,
@@ -161,25 +170,25 @@ impl Inner {
             Ok(new) => new,
             Err(error) => return SaveOutcome::NotWritten(error),
         };
-        self.client().candidate = Some(new.to_token());
+        opened.client().candidate = Some(new.to_token());
         let outcome = writer.rotate(token, &new, changeset).await;
         if !matches!(outcome, SaveOutcome::Unknown(_)) {
-            self.client().candidate = None;
+            opened.client().candidate = None;
         }
         outcome
     }
 
     /// Loads the candidate of a rotation whose outcome is unknown, and hands its token out
     /// if the rotation did happen.
-    pub(super) async fn resolve_candidate(&self) {
-        let Some(token) = self.client().candidate.take() else {
+    pub(super) async fn resolve_candidate(&self, opened: &Opened) {
+        let Some(token) = opened.client().candidate.take() else {
             return;
         };
         let engine = &*self.engine;
         let now = engine.clock.now();
         let mut writer = Writer::new(engine, now);
         let found = writer.look_for(&token).await;
-        let mut client = self.client();
+        let mut client = opened.client();
         client.cost.add(writer.cost);
         if let Some(record) = found {
             let age = engine.cookie_age(&record, now);
@@ -191,12 +200,13 @@ impl Inner {
     /// before, and `before` is the token that the client holds.
     fn tell_client(
         &self,
+        opened: &Opened,
         outcome: &SaveOutcome,
         changeset: &Changeset,
         now: Timestamp,
         before: Option<&Token>,
     ) {
-        let mut client = self.client();
+        let mut client = opened.client();
         match outcome {
             SaveOutcome::Stored {
                 token: Some(token),

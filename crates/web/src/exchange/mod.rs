@@ -33,24 +33,34 @@ pub struct Exchange {
 
 struct Inner {
     engine: Arc<Shared>,
-    opened: OnceCell<Opened>,
+    /// On the heap, since most requests of a site open no session.
+    opened: OnceCell<Box<Opened>>,
     /// Whether the request is over: a session that is opened later can only be read.
     over: AtomicBool,
     /// Whether the response is a document, as far as the request says. A mere read
     /// removes a dead cookie in the answer to a document alone.
     is_document: AtomicBool,
+}
+
+struct Opened {
+    session: Session,
+    arrival: Arrival,
     /// Locked while changes are written, so that a `save` and the end of the request
     /// follow one another.
     saving: AsyncMutex<()>,
     client: Mutex<Client>,
 }
 
-struct Opened {
-    session: Session,
-    arrival: Arrival,
-}
-
 impl Opened {
+    fn new(session: Session, arrival: Arrival, client: Client) -> Box<Self> {
+        Box::new(Self {
+            session,
+            arrival,
+            saving: AsyncMutex::new(()),
+            client: Mutex::new(client),
+        })
+    }
+
     /// What became of the token. A session that an earlier save has found `dead` is
     /// treated as one that arrived after its rotation.
     fn arrival_of(&self, dead: bool) -> Arrival {
@@ -58,6 +68,10 @@ impl Opened {
             true => Arrival::Rotated,
             false => self.arrival,
         }
+    }
+
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,8 +112,6 @@ impl Exchange {
                 opened: OnceCell::new(),
                 over: AtomicBool::new(false),
                 is_document: AtomicBool::new(true),
-                saving: AsyncMutex::new(()),
-                client: Mutex::new(Client::default()),
             }),
         }
     }
@@ -184,16 +196,21 @@ impl Exchange {
 
     /// The digest of this request's session, as far as it is known now.
     pub(crate) fn digest(&self) -> Option<KeyDigest> {
-        let client = self.inner.client();
-        self.inner.engine.store.digest_of(client.token.as_ref()?)
+        self.inner.digest()
     }
 
     pub(crate) fn count_list(&self) {
-        self.inner.client().cost.list();
+        self.count(Cost::list);
     }
 
     pub(crate) fn count_revocation(&self) {
-        self.inner.client().cost.touch();
+        self.count(Cost::touch);
+    }
+
+    fn count(&self, what: impl FnOnce(&mut Cost)) {
+        if let Some(opened) = self.inner.opened.get() {
+            what(&mut opened.client().cost);
+        }
     }
 
     /// Whether anything has opened the session. Where nothing has, there is
@@ -238,7 +255,7 @@ impl Exchange {
     /// What to tell the client of a session that is closed.
     fn closing(&self, opened: &Opened, mut failure: Option<Error>) -> Closing {
         let accessed = opened.session.was_accessed();
-        let mut client = self.inner.client();
+        let mut client = opened.client();
         let policy = &self.inner.engine.transport;
         if matches!(client.action, CookieAction::Nothing)
             && self.inner.is_document.load(Ordering::Relaxed)
@@ -285,8 +302,9 @@ impl fmt::Debug for Exchange {
 }
 
 impl Inner {
-    fn client(&self) -> MutexGuard<'_, Client> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn digest(&self) -> Option<KeyDigest> {
+        let token = self.opened.get()?.client().token.clone()?;
+        self.engine.store.digest_of(&token)
     }
 
     /// Writes what the session has recorded, and closes it at the `end` of the request.
@@ -310,7 +328,7 @@ impl Inner {
         let written = self.commit(opened, end).await;
         if end.is_some() {
             opened.session.close();
-            self.resolve_candidate().await;
+            self.resolve_candidate(opened).await;
         }
         written
     }
@@ -322,7 +340,6 @@ impl Commit for Inner {
     }
 
     fn id(&self) -> Option<KeyDigest> {
-        let token = self.client().token.clone()?;
-        self.engine.store.digest_of(&token)
+        self.digest()
     }
 }
