@@ -23,7 +23,8 @@ impl Session {
     /// Sets the value under a name.
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] where the type refuses to serialise.
+    /// [`ErrorKind::Mismatch`] where the type refuses to serialise, or has a 128-bit
+    /// integer where serde could not read it again: see [`Value`].
     pub fn insert<T: Serialize>(&self, name: &str, value: T) -> Result<(), Error> {
         let raw = self.encode(&value)?;
         self.insert_raw(name, raw)

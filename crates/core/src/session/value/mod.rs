@@ -21,6 +21,12 @@ use crate::{Error, ErrorKind};
 /// into a type too small for it is a
 /// [`Mismatch`](ErrorKind::Mismatch), as is any other change of type.
 ///
+/// Serde itself reads no `u128` and no `i128` within `#[serde(flatten)]`, nor within an
+/// enum that is untagged or internally tagged, whatever the number. A value with one in
+/// or beside a `flatten` is refused when it is inserted; such an enum looks like any other
+/// value until it is read, which is then a [`Mismatch`](ErrorKind::Mismatch). Store such a
+/// number as text.
+///
 /// A `Value` is itself serialisable as what it stands for: it can be inserted
 /// into a session, or written as JSON.
 ///

@@ -13,6 +13,9 @@ type Done = Result<Value, ValueError>;
 pub(super) struct ValueSerializer {
     depth_max: usize,
     left: usize,
+    /// Whether it stands in a map whose length serde does not know: what the derive
+    /// makes of a struct with a `flatten`.
+    flattened: bool,
 }
 
 impl ValueSerializer {
@@ -20,7 +23,20 @@ impl ValueSerializer {
         Self {
             depth_max,
             left: depth_max,
+            flattened: false,
         }
+    }
+
+    /// Serde's buffer for the fields of a `flatten` holds no 128 bits, whatever the
+    /// number: it would be written and could not be read.
+    fn check_wide(self) -> Result<(), ValueError> {
+        if !self.flattened {
+            return Ok(());
+        }
+        Err(ValueError::mismatch(
+            "serde reads no 128-bit integer in a struct with #[serde(flatten)]; \
+             store it as text, or in an entry of its own",
+        ))
     }
 
     fn deeper(self) -> Result<Self, ValueError> {
@@ -105,6 +121,7 @@ impl ser::Serializer for ValueSerializer {
         Ok(signed(v))
     }
     fn serialize_i128(self, v: i128) -> Done {
+        self.check_wide()?;
         Ok(match (u128::try_from(v), i64::try_from(v)) {
             (Ok(natural), _) => return self.serialize_u128(natural),
             (_, Ok(small)) => Value::Int(small),
@@ -124,6 +141,7 @@ impl ser::Serializer for ValueSerializer {
         Ok(Value::UInt(v))
     }
     fn serialize_u128(self, v: u128) -> Done {
+        self.check_wide()?;
         Ok(u64::try_from(v).map_or(Value::BigUInt(v), Value::UInt))
     }
     fn serialize_f32(self, v: f32) -> Done {
@@ -197,7 +215,8 @@ impl ser::Serializer for ValueSerializer {
     ) -> Result<Self::SerializeTupleVariant, ValueError> {
         Filling::new(self, Some(variant), len)
     }
-    fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, ValueError> {
+    fn serialize_map(mut self, len: Option<usize>) -> Result<Self::SerializeMap, ValueError> {
+        self.flattened |= len.is_none();
         Filling::new(self, None, len.unwrap_or(0))
     }
     fn serialize_struct(

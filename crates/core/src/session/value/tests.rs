@@ -118,6 +118,56 @@ fn another_type_is_a_typed_error_and_never_another_value() {
     assert_eq!(stored(3).read::<f64>().unwrap(), 3.0);
 }
 
+/// Serde's limit: what it buffers to find out the type holds no integer of 128 bits.
+#[test]
+fn an_integer_of_128_bits_that_serde_could_not_read_is_refused_where_it_can_be_seen() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Wide<T> {
+        id: T,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Outer<T> {
+        name: String,
+        #[serde(flatten)]
+        rest: T,
+    }
+    fn refused<T: Serialize>(value: T) -> String {
+        let error = Value::from_serialize(&value, 32).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch);
+        error.to_string()
+    }
+    fn outer<T>(rest: T) -> Outer<T> {
+        let name = String::new();
+        Outer { name, rest }
+    }
+    let said = refused(outer(Wide { id: u128::MAX }));
+    assert!(
+        said.contains("flatten") && said.contains("as text"),
+        "{said}"
+    );
+    refused(outer(Wide { id: 1_u128 }));
+    refused(outer(Wide { id: -1_i128 }));
+    refused(outer(Wide {
+        id: vec![Some(1_u128)],
+    }));
+    refused(outer(BTreeMap::from([("id", 1_u128)])));
+    refused([outer(outer(Wide { id: 1_u128 }))]);
+
+    round_trip(outer(Wide { id: u64::MAX }));
+    round_trip((outer(Wide { id: 1_u8 }), u128::MAX));
+    round_trip(Wide { id: u128::MAX });
+    round_trip(BTreeMap::from([(u128::MAX, i128::MIN)]));
+
+    // An untagged or internally tagged enum is serialised as any struct is, so these
+    // are found when they are read.
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u128),
+    }
+    mismatch::<Untagged>(stored(Untagged::Number(1)));
+}
+
 #[test]
 fn an_error_does_not_quote_the_value() {
     for message in [
