@@ -5,6 +5,7 @@ use std::fmt::Display;
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::{Error, ErrorKind};
 
+use crate::layers::FromStore;
 use crate::options::{Layers, nearest};
 use crate::servers::{self, Address};
 
@@ -65,6 +66,20 @@ use crate::servers::{self, Address};
 /// | `key_file=PATH` or `key_env=NAME` | where the key ring stands; one of them |
 /// | `name=NAME` | the full name of the session cookie; default `__Host-session` |
 /// | `mode=encrypted` or `mode=signed` | default encrypted |
+/// | `replaces=NAME` | a former name: its cookies open too, where the cookie policy `replaces` it as well |
+/// | `revocation=URL` | the store that keeps an epoch for each user who has logged out; **the last option** |
+///
+/// What follows `revocation=` is the URL of another store as it stands, up to the end and
+/// not escaped: `cookie:?key_file=ring&revocation=redb:./epochs.redb`, or
+/// `…&revocation=postgres://USER:PASSWORD@HOST/DATABASE?table=epochs`. Each logout then ends
+/// all sessions of its user, on every device, and so does
+/// [`Engine::end_sessions_of`](crate::Engine::end_sessions_of): a copied cookie opens no more.
+/// A session without a user ends by its deadline alone. Each request of a user reads one
+/// number there, and that store must lose none: `memory:`, a cache and a Redis that evicts are
+/// refused, and a Redis needs its `appendonly`.
+///
+/// The key file is one line, and for the server alone:
+/// `(umask 077 && openssl rand -hex 32 > session.keys)`.
 ///
 /// A scheme may be written in any case. A path is taken as it stands, up to the first `?`. In the URL of a server,
 /// characters that mean something there are escaped: a `?` in a password is `%3F`.
@@ -96,6 +111,22 @@ use crate::servers::{self, Address};
 /// the store says where it cannot be opened. The URL's own text is never quoted:
 /// it may hold a password.
 pub async fn open(url: &str) -> Result<AnyStore, Error> {
+    match url.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("cookie") => match rest {
+            "" => cookie("").await,
+            _ => match rest.strip_prefix('?') {
+                Some(options) => cookie(options).await,
+                None => Err(refuse(NO_PATH)),
+            },
+        },
+        _ => open_keyed(url).await,
+    }
+}
+
+const NO_PATH: &str = "memory: and cookie: take no path";
+
+/// Opens a store that keeps records under digests: any but `cookie:`.
+pub(crate) async fn open_keyed<T: FromStore>(url: &str) -> Result<T, Error> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(refuse("a store URL begins with its scheme and a colon"));
     };
@@ -114,9 +145,8 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
         "redis" | "rediss" => servers::redis(address()).await,
         "postgres" | "postgresql" => servers::postgres(address()).await,
         "mysql" | "mariadb" => servers::mysql(address()).await,
-        "memory" | "cookie" if !path.is_empty() => Err(refuse("memory: and cookie: take no path")),
+        "memory" if !path.is_empty() => Err(refuse(NO_PATH)),
         "memory" => memory(options),
-        "cookie" => cookie(options),
         "file" | "sled" | "redb" | "sqlite" if path.is_empty() => {
             Err(refuse("file:, sled:, redb: and sqlite: need a path"))
         }
@@ -188,10 +218,10 @@ fn refuse(why: impl Display) -> Error {
 macro_rules! opens {
     ($feature:literal, fn $name:ident($($argument:ident: $kind:ty),*) $body:block) => {
         #[cfg(feature = $feature)]
-        fn $name($($argument: $kind),*) -> Result<AnyStore, Error> $body
+        fn $name<T: FromStore>($($argument: $kind),*) -> Result<T, Error> $body
 
         #[cfg(not(feature = $feature))]
-        fn $name($(_: $kind),*) -> Result<AnyStore, Error> {
+        fn $name<T>($(_: $kind),*) -> Result<T, Error> {
             Err(crate::options::not_built($feature))
         }
     };
@@ -208,33 +238,37 @@ opens!(
         if let Some(bytes) = capacity {
             builder = builder.capacity_bytes(bytes);
         }
-        crate::layers::over(builder.build(), &layers)
+        T::over(builder.build(), &layers)
     }
 );
 opens!(
     "file",
     fn file(path: &str, layers: &Layers) {
-        crate::layers::over(cloakroom_file::FileStore::open(path)?, layers)
+        T::over(cloakroom_file::FileStore::open(path)?, layers)
     }
 );
 opens!(
     "sled",
     fn sled(path: &str, layers: &Layers) {
-        crate::layers::over(cloakroom_sled::SledStore::open(path)?, layers)
+        T::over(cloakroom_sled::SledStore::open(path)?, layers)
     }
 );
 opens!(
     "redb",
     fn redb(path: &str, layers: &Layers) {
-        crate::layers::over(cloakroom_redb::RedbStore::open(path)?, layers)
+        T::over(cloakroom_redb::RedbStore::open(path)?, layers)
     }
 );
-opens!(
-    "cookie",
-    fn cookie(options: &str) {
-        crate::options::cookie::Cookie::parse(options)?.open()
-    }
-);
+
+#[cfg(feature = "cookie")]
+async fn cookie(options: &str) -> Result<AnyStore, Error> {
+    crate::options::cookie::Cookie::parse(options)?.open().await
+}
+
+#[cfg(not(feature = "cookie"))]
+async fn cookie(_: &str) -> Result<AnyStore, Error> {
+    Err(crate::options::not_built("cookie"))
+}
 
 #[cfg(all(
     test,

@@ -1,8 +1,8 @@
 //! Stores on a server, by their URLs.
 
 use cloakroom_core::Error;
-use cloakroom_core::engine::AnyStore;
 
+use crate::layers::FromStore;
 use crate::options::{Layers, Query};
 
 /// What lies between the scheme and the `?`, and the options after it.
@@ -23,7 +23,7 @@ const HAS_REDIS_TLS: bool = cfg!(feature = "redis-tls");
 const HAS_SQL_TLS: bool = cfg!(feature = "sql-tls");
 
 #[cfg(feature = "redis")]
-pub(crate) async fn redis(address: Address<'_>) -> Result<AnyStore, Error> {
+pub(crate) async fn redis<T: FromStore>(address: Address<'_>) -> Result<T, Error> {
     use cloakroom_redis::RedisStore;
     let Address { scheme, place, .. } = address;
     if scheme == "rediss" && !HAS_REDIS_TLS {
@@ -49,7 +49,7 @@ pub(crate) async fn redis(address: Address<'_>) -> Result<AnyStore, Error> {
     if let Some(path) = ca_file {
         builder = trusting(builder, path)?;
     }
-    crate::layers::over(builder.connect().await?, &layers)
+    T::over(builder.connect().await?, &layers)
 }
 
 #[cfg(feature = "redis-tls")]
@@ -73,7 +73,7 @@ fn trusting(
 }
 
 #[cfg(not(feature = "redis"))]
-pub(crate) async fn redis(_: Address<'_>) -> Result<AnyStore, Error> {
+pub(crate) async fn redis<T>(_: Address<'_>) -> Result<T, Error> {
     Err(crate::options::not_built("redis"))
 }
 
@@ -138,7 +138,7 @@ fn requires_tls(passed_on: &str) -> bool {
 }
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-async fn sql(address: Address<'_>, dialect: Dialect) -> Result<AnyStore, Error> {
+async fn sql<T: FromStore>(address: Address<'_>, dialect: Dialect) -> Result<T, Error> {
     let Address { scheme, place, .. } = address;
     let mut query = Query::parse(scheme, address.options, dialect.own)?;
     let layers = match dialect.notifies {
@@ -175,19 +175,19 @@ async fn sql(address: Address<'_>, dialect: Dialect) -> Result<AnyStore, Error> 
     if migrates {
         store.migrate().await?;
     }
-    crate::layers::over(store, &layers)
+    T::over(store, &layers)
 }
 
 /// How a feature opens its database, or the word that it was not built.
 macro_rules! database {
     ($feature:literal, $name:ident, $dialect:ident) => {
         #[cfg(feature = $feature)]
-        pub(crate) async fn $name(address: Address<'_>) -> Result<AnyStore, Error> {
+        pub(crate) async fn $name<T: FromStore>(address: Address<'_>) -> Result<T, Error> {
             sql(address, $dialect).await
         }
 
         #[cfg(not(feature = $feature))]
-        pub(crate) async fn $name(_: Address<'_>) -> Result<AnyStore, Error> {
+        pub(crate) async fn $name<T>(_: Address<'_>) -> Result<T, Error> {
             Err(crate::options::not_built($feature))
         }
     };

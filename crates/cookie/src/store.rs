@@ -7,7 +7,7 @@ use cloakroom_core::engine::{
     Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
 use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision, Stored};
-use cloakroom_core::{Clock, Error, ErrorKind, Subject, SystemClock, Timestamp};
+use cloakroom_core::{Clock, Error, ErrorKind, Site, Subject, SystemClock, Timestamp};
 
 use crate::envelope::Envelope;
 use crate::frame::{Found, Mode, Opened, Sealer};
@@ -129,21 +129,22 @@ impl CookieStore {
     fn revocation_of<'s>(
         &'s self,
         record: &'s Record,
-    ) -> Option<(&'s dyn Revocation, &'s Subject)> {
-        Some((self.revocation.as_deref()?, record.subject.as_ref()?))
+    ) -> Option<(&'s dyn Revocation, &'s Site, &'s Subject)> {
+        let revocation = self.revocation.as_deref()?;
+        Some((revocation, &record.site, record.subject.as_ref()?))
     }
 
     /// Whether the session's epoch is not its subject's. A later one does not open
     /// either: the store of epochs was restored from a backup, and the session could
     /// not be revoked any more.
     async fn is_revoked(&self, envelope: &Envelope) -> Result<bool, Error> {
-        let Some((revocation, subject)) = self.revocation_of(&envelope.record) else {
+        let Some((revocation, site, subject)) = self.revocation_of(&envelope.record) else {
             return Ok(false);
         };
         if envelope.record.absolute_deadline.is_none() {
             return Ok(true);
         }
-        let present = revocation.epoch(subject).await.map_err(unavailable)?;
+        let present = revocation.epoch(site, subject).await.map_err(unavailable)?;
         Ok(present != envelope.epoch)
     }
 
@@ -169,8 +170,8 @@ impl CookieStore {
         let begun_under = with_data.map_or(self.sealer.key_id(0), |base| base.begun_under);
         match (same, self.revocation_of(record)) {
             (Some(base), _) => Ok((base.epoch, base.begun_under)),
-            (None, Some((revocation, subject))) => {
-                let epoch = revocation.epoch(subject).await.map_err(unavailable)?;
+            (None, Some((revocation, site, subject))) => {
+                let epoch = revocation.epoch(site, subject).await.map_err(unavailable)?;
                 Ok((epoch, begun_under))
             }
             (None, None) => Ok((0, begun_under)),
@@ -180,7 +181,9 @@ impl CookieStore {
     /// Ends all sessions of the subject, where a logout is to do so.
     async fn end(&self, record: &Record) -> Result<(), Error> {
         match self.revocation_of(record).filter(|_| self.logout_ends_all) {
-            Some((revocation, subject)) => revocation.advance(subject).await.map_err(unavailable),
+            Some((revocation, site, subject)) => {
+                revocation.advance(site, subject).await.map_err(unavailable)
+            }
             None => Ok(()),
         }
     }
@@ -338,8 +341,29 @@ impl TokenStore for CookieStore {
         })
     }
 
+    /// Begins the subject's next epoch. How many cookies that ends, nobody knows.
+    fn end_sessions_of<'a>(
+        &'a self,
+        site: &'a Site,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<usize, Error>> {
+        Box::pin(async move {
+            let Some(revocation) = &self.revocation else {
+                return Err(misconfigured(
+                    "this store keeps no list of a user's sessions, and has no revocation to end \
+                     them by: open it with revocation=URL, or build it with revocation()",
+                ));
+            };
+            let advanced = revocation.advance(site, subject).await;
+            advanced.map(|()| 0).map_err(unavailable)
+        })
+    }
+
     fn token_capabilities(&self) -> Capabilities<'_> {
-        Capabilities::NONE
+        let close = self.revocation.as_ref().and_then(|kept| kept.close());
+        close.map_or(Capabilities::NONE, |close| {
+            Capabilities::NONE.with_close(close)
+        })
     }
 }
 
@@ -412,9 +436,8 @@ impl CookieStoreBuilder<'_> {
 
     /// Makes each logout (a `delete_token`, or a rotation that leaves the subject) end
     /// all sessions of its subject, on every device. An epoch is of a subject and not of
-    /// a session, so no logout can end a copied cookie otherwise. Without this, call
-    /// [`Revocation::advance`] to end all sessions. Needs
-    /// [`revocation`](Self::revocation).
+    /// a session, so no logout can end a copied cookie otherwise. Without this, the engine's
+    /// `end_sessions_of` ends all sessions. Needs [`revocation`](Self::revocation).
     #[must_use]
     pub fn logout_ends_all(mut self) -> Self {
         self.logout_ends_all = true;

@@ -2,9 +2,10 @@
 
 use crate::engine::{AnyStore, SessionKey, Token};
 use crate::store::{
-    BoxFuture, Capabilities, KeyDigest, Record, Revision, RotationPath, SessionStore, Stored,
+    BoxFuture, Capabilities, KeyDigest, Record, Revision, Revoke, RotationPath, SessionStore,
+    Stored, SubjectDigest,
 };
-use crate::{Error, ErrorKind, Timestamp};
+use crate::{Error, ErrorKind, Site, Subject, Timestamp};
 
 /// Something found under a token.
 #[derive(Debug)]
@@ -172,6 +173,28 @@ pub trait TokenStore: Send + Sync + 'static {
     /// # Errors
     /// As [`SessionStore::delete`].
     fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Ends all sessions of a subject at a site; answers how many there were, zero where
+    /// the store cannot know: the cookie store with revocation. Every other store does what
+    /// its [`subjects`](Capabilities::subjects) do, as this default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] where the store cannot, and what
+    /// [`Subjects::revoke`](crate::store::Subjects::revoke) fails with.
+    fn end_sessions_of<'a>(
+        &'a self,
+        site: &'a Site,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<usize, Error>> {
+        Box::pin(async move {
+            let subjects = self.token_capabilities().subjects.ok_or_else(|| {
+                let why = "this store keeps no list of a user's sessions";
+                Error::new(ErrorKind::Misconfigured, why)
+            })?;
+            let subject = SubjectDigest::new(site, subject);
+            Ok(subjects.revoke(&subject, Revoke::All).await?.len())
+        })
+    }
 
     /// What the store can do beyond this trait.
     fn token_capabilities(&self) -> Capabilities<'_>;

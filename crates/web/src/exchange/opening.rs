@@ -39,7 +39,9 @@ impl Inner {
                 Ok(Some(loaded)) => loaded,
                 Ok(None) => continue,
                 Err(error) if error.kind() == ErrorKind::UnknownKey => {
-                    tracing::warn!(%error, "a token names a key that this server does not have; another server may have it");
+                    if let Some(unlogged) = engine.unknown_keys.log_at(now) {
+                        tracing::warn!(%error, unlogged, "a token names a key that this server does not have; another server may have it");
+                    }
                     if arrival == Arrival::Missing {
                         arrival = Arrival::OfUnknownKey;
                     }
