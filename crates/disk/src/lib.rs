@@ -43,8 +43,8 @@ mod recovery;
 mod waiting;
 
 pub use file::{
-    FileIdentity, StagedFile, make_private_file, private_options, remove_file, replace_file,
-    reread_from_disk,
+    FileIdentity, StagedFile, is_damage, make_private_file, private_options, remove_file,
+    replace_file, reread_from_disk,
 };
 pub use folder::{make_private_folder, make_private_folder_unsynced, sync_folder};
 pub use inline::{InlineWork, NotDone};
