@@ -62,7 +62,7 @@ pub fn make_private_folder_unsynced(path: &Path) -> io::Result<()> {
     let made = match system::make_folder(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(path) {
             Ok(found) if found.is_dir() => Ok(()),
-            Ok(_) => Err(error),
+            Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
             // It was removed meanwhile.
             Err(error) => Err(error),
         },

@@ -37,6 +37,7 @@ mod file;
 mod folder;
 mod inline;
 mod jobs;
+mod next_step;
 mod permits;
 mod private;
 mod recovery;
@@ -49,5 +50,6 @@ pub use file::{
 pub use folder::{make_private_folder, make_private_folder_unsynced, sync_folder};
 pub use inline::{InlineWork, NotDone};
 pub use jobs::{Job, JobLost, JobThreads, Reply};
+pub use next_step::next_step;
 pub use private::{check_private_file, check_private_folder, refuse_group_rights};
 pub use recovery::{Handle, Recovery};

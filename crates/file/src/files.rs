@@ -14,7 +14,7 @@ use cloakroom_core::store::{
 use cloakroom_core::{Error, ErrorKind};
 use cloakroom_disk::{check_private_folder, make_private_folder, make_private_folder_unsynced};
 
-use crate::error::{advice, misconfigured, unavailable};
+use crate::error::{misconfigured, next_step, unavailable};
 use crate::layout::{Durability, Layout};
 use crate::locked_file::LockedFile;
 use crate::locks::{LOCK_WAIT_SECS_MAX, Locks};
@@ -29,8 +29,8 @@ impl Files {
     /// write has to.
     pub(crate) fn open(path: &Path, durability: Durability) -> Result<Self, Error> {
         let unusable = |source: io::Error| {
-            let advice = advice(source.kind());
-            let message = format!("cannot use the folder {}: {source}{advice}", path.display());
+            let (path, next_step) = (path.display(), next_step(&source));
+            let message = format!("cannot use the folder {path}: {source}{next_step}");
             unavailable(message).with_source(source)
         };
         make_private_folder(path).map_err(unusable)?;
