@@ -20,8 +20,8 @@
 //!
 //! # What is promised
 //!
-//! On a single server every operation is one script, called by its hash: one step for
-//! all who look, and one round trip. A revocation is one for each 128 sessions that it
+//! On a single server every operation is one command or one script, called by its hash: one
+//! step for all who look, and one round trip. A revocation is one for each 128 sessions that it
 //! ends, so that other calls wait for two milliseconds at most; where it fails, those that
 //! were ended stay ended. A server that was started since does not know the
 //! script, says so without doing anything, and is given it; that call takes two round
@@ -70,9 +70,14 @@
 //! never written over. A write does not read the frame that it replaces: an update heals
 //! damage there.
 //!
-//! Redis's own TTL collects a record a minute after its deadline, so that the server's
-//! clock may run ahead of the application's by that much. There is nothing to sweep, and
-//! no [`Sweep`](cloakroom_core::store::Sweep).
+//! Redis's own TTL collects a record a minute after its deadline. There is nothing to sweep,
+//! and no [`Sweep`](cloakroom_core::store::Sweep).
+//!
+//! **The server's clock need not be right.** A TTL is a duration: the time from the
+//! application's now ([`RedisBuilder::clock`]) to the deadline. No script asks the server's
+//! clock, and no instant is given to it. Where the two clocks differ by more than 5 s, an
+//! event at `WARN` says by how much, at connect and at each reconnect: when one of them is
+//! corrected, what is stored ends earlier or later by as much, past the minute.
 //!
 //! Under `cloakroom:u:` and the [`SubjectDigest`] in hexadecimal stands the index of a
 //! subject: a sorted set of its sessions, written by the same script as they are. A
@@ -85,8 +90,8 @@
 //!
 //! # How calls are made
 //!
-//! **A script writes the record last,** by one command with its TTL, after it has announced
-//! the write and written the index. A server may refuse any call of a script by itself (a
+//! **A script writes the record last,** by one command with its TTL, after it has written
+//! the index and announced the write. A server may refuse any call of a script by itself (a
 //! missing right, a key of another type), and what it refuses must not be half done. A call
 //! that has to come after the record is tried before it, in a form that changes nothing.
 //!
