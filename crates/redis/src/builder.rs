@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::{Error, ErrorKind};
+use cloakroom_core::{Clock, Error, ErrorKind, SystemClock};
 use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 
 use crate::client::{Client, Servers};
@@ -29,6 +29,7 @@ pub struct RedisBuilder {
     prefix: String,
     timeout: Duration,
     allow_eviction: bool,
+    clock: Arc<dyn Clock>,
     #[cfg(feature = "tls")]
     ca_pem: Option<Vec<u8>>,
 }
@@ -75,6 +76,7 @@ impl RedisBuilder {
             prefix: PREFIX_DEFAULT.to_owned(),
             timeout: TIMEOUT_DEFAULT,
             allow_eviction: false,
+            clock: Arc::new(SystemClock),
             #[cfg(feature = "tls")]
             ca_pem: None,
         }
@@ -108,6 +110,15 @@ impl RedisBuilder {
         self
     }
 
+    /// The clock by which a session's deadline becomes the duration for which Redis keeps
+    /// it: that of the engine, where it has another than the system's, as in tests that
+    /// move the time by hand.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Trusts the certificates in this PEM, and none of the system's, to sign
     /// for a `rediss://` server.
     #[cfg(feature = "tls")]
@@ -132,7 +143,7 @@ impl RedisBuilder {
             return Err(misconfigured("the time-out is zero; two seconds are usual"));
         }
         let servers = self.servers()?;
-        let client = Client::new(servers, self.timeout, self.prefix);
+        let client = Client::new(servers, self.timeout, self.prefix, self.clock);
         handshake(&client, self.allow_eviction).await?;
         let client = Arc::new(client);
         Ok(RedisStore { client })
@@ -143,11 +154,14 @@ impl RedisBuilder {
             self.urls.iter().map(|url| self.client(url)).collect();
         let mut clients = clients?;
         if self.is_cluster && !clients.is_empty() {
-            let nodes = Nodes::new(clients, self.timeout);
+            let nodes = Nodes::new(clients, self.timeout, self.clock.clone());
             return Ok(Servers::Cluster(Arc::new(nodes)));
         }
         match clients.pop() {
-            Some(client) => Ok(Servers::Single(Arc::new(Connection::new(client)))),
+            Some(client) => Ok(Servers::Single(Arc::new(Connection::new(
+                client,
+                self.clock.clone(),
+            )))),
             None => Err(misconfigured(
                 "a Redis cluster needs the URL of one of its nodes at least",
             )),
