@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::op::Op;
 use super::view::{Raw, View};
 use super::{Session, encode_value};
-use crate::session::Value;
+use crate::session::value;
 use crate::{Error, ErrorKind, Label, SessionExpiry, Subject};
 
 /// The name of Django's test cookie entry, and its value.
@@ -24,7 +24,7 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::Mismatch`] where the type refuses to serialise, or has a 128-bit
-    /// integer where serde could not read it again: see [`Value`].
+    /// integer where serde could not read it again: see [`Value`](crate::session::Value).
     pub fn insert<T: Serialize>(&self, name: &str, value: T) -> Result<(), Error> {
         let raw = self.encode(&value)?;
         self.insert_raw(name, raw)
@@ -153,8 +153,7 @@ impl Session {
     {
         let owned = name.to_owned();
         self.change_with(move |view| {
-            let value = view.get(&owned).map(Value::decode).transpose()?;
-            let changed = change(value.map(Value::read).transpose()?);
+            let changed = change(view.get(&owned).map(value::decode).transpose()?);
             let depth_max = view.limits().depth();
             let raw = changed.map(|value| encode_value(&value, depth_max));
             view.put(&owned, raw.transpose()?)

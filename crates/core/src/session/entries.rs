@@ -1,6 +1,8 @@
 //! A session's entries, read in place from its data.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::codec::{Cursor, corrupt, put_counted_bytes, put_varint};
@@ -88,9 +90,27 @@ impl Entries {
     /// The encoded value under a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .take_while(|(candidate, _)| *candidate <= name)
-            .find_map(|(candidate, value)| (candidate == name).then_some(value))
+        Some(&self.data.as_bytes()[self.find(name)?])
+    }
+
+    /// Where the encoded value under a name is in the data.
+    pub(crate) fn find(&self, name: &str) -> Option<Range<usize>> {
+        let bytes = self.data.as_bytes();
+        let mut cursor = Cursor::new(bytes);
+        for _ in 0..cursor.varint()? {
+            let candidate = cursor.counted_bytes()?;
+            let value = cursor.counted_bytes()?;
+            // Text in UTF-8 and its bytes have one order.
+            match candidate.cmp(name.as_bytes()) {
+                Ordering::Less => {}
+                Ordering::Equal => {
+                    let end = bytes.len() - cursor.left();
+                    return Some(end - value.len()..end);
+                }
+                Ordering::Greater => return None,
+            }
+        }
+        None
     }
 
     /// These entries with changes applied: `Some` sets, `None` removes.

@@ -193,7 +193,7 @@ impl Session {
 }
 
 fn encode_value<T: Serialize>(value: &T, depth_max: usize) -> Result<Raw, Error> {
-    Ok(Value::from_serialize(value, depth_max)?.encode().into())
+    Ok(value::encode(value, depth_max)?.into())
 }
 
 impl fmt::Debug for Session {

@@ -2,6 +2,7 @@
 //! request's changes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::session::{Entries, Limits};
@@ -9,6 +10,18 @@ use crate::{Error, ErrorKind};
 
 /// An encoded value, shared between the view and the recorded operation.
 pub(super) type Raw = Arc<[u8]>;
+
+/// A share of the bytes that hold an encoded value.
+pub(super) struct Held {
+    bytes: Raw,
+    range: Range<usize>,
+}
+
+impl Held {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.range.clone()]
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct View {
@@ -62,6 +75,20 @@ impl View {
         match self.laid.get(name) {
             Some(laid) => laid.as_deref(),
             None => self.base.get(name),
+        }
+    }
+
+    /// The encoded value under a name, to be read after the session is let go.
+    pub(super) fn hold(&self, name: &str) -> Option<Held> {
+        match self.laid.get(name) {
+            Some(laid) => laid.clone().map(|bytes| Held {
+                range: 0..bytes.len(),
+                bytes,
+            }),
+            None => self.base.find(name).map(|range| Held {
+                range,
+                bytes: self.base.data().share(),
+            }),
         }
     }
 

@@ -5,12 +5,35 @@ mod format;
 mod ser;
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use crate::session::NESTING_DEPTH_CEILING;
 use crate::{Error, ErrorKind};
+
+/// The bytes to store of anything serialisable.
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, depth_max: usize) -> Result<Vec<u8>, Error> {
+    Ok(ser::write(value, depth_max)?)
+}
+
+/// Stored bytes as a `T`: what [`Value::decode`] and then [`Value::read`] give.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    Ok(decode_seed(bytes, PhantomData)?)
+}
+
+pub(super) fn decode_seed<'de, S: DeserializeSeed<'de>>(
+    bytes: &'de [u8],
+    seed: S,
+) -> Result<S::Value, ValueError> {
+    de::read(bytes, NESTING_DEPTH_CEILING, seed)
+}
+
+/// The names and the encoded values of a struct, or of a map from text.
+pub(super) fn fields(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, Error> {
+    Ok(de::fields(bytes)?)
+}
 
 /// A stored value, self-describing: it can be printed without the Rust type it
 /// came from, read into a struct that has gained or lost fields since, and
@@ -83,7 +106,8 @@ impl Value {
         value: &T,
         depth_max: usize,
     ) -> Result<Self, Error> {
-        Ok(value.serialize(ser::ValueSerializer::new(depth_max))?)
+        let bytes = ser::write(value, depth_max)?;
+        Ok(de::read(&bytes, depth_max, PhantomData)?)
     }
 
     /// Reads the value as a `T`.
@@ -91,7 +115,7 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::Mismatch`] where it is something else.
     pub fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
-        Ok(T::deserialize(self)?)
+        Ok(de::read(&self.encode(), usize::MAX, PhantomData)?)
     }
 
     /// Everything in it, as one line of JSON-like text. It is the user's data:
@@ -107,15 +131,13 @@ impl Value {
     /// [`ErrorKind::TooLarge`] where it is nested deeper than 128 levels
     /// ([`NESTING_DEPTH_CEILING`]).
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        format::read(bytes, NESTING_DEPTH_CEILING)
+        decode(bytes)
     }
 
     /// The bytes to store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        format::write(self, &mut bytes);
-        bytes
+        ser::write(self, usize::MAX).expect("its counts are exact and its depth is not limited")
     }
 
     fn kind(&self) -> String {
