@@ -14,3 +14,5 @@ mod linearizability;
 mod model;
 mod sealed_stores;
 mod sweep_cost;
+#[cfg(unix)]
+mod unreadable_session;
