@@ -104,10 +104,18 @@
 //! # How other nodes hear of writes
 //!
 //! Writes are announced on the channel `cloakroom:changes`, by the same script: a digest
-//! and a revision. A listener has a connection of its own and checks every second
-//! whether that still lives: a silent connection is noticed within that second and the
-//! time-out, 3 s by default, a closed one at once. A server that was made a replica is
-//! noticed within the second too, where the user may ask for its ROLE. A primary that is
+//! and a revision. A listener has a connection of its own. **It counts as hearing only while
+//! it proves that it hears**: each 5 s ([`PROOF_EVERY`]) the store publishes a message of
+//! the listener's own, by the connection of its writes, and a listener whose messages have
+//! not come back for 15 s ([`PROOF_AGE_MAX`]) fails, as one whose first does not come back
+//! within the time-out. So a proxy that passes no messages on, or leads the listener to
+//! another server than the writes, is noticed. A near cache then does what its
+//! `on_disconnect` says.
+//!
+//! The listener also checks every second whether its connection still lives: a silent one
+//! is noticed within that second and the time-out, 3 s by default, a closed one at once. A
+//! server that was made a replica is noticed within the second too, where the user may ask
+//! for its ROLE. A primary that is
 //! cut off from those who replaced it does not know that, and is believed until it does:
 //! till then, a near cache has its bound on staleness. A listener that leaves 65,536
 //! messages waiting fails ([`BACKLOG_MAX`]). Channels do not know databases: two stores
@@ -189,5 +197,5 @@ mod store;
 mod value;
 
 pub use crate::builder::{PREFIX_BYTES_MAX, PREFIX_DEFAULT, RedisBuilder, TIMEOUT_DEFAULT};
-pub use crate::invalidations::{BACKLOG_MAX, HEARTBEAT};
+pub use crate::invalidations::{BACKLOG_MAX, HEARTBEAT, PROOF_AGE_MAX, PROOF_EVERY};
 pub use crate::store::RedisStore;
