@@ -390,6 +390,13 @@ impl<S: SessionStore> Sweep for Cached<S> {
             None => Box::pin(std::future::ready(Ok(Swept::default()))),
         }
     }
+
+    fn own_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        match self.inner.capabilities().sweep {
+            Some(sweep) => sweep.own_time(),
+            None => Box::pin(std::future::ready(Ok(None))),
+        }
+    }
 }
 
 /// Closes the store behind. The cache answers for nothing from then on.

@@ -22,6 +22,7 @@ use crate::servers::{self, Address};
 /// | `mysql://USER:PASSWORD@HOST/DATABASE` | MySQL or MariaDB; `mariadb:` too | `mysql` |
 /// | `redis://USER:PASSWORD@HOST/NUMBER` | Redis or Valkey | `redis` |
 /// | `rediss://…` | the same over TLS | `redis-tls` |
+/// | `redis+unix:///PATH` | the same over a Unix socket of this machine; with `db=NUMBER`, `user=NAME` and `pass=TEXT` as options | `redis` |
 /// | `cookie:?…` | sealed in the cookie itself, with the options below | `cookie` |
 ///
 /// All but the last take, after a `?`, joined by `&`:
@@ -142,7 +143,7 @@ pub(crate) async fn open_keyed<T: FromStore>(url: &str) -> Result<T, Error> {
         check_server(path)?;
     }
     match scheme {
-        "redis" | "rediss" => servers::redis(address()).await,
+        "redis" | "rediss" | "redis+unix" => servers::redis(address()).await,
         "postgres" | "postgresql" => servers::postgres(address()).await,
         "mysql" | "mariadb" => servers::mysql(address()).await,
         "memory" if !path.is_empty() => Err(refuse(NO_PATH)),
@@ -161,7 +162,7 @@ pub(crate) async fn open_keyed<T: FromStore>(url: &str) -> Result<T, Error> {
     }
 }
 
-const SCHEMES: [&str; 12] = [
+const SCHEMES: [&str; 13] = [
     "memory",
     "file",
     "sled",
@@ -173,6 +174,7 @@ const SCHEMES: [&str; 12] = [
     "mariadb",
     "redis",
     "rediss",
+    "redis+unix",
     "cookie",
 ];
 
@@ -209,7 +211,7 @@ fn refuse(why: impl Display) -> Error {
         ErrorKind::Misconfigured,
         format!(
             "{why}; a store is one of memory:, file:PATH, sled:PATH, redb:PATH, sqlite:PATH, \
-             postgres://…, mysql://…, redis://…, rediss://… and cookie:?…"
+             postgres://…, mysql://…, redis://…, rediss://…, redis+unix:///PATH and cookie:?…"
         ),
     )
 }

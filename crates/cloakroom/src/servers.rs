@@ -16,6 +16,9 @@ pub(crate) struct Address<'u> {
 const REDIS: &str = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, timeout=2s, \
                      tls_ca_file=PATH, cluster=true, allow_eviction=true";
 
+const REDIS_SOCKET: &str = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, \
+                            timeout=2s, allow_eviction=true, db=NUMBER, user=NAME, pass=TEXT";
+
 /// Whether `rediss:` and an SQL server over TLS were built.
 #[allow(dead_code)] // Each is of one feature.
 const HAS_REDIS_TLS: bool = cfg!(feature = "redis-tls");
@@ -29,11 +32,20 @@ pub(crate) async fn redis<T: FromStore>(address: Address<'_>) -> Result<T, Error
     if scheme == "rediss" && !HAS_REDIS_TLS {
         return Err(crate::options::not_built("redis-tls"));
     }
-    let mut query = Query::parse(scheme, address.options, REDIS)?;
+    let is_socket = scheme == "redis+unix";
+    let own = if is_socket { REDIS_SOCKET } else { REDIS };
+    let mut query = Query::parse(scheme, address.options, own)?;
     let layers = Layers::take_watching(&mut query)?;
-    let mut builder = match query.truth("cluster")? {
-        Some(true) => RedisStore::cluster(seeds(scheme, place)),
-        _ => RedisStore::builder(format!("{scheme}:{place}")),
+    let mut builder = if is_socket {
+        if !place.starts_with("///") {
+            return Err(query.refuse("the URL of a Unix socket reads redis+unix:///PATH"));
+        }
+        let passed_on = query.rest(&["db", "user", "pass"]);
+        RedisStore::builder(format!("{scheme}:{place}{passed_on}"))
+    } else if query.truth("cluster")? == Some(true) {
+        RedisStore::cluster(seeds(scheme, place))
+    } else {
+        RedisStore::builder(format!("{scheme}:{place}"))
     };
     if let Some(prefix) = query.text("prefix") {
         builder = builder.prefix(prefix);
@@ -44,7 +56,10 @@ pub(crate) async fn redis<T: FromStore>(address: Address<'_>) -> Result<T, Error
     if let Some(allowed) = query.truth("allow_eviction")? {
         builder = builder.allow_eviction(allowed);
     }
-    let ca_file = query.text("tls_ca_file");
+    let ca_file = match is_socket {
+        true => None,
+        false => query.text("tls_ca_file"),
+    };
     query.finish()?;
     if let Some(path) = ca_file {
         builder = trusting(builder, path)?;

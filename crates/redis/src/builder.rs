@@ -46,7 +46,8 @@ impl fmt::Debug for RedisBuilder {
 }
 
 impl RedisStore {
-    /// Opens a single server: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`.
+    /// Opens a single server: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or over a
+    /// Unix socket `redis+unix:///PATH[?db=DATABASE&user=USER&pass=PASSWORD]`.
     ///
     /// # Errors
     /// As [`RedisBuilder::connect`].
@@ -248,7 +249,7 @@ fn read_url(url: &str) -> Result<ConnectionInfo, Error> {
         misconfigured(format!(
             "this is no Redis URL ({why}); it reads redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], \
              rediss:// with TLS (the feature `tls`, in the crate cloakroom \
-             `redis-tls`), or unix:PATH"
+             `redis-tls`), or redis+unix:///PATH[?db=DATABASE&user=USER&pass=PASSWORD]"
         ))
     })?;
     let settings = info.redis_settings().clone();

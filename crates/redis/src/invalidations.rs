@@ -80,7 +80,7 @@ impl Invalidations for RedisStore {
                     return Err(error(ErrorKind::Unavailable, proofs.unheard()));
                 }
                 let limit = self.client.timeout;
-                let (lost, deaf) = (inbox.clone(), inbox);
+                let (lost, unproven) = (inbox.clone(), inbox);
                 tasks.spawn(async move {
                     while let Ok(Ok(true)) = timeout(limit, subscription.check()).await {
                         sleep(HEARTBEAT).await;
@@ -91,7 +91,7 @@ impl Invalidations for RedisStore {
                     loop {
                         sleep(PROOF_EVERY).await;
                         if !proofs.prove(PROOF_AGE_MAX - PROOF_EVERY).await {
-                            return deaf.fail(&proofs.unheard());
+                            return unproven.fail(&proofs.unheard());
                         }
                     }
                 });

@@ -104,6 +104,12 @@ async fn a_wrong_url_is_answered_with_what_would_be_right() {
         ),
         ("redis://host?cluster=3", "cluster= is true or false"),
         ("rediss://host?table=a", "there is no such option"),
+        ("redis+unix:///a?cluster=true", "there is no such option"),
+        ("redis+unix:///a?tls_ca_file=b", "there is no such option"),
+        (
+            "redis+unix://ada:hunter2@host?timeout=1s",
+            "the URL of a Unix socket reads redis+unix:///PATH",
+        ),
         (
             "postgres://host/db?pool=0",
             "pool= is a whole number, such as 10",
@@ -131,7 +137,11 @@ async fn a_wrong_url_is_answered_with_what_would_be_right() {
         let begin = format!("misconfigured: {expected}; the options of {scheme}: are {COMMON}");
         let text = error.to_string();
         assert!(text.starts_with(&begin), "{url}: {text}");
-        assert_eq!(text.ends_with(redis), scheme.starts_with("redis"), "{text}");
+        assert_eq!(
+            text.ends_with(redis),
+            ["redis", "rediss"].contains(&scheme),
+            "{text}"
+        );
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
@@ -149,6 +159,11 @@ async fn a_server_that_cannot_be_reached_is_said_without_the_password() {
             "redis://ada:hunter2@127.0.0.1:port",
             ErrorKind::Misconfigured,
             "no Redis URL",
+        ),
+        (
+            "redis+unix:///tmp/no-such-socket?pass=hunter2",
+            ErrorKind::Unavailable,
+            "/tmp/no-such-socket",
         ),
         (
             "redis://127.0.0.1:1?prefix=a{b",
