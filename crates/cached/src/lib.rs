@@ -210,7 +210,7 @@ impl<S: SessionStore> CachedBuilder<S> {
 impl<S: SessionStore> SessionStore for Cached<S> {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         if let Some(stored) = self.cache.get(digest) {
-            return Ok(Some((*stored).clone()));
+            return Ok(Some(stored));
         }
         let (inner, digest) = (self.inner.clone(), *digest);
         let load = async move { inner.load(&digest).await };
