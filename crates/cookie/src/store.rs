@@ -80,26 +80,16 @@ impl CookieStore {
     }
 
     /// Opens a token. Neither its deadlines nor its epoch are judged.
-    fn open(&self, token: &Token) -> Result<Option<(Envelope, Opened)>, Error> {
-        let former = || {
-            let mut formers = self.formers.iter();
-            formers.find_map(|former| match former.open(token.expose()) {
-                Found::Authentic(opened) => Some(opened),
-                _ => None,
-            })
-        };
-        let opened = match self.sealer.open(token.expose()) {
+    fn open(&self, token: &Token) -> Result<Option<Opened>, Error> {
+        let mut opened = match self.sealer.open(token.expose()).map_err(named)? {
             Found::Authentic(opened) => opened,
             Found::OfUnknownKey(id) => return Err(unknown(id, "was sealed")),
-            Found::Foreign => match former() {
-                Some(mut opened) => {
-                    opened.is_current = false;
-                    opened
-                }
+            Found::Foreign => match self.open_former(token)? {
+                Some(opened) => opened,
                 None => return Ok(None),
             },
         };
-        let mut envelope = Envelope::decode(opened.payload()).map_err(named)?;
+        let envelope = &mut opened.envelope;
         // Two sites may have one name for their cookies, and one ring.
         if envelope.record.site != *token.site() {
             return Ok(None);
@@ -114,13 +104,25 @@ impl CookieStore {
             }
             Some(_) => {}
         }
-        Ok(Some((envelope, opened)))
+        Ok(Some(opened))
+    }
+
+    fn open_former(&self, token: &Token) -> Result<Option<Opened>, Error> {
+        for former in &self.formers {
+            if let Found::Authentic(opened) = former.open(token.expose()).map_err(named)? {
+                return Ok(Some(Opened {
+                    is_current: false,
+                    ..opened
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// The session that a write is based on.
     async fn base(&self, token: &Token) -> Result<Envelope, Error> {
         match self.open(token) {
-            Ok(Some((envelope, _))) if !self.is_revoked(&envelope).await? => Ok(envelope),
+            Ok(Some(opened)) if !self.is_revoked(&opened.envelope).await? => Ok(opened.envelope),
             Err(error) if error.kind() != ErrorKind::UnknownKey => Err(error),
             _ => Err(Error::from(ErrorKind::Gone).in_store(NAME)),
         }
@@ -196,8 +198,7 @@ impl CookieStore {
                  one has none: set `absolute` in the Expiry",
             ));
         }
-        let payload = envelope.encode().map_err(named)?;
-        let token = self.sealer.seal(&*self.entropy, &payload).map_err(named)?;
+        let token = self.sealer.seal(&*self.entropy, envelope).map_err(named)?;
         Ok(Written::issued(
             record.revision,
             token.of_site(&record.site),
@@ -214,7 +215,6 @@ impl CookieStore {
         self.issue(&Envelope {
             id: Envelope::id_of(key),
             begun_under,
-            issued_at: self.clock.now(),
             epoch,
             record,
         })
@@ -226,10 +226,9 @@ impl TokenStore for CookieStore {
         self.sealer.mode().is_well_formed(token)
     }
 
-    /// The sealed session id: the first half of a key's digest, and zeros.
+    /// The sealed session id: the first 8 bytes of a key's digest, and zeros.
     fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
-        let (envelope, _) = self.open(token).ok()??;
-        Some(envelope.digest())
+        Some(self.open(token).ok()??.envelope.digest())
     }
 
     fn load_token<'a>(
@@ -237,9 +236,10 @@ impl TokenStore for CookieStore {
         token: &'a Token,
     ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
         Box::pin(async move {
-            let Some((envelope, opened)) = self.open(token)? else {
+            let Some(opened) = self.open(token)? else {
                 return Ok(None);
             };
+            let envelope = opened.envelope;
             if self.is_dead(&envelope).await? {
                 return Ok(None);
             }
@@ -248,8 +248,7 @@ impl TokenStore for CookieStore {
             }
             let mut reissue = None;
             if !opened.is_current {
-                let payload = envelope.encode().map_err(named)?;
-                let token = self.sealer.seal(&*self.entropy, &payload);
+                let token = self.sealer.seal(&*self.entropy, &envelope);
                 let token = token.map_err(named)?;
                 reissue = Some(token.of_site(&envelope.record.site));
             }
@@ -331,8 +330,8 @@ impl TokenStore for CookieStore {
             }
             match self.open(token) {
                 // An expired or revoked cookie must not end sessions that began after it.
-                Ok(Some((envelope, _))) if !self.is_dead(&envelope).await? => {
-                    self.end(&envelope.record).await
+                Ok(Some(opened)) if !self.is_dead(&opened.envelope).await? => {
+                    self.end(&opened.envelope.record).await
                 }
                 // What this server cannot open, it cannot end.
                 Err(error) if error.kind() != ErrorKind::UnknownKey => Err(error),
