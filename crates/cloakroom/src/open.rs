@@ -37,7 +37,8 @@ use crate::servers::{self, Address};
 /// such as `openssl rand -hex 32` writes, also nobody who writes to the database can make
 /// a session there. What was stored before either of the two was turned on opens no more.
 ///
-/// Over Redis and PostgreSQL a cache is subscribed to what other nodes write. What it
+/// Over Redis and PostgreSQL, but for one behind a pooler, a cache is subscribed to what other
+/// nodes write. What it
 /// does while that subscription is broken, `on_disconnect=` says: `serve_stale` (the
 /// default) goes on answering within its bound on staleness, `bypass` asks the store
 /// each time.
@@ -56,9 +57,18 @@ use crate::servers::{self, Address};
 /// | `migrate=false` | SQL | leaves making the table to somebody else; default true |
 /// | `pool=10` | SQL | connections |
 /// | `schema=NAME` | PostgreSQL | the table's |
+/// | `pooler=transaction` | PostgreSQL | a pooler such as pgbouncer lends connections by the transaction; a cache then hears of no other node |
 /// | `notify=true` | PostgreSQL | tells caches on other nodes of each write; default where there is a `cache=` here: say it on nodes without one too |
 /// | `sslmode=`, `sslrootcert=`, `sslcert=`, `sslkey=`, `application_name=` | PostgreSQL | as its own URLs say |
 /// | `ssl-mode=`, `ssl-ca=`, `ssl-cert=`, `ssl-key=` | MySQL | as its own URLs say |
+/// | `socket=PATH` | MySQL | the Unix socket of a server on this machine |
+///
+/// The Unix socket of a PostgreSQL on this machine is named as a host, by its folder:
+/// `postgres://USER@%2Fvar%2Frun%2Fpostgresql/DATABASE`.
+///
+/// A server on another machine is reached under TLS with `sslmode=verify-full`, or
+/// `ssl-mode=VERIFY_IDENTITY` for MySQL, and the feature `sql-tls`. Without either, and
+/// without a word that turns TLS off, opening the store is an event at `WARN`.
 ///
 /// `cookie:` takes:
 ///

@@ -107,10 +107,10 @@ fn seeds(scheme: &str, place: &str) -> Vec<String> {
 }
 
 const POSTGRES: &str = "on_disconnect=serve_stale or on_disconnect=bypass, table=NAME, schema=NAME, \
-                        pool=10, timeout=5s, migrate=false, notify=true, sslmode=, \
+                        pool=10, pooler=transaction, timeout=5s, migrate=false, notify=true, sslmode=, \
                         sslrootcert=, sslcert=, sslkey=, application_name=";
 const MYSQL: &str = "table=NAME, pool=10, timeout=5s, migrate=false, ssl-mode=, ssl-ca=, ssl-cert=, \
-                     ssl-key=";
+                     ssl-key=, socket=PATH";
 const SQLITE: &str = "table=NAME, pool=10, timeout=5s, migrate=false";
 
 /// What one of the three takes.
@@ -135,7 +135,7 @@ const DIALECT_POSTGRES: Dialect = Dialect {
 };
 const DIALECT_MYSQL: Dialect = Dialect {
     own: MYSQL,
-    passed_on: &["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key"],
+    passed_on: &["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "socket"],
     notifies: false,
 };
 const DIALECT_SQLITE: Dialect = Dialect {
@@ -167,6 +167,17 @@ async fn sql<T: FromStore>(address: Address<'_>, dialect: Dialect) -> Result<T, 
     if dialect.notifies {
         if let Some(schema) = query.text("schema") {
             builder = builder.schema(schema);
+        }
+        match query.text("pooler") {
+            None => {}
+            Some("transaction") if layers.cache.is_some_and(|cache| cache.bypass_on_disconnect) => {
+                return Err(query.refuse(
+                    "through a pooler a cache hears of no other node: leave on_disconnect= out, \
+                     and cache= too where its bound on staleness is not enough",
+                ));
+            }
+            Some("transaction") => builder = builder.behind_pooler(true),
+            Some(_) => return Err(query.refuse("pooler= is transaction, or left out")),
         }
         // A cache here wants to hear of other nodes, and they of it.
         let notifying = query.truth("notify")?.unwrap_or(layers.cache.is_some());

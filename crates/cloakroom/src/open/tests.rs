@@ -123,6 +123,19 @@ async fn a_wrong_url_is_answered_with_what_would_be_right() {
             "notify= is true or false",
         ),
         (
+            "postgres://host/db?pooler=session",
+            "pooler= is transaction, or left out",
+        ),
+        (
+            "postgres://host/db?pooler=transaction&cache=1MiB&stale=5s&on_disconnect=bypass",
+            "through a pooler a cache hears of no other node: leave on_disconnect= out, and \
+             cache= too where its bound on staleness is not enough",
+        ),
+        (
+            "mysql://host/db?pooler=transaction",
+            "there is no such option",
+        ),
+        (
             "postgresql://host/db?sslpassword=hunter2",
             "there is no such option",
         ),
@@ -173,7 +186,7 @@ async fn a_server_that_cannot_be_reached_is_said_without_the_password() {
         (
             "postgres://ada:hunter2@127.0.0.1:1/db?timeout=300ms",
             ErrorKind::Unavailable,
-            "no connection",
+            "cannot be reached",
         ),
         (
             "postgres://ada:hunter2@[/db",
@@ -183,7 +196,7 @@ async fn a_server_that_cannot_be_reached_is_said_without_the_password() {
         (
             "mysql://ada:hunter2@127.0.0.1:1/db?timeout=300ms",
             ErrorKind::Unavailable,
-            "no connection",
+            "cannot be reached",
         ),
         (
             "postgres://127.0.0.1:1/db?table=Users",
