@@ -27,6 +27,10 @@ impl Driver for MySql {
         single_writer: false,
         survives_dropped_statement: false,
         sweep: |t| format!("DELETE FROM {t} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"),
+        // Whatever time zone the connection has.
+        own_time: Some(
+            "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000",
+        ),
     };
 
     const MIGRATIONS: &'static [&'static str] =

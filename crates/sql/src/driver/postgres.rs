@@ -33,6 +33,7 @@ impl Driver for Postgres {
                  ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) AND expires_at <= $1"
             )
         },
+        own_time: Some("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"),
     };
 
     const MIGRATIONS: &'static [&'static str] =
