@@ -33,6 +33,7 @@ impl Driver for Sqlite {
                  ORDER BY expires_at LIMIT $2)"
             )
         },
+        own_time: None,
     };
 
     const MIGRATIONS: &'static [&'static str] =
