@@ -299,7 +299,9 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
                 "write old",
                 "sync old",
                 "take lock",
+                "take old",
                 "rename over old",
+                "un old",
                 "un lock",
                 "sync the folder of old",
             ]
@@ -315,10 +317,12 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
             "write old",
             "sync old",
             "take lock",
+            "take old",
             "link new",
             "unlink the made new",
             "sync the folder of new",
             "rename over old",
+            "un old",
             "un lock",
             "sync the folder of old",
         ]
@@ -330,7 +334,9 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
             "write new",
             "sync new",
             "take lock",
+            "take new",
             "rename over new",
+            "un new",
             "un lock"
         ],
         "its name may be lost, and is not waited for"
@@ -339,7 +345,9 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
         step("delete"),
         [
             "take lock",
+            "take new",
             "remove new",
+            "un new",
             "un lock",
             "sync the folder of new"
         ]
