@@ -49,5 +49,5 @@ pub use file::{
 pub use folder::{make_private_folder, make_private_folder_unsynced, sync_folder};
 pub use inline::{InlineWork, NotDone};
 pub use jobs::{Job, JobLost, JobThreads, Reply};
-pub use private::{check_private_file, check_private_folder, refuse_group_rights};
+pub use private::{check_access, check_private_file, check_private_folder, refuse_group_rights};
 pub use recovery::{Handle, Recovery};
