@@ -84,6 +84,12 @@ impl TestApp {
         }
     }
 
+    /// Its engine, for what ends sessions without a request of theirs.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     fn jar(&self) -> MutexGuard<'_, Option<String>> {
         self.cookie
             .lock()

@@ -27,6 +27,7 @@ use crate::login::LoginPage;
 pub struct SessionLayer {
     engine: Engine,
     login_page: Option<Arc<str>>,
+    reports_cost: bool,
 }
 
 impl SessionLayer {
@@ -36,6 +37,7 @@ impl SessionLayer {
         Self {
             engine,
             login_page: None,
+            reports_cost: false,
         }
     }
 
@@ -48,6 +50,14 @@ impl SessionLayer {
         self.login_page = Some(url.into());
         self
     }
+
+    /// Leaves the [`Cost`](crate::Cost) of a request that opened its session in the
+    /// extensions of the response, for a layer further out: a log, a page for developers.
+    #[must_use]
+    pub fn report_cost(mut self) -> Self {
+        self.reports_cost = true;
+        self
+    }
 }
 
 impl<S> Layer<S> for SessionLayer {
@@ -58,6 +68,7 @@ impl<S> Layer<S> for SessionLayer {
             inner,
             engine: self.engine.clone(),
             login_page: self.login_page.clone(),
+            reports_cost: self.reports_cost,
         }
     }
 }
@@ -68,6 +79,7 @@ pub struct SessionService<S> {
     inner: S,
     engine: Engine,
     login_page: Option<Arc<str>>,
+    reports_cost: bool,
 }
 
 impl<S, B> Service<Request<B>> for SessionService<S>
@@ -106,7 +118,7 @@ where
         SessionFuture {
             state: State::Handling {
                 future: self.inner.call(request),
-                exchange: Some(exchange),
+                exchange: Some((exchange, self.reports_cost)),
             },
         }
     }
@@ -124,7 +136,8 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<F> {
-        Handling { #[pin] future: F, exchange: Option<Exchange> },
+        // The exchange, and whether it reports its cost.
+        Handling { #[pin] future: F, exchange: Option<(Exchange, bool)> },
         Closing { future: BoxFuture<'static, Response> },
     }
 }
@@ -149,12 +162,15 @@ where
                 StateProjection::Handling { future, exchange } => {
                     let Ok(response) = ready!(future.poll(cx));
                     let response = response.into_response();
-                    match exchange.take().filter(Exchange::is_opened) {
-                        None => return Poll::Ready(Ok(response)),
-                        Some(exchange) => state.set(State::Closing {
-                            future: Box::pin(close(exchange, response)),
-                        }),
+                    let opened = exchange.take().filter(|(exchange, _)| exchange.is_opened());
+                    let Some((exchange, reports_cost)) = opened else {
+                        return Poll::Ready(Ok(response));
+                    };
+                    if let Some(closing) = exchange.close_now(response.status().as_u16()) {
+                        return Poll::Ready(Ok(finish(closing, response, reports_cost)));
                     }
+                    let future = Box::pin(close(exchange, response, reports_cost));
+                    state.set(State::Closing { future });
                 }
                 StateProjection::Closing { future } => return future.as_mut().poll(cx).map(Ok),
             }
@@ -162,14 +178,20 @@ where
     }
 }
 
-async fn close(exchange: Exchange, response: Response) -> Response {
+async fn close(exchange: Exchange, response: Response, reports_cost: bool) -> Response {
     let closing = exchange.close(response.status().as_u16()).await;
+    finish(closing, response, reports_cost)
+}
+
+fn finish(closing: Closing, response: Response, reports_cost: bool) -> Response {
     let mut response = match &closing.failure {
         Some(error) => failure(error),
         None => response,
     };
     apply(&closing, response.headers_mut());
-    response.extensions_mut().insert(closing.cost);
+    if reports_cost {
+        response.extensions_mut().insert(closing.cost);
+    }
     response
 }
 
@@ -178,8 +200,12 @@ fn apply(closing: &Closing, headers: &mut HeaderMap) {
     let texts = existing.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
     let edits = closing.header_edits(texts);
     for edit in edits {
+        let value = match edit.static_value() {
+            Some(value) => Ok(HeaderValue::from_static(value)),
+            None => HeaderValue::from_str(edit.value()),
+        };
         if let Ok(name) = HeaderName::from_bytes(edit.name().as_bytes())
-            && let Ok(mut value) = HeaderValue::from_str(edit.value())
+            && let Ok(mut value) = value
         {
             value.set_sensitive(edit.is_sensitive());
             match edit.appends() {

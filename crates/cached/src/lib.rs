@@ -82,8 +82,8 @@ use cloakroom_core::store::{
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 
 use crate::carry_out::CarryOut;
-use crate::near_cache::NearCache;
 pub use crate::near_cache::OnDisconnect;
+use crate::near_cache::{NearCache, WriteGuard};
 pub use crate::stats::Stats;
 use crate::subscription::WatchTask;
 
@@ -210,7 +210,7 @@ impl<S: SessionStore> CachedBuilder<S> {
 impl<S: SessionStore> SessionStore for Cached<S> {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         if let Some(stored) = self.cache.get(digest) {
-            return Ok(Some((*stored).clone()));
+            return Ok(Some(stored));
         }
         let (inner, digest) = (self.inner.clone(), *digest);
         let load = async move { inner.load(&digest).await };
@@ -264,28 +264,21 @@ impl<S: SessionStore> SessionStore for Cached<S> {
         let (inner, cache, digest) = (self.inner.clone(), self.cache.clone(), *digest);
         CarryOut::new(async move {
             // The store follows rotation marks to the session it ends. Until those marks
-            // are read, any entry may be of that session: where this fails, all of them
+            // are read, any entry may be of that session: where they cannot be, all of them
             // go.
             let any = InvalidateAll(&cache);
-            let mut path = RotationPath::from(digest);
-            let mut writes = vec![cache.begin_write(digest)];
-            inner.delete(&digest).await?;
-            loop {
-                match inner.load(path.at()).await {
-                    Ok(Some(Stored::Rotated { to, .. })) => path.follow(to)?,
-                    Ok(_) => break,
-                    // The session is ended; only the way to its entry cannot be read.
-                    Err(error)
-                        if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) =>
-                    {
-                        return Ok(());
-                    }
-                    Err(error) => return Err(error),
-                }
-                writes.push(cache.begin_write(*path.at()));
+            let _write = cache.begin_write(digest);
+            let deleted = inner.delete(&digest).await;
+            let moved = writes_along_marks(&*inner, &cache, digest).await;
+            if moved.is_ok() {
+                any.cancel();
             }
-            any.cancel();
-            Ok(())
+            deleted?;
+            match moved {
+                Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+                // The session is ended; at most the way to its entry cannot be read.
+                _ => Ok(()),
+            }
         })
         .await
     }
@@ -336,9 +329,18 @@ impl<S: SessionStore> Subjects for Cached<S> {
                 return Ok(Vec::new());
             };
             // Only the store's answer says which sessions have ended: where it fails,
-            // any entry may be of one.
+            // any entry may be of one, unless a single one was to be ended.
             let any = InvalidateAll(&cache);
-            let ended = subjects.revoke(&subject, which).await?;
+            let revoked = subjects.revoke(&subject, which).await;
+            if revoked.is_err()
+                && let Revoke::One(digest) = which
+                && let _write = cache.begin_write(digest)
+                && writes_along_marks(&*inner, &cache, digest).await.is_ok()
+            {
+                any.cancel();
+                return revoked;
+            }
+            let ended = revoked?;
             for digest in &ended {
                 drop(cache.begin_write(*digest));
             }
@@ -347,6 +349,24 @@ impl<S: SessionStore> Subjects for Cached<S> {
         };
         Box::pin(async { CarryOut::new(revocation).await })
     }
+}
+
+/// Begins a write to each digest that rotation marks lead to from this one, as far as the
+/// store follows them. Beyond that it ends no session, so a client whose session has moved
+/// too often costs the others no entry.
+async fn writes_along_marks<S: SessionStore>(
+    store: &S,
+    cache: &Arc<NearCache>,
+    digest: KeyDigest,
+) -> Result<Vec<WriteGuard>, Error> {
+    let mut path = RotationPath::from(digest);
+    let mut writes = Vec::new();
+    while let Some(Stored::Rotated { to, .. }) = store.load(path.at()).await?
+        && path.follow(to).is_ok()
+    {
+        writes.push(cache.begin_write(to));
+    }
+    Ok(writes)
 }
 
 /// Drops every entry, unless it is cancelled.
@@ -388,6 +408,13 @@ impl<S: SessionStore> Sweep for Cached<S> {
         match self.inner.capabilities().sweep {
             Some(sweep) => sweep.sweep(now, max),
             None => Box::pin(std::future::ready(Ok(Swept::default()))),
+        }
+    }
+
+    fn own_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        match self.inner.capabilities().sweep {
+            Some(sweep) => sweep.own_time(),
+            None => Box::pin(std::future::ready(Ok(None))),
         }
     }
 }

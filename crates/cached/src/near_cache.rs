@@ -12,10 +12,9 @@ use std::time::Duration;
 
 use cloakroom_core::store::{Invalidation, KeyDigest, Record, Stored};
 use cloakroom_core::{Clock, Error, Timestamp};
+use cloakroom_map::BoundedMap;
 use futures_util::FutureExt as _;
 use futures_util::future::{Shared, WeakShared};
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 
 use crate::stats::{Counters, Stats, count};
 use crate::version::Version;
@@ -23,13 +22,9 @@ use crate::version::Version;
 type Loaded = Result<Option<Stored>, Error>;
 type Load = Pin<Box<dyn Future<Output = Loaded> + Send>>;
 
-/// What an entry costs beside what is stored: moka's bookkeeping (364 bytes as
-/// measured), the digest, and the [`Entry`].
-const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES + size_of::<Entry>();
-
-/// moka refuses a time to live of more than 1,000 years. moka's only frees memory:
-/// whether an entry is too old, [`NearCache::is_stale`] says.
-const TTL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// For each fill so many entries are looked at, and dropped if they are too old, so that
+/// they take no memory until the cache is full.
+const LOOKS_PER_FILL: usize = 8;
 
 /// What a cache that [watches invalidations](crate::Cached::watch_invalidations) does
 /// while its subscription is broken.
@@ -43,15 +38,14 @@ pub enum OnDisconnect {
     Bypass,
 }
 
-#[derive(Clone)]
 struct Entry {
-    stored: Arc<Stored>,
+    stored: Stored,
     /// When the load or the write began that filled it: its age counts from there.
     as_of: Timestamp,
 }
 
 pub(crate) struct NearCache {
-    entries: Cache<KeyDigest, Entry>,
+    entries: BoundedMap<Entry>,
     in_flight: Mutex<InFlight>,
     staleness_max: Duration,
     clock: Arc<dyn Clock>,
@@ -96,6 +90,12 @@ impl InFlightWrites {
     }
 }
 
+impl Entry {
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>() - size_of::<Stored>() + self.stored.memory_bytes()
+    }
+}
+
 impl NearCache {
     pub(crate) fn new(
         capacity_bytes: u64,
@@ -103,16 +103,8 @@ impl NearCache {
         on_disconnect: OnDisconnect,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let entries = Cache::builder()
-            .name("cloakroom-cached")
-            .max_capacity(capacity_bytes)
-            .weigher(|_: &KeyDigest, entry: &Entry| weight(&entry.stored))
-            // moka's default policy turns new sessions away from a full cache.
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_live(staleness_max.clamp(Duration::from_millis(1), TTL_MAX))
-            .build();
         Self {
-            entries,
+            entries: BoundedMap::new(capacity_bytes, Entry::memory_bytes),
             in_flight: Mutex::default(),
             staleness_max,
             clock,
@@ -135,19 +127,38 @@ impl NearCache {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The entry that the cache may answer with.
-    pub(crate) fn get(&self, digest: &KeyDigest) -> Option<Arc<Stored>> {
+    /// What the cache may answer with.
+    pub(crate) fn get(&self, digest: &KeyDigest) -> Option<Stored> {
         if self.is_bypassed() {
             return None;
         }
-        let entry = self.entries.get(digest)?;
-        if self.may_answer(&entry) {
+        let now = self.clock.now();
+        let mut shard = self.entries.lock(digest.as_bytes());
+        let entry = shard.get(digest.as_bytes())?;
+        if self.may_answer(entry, now) {
             count(&self.counters.hits);
-            Some(entry.stored)
+            Some(entry.stored.clone())
         } else {
             count(&self.counters.stale);
             None
         }
+    }
+
+    fn insert(&self, digest: &KeyDigest, stored: Stored, as_of: Timestamp) {
+        let now = self.clock.now();
+        let mut shard = self.entries.lock(digest.as_bytes());
+        let is_stale = |entry: &Entry| self.is_stale(entry.as_of, now);
+        let stale = shard.remove_some(LOOKS_PER_FILL, is_stale);
+        let inserted = shard.insert(digest.as_bytes(), Entry { stored, as_of });
+        // What has left is freed without the lock.
+        drop(shard);
+        drop((stale, inserted));
+    }
+
+    fn invalidate(&self, digest: &KeyDigest) {
+        self.entries
+            .lock(digest.as_bytes())
+            .remove(digest.as_bytes());
     }
 
     fn is_bypassed(&self) -> bool {
@@ -156,16 +167,13 @@ impl NearCache {
 
     /// Only the store can answer for an entry past its deadline: it may have been swept
     /// since, or touched on another node.
-    fn may_answer(&self, entry: &Entry) -> bool {
+    fn may_answer(&self, entry: &Entry, now: Timestamp) -> bool {
         let expires_at = entry.stored.expires_at();
         let swept_until = self.swept_until_millis.load(Ordering::Relaxed);
-        expires_at > self.clock.now()
-            && expires_at.as_millis() > swept_until
-            && !self.is_stale(entry.as_of)
+        expires_at > now && expires_at.as_millis() > swept_until && !self.is_stale(entry.as_of, now)
     }
 
-    fn is_stale(&self, as_of: Timestamp) -> bool {
-        let now = self.clock.now();
+    fn is_stale(&self, as_of: Timestamp, now: Timestamp) -> bool {
         // A clock that was set back says nothing about an entry's age.
         now < as_of || now.saturating_since(as_of) >= self.staleness_max
     }
@@ -184,9 +192,10 @@ impl NearCache {
         load: impl Future<Output = Loaded> + Send + 'static,
     ) -> Shared<Load> {
         let mut in_flight = self.in_flight();
+        let began_at = self.clock.now();
         if let Some(begun) = in_flight.loads.get(&digest)
             && !self.is_bypassed()
-            && !self.is_stale(begun.began_at)
+            && !self.is_stale(begun.began_at, began_at)
             && let Some(shared) = begun.load.upgrade()
         {
             count(&self.counters.coalesced);
@@ -195,7 +204,6 @@ impl NearCache {
         count(&self.counters.misses);
         let number = in_flight.next_load;
         in_flight.next_load += 1;
-        let began_at = self.clock.now();
         let cache = self.clone();
         let load: Load = Box::pin(async move {
             let guard = LoadGuard {
@@ -272,11 +280,12 @@ impl NearCache {
 
     /// Drops an entry of an older version; says whether there was one.
     fn invalidate_older(&self, digest: &KeyDigest, version: Version) -> bool {
-        let entry = self.entries.get(digest);
+        let mut shard = self.entries.lock(digest.as_bytes());
+        let entry = shard.peek(digest.as_bytes());
         let is_older =
             entry.is_some_and(|entry| Version::of(Some(&entry.stored)).is_older_than(version));
         if is_older {
-            self.entries.invalidate(digest);
+            shard.remove(digest.as_bytes());
         }
         is_older
     }
@@ -289,7 +298,9 @@ impl NearCache {
         for writes in in_flight.writes.values_mut() {
             writes.no_fill = true;
         }
-        self.entries.invalidate_all();
+        for number in 0..self.entries.shards() {
+            self.entries.lock_nth(number).clear();
+        }
     }
 }
 
@@ -321,9 +332,7 @@ impl LoadGuard<'_> {
         }
         match found {
             Some(stored) if self.is_listed(&in_flight) => {
-                let stored = Arc::new(stored.clone());
-                let entry = Entry { stored, as_of };
-                self.cache.entries.insert(self.digest, entry);
+                self.cache.insert(&self.digest, stored.clone(), as_of);
             }
             _ => {
                 in_flight.loads.remove(&self.digest);
@@ -375,18 +384,8 @@ impl Drop for WriteGuard {
             }
         }
         match written.filter(|_| may_fill) {
-            Some(stored) => {
-                let entry = Entry {
-                    stored: Arc::new(stored),
-                    as_of: self.began_at,
-                };
-                self.cache.entries.insert(self.digest, entry);
-            }
-            None => self.cache.entries.invalidate(&self.digest),
+            Some(stored) => self.cache.insert(&self.digest, stored, self.began_at),
+            None => self.cache.invalidate(&self.digest),
         }
     }
-}
-
-fn weight(stored: &Stored) -> u32 {
-    u32::try_from(ENTRY_BYTES + stored.memory_bytes()).unwrap_or(u32::MAX)
 }

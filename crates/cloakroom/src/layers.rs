@@ -1,17 +1,26 @@
 //! The cache and the seal that a URL's options put in front of a store.
 
+use std::fmt::Debug;
+
 use cloakroom_core::Error;
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::SessionStore;
 
 use crate::options::{Cache, Layers, Seal};
 
-/// The store with the cache and the seal that its URL asks for. The cache stands below
-/// the seal, so that it holds sealed data too.
-pub(crate) fn over<S: SessionStore>(store: S, layers: &Layers) -> Result<AnyStore, Error> {
-    match layers.cache {
-        Some(cache) => cached(store, cache, layers.seal.as_ref()),
-        None => maybe_sealed(store, layers.seal.as_ref()),
+/// What a store that a URL names is opened for.
+pub(crate) trait FromStore: Sized {
+    /// Makes it of the store, with the layers that its URL asks for.
+    fn over<S: SessionStore + Debug>(store: S, layers: &Layers) -> Result<Self, Error>;
+}
+
+/// Sessions. The cache stands below the seal, so that it holds sealed data too.
+impl FromStore for AnyStore {
+    fn over<S: SessionStore + Debug>(store: S, layers: &Layers) -> Result<Self, Error> {
+        match layers.cache {
+            Some(cache) => cached(store, cache, layers.seal.as_ref()),
+            None => maybe_sealed(store, layers.seal.as_ref()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::{Error, ErrorKind};
 
+use crate::layers::FromStore;
 use crate::options::{Layers, nearest};
 use crate::servers::{self, Address};
 
@@ -21,6 +22,7 @@ use crate::servers::{self, Address};
 /// | `mysql://USER:PASSWORD@HOST/DATABASE` | MySQL or MariaDB; `mariadb:` too | `mysql` |
 /// | `redis://USER:PASSWORD@HOST/NUMBER` | Redis or Valkey | `redis` |
 /// | `rediss://…` | the same over TLS | `redis-tls` |
+/// | `redis+unix:///PATH` | the same over a Unix socket of this machine; with `db=NUMBER`, `user=NAME` and `pass=TEXT` as options | `redis` |
 /// | `cookie:?…` | sealed in the cookie itself, with the options below | `cookie` |
 ///
 /// All but the last take, after a `?`, joined by `&`:
@@ -35,7 +37,8 @@ use crate::servers::{self, Address};
 /// such as `openssl rand -hex 32` writes, also nobody who writes to the database can make
 /// a session there. What was stored before either of the two was turned on opens no more.
 ///
-/// Over Redis and PostgreSQL a cache is subscribed to what other nodes write. What it
+/// Over Redis and PostgreSQL, but for one behind a pooler, a cache is subscribed to what other
+/// nodes write. What it
 /// does while that subscription is broken, `on_disconnect=` says: `serve_stale` (the
 /// default) goes on answering within its bound on staleness, `bypass` asks the store
 /// each time.
@@ -55,9 +58,18 @@ use crate::servers::{self, Address};
 /// | `pool=10` | SQL | connections |
 /// | `synchronous=normal` | SQLite | answers a write before it is on the disk; default `full` |
 /// | `schema=NAME` | PostgreSQL | the table's |
+/// | `pooler=transaction` | PostgreSQL | a pooler such as pgbouncer lends connections by the transaction; a cache then hears of no other node |
 /// | `notify=true` | PostgreSQL | tells caches on other nodes of each write; default where there is a `cache=` here: say it on nodes without one too |
 /// | `sslmode=`, `sslrootcert=`, `sslcert=`, `sslkey=`, `application_name=` | PostgreSQL | as its own URLs say |
 /// | `ssl-mode=`, `ssl-ca=`, `ssl-cert=`, `ssl-key=` | MySQL | as its own URLs say |
+/// | `socket=PATH` | MySQL | the Unix socket of a server on this machine |
+///
+/// The Unix socket of a PostgreSQL on this machine is named as a host, by its folder:
+/// `postgres://USER@%2Fvar%2Frun%2Fpostgresql/DATABASE`.
+///
+/// A server on another machine is reached under TLS with `sslmode=verify-full`, or
+/// `ssl-mode=VERIFY_IDENTITY` for MySQL, and the feature `sql-tls`. Without either, and
+/// without a word that turns TLS off, opening the store is an event at `WARN`.
 ///
 /// `cookie:` takes:
 ///
@@ -66,6 +78,20 @@ use crate::servers::{self, Address};
 /// | `key_file=PATH` or `key_env=NAME` | where the key ring stands; one of them |
 /// | `name=NAME` | the full name of the session cookie; default `__Host-session` |
 /// | `mode=encrypted` or `mode=signed` | default encrypted |
+/// | `replaces=NAME` | a former name: its cookies open too, where the cookie policy `replaces` it as well |
+/// | `revocation=URL` | the store that keeps an epoch for each user who has logged out; **the last option** |
+///
+/// What follows `revocation=` is the URL of another store as it stands, up to the end and
+/// not escaped: `cookie:?key_file=ring&revocation=redb:./epochs.redb`, or
+/// `…&revocation=postgres://USER:PASSWORD@HOST/DATABASE?table=epochs`. Each logout then ends
+/// all sessions of its user, on every device, and so does
+/// [`Engine::end_sessions_of`](crate::Engine::end_sessions_of): a copied cookie opens no more.
+/// A session without a user ends by its deadline alone. Each request of a user reads one
+/// number there, and that store must lose none: `memory:`, a cache and a Redis that evicts are
+/// refused, and a Redis needs its `appendonly`.
+///
+/// The key file is one line, and for the server alone:
+/// `(umask 077 && openssl rand -hex 32 > session.keys)`.
 ///
 /// A scheme may be written in any case. A path is taken as it stands, up to the first `?`. In the URL of a server,
 /// characters that mean something there are escaped: a `?` in a password is `%3F`.
@@ -97,6 +123,22 @@ use crate::servers::{self, Address};
 /// the store says where it cannot be opened. The URL's own text is never quoted:
 /// it may hold a password.
 pub async fn open(url: &str) -> Result<AnyStore, Error> {
+    match url.split_once(':') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("cookie") => match rest {
+            "" => cookie("").await,
+            _ => match rest.strip_prefix('?') {
+                Some(options) => cookie(options).await,
+                None => Err(refuse(NO_PATH)),
+            },
+        },
+        _ => open_keyed(url).await,
+    }
+}
+
+const NO_PATH: &str = "memory: and cookie: take no path";
+
+/// Opens a store that keeps records under digests: any but `cookie:`.
+pub(crate) async fn open_keyed<T: FromStore>(url: &str) -> Result<T, Error> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(refuse("a store URL begins with its scheme and a colon"));
     };
@@ -112,12 +154,11 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
         check_server(path)?;
     }
     match scheme {
-        "redis" | "rediss" => servers::redis(address()).await,
+        "redis" | "rediss" | "redis+unix" => servers::redis(address()).await,
         "postgres" | "postgresql" => servers::postgres(address()).await,
         "mysql" | "mariadb" => servers::mysql(address()).await,
-        "memory" | "cookie" if !path.is_empty() => Err(refuse("memory: and cookie: take no path")),
+        "memory" if !path.is_empty() => Err(refuse(NO_PATH)),
         "memory" => memory(options),
-        "cookie" => cookie(options),
         "file" | "sled" | "redb" | "sqlite" if path.is_empty() => {
             Err(refuse("file:, sled:, redb: and sqlite: need a path"))
         }
@@ -132,7 +173,7 @@ pub async fn open(url: &str) -> Result<AnyStore, Error> {
     }
 }
 
-const SCHEMES: [&str; 12] = [
+const SCHEMES: [&str; 13] = [
     "memory",
     "file",
     "sled",
@@ -144,6 +185,7 @@ const SCHEMES: [&str; 12] = [
     "mariadb",
     "redis",
     "rediss",
+    "redis+unix",
     "cookie",
 ];
 
@@ -180,7 +222,7 @@ fn refuse(why: impl Display) -> Error {
         ErrorKind::Misconfigured,
         format!(
             "{why}; a store is one of memory:, file:PATH, sled:PATH, redb:PATH, sqlite:PATH, \
-             postgres://…, mysql://…, redis://…, rediss://… and cookie:?…"
+             postgres://…, mysql://…, redis://…, rediss://…, redis+unix:///PATH and cookie:?…"
         ),
     )
 }
@@ -189,10 +231,10 @@ fn refuse(why: impl Display) -> Error {
 macro_rules! opens {
     ($feature:literal, fn $name:ident($($argument:ident: $kind:ty),*) $body:block) => {
         #[cfg(feature = $feature)]
-        fn $name($($argument: $kind),*) -> Result<AnyStore, Error> $body
+        fn $name<T: FromStore>($($argument: $kind),*) -> Result<T, Error> $body
 
         #[cfg(not(feature = $feature))]
-        fn $name($(_: $kind),*) -> Result<AnyStore, Error> {
+        fn $name<T>($(_: $kind),*) -> Result<T, Error> {
             Err(crate::options::not_built($feature))
         }
     };
@@ -209,25 +251,25 @@ opens!(
         if let Some(bytes) = capacity {
             builder = builder.capacity_bytes(bytes);
         }
-        crate::layers::over(builder.build(), &layers)
+        T::over(builder.build(), &layers)
     }
 );
 opens!(
     "file",
     fn file(path: &str, layers: &Layers) {
-        crate::layers::over(cloakroom_file::FileStore::open(path)?, layers)
+        T::over(cloakroom_file::FileStore::open(path)?, layers)
     }
 );
 opens!(
     "sled",
     fn sled(path: &str, layers: &Layers) {
-        crate::layers::over(cloakroom_sled::SledStore::open(path)?, layers)
+        T::over(cloakroom_sled::SledStore::open(path)?, layers)
     }
 );
 opens!(
     "redb",
     fn redb(path: &str, layers: &Layers) {
-        crate::layers::over(cloakroom_redb::RedbStore::open(path)?, layers)
+        T::over(cloakroom_redb::RedbStore::open(path)?, layers)
     }
 );
 opens!(
@@ -254,15 +296,19 @@ opens!(
             Some(_) => return Err(query.refuse("synchronous= is full or normal")),
         };
         query.finish()?;
-        crate::layers::over(builder.open(path)?, &layers)
+        T::over(builder.open(path)?, &layers)
     }
 );
-opens!(
-    "cookie",
-    fn cookie(options: &str) {
-        crate::options::cookie::Cookie::parse(options)?.open()
-    }
-);
+
+#[cfg(feature = "cookie")]
+async fn cookie(options: &str) -> Result<AnyStore, Error> {
+    crate::options::cookie::Cookie::parse(options)?.open().await
+}
+
+#[cfg(not(feature = "cookie"))]
+async fn cookie(_: &str) -> Result<AnyStore, Error> {
+    Err(crate::options::not_built("cookie"))
+}
 
 #[cfg(all(
     test,

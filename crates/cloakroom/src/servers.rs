@@ -1,8 +1,8 @@
 //! Stores on a server, by their URLs.
 
 use cloakroom_core::Error;
-use cloakroom_core::engine::AnyStore;
 
+use crate::layers::FromStore;
 use crate::options::{Layers, Query};
 
 /// What lies between the scheme and the `?`, and the options after it.
@@ -16,6 +16,9 @@ pub(crate) struct Address<'u> {
 const REDIS: &str = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, timeout=2s, \
                      tls_ca_file=PATH, cluster=true, allow_eviction=true";
 
+const REDIS_SOCKET: &str = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, \
+                            timeout=2s, allow_eviction=true, db=NUMBER, user=NAME, pass=TEXT";
+
 /// Whether `rediss:` and an SQL server over TLS were built.
 #[allow(dead_code)] // Each is of one feature.
 const HAS_REDIS_TLS: bool = cfg!(feature = "redis-tls");
@@ -23,17 +26,26 @@ const HAS_REDIS_TLS: bool = cfg!(feature = "redis-tls");
 const HAS_SQL_TLS: bool = cfg!(feature = "sql-tls");
 
 #[cfg(feature = "redis")]
-pub(crate) async fn redis(address: Address<'_>) -> Result<AnyStore, Error> {
+pub(crate) async fn redis<T: FromStore>(address: Address<'_>) -> Result<T, Error> {
     use cloakroom_redis::RedisStore;
     let Address { scheme, place, .. } = address;
     if scheme == "rediss" && !HAS_REDIS_TLS {
         return Err(crate::options::not_built("redis-tls"));
     }
-    let mut query = Query::parse(scheme, address.options, REDIS)?;
+    let is_socket = scheme == "redis+unix";
+    let own = if is_socket { REDIS_SOCKET } else { REDIS };
+    let mut query = Query::parse(scheme, address.options, own)?;
     let layers = Layers::take_watching(&mut query)?;
-    let mut builder = match query.truth("cluster")? {
-        Some(true) => RedisStore::cluster(seeds(scheme, place)),
-        _ => RedisStore::builder(format!("{scheme}:{place}")),
+    let mut builder = if is_socket {
+        if !place.starts_with("///") {
+            return Err(query.refuse("the URL of a Unix socket reads redis+unix:///PATH"));
+        }
+        let passed_on = query.rest(&["db", "user", "pass"]);
+        RedisStore::builder(format!("{scheme}:{place}{passed_on}"))
+    } else if query.truth("cluster")? == Some(true) {
+        RedisStore::cluster(seeds(scheme, place))
+    } else {
+        RedisStore::builder(format!("{scheme}:{place}"))
     };
     if let Some(prefix) = query.text("prefix") {
         builder = builder.prefix(prefix);
@@ -44,12 +56,15 @@ pub(crate) async fn redis(address: Address<'_>) -> Result<AnyStore, Error> {
     if let Some(allowed) = query.truth("allow_eviction")? {
         builder = builder.allow_eviction(allowed);
     }
-    let ca_file = query.text("tls_ca_file");
+    let ca_file = match is_socket {
+        true => None,
+        false => query.text("tls_ca_file"),
+    };
     query.finish()?;
     if let Some(path) = ca_file {
         builder = trusting(builder, path)?;
     }
-    crate::layers::over(builder.connect().await?, &layers)
+    T::over(builder.connect().await?, &layers)
 }
 
 #[cfg(feature = "redis-tls")]
@@ -73,7 +88,7 @@ fn trusting(
 }
 
 #[cfg(not(feature = "redis"))]
-pub(crate) async fn redis(_: Address<'_>) -> Result<AnyStore, Error> {
+pub(crate) async fn redis<T>(_: Address<'_>) -> Result<T, Error> {
     Err(crate::options::not_built("redis"))
 }
 
@@ -92,10 +107,10 @@ fn seeds(scheme: &str, place: &str) -> Vec<String> {
 }
 
 const POSTGRES: &str = "on_disconnect=serve_stale or on_disconnect=bypass, table=NAME, schema=NAME, \
-                        pool=10, timeout=5s, migrate=false, notify=true, sslmode=, \
+                        pool=10, pooler=transaction, timeout=5s, migrate=false, notify=true, sslmode=, \
                         sslrootcert=, sslcert=, sslkey=, application_name=";
 const MYSQL: &str = "table=NAME, pool=10, timeout=5s, migrate=false, ssl-mode=, ssl-ca=, ssl-cert=, \
-                     ssl-key=";
+                     ssl-key=, socket=PATH";
 
 /// What one of the two takes.
 #[derive(Clone, Copy)]
@@ -119,7 +134,7 @@ const DIALECT_POSTGRES: Dialect = Dialect {
 };
 const DIALECT_MYSQL: Dialect = Dialect {
     own: MYSQL,
-    passed_on: &["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key"],
+    passed_on: &["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "socket"],
     notifies: false,
 };
 
@@ -132,7 +147,7 @@ fn requires_tls(passed_on: &str) -> bool {
 }
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-async fn sql(address: Address<'_>, dialect: Dialect) -> Result<AnyStore, Error> {
+async fn sql<T: FromStore>(address: Address<'_>, dialect: Dialect) -> Result<T, Error> {
     let Address { scheme, place, .. } = address;
     let mut query = Query::parse(scheme, address.options, dialect.own)?;
     let layers = match dialect.notifies {
@@ -146,6 +161,17 @@ async fn sql(address: Address<'_>, dialect: Dialect) -> Result<AnyStore, Error> 
     if dialect.notifies {
         if let Some(schema) = query.text("schema") {
             builder = builder.schema(schema);
+        }
+        match query.text("pooler") {
+            None => {}
+            Some("transaction") if layers.cache.is_some_and(|cache| cache.bypass_on_disconnect) => {
+                return Err(query.refuse(
+                    "through a pooler a cache hears of no other node: leave on_disconnect= out, \
+                     and cache= too where its bound on staleness is not enough",
+                ));
+            }
+            Some("transaction") => builder = builder.behind_pooler(true),
+            Some(_) => return Err(query.refuse("pooler= is transaction, or left out")),
         }
         // A cache here wants to hear of other nodes, and they of it.
         let notifying = query.truth("notify")?.unwrap_or(layers.cache.is_some());
@@ -169,19 +195,19 @@ async fn sql(address: Address<'_>, dialect: Dialect) -> Result<AnyStore, Error> 
     if migrates {
         store.migrate().await?;
     }
-    crate::layers::over(store, &layers)
+    T::over(store, &layers)
 }
 
 /// How a feature opens its database, or the word that it was not built.
 macro_rules! database {
     ($feature:literal, $name:ident, $dialect:ident) => {
         #[cfg(feature = $feature)]
-        pub(crate) async fn $name(address: Address<'_>) -> Result<AnyStore, Error> {
+        pub(crate) async fn $name<T: FromStore>(address: Address<'_>) -> Result<T, Error> {
             sql(address, $dialect).await
         }
 
         #[cfg(not(feature = $feature))]
-        pub(crate) async fn $name(_: Address<'_>) -> Result<AnyStore, Error> {
+        pub(crate) async fn $name<T>(_: Address<'_>) -> Result<T, Error> {
             Err(crate::options::not_built($feature))
         }
     };

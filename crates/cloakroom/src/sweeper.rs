@@ -1,12 +1,17 @@
 //! The sweep in the background.
 
+mod clock;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::engine::{AnyStore, TokenStore as _};
+use cloakroom_core::store::Sweep;
 use cloakroom_core::{Clock, Error, SystemClock};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+
+use self::clock::SweepClock;
 
 /// How many records one step removes, so that others get their turn.
 const STEP: usize = 1_000;
@@ -21,6 +26,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 ///
 /// An error is logged and does not end it: it tries again, after a pause that
 /// doubles with each error up to an hour.
+///
+/// **A clock that jumped ahead ends no session.** What expired less than five minutes ago
+/// is left. Where the clock has gone ahead of the time that has passed by more than that,
+/// the sweep goes on by the time that has passed, for a day; and where the store has a
+/// clock of its own, as PostgreSQL and MySQL have, nothing is swept that is not due by
+/// both. Each is an event at `WARN`. A process that starts with a wrong clock over a store
+/// on its own machine cannot know: have the machine set its clock, by NTP, before it starts
+/// services.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -71,8 +84,9 @@ impl Sweeper {
         let told = report.clone();
         let task = tokio::spawn(async move {
             let mut errors = 0_u32;
-            while store.token_capabilities().sweep.is_some() {
-                match pass(&store, &*clock, &told).await {
+            let mut clock = SweepClock::new(clock);
+            while let Some(sweep) = store.token_capabilities().sweep {
+                match pass(sweep, &mut clock, &told).await {
                     Ok(()) => errors = 0,
                     Err(error) => {
                         errors = errors.saturating_add(1);
@@ -125,13 +139,13 @@ fn note(report: &Mutex<SweepReport>, change: impl FnOnce(&mut SweepReport)) {
 }
 
 async fn pass(
-    store: &AnyStore,
-    clock: &dyn Clock,
+    sweep: &dyn Sweep,
+    clock: &mut SweepClock,
     report: &Mutex<SweepReport>,
 ) -> Result<(), Error> {
-    let now = clock.now();
-    while let Some(sweep) = store.token_capabilities().sweep {
-        let swept = sweep.sweep(now, STEP).await?;
+    let due_by = clock.due_by(sweep).await?;
+    loop {
+        let swept = sweep.sweep(due_by, STEP).await?;
         note(report, |report| report.removed += swept.removed as u64);
         if !swept.more {
             break;

@@ -1,22 +1,19 @@
 //! Seals a payload into a token, and opens it again.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_core::engine::{Entropy, TOKEN_BYTES_MAX, Token};
-use cloakroom_core::{Error, ErrorKind};
+use cloakroom_core::{Error, ErrorKind, Site};
 use cloakroom_keyring::{KEY_ID_BYTES, KeyId, KeyRing, Secret};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
 use crate::cipher::{Cipher, KEY_BYTES, NONCE_BYTES, TAG_BYTES};
-use crate::envelope::ENVELOPE_BYTES_MIN;
+use crate::envelope::{ENVELOPE_BYTES_MIN, Envelope, Frame};
 
 const VERSION: u8 = 1;
-const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_BYTES;
 const MAC_BYTES: usize = 32;
 
 /// The associated data of a frame begins with this, and that of no other use does.
@@ -31,6 +28,14 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    /// Version, key id and, where encrypted, the nonce. A MAC needs none.
+    fn head_bytes(self) -> usize {
+        match self {
+            Self::Encrypted => 1 + KEY_ID_BYTES + NONCE_BYTES,
+            Self::Signed => 1 + KEY_ID_BYTES,
+        }
+    }
+
     fn tag_bytes(self) -> usize {
         match self {
             Self::Encrypted => TAG_BYTES,
@@ -40,7 +45,7 @@ impl Mode {
 
     /// Bytes of the token that a payload is sealed into.
     fn token_bytes(self, payload_bytes: usize) -> usize {
-        let frame = HEAD_BYTES + payload_bytes + self.tag_bytes();
+        let frame = self.head_bytes() + payload_bytes + self.tag_bytes();
         (frame * 4).div_ceil(3)
     }
 
@@ -74,7 +79,7 @@ pub(crate) struct Sealer {
 
 /// What one secret gives for one mode and one cookie.
 struct FrameKey {
-    id: KeyId,
+    frame: Frame,
     /// What is authenticated beside the nonce and the payload. The cookie's name is the
     /// one part without a fixed length, and stands last.
     associated: Vec<u8>,
@@ -89,10 +94,9 @@ enum Algorithm {
     Signed(Box<Hmac<Sha256>>),
 }
 
-/// An authentic frame, decrypted in place.
+/// An authentic frame.
 pub(crate) struct Opened {
-    frame: Zeroizing<Vec<u8>>,
-    payload: Range<usize>,
+    pub(crate) envelope: Envelope,
     /// Where in the ring the key stands that it was sealed under.
     pub(crate) key_at: usize,
     /// Whether it would be sealed in the same way now: under the active key, and for the
@@ -107,12 +111,6 @@ pub(crate) enum Found {
     OfUnknownKey(KeyId),
     /// Not sealed in this mode, for this cookie, under the key that it names.
     Foreign,
-}
-
-impl Opened {
-    pub(crate) fn payload(&self) -> &[u8] {
-        &self.frame[self.payload.clone()]
-    }
 }
 
 impl Sealer {
@@ -133,13 +131,21 @@ impl Sealer {
         self.keys.len() - 1
     }
 
-    /// Seals under the active key and a fresh nonce.
+    /// Seals under the active key; where encrypted, under a fresh nonce.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] where the token would be longer than [`TOKEN_BYTES_MAX`],
     /// and what `entropy` fails with.
-    pub(crate) fn seal(&self, entropy: &dyn Entropy, payload: &[u8]) -> Result<Token, Error> {
-        let token_bytes = self.mode.token_bytes(payload.len());
+    pub(crate) fn seal(&self, entropy: &dyn Entropy, envelope: &Envelope) -> Result<Token, Error> {
+        let key = &self.keys[0];
+        let (head, tag_bytes) = (self.mode.head_bytes(), self.mode.tag_bytes());
+        // The one buffer: what is encrypted in place leaves no clear copy behind.
+        let mut frame = Vec::with_capacity(head + envelope.bytes_max() + tag_bytes);
+        frame.push(VERSION);
+        frame.extend_from_slice(&key.frame.key);
+        frame.resize(head, 0);
+        envelope.encode(&key.frame, &mut frame);
+        let token_bytes = self.mode.token_bytes(frame.len() - head);
         if token_bytes > TOKEN_BYTES_MAX {
             return Err(Error::new(
                 ErrorKind::TooLarge,
@@ -149,33 +155,27 @@ impl Sealer {
                 ),
             ));
         }
-        let key = &self.keys[0];
-        let mut nonce = [0; NONCE_BYTES];
-        entropy.fill(&mut nonce)?;
-        let length = HEAD_BYTES + payload.len() + self.mode.tag_bytes();
-        let mut frame = Zeroizing::new(Vec::with_capacity(length));
-        frame.push(VERSION);
-        frame.extend_from_slice(&key.id);
-        frame.extend_from_slice(&nonce);
-        frame.extend_from_slice(payload);
         match &key.algorithm {
             Algorithm::Encrypted(cipher) => {
-                let tag = cipher.seal(&nonce, &key.associated, &mut frame[HEAD_BYTES..])?;
+                let mut nonce = [0; NONCE_BYTES];
+                entropy.fill(&mut nonce)?;
+                frame[head - NONCE_BYTES..head].copy_from_slice(&nonce);
+                let tag = cipher.seal(&nonce, &key.associated, &mut frame[head..])?;
                 frame.extend_from_slice(&tag);
             }
             Algorithm::Signed(keyed) => {
-                let mac = key.mac(keyed, &nonce, payload).finalize().into_bytes();
+                let mac = key.mac(keyed, &frame[head..]).finalize().into_bytes();
                 frame.extend_from_slice(&mac);
             }
         }
         let mut text = String::with_capacity(token_bytes);
-        URL_SAFE_NO_PAD.encode_string(frame.as_slice(), &mut text);
+        URL_SAFE_NO_PAD.encode_string(&frame, &mut text);
         Ok(Token::new(text))
     }
 
     /// Where in the ring the key of this id stands; the active one is at 0.
     pub(crate) fn position(&self, id: &KeyId) -> Option<usize> {
-        self.keys.iter().position(|key| key.id == *id)
+        self.keys.iter().position(|key| key.frame.key == *id)
     }
 
     /// Counts a session that began under the key that stands there.
@@ -186,27 +186,42 @@ impl Sealer {
     /// The counts, by key.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (KeyId, u64)> {
         let keys = self.keys.iter();
-        keys.map(|key| (key.id, key.opened.load(Ordering::Relaxed)))
+        keys.map(|key| (key.frame.key, key.opened.load(Ordering::Relaxed)))
     }
 
     /// The id of the key that stands there.
     pub(crate) fn key_id(&self, at: usize) -> KeyId {
-        self.keys[at].id
+        self.keys[at].frame.key
     }
 
-    pub(crate) fn open(&self, token: &str) -> Found {
-        self.try_open(token).unwrap_or(Found::Foreign)
-    }
-
-    fn try_open(&self, token: &str) -> Option<Found> {
-        if !self.mode.is_of_length(token) {
-            return None;
+    /// # Errors
+    /// As [`Envelope::decode`], of what is authentic.
+    pub(crate) fn open(&self, token: &str) -> Result<Found, Error> {
+        let Some(mut frame) = self.decode(token) else {
+            return Ok(Found::Foreign);
+        };
+        match self.authentic(&mut frame) {
+            None => Ok(Found::Foreign),
+            Some(Authentic::OfUnknownKey(id)) => Ok(Found::OfUnknownKey(id)),
+            Some(Authentic::At(at, payload)) => Ok(Found::Authentic(Opened {
+                envelope: Envelope::decode(&self.keys[at].frame, payload)?,
+                key_at: at,
+                is_current: at == 0,
+            })),
         }
-        let mut frame = Zeroizing::new(URL_SAFE_NO_PAD.decode(token).ok()?);
-        let (head, rest) = frame.split_at_mut_checked(HEAD_BYTES)?;
+    }
+
+    fn decode(&self, token: &str) -> Option<Vec<u8>> {
+        let is_of_length = self.mode.is_of_length(token);
+        is_of_length.then(|| URL_SAFE_NO_PAD.decode(token).ok())?
+    }
+
+    /// Checks a frame and, where encrypted, decrypts it in place. What it holds is wiped no
+    /// more than the record that is made of it.
+    fn authentic<'f>(&self, frame: &'f mut [u8]) -> Option<Authentic<'f>> {
+        let (head, rest) = frame.split_at_mut_checked(self.mode.head_bytes())?;
         let (version, head) = head.split_first()?;
         let (id, nonce) = head.split_first_chunk::<KEY_ID_BYTES>()?;
-        let nonce: &[u8; NONCE_BYTES] = nonce.try_into().ok()?;
         let sealed = rest.len().checked_sub(self.mode.tag_bytes())?;
         let (payload, tag) = rest.split_at_mut(sealed);
         if *version != VERSION {
@@ -214,25 +229,26 @@ impl Sealer {
         }
         // An id is no secret, and no two keys of a ring have the same one.
         let Some(at) = self.position(id) else {
-            return Some(Found::OfUnknownKey(*id));
+            return Some(Authentic::OfUnknownKey(*id));
         };
         let key = &self.keys[at];
         let opens = match &key.algorithm {
             Algorithm::Encrypted(cipher) => {
+                let nonce: &[u8; NONCE_BYTES] = nonce.try_into().ok()?;
                 let tag: &[u8; TAG_BYTES] = (&*tag).try_into().ok()?;
                 cipher.open(nonce, &key.associated, payload, tag)
             }
-            Algorithm::Signed(keyed) => key.mac(keyed, nonce, payload).verify_slice(tag).is_ok(),
+            Algorithm::Signed(keyed) => key.mac(keyed, payload).verify_slice(tag).is_ok(),
         };
-        opens.then(|| {
-            Found::Authentic(Opened {
-                frame,
-                payload: HEAD_BYTES..HEAD_BYTES + sealed,
-                key_at: at,
-                is_current: at == 0,
-            })
-        })
+        opens.then_some(Authentic::At(at, payload))
     }
+}
+
+/// A frame under a known key, which stands there in the ring, with its payload; or one that
+/// names an unknown key.
+enum Authentic<'f> {
+    At(usize, &'f [u8]),
+    OfUnknownKey(KeyId),
 }
 
 impl FrameKey {
@@ -252,19 +268,21 @@ impl FrameKey {
         };
         let associated = [PURPOSE, &[VERSION, mode as u8], &id, cookie.as_bytes()].concat();
         Self {
-            id,
+            frame: Frame {
+                key: id,
+                site: Site::new(cookie).ok(),
+            },
             associated,
             algorithm,
             opened: AtomicU64::new(0),
         }
     }
 
-    fn mac(&self, keyed: &Hmac<Sha256>, nonce: &[u8], payload: &[u8]) -> Hmac<Sha256> {
+    fn mac(&self, keyed: &Hmac<Sha256>, payload: &[u8]) -> Hmac<Sha256> {
         let length = u32::try_from(self.associated.len()).expect("a cookie's name is short");
         let mut mac = keyed.clone();
         mac.update(&length.to_le_bytes());
         mac.update(&self.associated);
-        mac.update(nonce);
         mac.update(payload);
         mac
     }

@@ -93,19 +93,34 @@
 //! |---|---|
 //! | 1 | version, 1 |
 //! | 4 | key id |
-//! | 24 | nonce, random |
+//! | 24 or 0 | nonce, random, where encrypted |
 //! | n | payload: encrypted, or clear in signed mode |
 //! | 16 or 32 | tag: Poly1305 where encrypted, HMAC-SHA256 where signed |
 //!
-//! The payload is read only once it is known to be authentic:
+//! The payload is read only once it is known to be authentic. A number has seven bits in
+//! each byte, the lowest first, and the highest bit set where another byte follows; a
+//! distance of two instants is twice the milliseconds from one to the other, or twice those
+//! the other way round less one; a text is UTF-8 after the number of its bytes:
 //!
-//! | bytes | content |
+//! | content | stands there |
 //! |---|---|
-//! | 16 | session id: the first bytes of the digest of the key that `create` or `rotate` was given |
-//! | 4 | id of the key under which the session began, or logged in last |
-//! | 8 | issued at: when that was, milliseconds since the epoch |
-//! | 8 | the subject's epoch then; 0 without revocation |
-//! | n | the [record's frame](cloakroom_core::store::Stored), deadlines and revision in it |
+//! | a byte of flags, from the lowest bit on: there is an absolute deadline, a lifetime, a site, a subject, a label, a key id. The other bits are 0: a newer build may set them | always |
+//! | session id, 8 bytes: the first of the digest of the key that `create` or `rotate` was given | always |
+//! | revision, a number | always |
+//! | the subject's epoch when it logged in, a number; 0 without revocation | always |
+//! | how often the session was flushed, a number | always |
+//! | `created_at`, a number of milliseconds since the epoch | always |
+//! | `last_seen_at`, a distance from `created_at` | always |
+//! | `expires_at`, a distance from `last_seen_at` | always |
+//! | the absolute deadline, a distance from `created_at` | by flag |
+//! | the lifetime that the session chose, a text as [`SessionExpiry`] writes it | by flag |
+//! | the site, a text | where it is not the cookie's name |
+//! | the subject, a text | by flag |
+//! | the label, a text | by flag |
+//! | id of the key under which the session began, or logged in last, 4 bytes | where it is not the frame's |
+//! | the session's data, to the end | always |
+//!
+//! [`SessionExpiry`]: cloakroom_core::SessionExpiry
 //!
 //! HKDF-SHA256 (RFC 5869) without salt derives three values from each secret of the
 //! ring, none of which tells another: 32 bytes for `"cloakroom/cookie/v1/encrypted"`, 32
@@ -117,13 +132,15 @@
 //! encrypted, 2 signed), the key id, and the cookie's name. Encrypted mode is
 //! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03, section 2) with this associated data.
 //! Signed mode is HMAC-SHA256 (RFC 2104) over the length of the associated data in 4
-//! bytes, the associated data, the nonce, and the payload.
+//! bytes, the associated data, and the payload.
 //!
 //! # Features
 //!
-//! `ring`: the same bytes through [ring](https://crates.io/crates/ring), which
-//! is faster on cookies and needs a C compiler. It changes nothing else, and two
-//! servers with and without it open each other's cookies.
+//! `ring`: the same bytes through [ring](https://crates.io/crates/ring), which needs a C
+//! compiler and seals or opens a session of 400 bytes in less than half the time: 1.7 µs
+//! instead of 3.9 in the benches. It is not the default, so that the crate builds wherever
+//! Rust does; turn it on where ring is in the tree already, for TLS. It changes nothing else,
+//! and two servers with and without it open each other's cookies.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

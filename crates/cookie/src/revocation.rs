@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use cloakroom_core::store::{BoxFuture, Data, KeyDigest, Record, SessionStore, Stored};
+use cloakroom_core::store::{
+    BoxFuture, Close, Data, KeyDigest, Record, SessionStore, Stored, SubjectDigest,
+};
 use cloakroom_core::{Error, ErrorKind, Site, Subject, Timestamp};
 use sha2::{Digest as _, Sha256};
 
@@ -23,18 +25,33 @@ use crate::NAME;
 /// Where an epoch cannot be read, nobody can tell whether the cookie is revoked: the
 /// store answers [`ErrorKind::Unavailable`], and the engine 500.
 pub trait Revocation: Send + Sync + fmt::Debug + 'static {
-    /// The subject's present epoch; zero where there has been no `advance`.
+    /// The present epoch of a subject at a site; zero where there has been no `advance`.
+    /// Whoever knows their subjects by one number, whatever the site, may pass over the site.
     ///
     /// # Errors
     /// Any, where the epoch cannot be read: never a guess.
-    fn epoch<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<u64, Error>>;
+    fn epoch<'a>(
+        &'a self,
+        site: &'a Site,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// Begins the next epoch: once this returns, no session of the subject opens
     /// that was issued before the call.
     ///
     /// # Errors
     /// Any, where it may not have happened; calling again is always safe.
-    fn advance<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), Error>>;
+    fn advance<'a>(
+        &'a self,
+        site: &'a Site,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// How to let go of what keeps the epochs, where it holds a file open. The cookie store
+    /// is closed by it.
+    fn close(&self) -> Option<&dyn Close> {
+        None
+    }
 }
 
 /// Is hashed before a subject, so that no epoch stands under the digest of a session.
@@ -43,15 +60,12 @@ const DIGEST_DOMAIN: &[u8] = b"cloakroom/cookie/epoch/v1\0";
 /// Epochs in a [`SessionStore`] that evicts nothing.
 ///
 /// An epoch is a record that never expires, under SHA-256 of
-/// `"cloakroom/cookie/epoch/v1\0"` and the subject, before which the digest of a
-/// [site](Self::of_site) stands where one is named; its data is the number, 8 bytes,
-/// little-endian. The subject itself is not stored. The store may hold sessions
-/// too; a scan of it shows epochs as records that never expire.
+/// `"cloakroom/cookie/epoch/v1\0"` and the [`SubjectDigest`], so that the epochs of two
+/// sites over one store are apart; its data is the number, 8 bytes, little-endian. The
+/// subject itself is not stored. The store may hold sessions too; a scan of it shows
+/// epochs as records that never expire.
 #[derive(Debug)]
-pub struct EpochStore<S> {
-    store: S,
-    site: Site,
-}
+pub struct EpochStore<S>(S);
 
 impl<S: SessionStore> EpochStore<S> {
     /// Epochs in a store that keeps every record until it expires or is deleted, also
@@ -60,34 +74,18 @@ impl<S: SessionStore> EpochStore<S> {
     /// cookies open again. Put no cache in front of it either: a stale epoch opens what
     /// was just revoked.
     pub fn in_non_evicting(store: S) -> Self {
-        Self {
-            store,
-            site: Site::default(),
-        }
+        Self(store)
     }
 
-    /// Keeps the epochs of one site: needed where several sites share a store, or a
-    /// subject's sessions at one end together with those at another. Name it from the
-    /// beginning on, since the epochs of a site are not found under another.
-    #[must_use]
-    pub fn of_site(mut self, site: &Site) -> Self {
-        self.site = site.clone();
-        self
-    }
-
-    fn digest(&self, subject: &Subject) -> KeyDigest {
+    fn digest(site: &Site, subject: &Subject) -> KeyDigest {
         let mut hash = Sha256::new();
         hash.update(DIGEST_DOMAIN);
-        if self.site != Site::default() {
-            // Of a fixed length, so that no site and subject are those of another pair.
-            hash.update(Sha256::digest(self.site.as_str().as_bytes()));
-        }
-        hash.update(subject.as_str().as_bytes());
+        hash.update(SubjectDigest::new(site, subject).as_bytes());
         KeyDigest::from_bytes(hash.finalize().into())
     }
 
     async fn load(&self, digest: &KeyDigest) -> Result<Option<(u64, Record)>, Error> {
-        let record = match self.store.load(digest).await? {
+        let record = match self.0.load(digest).await? {
             None => return Ok(None),
             Some(Stored::Record(record)) => record,
             Some(Stored::Rotated { .. }) => return Err(not_an_epoch()),
@@ -97,18 +95,18 @@ impl<S: SessionStore> EpochStore<S> {
         Ok(Some((epoch, record)))
     }
 
-    async fn next(&self, subject: &Subject) -> Result<(), Error> {
-        let digest = self.digest(subject);
+    async fn next(&self, site: &Site, subject: &Subject) -> Result<(), Error> {
+        let digest = Self::digest(site, subject);
         let written = match self.load(&digest).await? {
             None => {
                 let mut record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
                 record.data = Data::from_bytes(1_u64.to_le_bytes());
-                self.store.create(&digest, &record).await
+                self.0.create(&digest, &record).await
             }
             Some((epoch, mut record)) => {
                 let next = epoch.checked_add(1).ok_or_else(not_an_epoch)?;
                 record.data = Data::from_bytes(next.to_le_bytes());
-                self.store.update(&digest, &record).await
+                self.0.update(&digest, &record).await
             }
         };
         match written {
@@ -140,17 +138,27 @@ pub(crate) fn unavailable(source: Error) -> Error {
 }
 
 impl<S: SessionStore + fmt::Debug> Revocation for EpochStore<S> {
-    fn epoch<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<u64, Error>> {
+    fn epoch<'a>(
+        &'a self,
+        site: &'a Site,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
-            let found = self
-                .load(&self.digest(subject))
-                .await
-                .map_err(unavailable)?;
+            let found = self.load(&Self::digest(site, subject)).await;
+            let found = found.map_err(unavailable)?;
             Ok(found.map_or(0, |(epoch, _)| epoch))
         })
     }
 
-    fn advance<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async move { self.next(subject).await.map_err(unavailable) })
+    fn advance<'a>(
+        &'a self,
+        site: &'a Site,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.next(site, subject).await.map_err(unavailable) })
+    }
+
+    fn close(&self) -> Option<&dyn Close> {
+        self.0.capabilities().close
     }
 }

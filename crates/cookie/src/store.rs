@@ -7,7 +7,7 @@ use cloakroom_core::engine::{
     Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
 use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision, Stored};
-use cloakroom_core::{Clock, Error, ErrorKind, Subject, SystemClock, Timestamp};
+use cloakroom_core::{Clock, Error, ErrorKind, Site, Subject, SystemClock, Timestamp};
 
 use crate::envelope::Envelope;
 use crate::frame::{Found, Mode, Opened, Sealer};
@@ -80,26 +80,16 @@ impl CookieStore {
     }
 
     /// Opens a token. Neither its deadlines nor its epoch are judged.
-    fn open(&self, token: &Token) -> Result<Option<(Envelope, Opened)>, Error> {
-        let former = || {
-            let mut formers = self.formers.iter();
-            formers.find_map(|former| match former.open(token.expose()) {
-                Found::Authentic(opened) => Some(opened),
-                _ => None,
-            })
-        };
-        let opened = match self.sealer.open(token.expose()) {
+    fn open(&self, token: &Token) -> Result<Option<Opened>, Error> {
+        let mut opened = match self.sealer.open(token.expose()).map_err(named)? {
             Found::Authentic(opened) => opened,
             Found::OfUnknownKey(id) => return Err(unknown(id, "was sealed")),
-            Found::Foreign => match former() {
-                Some(mut opened) => {
-                    opened.is_current = false;
-                    opened
-                }
+            Found::Foreign => match self.open_former(token)? {
+                Some(opened) => opened,
                 None => return Ok(None),
             },
         };
-        let mut envelope = Envelope::decode(opened.payload()).map_err(named)?;
+        let envelope = &mut opened.envelope;
         // Two sites may have one name for their cookies, and one ring.
         if envelope.record.site != *token.site() {
             return Ok(None);
@@ -114,13 +104,25 @@ impl CookieStore {
             }
             Some(_) => {}
         }
-        Ok(Some((envelope, opened)))
+        Ok(Some(opened))
+    }
+
+    fn open_former(&self, token: &Token) -> Result<Option<Opened>, Error> {
+        for former in &self.formers {
+            if let Found::Authentic(opened) = former.open(token.expose()).map_err(named)? {
+                return Ok(Some(Opened {
+                    is_current: false,
+                    ..opened
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// The session that a write is based on.
     async fn base(&self, token: &Token) -> Result<Envelope, Error> {
         match self.open(token) {
-            Ok(Some((envelope, _))) if !self.is_revoked(&envelope).await? => Ok(envelope),
+            Ok(Some(opened)) if !self.is_revoked(&opened.envelope).await? => Ok(opened.envelope),
             Err(error) if error.kind() != ErrorKind::UnknownKey => Err(error),
             _ => Err(Error::from(ErrorKind::Gone).in_store(NAME)),
         }
@@ -129,21 +131,22 @@ impl CookieStore {
     fn revocation_of<'s>(
         &'s self,
         record: &'s Record,
-    ) -> Option<(&'s dyn Revocation, &'s Subject)> {
-        Some((self.revocation.as_deref()?, record.subject.as_ref()?))
+    ) -> Option<(&'s dyn Revocation, &'s Site, &'s Subject)> {
+        let revocation = self.revocation.as_deref()?;
+        Some((revocation, &record.site, record.subject.as_ref()?))
     }
 
     /// Whether the session's epoch is not its subject's. A later one does not open
     /// either: the store of epochs was restored from a backup, and the session could
     /// not be revoked any more.
     async fn is_revoked(&self, envelope: &Envelope) -> Result<bool, Error> {
-        let Some((revocation, subject)) = self.revocation_of(&envelope.record) else {
+        let Some((revocation, site, subject)) = self.revocation_of(&envelope.record) else {
             return Ok(false);
         };
         if envelope.record.absolute_deadline.is_none() {
             return Ok(true);
         }
-        let present = revocation.epoch(subject).await.map_err(unavailable)?;
+        let present = revocation.epoch(site, subject).await.map_err(unavailable)?;
         Ok(present != envelope.epoch)
     }
 
@@ -169,8 +172,8 @@ impl CookieStore {
         let begun_under = with_data.map_or(self.sealer.key_id(0), |base| base.begun_under);
         match (same, self.revocation_of(record)) {
             (Some(base), _) => Ok((base.epoch, base.begun_under)),
-            (None, Some((revocation, subject))) => {
-                let epoch = revocation.epoch(subject).await.map_err(unavailable)?;
+            (None, Some((revocation, site, subject))) => {
+                let epoch = revocation.epoch(site, subject).await.map_err(unavailable)?;
                 Ok((epoch, begun_under))
             }
             (None, None) => Ok((0, begun_under)),
@@ -180,7 +183,9 @@ impl CookieStore {
     /// Ends all sessions of the subject, where a logout is to do so.
     async fn end(&self, record: &Record) -> Result<(), Error> {
         match self.revocation_of(record).filter(|_| self.logout_ends_all) {
-            Some((revocation, subject)) => revocation.advance(subject).await.map_err(unavailable),
+            Some((revocation, site, subject)) => {
+                revocation.advance(site, subject).await.map_err(unavailable)
+            }
             None => Ok(()),
         }
     }
@@ -193,8 +198,7 @@ impl CookieStore {
                  one has none: set `absolute` in the Expiry",
             ));
         }
-        let payload = envelope.encode().map_err(named)?;
-        let token = self.sealer.seal(&*self.entropy, &payload).map_err(named)?;
+        let token = self.sealer.seal(&*self.entropy, envelope).map_err(named)?;
         Ok(Written::issued(
             record.revision,
             token.of_site(&record.site),
@@ -211,7 +215,6 @@ impl CookieStore {
         self.issue(&Envelope {
             id: Envelope::id_of(key),
             begun_under,
-            issued_at: self.clock.now(),
             epoch,
             record,
         })
@@ -223,10 +226,9 @@ impl TokenStore for CookieStore {
         self.sealer.mode().is_well_formed(token)
     }
 
-    /// The sealed session id: the first half of a key's digest, and zeros.
+    /// The sealed session id: the first 8 bytes of a key's digest, and zeros.
     fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
-        let (envelope, _) = self.open(token).ok()??;
-        Some(envelope.digest())
+        Some(self.open(token).ok()??.envelope.digest())
     }
 
     fn load_token<'a>(
@@ -234,9 +236,10 @@ impl TokenStore for CookieStore {
         token: &'a Token,
     ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
         Box::pin(async move {
-            let Some((envelope, opened)) = self.open(token)? else {
+            let Some(opened) = self.open(token)? else {
                 return Ok(None);
             };
+            let envelope = opened.envelope;
             if self.is_dead(&envelope).await? {
                 return Ok(None);
             }
@@ -245,8 +248,7 @@ impl TokenStore for CookieStore {
             }
             let mut reissue = None;
             if !opened.is_current {
-                let payload = envelope.encode().map_err(named)?;
-                let token = self.sealer.seal(&*self.entropy, &payload);
+                let token = self.sealer.seal(&*self.entropy, &envelope);
                 let token = token.map_err(named)?;
                 reissue = Some(token.of_site(&envelope.record.site));
             }
@@ -328,8 +330,8 @@ impl TokenStore for CookieStore {
             }
             match self.open(token) {
                 // An expired or revoked cookie must not end sessions that began after it.
-                Ok(Some((envelope, _))) if !self.is_dead(&envelope).await? => {
-                    self.end(&envelope.record).await
+                Ok(Some(opened)) if !self.is_dead(&opened.envelope).await? => {
+                    self.end(&opened.envelope.record).await
                 }
                 // What this server cannot open, it cannot end.
                 Err(error) if error.kind() != ErrorKind::UnknownKey => Err(error),
@@ -338,8 +340,29 @@ impl TokenStore for CookieStore {
         })
     }
 
+    /// Begins the subject's next epoch. How many cookies that ends, nobody knows.
+    fn end_sessions_of<'a>(
+        &'a self,
+        site: &'a Site,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<usize, Error>> {
+        Box::pin(async move {
+            let Some(revocation) = &self.revocation else {
+                return Err(misconfigured(
+                    "this store keeps no list of a user's sessions, and has no revocation to end \
+                     them by: open it with revocation=URL, or build it with revocation()",
+                ));
+            };
+            let advanced = revocation.advance(site, subject).await;
+            advanced.map(|()| 0).map_err(unavailable)
+        })
+    }
+
     fn token_capabilities(&self) -> Capabilities<'_> {
-        Capabilities::NONE
+        let close = self.revocation.as_ref().and_then(|kept| kept.close());
+        close.map_or(Capabilities::NONE, |close| {
+            Capabilities::NONE.with_close(close)
+        })
     }
 }
 
@@ -412,9 +435,8 @@ impl CookieStoreBuilder<'_> {
 
     /// Makes each logout (a `delete_token`, or a rotation that leaves the subject) end
     /// all sessions of its subject, on every device. An epoch is of a subject and not of
-    /// a session, so no logout can end a copied cookie otherwise. Without this, call
-    /// [`Revocation::advance`] to end all sessions. Needs
-    /// [`revocation`](Self::revocation).
+    /// a session, so no logout can end a copied cookie otherwise. Without this, the engine's
+    /// `end_sessions_of` ends all sessions. Needs [`revocation`](Self::revocation).
     #[must_use]
     pub fn logout_ends_all(mut self) -> Self {
         self.logout_ends_all = true;

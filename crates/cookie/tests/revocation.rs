@@ -11,7 +11,7 @@ use std::time::Duration;
 use cloakroom_cookie::{CookieStore, EpochStore, KeyRing, Revocation};
 use cloakroom_core::engine::TokenStore as _;
 use cloakroom_core::store::{BoxFuture, Data, Record, Revision, Stored, Sweep as _};
-use cloakroom_core::{Error, ErrorKind, Subject, Timestamp};
+use cloakroom_core::{Error, ErrorKind, Site as At, Subject, Timestamp};
 use cloakroom_testkit::{Fault, FaultyStore, MapStore, Profile, conformance, key, sample};
 
 use common::{COOKIE, issued, load, ring};
@@ -50,6 +50,11 @@ fn subject(text: &str) -> Subject {
     Subject::new(text).unwrap()
 }
 
+/// The site of `sample`.
+fn at() -> At {
+    sample("").site
+}
+
 /// The subject of `sample`.
 fn user() -> Subject {
     subject("user-42")
@@ -82,7 +87,7 @@ async fn a_session_of_before_the_advance_never_opens_and_takes_no_write() {
         "no epoch is zero"
     );
 
-    site.epochs.advance(&user()).await.unwrap();
+    site.epochs.advance(&at(), &user()).await.unwrap();
     assert!(load(&site.store, &token).await.is_none());
     for written in [
         site.store.update_token(&token, &record).await,
@@ -101,7 +106,7 @@ async fn a_session_of_before_the_advance_never_opens_and_takes_no_write() {
         load(&site.store, &login).await.is_some(),
         "a new login opens"
     );
-    site.epochs.advance(&user()).await.unwrap();
+    site.epochs.advance(&at(), &user()).await.unwrap();
     assert!(load(&site.store, &login).await.is_none());
     assert!(load(&site.store, &token).await.is_none());
 }
@@ -157,7 +162,7 @@ async fn without_that_choice_a_logout_ends_no_other_session() {
 async fn a_login_takes_the_present_epoch() {
     let site = site();
     let anonymous = issued(&site.store, &of_nobody()).await;
-    site.epochs.advance(&user()).await.unwrap();
+    site.epochs.advance(&at(), &user()).await.unwrap();
     let login = sample("x").at_revision(Revision::FIRST);
     let written = site
         .store
@@ -176,17 +181,17 @@ struct Overtaken {
 }
 
 impl Revocation for Overtaken {
-    fn epoch<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<u64, Error>> {
+    fn epoch<'a>(&'a self, at: &'a At, subject: &'a Subject) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
             let epoch = self.epoch.load(Ordering::SeqCst);
             if self.armed.swap(false, Ordering::SeqCst) {
-                self.advance(subject).await?;
+                self.advance(at, subject).await?;
             }
             Ok(epoch)
         })
     }
 
-    fn advance<'a>(&'a self, _: &'a Subject) -> BoxFuture<'a, Result<(), Error>> {
+    fn advance<'a>(&'a self, _: &'a At, _: &'a Subject) -> BoxFuture<'a, Result<(), Error>> {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Ok(()) })
     }
@@ -222,7 +227,7 @@ async fn no_write_that_a_revocation_overtakes_carries_its_session_over() {
 #[tokio::test]
 async fn under_a_retired_key_the_original_epoch_is_kept() {
     let old = site();
-    old.epochs.advance(&user()).await.unwrap();
+    old.epochs.advance(&at(), &user()).await.unwrap();
     let token = issued(&old.store, &sample("x")).await;
     let both = CookieStore::builder(COOKIE, &ring(2, &[1]))
         .revocation(old.epochs.clone())
@@ -231,7 +236,7 @@ async fn under_a_retired_key_the_original_epoch_is_kept() {
     let loaded = both.load_token(&token).await.unwrap().unwrap();
     let reissue = loaded.reissue.unwrap();
     assert!(load(&both, &reissue).await.is_some());
-    old.epochs.advance(&user()).await.unwrap();
+    old.epochs.advance(&at(), &user()).await.unwrap();
     for token in [&token, &reissue] {
         assert!(both.load_token(token).await.unwrap().is_none());
     }
@@ -264,7 +269,7 @@ async fn without_an_answer_about_epochs_nothing_opens_and_the_cookie_is_kept() {
         site.store.create_token(&key(), &record).await.unwrap_err(),
         site.store.update_token(&token, &record).await.unwrap_err(),
         site.store.delete_token(&token).await.unwrap_err(),
-        site.epochs.advance(&user()).await.unwrap_err(),
+        site.epochs.advance(&at(), &user()).await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -277,7 +282,7 @@ async fn without_an_answer_about_epochs_nothing_opens_and_the_cookie_is_kept() {
     assert!(load(&site.store, &token).await.is_some());
 
     // A record that holds no epoch is no answer either.
-    site.epochs.advance(&user()).await.unwrap();
+    site.epochs.advance(&at(), &user()).await.unwrap();
     let (digest, stored) = site.map.snapshot().pop_first().unwrap();
     let mut damaged = stored.into_record().unwrap();
     damaged.data = Data::from_bytes([1, 2, 3]);
@@ -297,10 +302,10 @@ async fn epochs_count_outlive_every_cookie_and_name_nobody() {
     let site = site();
     let (one, two) = (subject("one"), subject("two"));
     for _ in 0..3 {
-        site.epochs.advance(&one).await.unwrap();
+        site.epochs.advance(&at(), &one).await.unwrap();
     }
-    assert_eq!(site.epochs.epoch(&one).await.unwrap(), 3);
-    assert_eq!(site.epochs.epoch(&two).await.unwrap(), 0);
+    assert_eq!(site.epochs.epoch(&at(), &one).await.unwrap(), 3);
+    assert_eq!(site.epochs.epoch(&at(), &two).await.unwrap(), 0);
     let latest = Timestamp::MAX.as_millis() - 1;
     let swept = site.map.sweep(Timestamp::from_millis(latest), 10).await;
     assert_eq!(swept.unwrap().removed, 0);
@@ -314,7 +319,7 @@ async fn epochs_count_outlive_every_cookie_and_name_nobody() {
 #[tokio::test]
 async fn a_cookie_ahead_of_its_subjects_epoch_does_not_open() {
     let site = site();
-    site.epochs.advance(&user()).await.unwrap();
+    site.epochs.advance(&at(), &user()).await.unwrap();
     let token = issued(&site.store, &sample("x")).await;
     let (digest, stored) = site.map.snapshot().pop_first().unwrap();
     let mut record = stored.into_record().unwrap();
@@ -327,13 +332,17 @@ async fn a_cookie_ahead_of_its_subjects_epoch_does_not_open() {
 async fn advances_at_once_are_one_advance_at_least() {
     let map = Arc::new(MapStore::default());
     let epochs = EpochStore::in_non_evicting(map.clone());
+    let site = at();
     for round in 0..5 {
-        let before = epochs.epoch(&user()).await.unwrap();
+        let before = epochs.epoch(&site, &user()).await.unwrap();
         let (a, b) = (user(), user());
-        let (a, b) = tokio::join!(epochs.advance(&a), epochs.advance(&b));
+        let (a, b) = tokio::join!(epochs.advance(&site, &a), epochs.advance(&site, &b));
         a.unwrap();
         b.unwrap();
-        assert!(epochs.epoch(&user()).await.unwrap() > before, "{round}");
+        assert!(
+            epochs.epoch(&site, &user()).await.unwrap() > before,
+            "{round}"
+        );
     }
     let record = map.snapshot().pop_first().unwrap().1.into_record().unwrap();
     assert_eq!(record.expires_at, Timestamp::MAX);
@@ -343,15 +352,31 @@ async fn advances_at_once_are_one_advance_at_least() {
 
 #[tokio::test]
 async fn the_epochs_of_two_sites_over_one_store_are_apart() {
-    let map = Arc::new(MapStore::default());
-    let of = |site: &str| {
-        let site = cloakroom_core::Site::new(site).unwrap();
-        EpochStore::in_non_evicting(map.clone()).of_site(&site)
-    };
-    let [shop, admin] = ["shop", "admin"].map(of);
-    shop.advance(&user()).await.unwrap();
-    assert_eq!(shop.epoch(&user()).await.unwrap(), 1);
-    assert_eq!(admin.epoch(&user()).await.unwrap(), 0);
-    let nameless = EpochStore::in_non_evicting(map);
-    assert_eq!(nameless.epoch(&user()).await.unwrap(), 0);
+    let epochs = EpochStore::in_non_evicting(MapStore::default());
+    let [shop, admin] = ["shop", "admin"].map(|site| At::new(site).unwrap());
+    epochs.advance(&shop, &user()).await.unwrap();
+    assert_eq!(epochs.epoch(&shop, &user()).await.unwrap(), 1);
+    assert_eq!(epochs.epoch(&admin, &user()).await.unwrap(), 0);
+}
+
+/// What the engine calls after a password reset.
+#[tokio::test]
+async fn a_subjects_sessions_end_through_the_store_itself() {
+    let site = site();
+    let token = issued(&site.store, &sample("x")).await;
+    let elsewhere = At::new("elsewhere").unwrap();
+    let ended = site.store.end_sessions_of(&elsewhere, &user()).await;
+    assert_eq!(ended.unwrap(), 0);
+    assert!(load(&site.store, &token).await.is_some(), "another site's");
+    site.store.end_sessions_of(&at(), &user()).await.unwrap();
+    assert!(load(&site.store, &token).await.is_none());
+
+    site.faults.fail_always(Some(Fault::Refuse));
+    let error = site.store.end_sessions_of(&at(), &user()).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+    let ring = ring(1, &[]);
+    let without = CookieStore::builder(COOKIE, &ring).build().unwrap();
+    let error = without.end_sessions_of(&at(), &user()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.message().contains("revocation=URL"), "{error}");
 }

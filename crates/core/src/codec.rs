@@ -4,7 +4,7 @@
 //! and a version byte. The format is bincode 1.3 with variable-length integers,
 //! little-endian, trailing bytes refused. Bincode bounds neither depth nor, by
 //! default, size: session values, which may be nested, are
-//! therefore read by `session::value::format`, byte for byte the same format.
+//! therefore written and read by `session::value`, byte for byte the same format.
 
 use bincode::Options as _;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,10 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn left(&self) -> usize {
         self.bytes.len()
+    }
+
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes
     }
 
     pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {

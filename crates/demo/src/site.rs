@@ -53,7 +53,7 @@ pub fn site(engine: Engine, accounts: Arc<Accounts>) -> Router {
         .route("/devices/end-others", post(devices::end_others))
         .route("/record", get(record::page))
         .route("/about", get(about::page))
-        .layer(SessionLayer::new(engine))
+        .layer(SessionLayer::new(engine).report_cost())
         // From here on outwards nothing can touch a session.
         .route(STYLE.path, get(async || STYLE.serve()))
         .route(ICON.path, get(async || ICON.serve()))

@@ -11,7 +11,7 @@ pub(crate) fn shown(url: &str) -> String {
     let shown = match scheme.as_str() {
         "memory" | "cookie" => "",
         "file" | "sled" | "redb" | "sqlite" => rest.split('?').next().unwrap_or_default(),
-        "postgres" | "postgresql" | "mysql" | "mariadb" | "redis" | "rediss" => {
+        "postgres" | "postgresql" | "mysql" | "mariadb" | "redis" | "rediss" | "redis+unix" => {
             return format!("{scheme}:{}", server(rest));
         }
         _ => return String::new(),

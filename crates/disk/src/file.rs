@@ -31,7 +31,25 @@ mod system {
     use std::io;
     use std::os::unix::fs::MetadataExt as _;
 
+    use rustix::io::Errno;
+
     pub(super) type Identity = (u64, u64);
+
+    /// The last two are what the checksums of a file system find.
+    #[cfg(target_os = "linux")]
+    const DAMAGE: &[Errno] = &[
+        Errno::IO,
+        Errno::LOOP,
+        Errno::NXIO,
+        Errno::BADMSG,
+        Errno::UCLEAN,
+    ];
+    #[cfg(not(target_os = "linux"))]
+    const DAMAGE: &[Errno] = &[Errno::IO, Errno::LOOP, Errno::NXIO];
+
+    pub(super) fn is_damage(error: &io::Error) -> bool {
+        Errno::from_io_error(error).is_some_and(|errno| DAMAGE.contains(&errno))
+    }
 
     pub(super) fn identity(metadata: &Metadata) -> Identity {
         (metadata.dev(), metadata.ino())
@@ -57,6 +75,10 @@ mod system {
     pub(super) type Identity = ();
 
     pub(super) fn identity(_: &Metadata) -> Identity {}
+
+    pub(super) fn is_damage(_: &io::Error) -> bool {
+        false
+    }
 
     pub(super) fn forget_pages(_: &File) -> io::Result<()> {
         Ok(())
@@ -122,6 +144,11 @@ pub fn remove_file(path: &Path) -> io::Result<bool> {
 pub struct FileIdentity(system::Identity);
 
 impl FileIdentity {
+    /// Of a file that is open.
+    pub fn of(file: &File) -> io::Result<Self> {
+        Ok(Self(system::identity(&file.metadata()?)))
+    }
+
     /// Of the file that the path leads to now.
     pub fn at(path: &Path) -> io::Result<Self> {
         Ok(Self(system::identity(&fs::metadata(path)?)))
@@ -136,6 +163,13 @@ impl FileIdentity {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
+}
+
+/// Whether a file could not be read for a reason that lies in itself, or in the disk: not in
+/// rights, nor in what this process or machine has run out of.
+#[must_use]
+pub fn is_damage(error: &io::Error) -> bool {
+    system::is_damage(error)
 }
 
 /// Syncs a file, then makes the system forget what it remembers of it, so that whoever

@@ -1,5 +1,6 @@
 //! Folders that their owner alone may enter, and whose content survives a crash.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ mod system {
     use std::path::Path;
 
     pub(super) fn make_folder(path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)
+        DirBuilder::new().mode(0o700).create(path)
     }
 
     pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
@@ -27,7 +28,7 @@ mod system {
     use std::path::Path;
 
     pub(super) fn make_folder(path: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(path)
+        std::fs::create_dir(path)
     }
 
     /// A folder cannot be opened here, so it cannot be synced.
@@ -52,10 +53,22 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
     make_private_folder_unsynced(path)
 }
 
-/// As [`make_private_folder`], without a sync: for many folders in one, which is then
+/// Makes a folder where it is missing, without a sync: for many folders in one, which is then
 /// synced once, by [`sync_folder`].
+///
+/// # Errors
+/// The system's; [`NotFound`](io::ErrorKind::NotFound) where the folder around it is missing.
 pub fn make_private_folder_unsynced(path: &Path) -> io::Result<()> {
-    system::make_folder(path).map_err(|error| about("cannot make the folder", path, &error))
+    let made = match system::make_folder(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(path) {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+            // It was removed meanwhile.
+            Err(error) => Err(error),
+        },
+        made => made,
+    };
+    made.map_err(|error| about("cannot make the folder", path, &error))
 }
 
 /// Syncs a folder: what was made, renamed or removed in it until now survives a crash of

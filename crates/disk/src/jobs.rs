@@ -34,7 +34,7 @@ pub struct JobThreads<J = Job> {
 }
 
 /// A job, and the permit that it holds until it has ended.
-type Queued<J> = (J, Option<Permit>);
+type Queued<J> = (J, Permit);
 
 impl JobThreads {
     /// Starts threads that run one job each at a time. A job that panics leaves its
@@ -112,20 +112,11 @@ impl<J: Send + 'static> JobThreads<J> {
     pub async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> J) -> Result<T, JobLost> {
         let permit = self.permits.acquire().await;
         let (reply, replied) = oneshot::channel();
-        self.queue(job(Reply(reply)), Some(permit));
-        replied.await.map_err(|_| JobLost)
-    }
-
-    /// Adds a job to the queue, for whose end nobody waits. It waits for no room.
-    pub fn tell(&self, job: J) {
-        self.queue(job, None);
-    }
-
-    fn queue(&self, job: J, permit: Option<Permit>) {
         if let Some(queue) = &self.queue {
             // A job that the queue does not take is dropped, and its reply with it.
-            let _ = queue.send((job, permit));
+            let _ = queue.send((job(Reply(reply)), permit));
         }
+        replied.await.map_err(|_| JobLost)
     }
 
     fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {

@@ -37,17 +37,19 @@ mod file;
 mod folder;
 mod inline;
 mod jobs;
+mod next_step;
 mod permits;
 mod private;
 mod recovery;
 mod waiting;
 
 pub use file::{
-    FileIdentity, StagedFile, make_private_file, private_options, remove_file, replace_file,
-    reread_from_disk,
+    FileIdentity, StagedFile, is_damage, make_private_file, private_options, remove_file,
+    replace_file, reread_from_disk,
 };
 pub use folder::{make_private_folder, make_private_folder_unsynced, sync_folder};
 pub use inline::{InlineWork, NotDone};
 pub use jobs::{Job, JobLost, JobThreads, Reply};
+pub use next_step::next_step;
 pub use private::{check_access, check_private_file, check_private_folder, refuse_group_rights};
 pub use recovery::{Handle, Recovery};

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::next_step::SaysNextStep;
+
 static REFUSE_GROUP_RIGHTS: AtomicBool = AtomicBool::new(false);
 
 /// From now on, and in the whole process, the rights of a group to a private file or
@@ -105,6 +107,7 @@ pub(crate) fn judge(what: &str, path: &Path, metadata: &Metadata) -> io::Result<
         }
         return Ok(());
     };
+    let why = SaysNextStep(why);
     Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 

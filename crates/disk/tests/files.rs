@@ -45,7 +45,11 @@ mod modes {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("a/b/c");
         make_private_folder(&inner).unwrap();
-        make_private_folder_unsynced(&inner.join("d/e")).unwrap();
+        let refused = make_private_folder_unsynced(&inner.join("d/e")).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::NotFound);
+        for made in ["d", "d/e", "d"] {
+            make_private_folder_unsynced(&inner.join(made)).unwrap();
+        }
         for made in ["a", "a/b", "a/b/c", "a/b/c/d", "a/b/c/d/e"] {
             assert_eq!(mode(&folder.path().join(made)), 0o700, "{made}");
         }

@@ -106,7 +106,8 @@ fn a_batch_that_answers_a_time_is_called_again_without_a_job() {
         (calls < 3).then_some(Duration::from_millis(1))
     })
     .unwrap();
-    threads.tell(());
+    let asked = threads.ask(|_: Reply<()>| ());
+    assert_eq!(asked.now_or_never(), Some(Err(JobLost)));
     let sizes = [seen.recv(), seen.recv(), seen.recv()];
     assert_eq!(sizes, [Ok(1), Ok(0), Ok(0)]);
     // It sleeps from now on, and a drop ends it all the same.
@@ -137,12 +138,8 @@ fn jobs_that_nobody_waits_for_fill_the_queue_to_its_bound_alone() {
     // Who still waits is served, after those in the queue.
     let mut last = Box::pin(threads.run(|| 7));
     assert_eq!((&mut last).now_or_never(), None);
-    // Whoever tells a job, for whose end nobody waits, waits for no room.
-    let (told, heard) = channel();
-    threads.tell(Box::new(move || told.send(()).unwrap()));
     begin.send(()).unwrap();
     assert_eq!(block_on(busy), Ok(Ok(())));
-    assert_eq!(heard.recv(), Ok(()));
     assert_eq!(block_on(last), Ok(7));
     assert_eq!(done.load(Ordering::Relaxed), 1_023);
     // All that was taken is free again.

@@ -19,27 +19,24 @@ pub(crate) fn misconfigured(message: String) -> Error {
 /// An operation on a file that failed. The text names the folder alone: the name of a
 /// session's file is its digest, which is no one's to read in a log.
 pub(crate) fn failed(operation: &str, folder: &Path, source: io::Error) -> Error {
-    let (folder, advice) = (folder.display(), advice(source.kind()));
-    let message = format!("cannot {operation} in {folder}: {source}{advice}");
+    let (folder, next_step) = (folder.display(), next_step(&source));
+    let message = format!("cannot {operation} in {folder}: {source}{next_step}");
     unavailable(message).with_source(source)
 }
 
 /// An operation that failed with an error which names its path already.
 pub(crate) fn failed_at_path(source: io::Error) -> Error {
-    let advice = advice(source.kind());
-    unavailable(format!("{source}{advice}")).with_source(source)
+    let next_step = next_step(&source);
+    unavailable(format!("{source}{next_step}")).with_source(source)
 }
 
-/// What the operator can do about it, where the kind of the failure says that.
-pub(crate) fn advice(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on this disk",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; let the user of this process read and write there"
-        }
+/// What the operator can do about it.
+pub(crate) fn next_step(source: &io::Error) -> &'static str {
+    match source.kind() {
         io::ErrorKind::NotFound => {
-            "; was a folder of the store moved or removed? Opening the store makes it anew"
+            "; see whether a folder of the store was moved or removed: opening the store makes it \
+             anew"
         }
-        _ => "",
+        _ => cloakroom_disk::next_step(source),
     }
 }

@@ -1,8 +1,9 @@
 //! The files and locks of one store, and what stands under a digest.
 //!
 //! One invariant carries the store: a session's file is replaced or removed only by who
-//! holds the lock of its digest and has read the file since.
+//! holds the lock of its digest, and the lock of the file, and has read the file since.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,12 +12,11 @@ use cloakroom_core::store::{
     FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, SubjectDigest,
 };
 use cloakroom_core::{Error, ErrorKind};
-use cloakroom_disk::{
-    check_private_folder, make_private_folder, make_private_folder_unsynced, sync_folder,
-};
+use cloakroom_disk::{check_private_folder, make_private_folder, make_private_folder_unsynced};
 
-use crate::error::{advice, misconfigured, unavailable};
+use crate::error::{misconfigured, next_step, unavailable};
 use crate::layout::{Durability, Layout};
+use crate::locked_file::LockedFile;
 use crate::locks::{LOCK_WAIT_SECS_MAX, Locks};
 
 pub(crate) struct Files {
@@ -29,8 +29,8 @@ impl Files {
     /// write has to.
     pub(crate) fn open(path: &Path, durability: Durability) -> Result<Self, Error> {
         let unusable = |source: io::Error| {
-            let advice = advice(source.kind());
-            let message = format!("cannot use the folder {}: {source}{advice}", path.display());
+            let (path, next_step) = (path.display(), next_step(&source));
+            let message = format!("cannot use the folder {path}: {source}{next_step}");
             unavailable(message).with_source(source)
         };
         make_private_folder(path).map_err(unusable)?;
@@ -40,7 +40,7 @@ impl Files {
             }
             _ => unusable(source),
         })?;
-        let layout = Layout::new(path, durability);
+        let layout = Arc::new(Layout::new(path, durability));
         let locks = make_folders(&layout).map_err(unusable)?;
         layout.probe_hard_links().map_err(|source| match source.kind() {
             io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => {
@@ -56,7 +56,6 @@ impl Files {
         // A file system without locks is found now, and not by the first write.
         let locked = locks.lock(&KeyDigest::from_bytes([0; KeyDigest::BYTES]));
         locked.map(drop)?;
-        let layout = Arc::new(layout);
         Ok(Self { layout, locks })
     }
 
@@ -87,9 +86,9 @@ impl Files {
     /// Whether nothing stands under a digest. Asked before a new file is written, to
     /// spare a write that would be refused.
     pub(crate) fn require_free(&self, digest: &KeyDigest) -> Result<(), Error> {
-        match self.layout.session_path(digest).try_exists() {
-            Ok(true) => Err(ErrorKind::Exists.into()),
-            Ok(false) => Ok(()),
+        match fs::symlink_metadata(self.layout.session_path(digest)) {
+            Ok(_) => Err(ErrorKind::Exists.into()),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(source) => {
                 Err(self
                     .layout
@@ -116,13 +115,31 @@ impl Files {
         record: &Record,
     ) -> Result<(Revision, Option<SubjectDigest>), Error> {
         let frame = self.layout.read(digest)?.ok_or(ErrorKind::Gone)?;
-        let (head, subject) = FrameHead::read_with_subject(&frame).map_err(frame_error)?;
-        if head.kind == FrameKind::Rotated {
-            return Err(ErrorKind::Gone.into());
-        }
-        let next = record.next_revision_after(head.revision)?;
-        Ok((next, subject))
+        next_revision_in(&frame, record)
     }
+
+    /// The same comparison, of the file that is about to be replaced and is locked from now on.
+    pub(crate) fn lock_based_on(
+        &self,
+        digest: &KeyDigest,
+        record: &Record,
+    ) -> Result<LockedFile, Error> {
+        let locked = self.lock_file(digest)?.ok_or(ErrorKind::Gone)?;
+        next_revision_in(locked.frame.as_ref().map_err(Error::clone)?, record)?;
+        Ok(locked)
+    }
+}
+
+fn next_revision_in(
+    frame: &[u8],
+    record: &Record,
+) -> Result<(Revision, Option<SubjectDigest>), Error> {
+    let (head, subject) = FrameHead::read_with_subject(frame).map_err(frame_error)?;
+    if head.kind == FrameKind::Rotated {
+        return Err(ErrorKind::Gone.into());
+    }
+    let next = record.next_revision_after(head.revision)?;
+    Ok((next, subject))
 }
 
 pub(crate) fn load(layout: &Layout, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
@@ -149,21 +166,21 @@ fn frame_error(error: Error) -> Error {
     }
 }
 
-fn make_folders(layout: &Layout) -> io::Result<Locks> {
-    let locks = layout.locks_folder();
-    make_private_folder_unsynced(&locks)?;
+fn make_folders(layout: &Arc<Layout>) -> io::Result<Locks> {
+    make_private_folder_unsynced(layout.root())?;
     for first in 0..=u8::MAX {
-        make_private_folder_unsynced(&layout.session_folder(first))?;
-        make_private_folder_unsynced(&layout.entry_folder(first))?;
+        for folder in [layout.session_folder(first), layout.entry_folder(first)] {
+            layout.make_in(&folder, || make_private_folder_unsynced(&folder))?;
+        }
     }
-    let opened = Locks::open(&locks)?;
+    let locks = Locks::open(layout)?;
     for made in [
-        &locks,
+        &layout.locks_folder(),
         &layout.subjects_folder(),
         layout.root(),
         &layout.path,
     ] {
-        sync_folder(made)?;
+        layout.sync_folder(made)?;
     }
-    Ok(opened)
+    Ok(locks)
 }

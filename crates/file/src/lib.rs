@@ -36,11 +36,16 @@
 //! is [`Unavailable`](cloakroom_core::ErrorKind::Unavailable).
 //!
 //! Where the folder is gone, because its disk is not mounted, each call is `Unavailable`:
-//! nobody is logged out, and no logout is answered with success.
+//! nobody is logged out, and no logout is answered with success. As long as `v1` stands, what
+//! a cleaner of temporary files has removed below it is made again: folders that were empty,
+//! and locks.
 //!
-//! A file that is damaged or was cut is [`Corrupt`](cloakroom_core::ErrorKind::Corrupt), and
-//! its visitor gets a fresh session. Nothing tells that a file is missing, or that an older
-//! one was put in its place.
+//! A file that is damaged, was cut or cannot be read is
+//! [`Corrupt`](cloakroom_core::ErrorKind::Corrupt), and its visitor gets a fresh session; so is
+//! what is no file, such as a folder or a named pipe of that name. Where this process has no
+//! right to read it, or the disk takes no file beside it either, it is `Unavailable`: the store
+//! is to be mended, and nobody is logged out. Nothing tells that a file is missing, or that an
+//! older one was put in its place.
 //!
 //! # How it is kept
 //!
@@ -50,7 +55,7 @@
 //!     00/ … ff/             by the first byte of the digest: 256 folders
 //!       00c3…5e             a session: the frame of cloakroom_core::store::Stored, 0600
 //!       .new-8d41…-17       a new file that is being written, or was left by a crash
-//!     locks/00 … 3f         64 empty files, never replaced
+//!     locks/00 … 3f         64 empty files
 //!     subjects/00/ … ff/    by the first byte of the subject's digest
 //!       7ae1…0c.00c3…5e     an entry: this session may be this subject's; empty
 //! ```
@@ -80,8 +85,10 @@
 //! **Compare-and-swap.** Whoever replaces or removes a session's file holds one of 64
 //! locks, chosen by the digest, from the look at the file until the new one has its name.
 //! A lock is `flock` against other processes and a mutex within this one. It cannot be
-//! the session's own file, since a rename puts another file in its place. A store keeps
-//! the 64 lock files open. Writing and syncing, which are slow, come before the lock is
+//! the session's own file alone, since a rename puts another file in its place. A store keeps
+//! the 64 lock files open, and whoever has locked one looks whether it is still the one at its
+//! path. A cleaner may remove it behind that look, and others then make another one: so the
+//! session's file is locked too, before it is replaced or removed. Writing and syncing, which are slow, come before the lock is
 //! taken, and the sync of the folder comes after. Where another process keeps a lock,
 //! since it was stopped, writes of the sessions behind that lock are
 //! [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) 10 s after they came, and at
@@ -131,6 +138,7 @@
 mod error;
 mod files;
 mod layout;
+mod locked_file;
 mod locks;
 mod scan;
 mod subject_index;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::Error;
 use cloakroom_core::store::KeyDigest;
-use cloakroom_disk::private_options;
+use cloakroom_disk::{FileIdentity, private_options};
 use fs4::TryLockError;
 
-use crate::error::unavailable;
+use crate::error::{failed, unavailable};
+use crate::layout::Layout;
 
 /// How many sessions can be written at the same instant. All processes must agree on
 /// the number, so it belongs to the layout on the disk.
@@ -44,7 +45,7 @@ pub(crate) struct Locks {
 }
 
 struct Shared {
-    folder: PathBuf,
+    layout: Arc<Layout>,
     stripes: Vec<Stripe>,
     stalled_waiters: AtomicUsize,
 }
@@ -53,9 +54,36 @@ struct Shared {
 /// threads of this one: the lock of a file belongs to the opened file, which the threads
 /// share.
 struct Stripe {
-    file: File,
+    /// Of the thread that has taken the stripe.
+    file: Mutex<LockFile>,
     state: Mutex<State>,
     released: Condvar,
+}
+
+/// A file that is locked, as long as it is the one at its path.
+struct LockFile {
+    file: File,
+    identity: FileIdentity,
+}
+
+impl LockFile {
+    /// Opens it, and makes it where it is missing.
+    fn open(layout: &Layout, stripe: u8) -> io::Result<Self> {
+        let mut options = private_options();
+        options.write(true).create(true).truncate(false);
+        let path = path_of(layout, stripe);
+        // A crash may take it back: then it is made again.
+        let open = || options.open(&path);
+        let (file, _) = layout.make_in_unsynced(&layout.locks_folder(), open)?;
+        let identity = FileIdentity::of(&file)?;
+        Ok(Self { file, identity })
+    }
+
+    fn unlock(&self) {
+        // By the trait's name: since Rust 1.89 `File` has a method of this name, which
+        // the crate's oldest Rust has not.
+        let _ = fs4::FileExt::unlock(&self.file);
+    }
 }
 
 #[derive(Default)]
@@ -77,27 +105,22 @@ pub(crate) struct LockGuard<'l>(&'l Stripe);
 
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
-        // By the trait's name: since Rust 1.89 `File` has a method of this name, which
-        // the crate's oldest Rust has not.
-        let _ = fs4::FileExt::unlock(&self.0.file);
+        self.0.file().unlock();
         self.0.release();
     }
 }
 
 impl Locks {
-    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn open(layout: &Arc<Layout>) -> io::Result<Self> {
         let stripes = (0..STRIPES).map(|stripe| {
-            let mut options = private_options();
-            options.write(true).create(true).truncate(false);
-            let file = options.open(path_in(folder, stripe))?;
             Ok(Stripe {
-                file,
+                file: Mutex::new(LockFile::open(layout, stripe)?),
                 state: Mutex::default(),
                 released: Condvar::new(),
             })
         });
         let shared = Shared {
-            folder: folder.to_path_buf(),
+            layout: layout.clone(),
             stripes: stripes.collect::<io::Result<_>>()?,
             stalled_waiters: AtomicUsize::new(0),
         };
@@ -208,7 +231,8 @@ impl Locks {
         Ok(taken?.then_some(LockGuard(at)))
     }
 
-    /// Then against other processes, whom nobody can be woken by.
+    /// Then against other processes, whom nobody can be woken by. Where a cleaner has removed
+    /// the file that this one has open, they lock another, and so does this one.
     fn take_from_system<'l>(
         &'l self,
         stripe: u8,
@@ -217,18 +241,28 @@ impl Locks {
         waiter: &mut Option<StalledWaiter<'l>>,
     ) -> Result<bool, Error> {
         let at = &self.shared.stripes[usize::from(stripe)];
+        let path = path_of(&self.shared.layout, stripe);
         let mut pause = Duration::from_micros(20);
+        let mut file = at.file();
         loop {
-            match fs4::FileExt::try_lock(&at.file) {
-                Ok(()) => {
+            match fs4::FileExt::try_lock(&file.file) {
+                Ok(()) if !file.identity.has_left(&path) => {
                     at.state().stall = None;
                     return Ok(true);
+                }
+                Ok(()) => {
+                    file.unlock();
+                    *file = LockFile::open(&self.shared.layout, stripe).map_err(|source| {
+                        failed("open a lock", &self.shared.layout.locks_folder(), source)
+                    })?;
+                    if deadline > Instant::now() {
+                        continue;
+                    }
                 }
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {
                     continue;
                 }
                 Err(TryLockError::Error(source)) => {
-                    let path = path_in(&self.shared.folder, stripe);
                     let message = format!(
                         "cannot lock {}: {source}; the store needs a file system with `flock`",
                         path.display()
@@ -262,7 +296,7 @@ impl Locks {
     }
 
     fn failed(&self, stripe: u8, waited: Duration) -> Error {
-        let path = path_in(&self.shared.folder, stripe);
+        let path = path_of(&self.shared.layout, stripe);
         let path = path.display();
         let stripe = &self.shared.stripes[usize::from(stripe)];
         unavailable(match stripe.state().stall {
@@ -280,6 +314,10 @@ impl Locks {
 }
 
 impl Stripe {
+    fn file(&self) -> MutexGuard<'_, LockFile> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A thread that panicked with the state has left it whole: it always is.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -331,8 +369,8 @@ impl Drop for StalledWaiter<'_> {
     }
 }
 
-fn path_in(folder: &Path, stripe: u8) -> PathBuf {
-    folder.join(format!("{stripe:02x}"))
+fn path_of(layout: &Layout, stripe: u8) -> PathBuf {
+    layout.locks_folder().join(format!("{stripe:02x}"))
 }
 
 /// By the last byte of the digest; the first one names the session's folder.

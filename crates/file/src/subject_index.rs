@@ -8,8 +8,8 @@
 
 use std::io;
 
-use cloakroom_core::Error;
 use cloakroom_core::store::{KeyDigest, SubjectDigest};
+use cloakroom_core::{Error, ErrorKind};
 use cloakroom_disk::private_options;
 
 use crate::error::failed;
@@ -39,9 +39,19 @@ impl Files {
         digest: &KeyDigest,
     ) -> Result<(), Error> {
         match SubjectEntry::of(subject, digest) {
-            Some(entry) if !self.layout.entry_path(&entry).exists() => self.make_entry(&entry),
+            Some(entry) if !self.has_entry(&entry)? => self.make_entry(&entry),
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn has_entry(&self, entry: &SubjectEntry) -> Result<bool, Error> {
+        let found = self.layout.entry_path(entry).try_exists();
+        found.map_err(|source| self.entry_failed("look for a subject's entry", entry, source))
+    }
+
+    fn entry_failed(&self, operation: &str, entry: &SubjectEntry, source: io::Error) -> Error {
+        let folder = self.layout.entry_folder(entry.subject.as_bytes()[0]);
+        failed(operation, &folder, source)
     }
 
     /// Removes the entry of a record that is gone from the disk. Where that fails, a
@@ -56,12 +66,13 @@ impl Files {
     fn make_entry(&self, entry: &SubjectEntry) -> Result<(), Error> {
         let mut options = private_options();
         options.write(true).create_new(true);
-        match options.open(self.layout.entry_path(entry)) {
+        let folder = self.layout.entry_folder(entry.subject.as_bytes()[0]);
+        let path = self.layout.entry_path(entry);
+        match self.layout.make_in(&folder, || options.open(&path)) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => {
-                let folder = self.layout.entry_folder(entry.subject.as_bytes()[0]);
-                return Err(failed("make a subject's entry", &folder, source));
+                return Err(self.entry_failed("make a subject's entry", entry, source));
             }
         }
         self.layout.sync_entries(&entry.subject)
@@ -77,8 +88,11 @@ impl Files {
     }
 
     pub(crate) fn is_orphan(&self, entry: &SubjectEntry) -> Result<bool, Error> {
-        let frame = self.layout.read(&entry.digest)?;
-        Ok(!frame.is_some_and(|frame| may_be_of(&entry.subject, &frame)))
+        match self.layout.read(&entry.digest) {
+            Ok(frame) => Ok(!frame.is_some_and(|frame| may_be_of(&entry.subject, &frame))),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

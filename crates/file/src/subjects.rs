@@ -127,7 +127,10 @@ impl Files {
         let is_meant = |digest: &KeyDigest, owner: &Owner| {
             let is_theirs = match owner {
                 Ok(owner) => *owner == Some(*subject),
-                Err(_) => self.has_entry(subject, digest),
+                Err(_) => self.has_entry(&SubjectEntry {
+                    subject: *subject,
+                    digest: *digest,
+                })?,
             };
             Ok(match which {
                 Revoke::AllBut(kept) => is_theirs && self.current_digest(&kept)? != *digest,
@@ -143,12 +146,6 @@ impl Files {
             }
         }
         Ok(())
-    }
-
-    fn has_entry(&self, subject: &SubjectDigest, digest: &KeyDigest) -> bool {
-        let (subject, digest) = (*subject, *digest);
-        let entry = SubjectEntry { subject, digest };
-        self.layout.entry_path(&entry).exists()
     }
 
     /// Follows rotation marks to the session that is to be spared. A file that cannot be

@@ -133,11 +133,12 @@ fn look(files: &Files, now: Timestamp, listed: &Listed) -> Result<Judged, Error>
             Ok(Judged::Nothing)
         }
         Listed::Session(digest) => {
-            let start = files.layout.read_head(digest)?;
-            match start.map(|start| FrameHead::peek(&start)) {
-                None => Ok(Judged::Nothing),
-                Some(Ok(head)) if head.expires_at > now => Ok(Judged::Nothing),
-                Some(_) => judge(files, now, digest),
+            let start = files.layout.read_head(digest);
+            match start.and_then(|start| start.map(|start| FrameHead::peek(&start)).transpose()) {
+                Ok(None) => Ok(Judged::Nothing),
+                Ok(Some(head)) if head.expires_at > now => Ok(Judged::Nothing),
+                Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+                Ok(Some(_)) | Err(_) => judge(files, now, digest),
             }
         }
     }
@@ -146,14 +147,15 @@ fn look(files: &Files, now: Timestamp, listed: &Listed) -> Result<Judged, Error>
 /// Judges a session's file as it stands, in the same step as the removal.
 fn judge(files: &Files, now: Timestamp, digest: &KeyDigest) -> Result<Judged, Error> {
     let _lock = files.locks.lock(digest)?;
-    let Some(frame) = files.layout.read(digest)? else {
+    let Some(locked) = files.lock_file(digest)? else {
         return Ok(Judged::Nothing);
     };
-    let is_due = match FrameHead::read(&frame) {
+    let frame = locked.frame.as_deref().unwrap_or_default();
+    let is_due = match FrameHead::read(frame) {
         Ok(head) => head.expires_at <= now,
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(Judged::Newer),
         // A damaged file is due when its head says so, or by its age.
-        Err(_) => match FrameHead::peek(&frame) {
+        Err(_) => match FrameHead::peek(frame) {
             Ok(head) => head.expires_at <= now,
             Err(_) => {
                 let path = files.layout.session_path(digest);
@@ -167,7 +169,7 @@ fn judge(files: &Files, now: Timestamp, digest: &KeyDigest) -> Result<Judged, Er
     files.layout.remove(digest)?;
     // A crash may bring the record back without its entry: it has expired, and is swept
     // again.
-    let subject = subject_in(&frame).unwrap_or_default();
+    let subject = subject_in(frame).unwrap_or_default();
     if let Some(entry) = SubjectEntry::of(subject, digest) {
         files.layout.remove_entry(&entry)?;
     }

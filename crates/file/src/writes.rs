@@ -63,7 +63,7 @@ impl Files {
             .filter(|new| Some(*new) != old_subject);
         self.add_entry(new_subject, digest)?;
         let lock = self.locks.lock(digest)?;
-        let replaced = self.next_revision(digest, record).and_then(|_| {
+        let replaced = self.lock_based_on(digest, record).and_then(|_locked| {
             self.keep_entry(new_subject, digest)?;
             self.replace(staged, digest)
         });
@@ -98,8 +98,9 @@ impl Files {
             };
             let staged = self.layout.stage(digest, &touched)?;
             let _lock = self.locks.lock(digest)?;
+            let locked = self.lock_file(digest)?.ok_or(ErrorKind::Gone)?;
             // Where another write has come first, the touch is made again over it.
-            if self.layout.read(digest)?.as_deref() == Some(&frame[..]) {
+            if locked.frame.as_ref().is_ok_and(|found| *found == frame) {
                 return self.replace(staged, digest);
             }
         }
@@ -127,7 +128,7 @@ impl Files {
         let new_subject = record.subject_digest();
         self.add_entry(new_subject, new)?;
         let locks = self.locks.lock_both(old, new)?;
-        let rotated = self.next_revision(old, record).and_then(|_| {
+        let rotated = self.lock_based_on(old, record).and_then(|_locked| {
             self.keep_entry(new_subject, new)?;
             self.link(moved, new)?;
             // The new name is on the disk before the old one holds the mark.
@@ -185,16 +186,17 @@ impl Files {
             let at = *path.at();
             seen.push(at);
             let _lock = self.locks.lock(&at)?;
-            let Some(frame) = self.layout.read(&at)? else {
+            let Some(locked) = self.lock_file(&at)? else {
                 return Ok(Ending::Nothing);
             };
-            if let Ok(Stored::Rotated { to, .. }) = Stored::decode(&frame) {
+            let frame = locked.frame.as_deref().unwrap_or_default();
+            if let Ok(Stored::Rotated { to, .. }) = Stored::decode(frame) {
                 match path.follow(to) {
                     Ok(()) => continue,
                     Err(error) => return Ok(Ending::OutOfReach(error)),
                 }
             }
-            let owner = subject_in(&frame);
+            let owner = subject_in(frame);
             if !is_meant(&at, &owner)? {
                 return Ok(Ending::Nothing);
             }

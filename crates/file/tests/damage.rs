@@ -245,9 +245,11 @@ async fn scan_past_a_file_that_is_forbidden(path: &Path) {
     assert_eq!(scanned.len(), digests.len());
     // A folder that cannot be listed fails the page: nobody knows what is in it.
     let in_folder = forbidden.parent().unwrap();
-    fs::rename(in_folder, path.join("away")).unwrap();
-    let error = store.scan(None, 30).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    for (mode, fails) in [(0o000, true), (0o700, false)] {
+        fs::set_permissions(in_folder, fs::Permissions::from_mode(mode)).unwrap();
+        let failed = store.scan(None, 30).await.err().map(|error| error.kind());
+        assert_eq!(failed, fails.then_some(ErrorKind::Unavailable));
+    }
 }
 
 /// Root can read every file, so as root this runs again as the user `nobody`.
@@ -367,4 +369,70 @@ async fn a_full_disk_refuses_a_write_and_loses_nothing() {
     store.update(&created[0], &changed).await.unwrap();
     let stored = store.load(&created[0]).await.unwrap().unwrap();
     assert_eq!(stored.into_record().unwrap().data, changed.data);
+}
+
+/// What may stand in the place of a session's file and cannot be read as one.
+#[cfg(target_os = "linux")]
+fn unreadable(path: &Path, number: usize) {
+    use std::os::unix::fs::symlink;
+    fs::remove_file(path).unwrap();
+    match number {
+        0 => fs::create_dir(path).unwrap(),
+        1 => symlink(path, path).unwrap(),
+        2 => drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+        // Reading it is an error of the disk, EIO.
+        3 => symlink("/proc/self/mem", path).unwrap(),
+        4 => symlink("/dev/zero", path).unwrap(),
+        _ => {
+            let made = std::process::Command::new("mkfifo").arg(path).status();
+            assert!(made.unwrap().success());
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_cannot_be_read_as_a_file_is_corrupt_and_can_be_ended() {
+    use cloakroom_core::store::{Revoke, Subjects as _};
+    // A socket's path is short.
+    let folder = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
+    let sessions = folder.path().join("s");
+    let store = FileStore::open(&sessions).unwrap();
+    let record = sample("x").at_revision(Revision::FIRST);
+    let subject = cloakroom_testkit::listed_as(record.subject.as_ref().unwrap());
+    for number in 0..6 {
+        let [digest, revoked] = [create(&store).await, create(&store).await];
+        for digest in [&digest, &revoked] {
+            unreadable(&session_path(&sessions, digest), number);
+        }
+        let load = tokio::time::timeout(Duration::from_secs(60), store.load(&digest));
+        let error = load.await.expect("it does not hang").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{number}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(&digest.short()), "{number}: {text}");
+        assert!(!text.contains(&digest.to_hex()), "{number}: {text}");
+        let (new, until) = (key().digest(), Timestamp::MAX);
+        for refused in [
+            store.update(&digest, &record).await.map(drop),
+            store
+                .touch(&digest, Revision::FIRST, touch_until(until))
+                .await,
+            store.rotate(&digest, &new, &record, until).await.map(drop),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt, "{number}");
+        }
+        let refused = store.create(&digest, &record).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Exists);
+        sweep_all(&store, later(0)).await;
+        store.delete(&digest).await.unwrap();
+        let ended = store.revoke(&subject, Revoke::All).await.unwrap();
+        assert!(ended.contains(&revoked), "{number}");
+        for digest in [&digest, &revoked] {
+            let path = session_path(&sessions, digest);
+            assert!(
+                number == 0 || fs::symlink_metadata(path).is_err(),
+                "{number}"
+            );
+        }
+    }
 }

@@ -44,6 +44,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::ErrorKind::NotFound;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -331,7 +332,14 @@ impl KeyRing {
                 let limit = RING_TEXT_BYTES_MAX as u64 + 1;
                 file.take(limit).read_to_end(&mut bytes)
             })
-            .map_err(|source| named(&source).with_source(source))?;
+            .map_err(|source| match source.kind() {
+                NotFound => named(&format_args!(
+                    "there is none: make one with `(umask 077 && openssl rand -hex 32 > {})`, and \
+                     give each server the same",
+                    path.display()
+                )),
+                _ => named(&source).with_source(source),
+            })?;
         let text = std::str::from_utf8(&bytes).map_err(|_| named(&"it is not a text in UTF-8"))?;
         Self::parse(text).map_err(|error| named(&error.message()))
     }

@@ -1,31 +1,32 @@
 //! What is said where the store is full.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use cloakroom_core::store::Stored;
-use moka::notification::RemovalCause;
 
 /// How often at most it is said. A flood evicts thousands a second.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Counts the sessions that the bound on the store's bytes has ended, and tells of them.
 #[derive(Default)]
-pub(crate) struct Evictions(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    untold: u64,
-    told_at: Option<Instant>,
+pub(crate) struct Evictions {
+    untold: AtomicU64,
+    told_at: Mutex<Option<Instant>>,
 }
 
 impl Evictions {
-    /// Called by moka for whatever leaves the store. It does not look into the store.
-    pub(crate) fn left(&self, stored: &Stored, cause: RemovalCause) {
-        if cause != RemovalCause::Size || !matches!(stored, Stored::Record(_)) {
+    /// Counts one. It may be called under any lock.
+    pub(crate) fn count(&self) {
+        self.untold.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tells of those counted, if it is time to. It is called with no lock held, since a
+    /// log may be slow.
+    pub(crate) fn tell(&self) {
+        if self.untold.load(Ordering::Relaxed) == 0 {
             return;
         }
-        if let Some(sessions) = self.count(Instant::now()) {
+        if let Some(sessions) = self.due(Instant::now()) {
             tracing::warn!(
                 sessions,
                 "the in-memory store is full and has ended sessions before their time, those \
@@ -34,16 +35,19 @@ impl Evictions {
         }
     }
 
-    /// Counts one, and answers how many are to be told of now.
-    fn count(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.untold += 1;
+    /// How many are to be told of now.
+    fn due(&self, now: Instant) -> Option<u64> {
+        let mut told_at = self.told_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = |told: Instant| now.saturating_duration_since(told) >= TOLD_EVERY;
-        if !state.told_at.is_none_or(is_due) {
+        if !told_at.is_none_or(is_due) {
             return None;
         }
-        state.told_at = Some(now);
-        Some(std::mem::take(&mut state.untold))
+        let untold = self.untold.swap(0, Ordering::Relaxed);
+        // Another thread may have told of them meanwhile.
+        (untold > 0).then(|| {
+            *told_at = Some(now);
+            untold
+        })
     }
 }
 
@@ -54,7 +58,10 @@ mod tests {
     #[test]
     fn the_first_is_told_at_once_and_the_rest_once_a_minute_with_their_count() {
         let (evictions, begun) = (Evictions::default(), Instant::now());
-        let at = |seconds| evictions.count(begun + Duration::from_secs(seconds));
+        let at = |seconds| {
+            evictions.count();
+            evictions.due(begun + Duration::from_secs(seconds))
+        };
         assert_eq!(at(0), Some(1));
         assert_eq!((at(1), at(30), at(59)), (None, None, None));
         assert_eq!(at(60), Some(4));

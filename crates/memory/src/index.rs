@@ -1,12 +1,10 @@
 //! Which sessions are whose.
 //!
-//! An entry is put in before its record and removed after it, both under the lock of
-//! the record's digest. When moka evicts a record, its entry becomes an orphan. A
-//! listener of moka's could not remove it, since it would have to ask the cache from
-//! inside; so each entry put in has a few others checked, which keeps orphans few.
+//! An entry changes under the lock of its session's shard of the map, so the index lists
+//! what stands and nothing else. Whoever holds a lock of the index takes no other.
 
 use std::collections::BTreeSet;
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Included};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::store::{KeyDigest, SubjectDigest};
@@ -14,18 +12,7 @@ use cloakroom_core::store::{KeyDigest, SubjectDigest};
 /// Subjects are spread over as many locks.
 const SHARDS: usize = 16;
 
-/// Entries that are checked for each one put in. With a single one, orphans could come
-/// up as fast as they are removed.
-const CHECKS_PER_INSERT: usize = 4;
-
-pub(crate) type Entry = (SubjectDigest, KeyDigest);
-
-#[derive(Default)]
-struct Shard {
-    entries: BTreeSet<Entry>,
-    /// The last entry that was checked.
-    cursor: Option<Entry>,
-}
+type Shard = BTreeSet<(SubjectDigest, KeyDigest)>;
 
 #[derive(Default)]
 pub(crate) struct Index {
@@ -39,11 +26,11 @@ impl Index {
     }
 
     pub(crate) fn insert(&self, subject: &SubjectDigest, digest: &KeyDigest) {
-        self.shard(subject).entries.insert((*subject, *digest));
+        self.shard(subject).insert((*subject, *digest));
     }
 
     pub(crate) fn remove(&self, subject: &SubjectDigest, digest: &KeyDigest) {
-        self.shard(subject).entries.remove(&(*subject, *digest));
+        self.shard(subject).remove(&(*subject, *digest));
     }
 
     /// The digests of a subject's entries past this one at one instant, in their order:
@@ -65,42 +52,17 @@ impl Index {
             return Vec::new();
         }
         let shard = self.shard(subject);
-        let entries = shard.entries.range((from, Included((*subject, LAST))));
+        let entries = shard.range((from, Included((*subject, LAST))));
         entries.take(max).map(|(_, digest)| *digest).collect()
-    }
-
-    /// The next entries to check after one of this subject was put in: some of the same
-    /// shard.
-    pub(crate) fn next_to_check(&self, subject: &SubjectDigest) -> Vec<Entry> {
-        next(&mut self.shard(subject), CHECKS_PER_INSERT)
-    }
-
-    /// The next entries to check in a sweep: so many of each shard.
-    pub(crate) fn next_to_check_of_all(&self, max: usize) -> Vec<Entry> {
-        let shards = self.shards.iter();
-        shards
-            .flat_map(|shard| next(&mut lock(shard), max))
-            .collect()
     }
 
     pub(crate) fn len(&self) -> usize {
         let shards = self.shards.iter();
-        shards.map(|shard| lock(shard).entries.len()).sum()
+        shards.map(|shard| lock(shard).len()).sum()
     }
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     // A panic leaves nothing half done: no code under the lock can panic midway.
     shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn next(shard: &mut Shard, max: usize) -> Vec<Entry> {
-    let from = shard.cursor.take().map_or(Unbounded, Excluded);
-    let rest = shard.entries.range((from, Unbounded));
-    let found: Vec<Entry> = rest.take(max).copied().collect();
-    // At the end it begins again.
-    shard.cursor = (found.len() == max)
-        .then(|| found.last().copied())
-        .flatten();
-    found
 }

@@ -6,9 +6,7 @@
 //! the process.
 //!
 //! Which sessions are whose stands in an index, in memory too; a session without a
-//! subject has no entry there. A session that is listed counts as used. The index entry
-//! of an evicted session is removed later, by other logins or by a sweep. A scan reads
-//! all sessions for each page, and does not count as a use.
+//! subject has no entry there. A session that is listed does not count as used.
 //!
 //! Lists are read page by page. What has to look at many sessions (a scan, a sweep, a
 //! revocation) lets the runtime's other tasks run in between, every millisecond or so. A
@@ -30,16 +28,21 @@
 //!
 //! # Decisions
 //!
-//! **Readers take no lock, and writers of one digest take turns.** moka keeps the bound,
-//! the order of eviction and the expiry. It has no compare-and-swap, so each digest has
-//! one of 64 locks, which is never held over an await.
+//! **A map of its own** (`cloakroom-map`, which the near cache uses too) keeps the bound, the
+//! order of eviction and the locks. A compare-and-swap is a comparison and an insert under
+//! the lock of the digest's shard, which is never held over an await. moka has no
+//! compare-and-swap, and takes more time than all the rest of a load, and 364 bytes for each
+//! session.
 //!
-//! **Eviction is by last use (LRU).** moka's default policy counts how often a session was
-//! used, and so turns every new session away from a full store.
+//! **Eviction is by last use.** A policy that counts how often a session was used turns
+//! every new session away from a full store.
 //!
-//! **Whoever adds an entry to the index checks four others,** and removes the orphans among
-//! them. A listener of moka's could not do it, since it would have to ask the cache from
-//! inside.
+//! **The clock is asked on each call,** so that what has expired is gone by the clock alone.
+//! Its memory is freed by the writes that follow: each new session has eight others looked
+//! at.
+//!
+//! **The index changes under the lock of the session's shard,** also where a session is
+//! evicted, so it lists what stands and nothing else.
 //!
 //! **A revocation follows rotation marks.** A session that rotates while it is being ended
 //! is ended at its current digest, and one that is to be spared is spared there.
@@ -51,56 +54,50 @@ mod index;
 mod scan;
 mod subjects;
 mod sweep;
-mod ttl;
 mod yields;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, Record, Revision, RotationPath, SessionStore,
-    Stored, SubjectDigest, Touch,
+    BoxFuture, Capabilities, Import, KeyDigest, Record, Revision, SessionStore, Stored,
+    SubjectDigest, Touch,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use cloakroom_map::{BoundedMap, Shard};
 
 use crate::evictions::Evictions;
 use crate::index::Index;
-use crate::ttl::TimeToLive;
 
-/// Bytes a [`MemoryStore`] holds by default: 64 MiB, some 80,000 sessions of
+/// Bytes a [`MemoryStore`] holds by default: 64 MiB, some 90,000 sessions of
 /// 400 bytes.
 pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
-/// What a session costs beside what is stored: moka's bookkeeping (364 bytes as
-/// measured) and the digest.
-const ENTRY_BYTES: usize = 364 + KeyDigest::BYTES;
+/// What the index entry of a session with a subject costs: 64 bytes, in a tree whose nodes
+/// are two thirds full.
+const INDEX_ENTRY_BYTES: usize = 100;
 
-/// What the index entry of a session with a subject costs: 48 bytes, in a tree that is
-/// two thirds full.
-const INDEX_ENTRY_BYTES: usize = 72;
-
-/// Digests are spread over as many locks: writers of one digest take turns, since moka
-/// has no compare-and-swap; readers take no lock.
-const STRIPES: usize = 64;
+/// For each session that is added, so many others are looked at, and removed if they have
+/// expired. Then at most a seventh of the sessions that it holds have.
+const LOOKS_PER_INSERT: usize = 8;
 
 const NAME: &str = "memory";
 
 /// A store in this process's memory. Cheap to clone; all clones are the one
 /// store.
 ///
-/// It is not durable, and not shared with other processes. An expired record is dropped
-/// soon after its deadline, by the store's clock; no sweep is needed.
+/// It is not durable, and not shared with other processes. A record is gone at its
+/// deadline, by the store's clock; no sweep is needed.
 #[derive(Clone)]
 pub struct MemoryStore {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    map: Cache<KeyDigest, Arc<Stored>>,
-    stripes: [Mutex<()>; STRIPES],
+    map: BoundedMap<Stored>,
     index: Index,
+    evictions: Evictions,
+    clock: Arc<dyn Clock>,
 }
 
 impl Default for MemoryStore {
@@ -113,8 +110,8 @@ impl Default for MemoryStore {
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore")
-            .field("sessions", &self.inner.map.entry_count())
-            .field("bytes", &self.inner.map.weighted_size())
+            .field("sessions", &self.inner.map.len())
+            .field("bytes", &self.inner.map.bytes())
             .field("listed", &self.inner.index.len())
             .finish()
     }
@@ -130,11 +127,10 @@ impl MemoryStore {
         }
     }
 
-    /// Bytes in use, bookkeeping included. Does moka's pending evictions first.
+    /// Bytes in use, bookkeeping included.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.inner.map.run_pending_tasks();
-        self.inner.map.weighted_size()
+        self.inner.map.bytes()
     }
 }
 
@@ -147,7 +143,8 @@ pub struct MemoryStoreBuilder {
 
 impl MemoryStoreBuilder {
     /// Bytes it may hold, bookkeeping included. Default
-    /// [`CAPACITY_BYTES_DEFAULT`].
+    /// [`CAPACITY_BYTES_DEFAULT`]. From 8 MiB on it is divided into up to 256 shards of 4
+    /// MiB or more; a session that is larger than such a share is refused.
     #[must_use]
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.capacity_bytes = bytes;
@@ -165,33 +162,20 @@ impl MemoryStoreBuilder {
     /// The store.
     #[must_use]
     pub fn build(self) -> MemoryStore {
-        let evictions = Evictions::default();
-        let map = Cache::builder()
-            .name("cloakroom-memory")
-            .max_capacity(self.capacity_bytes)
-            .weigher(|_: &KeyDigest, stored: &Arc<Stored>| weight(stored))
-            // moka's default policy weighs how often something was used, and turns every
-            // new session away from a full cache.
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |_, stored, cause| evictions.left(&stored, cause))
-            .expire_after(TimeToLive(self.clock))
-            .build();
         MemoryStore {
             inner: Arc::new(Inner {
-                map,
-                stripes: [const { Mutex::new(()) }; STRIPES],
+                map: BoundedMap::new(self.capacity_bytes, memory_bytes),
                 index: Index::default(),
+                evictions: Evictions::default(),
+                clock: self.clock,
             }),
         }
     }
 }
 
-fn weight(stored: &Stored) -> u32 {
-    let index = match stored {
-        Stored::Record(record) if record.subject.is_some() => INDEX_ENTRY_BYTES,
-        _ => 0,
-    };
-    u32::try_from(ENTRY_BYTES + index + stored.memory_bytes()).unwrap_or(u32::MAX)
+fn memory_bytes(stored: &Stored) -> usize {
+    let is_listed = matches!(stored, Stored::Record(record) if record.subject.is_some());
+    stored.memory_bytes() + if is_listed { INDEX_ENTRY_BYTES } else { 0 }
 }
 
 fn subject_of(stored: &Stored) -> Option<SubjectDigest> {
@@ -201,36 +185,35 @@ fn subject_of(stored: &Stored) -> Option<SubjectDigest> {
     }
 }
 
+fn gone() -> Error {
+    Error::from(ErrorKind::Gone).in_store(NAME)
+}
+
 impl Inner {
-    fn stripe_of(digest: &KeyDigest) -> usize {
-        // A digest is uniform: any of its bytes will do.
-        usize::from(digest.as_bytes()[0]) % STRIPES
-    }
-
-    /// Keeps other writers of this digest waiting.
-    fn lock(&self, digest: &KeyDigest) -> MutexGuard<'_, ()> {
-        self.lock_stripe(Self::stripe_of(digest))
-    }
-
-    fn lock_stripe(&self, stripe: usize) -> MutexGuard<'_, ()> {
-        // The lock holds no data that a panic could leave half done.
-        self.stripes[stripe]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The record that stands at a digest.
-    fn require(&self, digest: &KeyDigest) -> Result<Record, Error> {
-        match self.map.get(digest).as_deref() {
-            Some(Stored::Record(record)) => Ok(record.clone()),
-            _ => Err(Error::from(ErrorKind::Gone).in_store(NAME)),
+    /// Stores a record at a digest where nothing stands.
+    fn create(&self, digest: &KeyDigest, stored: Stored) -> Result<(), Error> {
+        let now = self.clock.now();
+        let shard = &mut *self.map.lock(digest.as_bytes());
+        if standing(shard, digest, now).is_some() {
+            return Err(Error::from(ErrorKind::Exists).in_store(NAME));
         }
+        self.put(shard, digest, stored, now)
     }
 
-    fn require_vacant(&self, digest: &KeyDigest) -> Result<(), Error> {
-        match self.map.contains_key(digest) {
-            true => Err(Error::from(ErrorKind::Exists).in_store(NAME)),
-            false => Ok(()),
+    /// Replaces the record at a digest.
+    fn update(
+        &self,
+        digest: &KeyDigest,
+        change: impl FnOnce(&Record) -> Result<Option<Record>, Error>,
+    ) -> Result<(), Error> {
+        let now = self.clock.now();
+        let shard = &mut *self.map.lock(digest.as_bytes());
+        let Some(Stored::Record(stored)) = standing(shard, digest, now) else {
+            return Err(gone());
+        };
+        match change(stored)? {
+            Some(changed) => self.put(shard, digest, Stored::Record(changed), now),
+            None => Ok(()),
         }
     }
 
@@ -241,125 +224,126 @@ impl Inner {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
-        // Two rotations may cross, so the locks are always taken in the same order.
-        let mut stripes = [Self::stripe_of(old), Self::stripe_of(new)];
-        stripes.sort_unstable();
-        let _first = self.lock_stripe(stripes[0]);
-        let _second = (stripes[0] != stripes[1]).then(|| self.lock_stripe(stripes[1]));
-        let stored = self.require(old)?;
+        let now = self.clock.now();
+        let mut shards = self.map.lock_both(old.as_bytes(), new.as_bytes());
+        let shard = shards.of(old.as_bytes());
+        let Some(Stored::Record(stored)) = standing(shard, old, now) else {
+            return Err(gone());
+        };
         let next = record
             .next_revision_after(stored.revision)
             .map_err(|error| error.in_store(NAME))?;
-        self.require_vacant(new)?;
-        self.put(new, Stored::Record(record.at_revision(next)), None);
+        let shard = shards.of(new.as_bytes());
+        if standing(shard, new, now).is_some() {
+            return Err(Error::from(ErrorKind::Exists).in_store(NAME));
+        }
+        // The index lists the new digest before it loses the old one, so that no
+        // revocation misses the session.
+        self.put(shard, new, Stored::Record(record.at_revision(next)), now)?;
         let mark = Stored::Rotated {
             to: *new,
             until: mark_until,
         };
-        self.put(old, mark, Some(&stored));
+        self.put(shards.of(old.as_bytes()), old, mark, now)?;
         Ok(next)
     }
 
-    /// Removes the record at a digest, or where rotation marks lead from there, if it is
-    /// meant; answers the digest that it stood at.
-    fn end(
+    /// Puts something at a digest of this shard, and keeps the index in step. Where there
+    /// is no room for it, nothing changes.
+    fn put(
         &self,
+        shard: &mut Shard<Stored>,
         digest: &KeyDigest,
-        is_meant: impl Fn(&KeyDigest, &Stored) -> Result<bool, Error>,
-    ) -> Result<Option<KeyDigest>, Error> {
-        let mut path = RotationPath::from(*digest);
-        loop {
-            let at = *path.at();
-            let _turn = self.lock(&at);
-            match self.map.get(&at).as_deref() {
-                Some(Stored::Rotated { to, .. }) => {
-                    path.follow(*to).map_err(|error| error.in_store(NAME))?;
-                }
-                Some(stored) if is_meant(&at, stored)? => {
-                    self.remove(&at, stored);
-                    return Ok(Some(at));
-                }
-                Some(Stored::Record(_)) | None => return Ok(None),
-            }
+        stored: Stored,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (bytes, room) = (shard.bytes_of(&stored), shard.capacity_bytes());
+        if bytes > room {
+            let why = format!(
+                "the session takes {bytes} bytes of memory, and the in-memory store has room for \
+                 {room} in each of its shards: give it more capacity"
+            );
+            return Err(Error::new(ErrorKind::TooLarge, why).in_store(NAME));
         }
-    }
-
-    /// Puts something at a digest, in place of the record `replaced`, and keeps the index
-    /// in step. The caller holds the digest's lock.
-    fn put(&self, digest: &KeyDigest, stored: Stored, replaced: Option<&Record>) {
+        let replaced = shard.peek(digest.as_bytes());
         // Most writes keep the subject; they need not hash it.
         let keeps_subject = match (&stored, replaced) {
-            (Stored::Record(new), Some(old)) => {
+            (Stored::Record(new), Some(Stored::Record(old))) => {
                 (&new.site, &new.subject) == (&old.site, &old.subject)
             }
             _ => false,
         };
-        if keeps_subject {
-            self.map.insert(*digest, Arc::new(stored));
-            return;
-        }
-        if let Some(subject) = subject_of(&stored) {
-            self.index.insert(&subject, digest);
-        }
-        self.map.insert(*digest, Arc::new(stored));
-        if let Some(subject) = replaced.and_then(Record::subject_digest) {
-            self.index.remove(&subject, digest);
-        }
-    }
-
-    /// Removes what stands at a digest, and its index entry. The caller holds the digest's
-    /// lock.
-    fn remove(&self, digest: &KeyDigest, stored: &Stored) {
-        self.map.invalidate(digest);
-        if let Some(subject) = subject_of(stored) {
-            self.index.remove(&subject, digest);
-        }
-    }
-
-    /// Removes those of these index entries whose session was evicted or has expired.
-    fn remove_orphans(&self, entries: &[index::Entry]) {
-        for (subject, digest) in entries {
-            let _turn = self.lock(digest);
-            // Where anything stands, the write that put it there has kept the index in
-            // step. `contains_key` does not count as a use.
-            if !self.map.contains_key(digest) {
-                self.index.remove(subject, digest);
+        if replaced.is_none() {
+            let is_expired = |stored: &Stored| stored.expires_at() <= now;
+            for (digest, stored) in shard.remove_some(LOOKS_PER_INSERT, is_expired) {
+                self.unlist(&digest, &stored);
             }
         }
+        let subject = (!keeps_subject).then(|| subject_of(&stored)).flatten();
+        let inserted = shard.insert(digest.as_bytes(), stored);
+        if let Some(replaced) = inserted.replaced.filter(|_| !keeps_subject) {
+            self.unlist(digest.as_bytes(), &replaced);
+        }
+        if let Some(subject) = subject {
+            self.index.insert(&subject, digest);
+        }
+        for (digest, stored) in inserted.evicted {
+            self.unlist(&digest, &stored);
+            if matches!(stored, Stored::Record(_)) && stored.expires_at() > now {
+                self.evictions.count();
+            }
+        }
+        Ok(())
     }
 
-    /// Is called after a write that may have put an entry in, and with no lock held.
-    fn check_index(&self, subject: Option<SubjectDigest>) {
-        if let Some(subject) = subject {
-            self.remove_orphans(&self.index.next_to_check(&subject));
+    /// Removes what stands at a digest of this shard, and its index entry.
+    fn remove(&self, shard: &mut Shard<Stored>, digest: &KeyDigest) {
+        if let Some(removed) = shard.remove(digest.as_bytes()) {
+            self.unlist(digest.as_bytes(), &removed);
+        }
+    }
+
+    /// Removes the index entry of what is no more at a digest.
+    fn unlist(&self, digest: &[u8; KeyDigest::BYTES], stored: &Stored) {
+        if let Some(subject) = subject_of(stored) {
+            self.index.remove(&subject, &KeyDigest::from_bytes(*digest));
         }
     }
 }
 
+/// What stands at a digest. This is a use of it.
+fn standing<'s>(
+    shard: &'s mut Shard<Stored>,
+    digest: &KeyDigest,
+    now: Timestamp,
+) -> Option<&'s Stored> {
+    let stored = shard.get(digest.as_bytes())?;
+    (stored.expires_at() > now).then_some(stored)
+}
+
 impl SessionStore for MemoryStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
-        Ok(self.inner.map.get(digest).map(|stored| (*stored).clone()))
+        let now = self.inner.clock.now();
+        let mut shard = self.inner.map.lock(digest.as_bytes());
+        Ok(standing(&mut shard, digest, now).cloned())
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        {
-            let _turn = self.inner.lock(digest);
-            self.inner.require_vacant(digest)?;
-            let stored = Stored::Record(record.at_revision(Revision::FIRST));
-            self.inner.put(digest, stored, None);
-        }
-        self.inner.check_index(record.subject_digest());
+        let stored = Stored::Record(record.at_revision(Revision::FIRST));
+        self.inner.create(digest, stored)?;
+        self.inner.evictions.tell();
         Ok(Revision::FIRST)
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
-        let _turn = self.inner.lock(digest);
-        let stored = self.inner.require(digest)?;
-        let next = record
-            .next_revision_after(stored.revision)
-            .map_err(|error| error.in_store(NAME))?;
-        let updated = Stored::Record(record.at_revision(next));
-        self.inner.put(digest, updated, Some(&stored));
+        let mut next = Revision::NONE;
+        self.inner.update(digest, |stored| {
+            next = record
+                .next_revision_after(stored.revision)
+                .map_err(|error| error.in_store(NAME))?;
+            Ok(Some(record.at_revision(next)))
+        })?;
+        self.inner.evictions.tell();
         Ok(next)
     }
 
@@ -369,14 +353,11 @@ impl SessionStore for MemoryStore {
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Error> {
-        let _turn = self.inner.lock(digest);
-        let stored = self.inner.require(digest)?;
-        let mut touched = stored.clone();
-        if stored.revision == revision && touched.touch(touch) {
-            self.inner
-                .put(digest, Stored::Record(touched), Some(&stored));
-        }
-        Ok(())
+        self.inner.update(digest, |stored| {
+            let mut touched = stored.clone();
+            let is_moved = stored.revision == revision && touched.touch(touch);
+            Ok(is_moved.then_some(touched))
+        })
     }
 
     async fn rotate(
@@ -387,12 +368,12 @@ impl SessionStore for MemoryStore {
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
         let next = self.inner.rotate(old, new, record, mark_until)?;
-        self.inner.check_index(record.subject_digest());
+        self.inner.evictions.tell();
         Ok(next)
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.inner.end(digest, |_, _| Ok(true))?;
+        self.inner.end(digest, None, None)?;
         Ok(())
     }
 
@@ -412,15 +393,13 @@ impl Import for MemoryStore {
         stored: &'a Stored,
     ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
-            {
-                let _turn = self.inner.lock(digest);
-                if self.inner.map.contains_key(digest) {
-                    return Ok(false);
-                }
-                self.inner.put(digest, stored.clone(), None);
+            let imported = self.inner.create(digest, stored.clone());
+            self.inner.evictions.tell();
+            match imported {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == ErrorKind::Exists => Ok(false),
+                Err(error) => Err(error),
             }
-            self.inner.check_index(subject_of(stored));
-            Ok(true)
         })
     }
 }

@@ -9,7 +9,7 @@ use cloakroom_core::store::{
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::yields::yield_now;
-use crate::{Inner, MemoryStore, NAME, subject_of};
+use crate::{Inner, MemoryStore, NAME, standing, subject_of};
 
 /// Sessions that a revocation ends before others get their turn.
 const STEP_MAX: usize = 128;
@@ -48,13 +48,12 @@ impl Inner {
             // many marks lead there, its entry at that digest lists it.
             let mut path = RotationPath::from(entry);
             loop {
-                match self.map.get(path.at()).as_deref() {
-                    Some(Stored::Rotated { to, .. }) if path.follow(*to).is_ok() => {}
+                match self.peek(path.at()) {
+                    Some(Stored::Rotated { to, .. }) if path.follow(to).is_ok() => {}
                     Some(Stored::Record(record))
                         if record.subject_digest() == Some(*subject) && seen.insert(*path.at()) =>
                     {
-                        let listed = Listed::new(*path.at(), record.clone());
-                        return Ok((entry, Some(listed)));
+                        return Ok((entry, Some(Listed::new(*path.at(), record))));
                     }
                     _ => return Ok((entry, None)),
                 }
@@ -62,22 +61,67 @@ impl Inner {
         }))
     }
 
+    /// What stands at a digest. This is no use of it.
+    fn peek(&self, digest: &KeyDigest) -> Option<Stored> {
+        let now = self.clock.now();
+        let shard = self.map.lock(digest.as_bytes());
+        let stored = shard.peek(digest.as_bytes());
+        stored.filter(|stored| stored.expires_at() > now).cloned()
+    }
+
+    /// Removes the record at a digest, or where rotation marks lead from there, if it is of
+    /// this subject or the subject does not matter; answers the digest that it stood at.
+    /// The session that `kept` leads to is spared.
+    pub(crate) fn end(
+        &self,
+        digest: &KeyDigest,
+        whose: Option<&SubjectDigest>,
+        kept: Option<&KeyDigest>,
+    ) -> Result<Option<KeyDigest>, Error> {
+        let now = self.clock.now();
+        let mut path = RotationPath::from(*digest);
+        let mut spared = kept.copied().map(RotationPath::from);
+        loop {
+            let at = *path.at();
+            // Both are locked, so no rotation of the session to be spared is half done.
+            let also = spared.as_ref().map_or(at, |spared| *spared.at());
+            let mut shards = self.map.lock_both(at.as_bytes(), also.as_bytes());
+            if let Some(spared) = &mut spared
+                && let Some(Stored::Rotated { to, .. }) =
+                    standing(shards.of(also.as_bytes()), &also, now)
+            {
+                spared.follow(*to).map_err(|error| error.in_store(NAME))?;
+                continue;
+            }
+            let shard = shards.of(at.as_bytes());
+            match standing(shard, &at, now) {
+                Some(Stored::Rotated { to, .. }) => {
+                    path.follow(*to).map_err(|error| error.in_store(NAME))?;
+                }
+                Some(stored)
+                    if (whose.is_none() || subject_of(stored).as_ref() == whose)
+                        && (kept.is_none() || also != at) =>
+                {
+                    self.remove(shard, &at);
+                    return Ok(Some(at));
+                }
+                Some(Stored::Record(_)) | None => return Ok(None),
+            }
+        }
+    }
+
     async fn revoke(
         &self,
         subject: &SubjectDigest,
         which: Revoke,
     ) -> Result<Vec<KeyDigest>, Error> {
-        // This is called under the lock of the digest `at`, so no rotation of the
-        // session to be spared is half done.
-        let is_meant = |at: &KeyDigest, stored: &Stored| {
-            let is_spared = match which {
-                Revoke::AllBut(kept) => self.current_digest(&kept)? == *at,
-                Revoke::All | Revoke::One(_) => false,
-            };
-            Ok(subject_of(stored) == Some(*subject) && !is_spared)
+        let kept = match &which {
+            Revoke::AllBut(kept) => Some(kept),
+            Revoke::All | Revoke::One(_) => None,
         };
         if let Revoke::One(meant) = which {
-            return Ok(self.end(&meant, is_meant)?.into_iter().collect());
+            let ended = self.end(&meant, Some(subject), None)?;
+            return Ok(ended.into_iter().collect());
         }
         // Many at first, in steps: the index loses the entries of those that are ended.
         let (mut ended, mut after) = (Vec::new(), None);
@@ -87,7 +131,7 @@ impl Inner {
                 break;
             }
             for digest in &some {
-                ended.extend(self.end(digest, is_meant)?);
+                ended.extend(self.end(digest, Some(subject), kept)?);
             }
             after = some.last().copied();
             yield_now().await;
@@ -102,21 +146,12 @@ impl Inner {
                 return Ok(ended);
             }
             for digest in &listed {
-                ended.extend(self.end(digest, is_meant)?);
+                ended.extend(self.end(digest, Some(subject), kept)?);
             }
             visited = listed;
         }
         let why = "the subject's sessions rotate or begin faster than they can be ended, and some \
                    may still stand: revoke again";
         Err(Error::new(ErrorKind::Unavailable, why).in_store(NAME))
-    }
-
-    /// Follows rotation marks from `digest` to the session's current digest.
-    fn current_digest(&self, digest: &KeyDigest) -> Result<KeyDigest, Error> {
-        let mark = |at: &KeyDigest| match self.map.get(at).as_deref() {
-            Some(Stored::Rotated { to, .. }) => Ok(Some(*to)),
-            _ => Ok(None),
-        };
-        Stored::resolve_rotations(digest, mark).map_err(|error: Error| error.in_store(NAME))
     }
 }

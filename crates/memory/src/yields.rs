@@ -3,9 +3,6 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Items that are looked at before others get their turn: some 0.2 ms.
-pub(crate) const LOOKS_PER_TURN: usize = 1_024;
-
 /// Lets the runtime run its other tasks.
 pub(crate) async fn yield_now() {
     let mut has_yielded = false;

@@ -7,7 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use cloakroom_core::{Error, ErrorKind};
-use cloakroom_disk::{FileIdentity, check_private_file, make_private_file, reread_from_disk};
+use cloakroom_disk::{
+    FileIdentity, check_private_file, make_private_file, next_step, reread_from_disk,
+};
 use redb::Database;
 
 use crate::reads;
@@ -147,7 +149,8 @@ impl DatabaseFile {
 }
 
 fn unusable(path: &Path, source: io::Error) -> Error {
-    let message = format!("cannot use the file {}: {source}", path.display());
+    let (path, next_step) = (path.display(), next_step(&source));
+    let message = format!("cannot use the file {path}: {source}{next_step}");
     let kind = match source.kind() {
         io::ErrorKind::PermissionDenied => ErrorKind::Misconfigured,
         _ => ErrorKind::Unavailable,
@@ -235,8 +238,19 @@ fn not_opened(path: &Path, source: redb::Error) -> Error {
                 .in_store(NAME)
                 .with_source(source)
         }
+        redb::Error::Io(ref disk) if disk.kind() != io::ErrorKind::InvalidData => {
+            let message = format!(
+                "cannot open the database in {path}: {source}{}",
+                next_step(disk)
+            );
+            unavailable(message).with_source(source)
+        }
         _ => {
-            unavailable(format!("cannot open the database in {path}: {source}")).with_source(source)
+            let message = format!(
+                "the file {path} is no database of redb, or is damaged: {source}; put back a copy \
+                 of it, or move it away to begin with an empty one, which ends all sessions"
+            );
+            unavailable(message).with_source(source)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::{Error, ErrorKind};
+use cloakroom_core::{Clock, Error, ErrorKind, SystemClock};
 use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 
 use crate::client::{Client, Servers};
@@ -29,6 +29,7 @@ pub struct RedisBuilder {
     prefix: String,
     timeout: Duration,
     allow_eviction: bool,
+    clock: Arc<dyn Clock>,
     #[cfg(feature = "tls")]
     ca_pem: Option<Vec<u8>>,
 }
@@ -45,7 +46,8 @@ impl fmt::Debug for RedisBuilder {
 }
 
 impl RedisStore {
-    /// Opens a single server: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`.
+    /// Opens a single server: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or over a
+    /// Unix socket `redis+unix:///PATH[?db=DATABASE&user=USER&pass=PASSWORD]`.
     ///
     /// # Errors
     /// As [`RedisBuilder::connect`].
@@ -75,6 +77,7 @@ impl RedisBuilder {
             prefix: PREFIX_DEFAULT.to_owned(),
             timeout: TIMEOUT_DEFAULT,
             allow_eviction: false,
+            clock: Arc::new(SystemClock),
             #[cfg(feature = "tls")]
             ca_pem: None,
         }
@@ -108,6 +111,15 @@ impl RedisBuilder {
         self
     }
 
+    /// The clock by which a session's deadline becomes the duration for which Redis keeps
+    /// it: that of the engine, where it has another than the system's, as in tests that
+    /// move the time by hand.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Trusts the certificates in this PEM, and none of the system's, to sign
     /// for a `rediss://` server.
     #[cfg(feature = "tls")]
@@ -132,7 +144,7 @@ impl RedisBuilder {
             return Err(misconfigured("the time-out is zero; two seconds are usual"));
         }
         let servers = self.servers()?;
-        let client = Client::new(servers, self.timeout, self.prefix);
+        let client = Client::new(servers, self.timeout, self.prefix, self.clock);
         handshake(&client, self.allow_eviction).await?;
         let client = Arc::new(client);
         Ok(RedisStore { client })
@@ -143,11 +155,14 @@ impl RedisBuilder {
             self.urls.iter().map(|url| self.client(url)).collect();
         let mut clients = clients?;
         if self.is_cluster && !clients.is_empty() {
-            let nodes = Nodes::new(clients, self.timeout);
+            let nodes = Nodes::new(clients, self.timeout, self.clock.clone());
             return Ok(Servers::Cluster(Arc::new(nodes)));
         }
         match clients.pop() {
-            Some(client) => Ok(Servers::Single(Arc::new(Connection::new(client)))),
+            Some(client) => Ok(Servers::Single(Arc::new(Connection::new(
+                client,
+                self.clock.clone(),
+            )))),
             None => Err(misconfigured(
                 "a Redis cluster needs the URL of one of its nodes at least",
             )),
@@ -234,7 +249,7 @@ fn read_url(url: &str) -> Result<ConnectionInfo, Error> {
         misconfigured(format!(
             "this is no Redis URL ({why}); it reads redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], \
              rediss:// with TLS (the feature `tls`, in the crate cloakroom \
-             `redis-tls`), or unix:PATH"
+             `redis-tls`), or redis+unix:///PATH[?db=DATABASE&user=USER&pass=PASSWORD]"
         ))
     })?;
     let settings = info.redis_settings().clone();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::store::{KeyDigest, SubjectDigest};
-use cloakroom_core::{Error, ErrorKind};
+use cloakroom_core::{Clock, Error, ErrorKind, Timestamp};
 use redis::{Cmd, FromRedisValue, Value};
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use crate::connection::Connection;
 use crate::errors::{Access, CallFailure, CallResult, Origin, error};
 use crate::nodes::Nodes;
 use crate::scripts::Script;
+use crate::value::refusal;
 
 #[derive(Debug)]
 pub(crate) enum Servers {
@@ -24,6 +25,7 @@ pub(crate) enum Servers {
 pub(crate) struct Client {
     pub(crate) servers: Servers,
     pub(crate) timeout: Duration,
+    clock: Arc<dyn Clock>,
     /// The server and the prefix, for error texts.
     pub(crate) origin: Origin,
 }
@@ -32,28 +34,50 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) outcome: String,
-    pub(crate) rest: Vec<String>,
+    pub(crate) rest: Vec<Vec<u8>>,
 }
 
 impl Reply {
+    fn parse(reply: &Value) -> Option<Self> {
+        let words = match reply {
+            Value::Array(words) => words.as_slice(),
+            word => std::slice::from_ref(word),
+        };
+        let mut words = words.iter().map(|word| match word {
+            Value::BulkString(bytes) => Some(bytes.clone()),
+            _ => None,
+        });
+        let outcome = String::from_utf8(words.next()??).ok()?;
+        let rest = words.collect::<Option<_>>()?;
+        Some(Self { outcome, rest })
+    }
+
     pub(crate) fn digests(&self) -> Vec<KeyDigest> {
         digests(&self.rest)
     }
 
     /// The subject in a reply; `None` where the session has none.
     pub(crate) fn subject(&self) -> Option<SubjectDigest> {
-        SubjectDigest::from_hex(self.rest.first()?)
+        let hex = std::str::from_utf8(self.rest.first()?).ok()?;
+        SubjectDigest::from_hex(hex)
     }
 }
 
 /// The digests among the texts of a reply.
-pub(crate) fn digests(texts: &[String]) -> Vec<KeyDigest> {
-    let digests = texts.iter();
-    digests.filter_map(|hex| KeyDigest::from_hex(hex)).collect()
+pub(crate) fn digests(texts: &[Vec<u8>]) -> Vec<KeyDigest> {
+    let hex = texts
+        .iter()
+        .filter_map(|text| std::str::from_utf8(text).ok());
+    hex.filter_map(KeyDigest::from_hex).collect()
 }
 
 impl Client {
-    pub(crate) fn new(servers: Servers, timeout: Duration, prefix: String) -> Self {
+    pub(crate) fn new(
+        servers: Servers,
+        timeout: Duration,
+        prefix: String,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let server = match &servers {
             Servers::Single(node) => format!("Redis at {}", node.address()),
             Servers::Cluster(nodes) => {
@@ -64,12 +88,27 @@ impl Client {
         Self {
             servers,
             timeout,
+            clock,
             origin: Origin { server, prefix },
         }
     }
 
     pub(crate) fn is_single(&self) -> bool {
         matches!(self.servers, Servers::Single(_))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What the key of every session begins with.
+    pub(crate) fn sessions(&self) -> String {
+        format!("{}s:", self.origin.prefix)
+    }
+
+    /// What the key of every index begins with.
+    pub(crate) fn indexes(&self) -> String {
+        format!("{}u:", self.origin.prefix)
     }
 
     pub(crate) fn session_key(&self, digest: &KeyDigest) -> String {
@@ -109,6 +148,12 @@ impl Client {
         self.parse(reply, "the reply to a read")
     }
 
+    /// Sends a command that writes, once.
+    pub(crate) async fn write(&self, key: &str, call: &Cmd) -> Result<Value, Error> {
+        let reply = self.send(key, call, Access::Write, self.deadline()).await;
+        reply.map_err(|failure| self.failed(failure, Access::Write))
+    }
+
     /// Runs a script where its first key lies.
     pub(crate) async fn run(
         &self,
@@ -117,27 +162,24 @@ impl Client {
         args: &[Vec<u8>],
     ) -> Result<Reply, Error> {
         let by = self.deadline();
-        let is_single: &[u8] = if self.is_single() { b"1" } else { b"0" };
-        let mut all = vec![self.origin.prefix.as_bytes(), is_single];
-        all.extend(args.iter().map(Vec::as_slice));
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let key = keys.first().map_or("", String::as_str);
-        let call = script.evalsha(keys, &all);
+        let call = script.evalsha(keys, &args);
         let mut reply = self.send(key, &call, Access::Write, by).await;
         if matches!(&reply, Err(CallFailure::Refused(no)) if no.code() == Some("NOSCRIPT")) {
-            let call = script.eval(keys, &all);
+            let call = script.eval(keys, &args);
             reply = self.send(key, &call, Access::Write, by).await;
         }
         let reply = reply.map_err(|failure| self.failed(failure, Access::Write))?;
-        let mut words: Vec<String> = self.parse(reply, "a list of texts from a script")?;
-        if words.is_empty() {
-            let none = Value::Array(Vec::new());
-            return Err(self.origin.unexpected(&none, "an outcome of a script"));
+        let mut parsed = Reply::parse(&reply).ok_or_else(|| {
+            let expected = "an outcome of a script";
+            self.origin.unexpected(&reply, expected)
+        })?;
+        if parsed.outcome == "REFUSED" {
+            let head = parsed.rest.first().map_or(&[][..], Vec::as_slice);
+            parsed.outcome = refusal(head).to_owned();
         }
-        let outcome = words.remove(0);
-        Ok(Reply {
-            outcome,
-            rest: words,
-        })
+        Ok(parsed)
     }
 
     /// The same, where every outcome but `OK` is an error.

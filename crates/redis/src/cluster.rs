@@ -12,8 +12,8 @@ use futures_util::future::{join, join_all};
 
 use crate::client::Client;
 use crate::errors::NAME;
-use crate::session::{after_write, finish_rotation, list, load, put_value, read};
-use crate::value::{self, HEAD_BYTES, StoredValue, digits, ttl};
+use crate::session::{after_write, finish_rotation, list, load, message, put_value, read};
+use crate::value::{self, HEAD_BYTES, StoredValue, lifetime, record_begins};
 use crate::{index, scripts};
 
 /// Sessions of a subject that are read, or ended, at once.
@@ -33,8 +33,7 @@ pub(crate) async fn rotate(
     // Encoded before anything is sent: a record that is too large leaves nothing behind.
     let value = value::encode_moving(&record.at_revision(next), old)?;
     let listed = list(client, new, record).await?;
-    let at = ttl(record.expires_at);
-    if !put_value(client, new, value, at.clone(), None, at).await? {
+    if !put_value(client, new, &value, record.expires_at).await? {
         // As on a single node, an old session that is gone or changed is said first.
         return Err(match read(client, old).await? {
             Some(StoredValue::Complete(Stored::Record(there))) => {
@@ -52,10 +51,11 @@ pub(crate) async fn rotate(
         until: mark_until,
     };
     let args = [
-        old.to_hex().into(),
-        digits(record.revision.as_u64()).into(),
+        record_begins(record.revision).into(),
+        client.channel().into(),
+        message(old, Revision::LAST),
         value::encode(&mark)?,
-        ttl(mark_until).into(),
+        lifetime(mark_until, client.now()).into(),
     ];
     let keys = [client.session_key(old)];
     let reply = client.run(&scripts::ROTATE_MARK, &keys, &args).await?;
@@ -93,7 +93,8 @@ async fn end(
     of: Option<(&SubjectDigest, bool)>,
 ) -> Result<Ended, Error> {
     let args = [
-        digest.to_hex().into(),
+        client.channel().into(),
+        message(digest, Revision::LAST),
         of.map_or_else(String::new, |(subject, _)| subject.to_hex())
             .into(),
         match of {
@@ -217,7 +218,16 @@ async fn revoke_from(
             Revoke::One(_) => index::has(client, subject, &at).await?,
             Revoke::All | Revoke::AllBut(_) => listed.contains(&at),
         };
-        match end(client, &at, Some((subject, is_listed))).await? {
+        let ended = match end(client, &at, Some((subject, is_listed))).await {
+            // A damaged mark is no session; the one that it led to is listed itself.
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt && !matches!(which, Revoke::One(_)) =>
+            {
+                return Ok(None);
+            }
+            ended => ended?,
+        };
+        match ended {
             Ended::Session(_) => {
                 index::remove(client, Some(*subject), &at).await;
                 return Ok(Some(at));

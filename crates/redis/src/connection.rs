@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cloakroom_core::{Clock, Timestamp};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::time::{Instant, timeout_at};
@@ -18,10 +19,14 @@ const CALLS_QUEUED_MAX: usize = 1024;
 /// After this long without a call the server may have closed the connection.
 const IDLE: Duration = Duration::from_millis(200);
 
+/// How far a server's clock may be from the application's before that is an event.
+const SKEW_MAX: Duration = Duration::from_secs(5);
+
 /// One multiplexed connection. redis-rs's connection manager will not do: it fails the
 /// first call after a loss, and keeps a connection that has fallen silent.
 pub(crate) struct Connection {
     client: Client,
+    clock: Arc<dyn Clock>,
     current: Mutex<Option<Multiplexed>>,
     opening: tokio::sync::Mutex<()>,
     health: Mutex<Health>,
@@ -50,9 +55,10 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
         Self {
             client,
+            clock,
             current: Mutex::new(None),
             opening: tokio::sync::Mutex::new(()),
             health: Mutex::default(),
@@ -153,13 +159,52 @@ impl Connection {
         let opened = self
             .client
             .get_multiplexed_async_connection_with_config(&config);
+        let mut connection = opened.await?;
+        self.compare_clocks(&mut connection).await?;
         let open = Multiplexed {
-            connection: opened.await?,
+            connection,
             is_lost,
             used_at: Arc::new(Mutex::new(Instant::now())),
         };
         *lock(&self.current) = Some(open.clone());
         Ok(open)
+    }
+
+    /// Sessions are given to the server as durations, so that no skew ends one. But one
+    /// of the clocks is wrong, and each correction of the server's ends sessions early, or
+    /// late.
+    async fn compare_clocks(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), RedisError> {
+        let before = self.clock.now();
+        let reply = connection.send_packed_command(&redis::cmd("TIME")).await;
+        let after = self.clock.now();
+        let time = match reply.and_then(Value::extract_error) {
+            // Its user may not ask for TIME.
+            Err(error) if is_from_server(&error) => return Ok(()),
+            reply => redis::from_redis_value::<(u64, u64)>(reply?),
+        };
+        let Ok((secs, micros)) = time else {
+            return Ok(());
+        };
+        let millis = secs.saturating_mul(1_000).saturating_add(micros / 1_000);
+        let theirs = Timestamp::from_millis(millis);
+        let ahead = theirs.saturating_since(after);
+        let behind = before.saturating_since(theirs);
+        if ahead.max(behind) > SKEW_MAX {
+            tracing::warn!(
+                server = %self.address(),
+                server_unix_secs = secs,
+                own_unix_secs = after.as_millis() / 1_000,
+                ?ahead,
+                ?behind,
+                "the clock of this Redis is ahead of the application's, or behind it: compare \
+                 `redis-cli TIME` with `date +%s`, and have both machines keep the time by NTP. \
+                 Sessions live as long as they were given, until one of the clocks is corrected"
+            );
+        }
+        Ok(())
     }
 
     fn current(&self) -> Option<Multiplexed> {

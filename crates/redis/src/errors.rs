@@ -189,9 +189,9 @@ fn shape(reply: &Value) -> &'static str {
 }
 
 /// What the user of this store must be allowed.
-const COMMANDS: &str = "GET, SCAN, ZSCAN, ZRANGE, ZREM, PTTL, PING, SUBSCRIBE, EVAL, EVALSHA; of \
-                        the scripts EXISTS, GETRANGE, SETRANGE, SET, DEL, PEXPIREAT, TIME, ZADD, \
-                        ZRANGEBYSCORE, ZSCORE, PUBLISH; in a cluster CLUSTER, ASKING, GETRANGE; \
+const COMMANDS: &str = "GET, SET, SCAN, ZSCAN, ZRANGE, ZREM, PTTL, PING, SUBSCRIBE, PUBLISH, EVAL, \
+                        EVALSHA; of the scripts EXISTS, GETRANGE, SETRANGE, DEL, PEXPIRE, ZADD, \
+                        ZRANGEBYSCORE, ZSCORE; in a cluster CLUSTER, ASKING, GETRANGE; \
                         SELECT where the URL names a database";
 
 /// Words of a missing right. Within a script, Valkey and Redis 6 leave NOPERM out.

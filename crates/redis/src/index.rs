@@ -2,11 +2,11 @@
 //! instant from which Redis may have collected the record.
 
 use cloakroom_core::Error;
-use cloakroom_core::store::{KeyDigest, LIST_PAGE_ITEMS_MAX, SubjectDigest, Touch};
+use cloakroom_core::store::{KeyDigest, LIST_PAGE_ITEMS_MAX, Record, SubjectDigest, Touch};
 
 use crate::client::{Client, digests};
 use crate::scripts;
-use crate::value::{keep_until, ttl};
+use crate::value::{collect_at, index_lifetime, lifetime, subject_field};
 
 /// What `PTTL` says of a key that is not there.
 const PTTL_NO_KEY: i64 = -2;
@@ -25,7 +25,7 @@ pub(crate) async fn page(
     let mut call = redis::cmd("ZSCAN");
     call.arg(&key).arg(cursor).arg("COUNT").arg(PAGE_ENTRIES);
     // Each entry is followed by its score, which is no digest.
-    let (next, found): (u64, Vec<String>) = client.read(&key, &call).await?;
+    let (next, found): (u64, Vec<Vec<u8>>) = client.read(&key, &call).await?;
     Ok((digests(&found), next))
 }
 
@@ -38,7 +38,7 @@ pub(crate) async fn first(
     let key = client.index_key(subject);
     let last = max.saturating_sub(1);
     let call = redis::cmd("ZRANGE").arg(&key).arg(0).arg(last).to_owned();
-    let found: Vec<String> = client.read(&key, &call).await?;
+    let found: Vec<Vec<u8>> = client.read(&key, &call).await?;
     Ok(digests(&found))
 }
 
@@ -68,18 +68,36 @@ pub(crate) async fn remove_orphans(
     if seen.is_empty() {
         return;
     }
-    let args: Vec<Vec<u8>> = seen
-        .iter()
-        .flat_map(|(digest, left)| {
-            let left = left.map_or_else(|| "-1".to_owned(), |left| left.to_string());
-            [digest.to_hex().into(), left.into()]
-        })
-        .collect();
+    let mut args: Vec<Vec<u8>> = vec![millis(client.now().as_millis())];
+    args.extend(seen.iter().flat_map(|(digest, left)| {
+        let left = left.map_or_else(|| "-1".to_owned(), |left| left.to_string());
+        [digest.to_hex().into(), left.into()]
+    }));
     let keys = [client.index_key(subject)];
     let removed = client.run(&scripts::REMOVE_ORPHANS, &keys, &args);
     if let Err(error) = removed.await {
         tracing::debug!(%error, "orphans stay in the index of a subject");
     }
+}
+
+fn millis(number: u64) -> Vec<u8> {
+    number.to_string().into()
+}
+
+/// On a single node, where the script that puts a session lists it: the arguments of
+/// `list.lua`, which come first.
+pub(crate) fn list_args(client: &Client, digest: &KeyDigest, record: &Record) -> Vec<Vec<u8>> {
+    let now = client.now();
+    vec![
+        client.sessions().into(),
+        client.indexes().into(),
+        digest.to_hex().into(),
+        subject_field(record.subject_digest()).into(),
+        millis(collect_at(record.expires_at)),
+        lifetime(record.expires_at, now).into(),
+        index_lifetime(Touch::from(record), now).into(),
+        millis(now.as_millis()),
+    ]
 }
 
 /// In a cluster: lists a session under its subject, before the session is written.
@@ -90,10 +108,12 @@ pub(crate) async fn add(
     digest: &KeyDigest,
     touch: Touch,
 ) -> Result<Vec<KeyDigest>, Error> {
+    let now = client.now();
     let args = [
         digest.to_hex().into(),
-        ttl(touch.expires_at).into(),
-        keep_until(touch.last_seen_at, touch.expires_at).into(),
+        millis(collect_at(touch.expires_at)),
+        index_lifetime(touch, now).into(),
+        millis(now.as_millis()),
     ];
     let keys = [client.index_key(subject)];
     let reply = client.run_ok(&scripts::INDEX_ADD, &keys, &args).await?;

@@ -1,8 +1,14 @@
 //! Invalidations through Redis pub/sub.
+//!
+//! A connection that stands proves nothing: a proxy may keep it and pass no message on, or
+//! lead it to another server than the writes. So a subscription counts only while its own
+//! messages come back, published where the writes are.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloakroom_core::engine::{Entropy as _, OsEntropy};
 use cloakroom_core::store::{
     BoxFuture, Invalidation, Invalidations, KeyDigest, Listener, Revision,
 };
@@ -18,10 +24,21 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::client::Client;
 use crate::errors::{Access, CallFailure, Origin, error, is_from_server};
+use crate::session::message;
 use crate::store::RedisStore;
 
 /// How often a subscription is checked; it has the store's time-out to answer.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How often a subscription publishes a message of its own.
+pub const PROOF_EVERY: Duration = Duration::from_secs(5);
+
+/// A subscription that has heard no message of its own for this long fails.
+pub const PROOF_AGE_MAX: Duration = Duration::from_secs(15);
+
+/// How the digest begins that a message of a subscription's own names, in place of a
+/// session's: no hash comes out so. Older builds take it for a session that they lack.
+const PROOF: &[u8; 16] = b"cloakroom proof\0";
 
 /// Messages that a listener may leave waiting before it fails.
 pub const BACKLOG_MAX: usize = 65_536;
@@ -32,12 +49,19 @@ impl Invalidations for RedisStore {
             let (sender, messages) = mpsc::channel(BACKLOG_MAX);
             let (failure, failed) = watch::channel(None);
             let mut tasks = JoinSet::new();
+            let mut own = [0; 32];
+            OsEntropy.fill(&mut own)?;
+            own[..PROOF.len()].copy_from_slice(PROOF);
+            let own = KeyDigest::from_bytes(own);
             let servers = self.client.clients().await?;
             let names: Vec<String> = servers.iter().map(|(_, at)| at.clone()).collect();
             for (client, at) in servers {
+                let (proven, heard) = watch::channel(0);
                 let inbox = Inbox {
                     messages: sender.clone(),
                     failure: failure.clone(),
+                    own,
+                    proven,
                     text: format!(
                         "the subscription at Redis at {at} is lost, and messages with it: listen \
                          again"
@@ -45,12 +69,31 @@ impl Invalidations for RedisStore {
                 };
                 let mut subscription =
                     Subscription::open(&self.client, &client, &at, inbox.clone()).await?;
+                let mut proofs = Proofs {
+                    client: self.client.clone(),
+                    at,
+                    own,
+                    heard,
+                    published: 0,
+                };
+                if !proofs.prove(self.client.timeout).await {
+                    return Err(error(ErrorKind::Unavailable, proofs.unheard()));
+                }
                 let limit = self.client.timeout;
+                let (lost, unproven) = (inbox.clone(), inbox);
                 tasks.spawn(async move {
                     while let Ok(Ok(true)) = timeout(limit, subscription.check()).await {
                         sleep(HEARTBEAT).await;
                     }
-                    inbox.fail();
+                    lost.fail(&lost.text);
+                });
+                tasks.spawn(async move {
+                    loop {
+                        sleep(PROOF_EVERY).await;
+                        if !proofs.prove(PROOF_AGE_MAX - PROOF_EVERY).await {
+                            return unproven.fail(&proofs.unheard());
+                        }
+                    }
                 });
             }
             drop(sender);
@@ -80,6 +123,10 @@ impl Invalidations for RedisStore {
 struct Inbox {
     messages: mpsc::Sender<Invalidation>,
     failure: watch::Sender<Option<Error>>,
+    /// What the messages of this listener's own name.
+    own: KeyDigest,
+    /// The number of the last one that came back.
+    proven: watch::Sender<u64>,
     /// What the listener fails with when this server is lost.
     text: String,
 }
@@ -93,20 +140,74 @@ impl Inbox {
         let is_end = push.kind == PushKind::Disconnection;
         let message = Msg::from_push_info(push);
         let invalidation = message.and_then(|message| parse(message.get_payload_bytes()));
-        let is_lost = invalidation.is_none_or(|it| self.messages.try_send(it).is_err());
+        let is_lost = match invalidation {
+            Some(Invalidation { digest, revision }) if digest.as_bytes().starts_with(PROOF) => {
+                if digest == self.own {
+                    self.proven.send_replace(revision.as_u64());
+                }
+                false
+            }
+            Some(invalidation) => self.messages.try_send(invalidation).is_err(),
+            None => true,
+        };
         if is_end || is_message && is_lost {
-            self.fail();
+            self.fail(&self.text);
         }
     }
 
-    fn fail(&self) {
+    fn fail(&self, text: &str) {
         self.failure.send_if_modified(|failure| {
             let is_first = failure.is_none();
             if is_first {
-                *failure = Some(error(ErrorKind::Unavailable, self.text.clone()));
+                *failure = Some(error(ErrorKind::Unavailable, text.to_owned()));
             }
             is_first
         });
+    }
+}
+
+/// The messages by which a subscription proves that it hears.
+struct Proofs {
+    client: Arc<Client>,
+    /// The server that it hears.
+    at: String,
+    own: KeyDigest,
+    heard: watch::Receiver<u64>,
+    published: u64,
+}
+
+impl Proofs {
+    /// Whether a message that is published now, or one after it, comes back within a time.
+    /// They go the way of the writes: by the store's own connection.
+    async fn prove(&mut self, within: Duration) -> bool {
+        let first = self.published + 1;
+        let proven = timeout(within, async {
+            loop {
+                self.published += 1;
+                let message = message(&self.own, Revision::from_u64(self.published));
+                let mut call = redis::cmd("PUBLISH");
+                call.arg(self.client.channel()).arg(message);
+                let published = self.client.read_from(&self.at, &call).await;
+                if let Err::<i64, _>(error) = published {
+                    tracing::debug!(%error, "a subscription cannot publish a message of its own");
+                }
+                let heard = self.heard.wait_for(|heard| *heard >= first);
+                if let Ok(heard) = timeout(PROOF_EVERY, heard).await {
+                    return heard.is_ok();
+                }
+            }
+        });
+        proven.await.unwrap_or(false)
+    }
+
+    fn unheard(&self) -> String {
+        format!(
+            "the subscription at Redis at {at} hears nothing: messages that are published on the \
+             channel `{channel}` do not come back. Do this connection and the others lead to one \
+             server, and does what lies between pass messages on?",
+            at = self.at,
+            channel = self.client.channel(),
+        )
     }
 }
 

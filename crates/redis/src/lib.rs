@@ -20,8 +20,8 @@
 //!
 //! # What is promised
 //!
-//! On a single server every operation is one script, called by its hash: one step for
-//! all who look, and one round trip. A revocation is one for each 128 sessions that it
+//! On a single server every operation is one command or one script, called by its hash: one
+//! step for all who look, and one round trip. A revocation is one for each 128 sessions that it
 //! ends, so that other calls wait for two milliseconds at most; where it fails, those that
 //! were ended stay ended. A server that was started since does not know the
 //! script, says so without doing anything, and is given it; that call takes two round
@@ -70,9 +70,14 @@
 //! never written over. A write does not read the frame that it replaces: an update heals
 //! damage there.
 //!
-//! Redis's own TTL collects a record a minute after its deadline, so that the server's
-//! clock may run ahead of the application's by that much. There is nothing to sweep, and
-//! no [`Sweep`](cloakroom_core::store::Sweep).
+//! Redis's own TTL collects a record a minute after its deadline. There is nothing to sweep,
+//! and no [`Sweep`](cloakroom_core::store::Sweep).
+//!
+//! **The server's clock need not be right.** A TTL is a duration: the time from the
+//! application's now ([`RedisBuilder::clock`]) to the deadline. No script asks the server's
+//! clock, and no instant is given to it. Where the two clocks differ by more than 5 s, an
+//! event at `WARN` says by how much, at connect and at each reconnect: when one of them is
+//! corrected, what is stored ends earlier or later by as much, past the minute.
 //!
 //! Under `cloakroom:u:` and the [`SubjectDigest`] in hexadecimal stands the index of a
 //! subject: a sorted set of its sessions, written by the same script as they are. A
@@ -85,8 +90,8 @@
 //!
 //! # How calls are made
 //!
-//! **A script writes the record last,** by one command with its TTL, after it has announced
-//! the write and written the index. A server may refuse any call of a script by itself (a
+//! **A script writes the record last,** by one command with its TTL, after it has written
+//! the index and announced the write. A server may refuse any call of a script by itself (a
 //! missing right, a key of another type), and what it refuses must not be half done. A call
 //! that has to come after the record is tried before it, in a form that changes nothing.
 //!
@@ -99,10 +104,18 @@
 //! # How other nodes hear of writes
 //!
 //! Writes are announced on the channel `cloakroom:changes`, by the same script: a digest
-//! and a revision. A listener has a connection of its own and checks every second
-//! whether that still lives: a silent connection is noticed within that second and the
-//! time-out, 3 s by default, a closed one at once. A server that was made a replica is
-//! noticed within the second too, where the user may ask for its ROLE. A primary that is
+//! and a revision. A listener has a connection of its own. **It counts as hearing only while
+//! it proves that it hears**: each 5 s ([`PROOF_EVERY`]) the store publishes a message of
+//! the listener's own, by the connection of its writes, and a listener whose messages have
+//! not come back for 15 s ([`PROOF_AGE_MAX`]) fails, as one whose first does not come back
+//! within the time-out. So a proxy that passes no messages on, or leads the listener to
+//! another server than the writes, is noticed. A near cache then does what its
+//! `on_disconnect` says.
+//!
+//! The listener also checks every second whether its connection still lives: a silent one
+//! is noticed within that second and the time-out, 3 s by default, a closed one at once. A
+//! server that was made a replica is noticed within the second too, where the user may ask
+//! for its ROLE. A primary that is
 //! cut off from those who replaced it does not know that, and is believed until it does:
 //! till then, a near cache has its bound on staleness. A listener that leaves 65,536
 //! messages waiting fails ([`BACKLOG_MAX`]). Channels do not know databases: two stores
@@ -184,5 +197,5 @@ mod store;
 mod value;
 
 pub use crate::builder::{PREFIX_BYTES_MAX, PREFIX_DEFAULT, RedisBuilder, TIMEOUT_DEFAULT};
-pub use crate::invalidations::{BACKLOG_MAX, HEARTBEAT};
+pub use crate::invalidations::{BACKLOG_MAX, HEARTBEAT, PROOF_AGE_MAX, PROOF_EVERY};
 pub use crate::store::RedisStore;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use cloakroom_core::Clock;
 use redis::{Client, Cmd, ConnectionAddr, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -33,6 +34,7 @@ pub(crate) struct Nodes {
     /// Whether a task refreshes the map.
     is_refreshing: AtomicBool,
     timeout: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,16 +67,17 @@ pub(crate) fn slot(key: &[u8]) -> u16 {
 }
 
 impl Nodes {
-    pub(crate) fn new(clients: Vec<Client>, timeout: Duration) -> Self {
+    pub(crate) fn new(clients: Vec<Client>, timeout: Duration, clock: Arc<dyn Clock>) -> Self {
         let connections = clients
             .into_iter()
-            .map(|client| Arc::new(Connection::new(client)));
+            .map(|client| Arc::new(Connection::new(client, clock.clone())));
         Self {
             seeds: connections.collect(),
             map: RwLock::default(),
             reading: tokio::sync::Mutex::new(()),
             is_refreshing: AtomicBool::new(false),
             timeout,
+            clock,
         }
     }
 
@@ -111,7 +114,8 @@ impl Nodes {
         if let Some(connection) = self.map().connections.get(at) {
             return Some(connection.clone());
         }
-        let connection = Arc::new(Connection::new(self.client(at)?));
+        let connection = Connection::new(self.client(at)?, self.clock.clone());
+        let connection = Arc::new(connection);
         self.change(|map| {
             map.connections.entry(at.to_owned()).or_insert(connection);
         });

@@ -1,8 +1,18 @@
 //! The scripts. Each runs on the server as one step.
+//!
+//! A server refuses each call of a script by itself (a missing right, another type), and
+//! what it refuses must not be half done. So the record is written last, by one command
+//! with its TTL; an index entry without its record is harmless. A call that must come
+//! after the record is tried before it in a form that changes nothing.
+//!
+//! A script holds its own words alone: what it would define at its head, a function or a
+//! table, the server would make anew at each call. What two scripts have in common is
+//! pasted into both. None asks the server's clock: a lifetime is a duration, and what is
+//! due is judged by the application's.
 
 use std::sync::LazyLock;
 
-use cloakroom_core::store::ROTATION_HOPS_MAX;
+use cloakroom_core::store::{ROTATION_HOPS_MAX, Revision};
 use redis::Cmd;
 
 use crate::value::HEAD_BYTES;
@@ -25,7 +35,9 @@ macro_rules! scripts {
 scripts! {
     CREATE: "create.lua",
     UPDATE: "update.lua",
+    UPDATE_IN_CLUSTER: "update_in_cluster.lua",
     TOUCH: "touch.lua",
+    TOUCH_IN_CLUSTER: "touch_in_cluster.lua",
     ROTATE: "rotate.lua",
     ROTATE_MARK: "rotate_mark.lua",
     ROTATE_FINISH: "rotate_finish.lua",
@@ -39,9 +51,14 @@ scripts! {
 
 impl Script {
     fn new(body: &str) -> Self {
+        let body = body
+            .replace("\nLIST\n", include_str!("scripts/list.lua"))
+            .replace("\nRESOLVE\n", include_str!("scripts/resolve.lua"));
         let code = format!(
-            "local HEAD_BYTES, ROTATION_HOPS_MAX = {HEAD_BYTES}, {ROTATION_HOPS_MAX}\n{}\n{body}",
-            include_str!("scripts/common.lua")
+            "local HEAD_BYTES, ROTATION_HOPS_MAX = {HEAD_BYTES}, {ROTATION_HOPS_MAX}\n\
+             local REVISION_LAST = '{}'\n\
+             local NEWLINE, DASH = 10, 45\n{body}",
+            Revision::LAST.as_u64()
         );
         let hash = redis::Script::new(&code).get_hash().to_owned();
         Self { code, hash }

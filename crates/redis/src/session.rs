@@ -2,13 +2,16 @@
 //! the index of its subject lies elsewhere, and is written by a step of its own.
 
 use cloakroom_core::store::{KeyDigest, Record, Revision, Stored, SubjectDigest, Touch};
-use cloakroom_core::{Error, ErrorKind};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
+use redis::Value;
 
 use crate::client::{Client, Reply};
 use crate::errors::{NAME, error};
 use crate::index;
 use crate::scripts::{self, Script};
-use crate::value::{self, StoredValue, digits, keep_until, subject_field, ttl};
+use crate::value::{
+    self, StoredValue, digits, index_lifetime, lifetime, record_begins, subject_field,
+};
 
 const INDEX_MAY_END: &str = "the session is written, but the index of its subject may expire \
                              before it: write the session again, or end it";
@@ -49,7 +52,7 @@ pub(crate) async fn finish_rotation(
     digest: &KeyDigest,
     revision: Revision,
 ) -> Result<(), Error> {
-    let args = [digest.to_hex().into(), revision.as_u64().to_string().into()];
+    let args = [client.channel().into(), message(digest, revision)];
     let keys = [client.session_key(digest)];
     let reply = client.run(&scripts::ROTATE_FINISH, &keys, &args).await?;
     match reply.outcome.as_str() {
@@ -82,6 +85,11 @@ pub(crate) async fn list(
     Ok(Some((subject, due)))
 }
 
+/// What listeners are told of a write.
+pub(crate) fn message(digest: &KeyDigest, revision: Revision) -> Vec<u8> {
+    format!("{} {}", digest.to_hex(), revision.as_u64()).into()
+}
+
 /// Puts a record or a mark where nothing stands; `false` where something does.
 pub(crate) async fn put(
     client: &Client,
@@ -89,40 +97,45 @@ pub(crate) async fn put(
     stored: &Stored,
 ) -> Result<bool, Error> {
     let value = value::encode(stored)?;
-    let at = ttl(stored.expires_at());
-    let Stored::Record(record) = stored else {
-        return put_value(client, digest, value, at.clone(), None, at).await;
-    };
-    let listed = list(client, digest, record).await?;
-    let keep = keep_until(record.last_seen_at, record.expires_at);
-    let put = put_value(client, digest, value, at, record.subject_digest(), keep).await?;
-    if let Some((subject, due)) = listed {
-        index::check_due(client, &subject, due).await;
+    match stored {
+        Stored::Record(record) if client.is_single() && record.subject.is_some() => {
+            let keys = [client.session_key(digest)];
+            let mut args = index::list_args(client, digest, record);
+            args.push(value);
+            let reply = client.run(&scripts::CREATE, &keys, &args).await?;
+            match reply.outcome.as_str() {
+                "OK" => Ok(true),
+                "EXISTS" => Ok(false),
+                outcome => Err(client.origin.outcome_failed(outcome)),
+            }
+        }
+        Stored::Record(record) => {
+            let listed = list(client, digest, record).await?;
+            let put = put_value(client, digest, &value, record.expires_at).await?;
+            if let Some((subject, due)) = listed {
+                index::check_due(client, &subject, due).await;
+            }
+            Ok(put)
+        }
+        mark => put_value(client, digest, &value, mark.expires_at()).await,
     }
-    Ok(put)
 }
 
+/// Puts a value where nothing stands, and touches no index: that needs no script.
 pub(crate) async fn put_value(
     client: &Client,
     digest: &KeyDigest,
-    value: Vec<u8>,
-    ttl: String,
-    subject: Option<SubjectDigest>,
-    keep: String,
+    value: &[u8],
+    deadline: Timestamp,
 ) -> Result<bool, Error> {
-    let args = [
-        digest.to_hex().into(),
-        value,
-        ttl.into(),
-        subject_field(subject).into(),
-        keep.into(),
-    ];
-    let keys = [client.session_key(digest)];
-    let reply = client.run(&scripts::CREATE, &keys, &args).await?;
-    match reply.outcome.as_str() {
-        "OK" => Ok(true),
-        "EXISTS" => Ok(false),
-        outcome => Err(client.origin.outcome_failed(outcome)),
+    let key = client.session_key(digest);
+    let mut call = redis::cmd("SET");
+    call.arg(&key).arg(value).arg("NX").arg("PX");
+    call.arg(lifetime(deadline, client.now()));
+    match client.write(&key, &call).await? {
+        Value::Okay => Ok(true),
+        Value::Nil => Ok(false),
+        reply => Err(client.origin.unexpected(&reply, "the reply to a SET")),
     }
 }
 
@@ -132,19 +145,30 @@ pub(crate) async fn update(
     record: &Record,
 ) -> Result<Revision, Error> {
     let next = record.revision.next();
+    let value = value::encode(&Stored::Record(record.at_revision(next)))?;
+    let begins = record_begins(record.revision).into();
+    let channel = client.channel().into();
+    let message = message(digest, next);
+    if client.is_single() {
+        let keys = [client.session_key(digest)];
+        let mut args = index::list_args(client, digest, record);
+        args.extend([begins, channel, message, value]);
+        client.run_ok(&scripts::UPDATE, &keys, &args).await?;
+        return Ok(next);
+    }
     let args = vec![
-        digest.to_hex().into(),
-        digits(record.revision.as_u64()).into(),
-        value::encode(&Stored::Record(record.at_revision(next)))?,
-        ttl(record.expires_at).into(),
+        begins,
+        channel,
+        message,
+        value,
+        lifetime(record.expires_at, client.now()).into(),
         subject_field(record.subject_digest()).into(),
-        keep_until(record.last_seen_at, record.expires_at).into(),
         digits(record.expires_at.as_millis()).into(),
-        next.as_u64().to_string().into(),
     ];
-    // In a cluster, an entry under a subject that the session had stays: removing it
-    // could race a writer that has just put it back.
-    write(client, &scripts::UPDATE, digest, args, Touch::from(record)).await?;
+    // An entry under a subject that the session had stays: removing it could race a
+    // writer that has just put it back.
+    let touch = Touch::from(record);
+    write_in_cluster(client, &scripts::UPDATE_IN_CLUSTER, digest, args, touch).await?;
     Ok(next)
 }
 
@@ -154,20 +178,30 @@ pub(crate) async fn touch(
     revision: Revision,
     touch: Touch,
 ) -> Result<(), Error> {
-    let args = vec![
-        digits(revision.as_u64()).into(),
+    let now = client.now();
+    let mut args = vec![
+        record_begins(revision).into(),
         digits(touch.expires_at.as_millis()).into(),
         digits(touch.last_seen_at.as_millis()).into(),
-        ttl(touch.expires_at).into(),
-        keep_until(touch.last_seen_at, touch.expires_at).into(),
+        lifetime(touch.expires_at, now).into(),
     ];
-    write(client, &scripts::TOUCH, digest, args, touch).await
+    let touched = if client.is_single() {
+        args.extend([client.indexes().into(), index_lifetime(touch, now).into()]);
+        let keys = [client.session_key(digest)];
+        client.run_ok(&scripts::TOUCH, &keys, &args).await.map(drop)
+    } else {
+        write_in_cluster(client, &scripts::TOUCH_IN_CLUSTER, digest, args, touch).await
+    };
+    match touched {
+        // Whoever has written it has chosen its deadline.
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+        touched => touched,
+    }
 }
 
-/// Runs a script that moves a session's deadline, and in a cluster extends the index:
-/// afterwards, unless the script asks for it before, since the index would not outlive
-/// the record.
-async fn write(
+/// Runs a script that moves a session's deadline, and extends the index: afterwards,
+/// unless the script asks for it before, since the index would not outlive the record.
+async fn write_in_cluster(
     client: &Client,
     script: &Script,
     digest: &KeyDigest,
@@ -176,10 +210,8 @@ async fn write(
 ) -> Result<(), Error> {
     let keys = [client.session_key(digest)];
     let extend_index = async |reply: &Reply| match reply.subject() {
-        Some(subject) if !client.is_single() => {
-            index::add(client, &subject, digest, touch).await.map(drop)
-        }
-        _ => Ok(()),
+        Some(subject) => index::add(client, &subject, digest, touch).await.map(drop),
+        None => Ok(()),
     };
     args.push(b"0".into());
     let reply = client.run(script, &keys, &args).await?;
@@ -190,11 +222,10 @@ async fn write(
             args.push(b"1".into());
             client.run_ok(script, &keys, &args).await.map(drop)
         }
-        "OK" if reply.rest.get(1).is_some_and(|moved| moved == "1") => {
+        "OK" => {
             let extended = extend_index(&reply).await;
             extended.map_err(|source| after_write(source, INDEX_MAY_END))
         }
-        "OK" => Ok(()),
         outcome => Err(client.origin.outcome_failed(outcome)),
     }
 }

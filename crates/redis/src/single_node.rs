@@ -7,8 +7,9 @@ use cloakroom_core::store::{
 use cloakroom_core::{Error, Timestamp};
 
 use crate::client::{Client, digests};
-use crate::scripts;
-use crate::value::{self, digits, keep_until, subject_field, ttl};
+use crate::session::message;
+use crate::value::{self, lifetime, record_begins};
+use crate::{index, scripts};
 
 pub(crate) async fn rotate(
     client: &Client,
@@ -22,18 +23,17 @@ pub(crate) async fn rotate(
         to: *new,
         until: mark_until,
     };
-    let args = [
-        old.to_hex().into(),
-        new.to_hex().into(),
-        digits(record.revision.as_u64()).into(),
+    let mut args = index::list_args(client, new, record);
+    args.extend([
+        record_begins(record.revision).into(),
+        client.channel().into(),
+        message(old, Revision::LAST),
+        message(new, next),
         value::encode(&Stored::Record(record.at_revision(next)))?,
-        ttl(record.expires_at).into(),
-        subject_field(record.subject_digest()).into(),
-        keep_until(record.last_seen_at, record.expires_at).into(),
-        next.as_u64().to_string().into(),
         value::encode(&mark)?,
-        ttl(mark_until).into(),
-    ];
+        lifetime(mark_until, client.now()).into(),
+        old.to_hex().into(),
+    ]);
     let keys = [client.session_key(old), client.session_key(new)];
     client.run_ok(&scripts::ROTATE, &keys, &args).await?;
     Ok(next)
@@ -41,7 +41,12 @@ pub(crate) async fn rotate(
 
 pub(crate) async fn delete(client: &Client, digest: &KeyDigest) -> Result<(), Error> {
     let keys = [client.session_key(digest)];
-    let args = [digest.to_hex().into()];
+    let args = [
+        client.sessions().into(),
+        client.indexes().into(),
+        digest.to_hex().into(),
+        client.channel().into(),
+    ];
     client.run_ok(&scripts::DELETE, &keys, &args).await?;
     Ok(())
 }
@@ -63,6 +68,8 @@ pub(crate) async fn revoke(
             Revoke::One(meant) => ("one", meant.to_hex()),
         };
         let args = [
+            client.sessions().into(),
+            client.channel().into(),
             subject.to_hex().into(),
             word.into(),
             digest.into(),
@@ -71,11 +78,12 @@ pub(crate) async fn revoke(
         let keys = [client.index_key(subject)];
         let mut reply = client.run_ok(&scripts::REVOKE, &keys, &args).await?;
         let ended = reply.rest.split_off(reply.rest.len().min(2));
-        let named = reply.rest.get(1).and_then(|hex| KeyDigest::from_hex(hex));
+        let more = reply.rest.first().is_some_and(|more| more == b"1");
+        let named = digests(&reply.rest).pop();
         Ok(RevokeStep {
             ended: digests(&ended),
             which: which.resolved(|digest| Ok::<_, Error>(named.unwrap_or(*digest)))?,
-            more: reply.rest.first().is_some_and(|more| more == "1"),
+            more,
         })
     };
     which.in_steps(step).await

@@ -1,7 +1,7 @@
 //! The string under a session's key: a head that scripts read and patch, then the frame.
 
 use cloakroom_core::store::{
-    FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, SubjectDigest,
+    FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, SubjectDigest, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -20,23 +20,32 @@ const MARK: u8 = b'm';
 /// stands. The old digest follows the head, then the frame.
 pub(crate) const MOVING: u8 = b'p';
 
-/// How long Redis keeps a record past its deadline, so that its clock may run ahead of
-/// the application's: the engine judges deadlines, Redis collects garbage.
+/// How long Redis keeps a record past its deadline, so that the clocks may be corrected
+/// by that much: the engine judges deadlines, Redis collects garbage.
 pub(crate) const GRACE_MILLIS: u64 = 60_000;
 
-/// The last instant that a TTL names: the end of the year 9999.
-const TTL_MILLIS_MAX: u64 = 253_402_300_799_999;
+/// The longest lifetime: as many milliseconds as there are until the end of the year 9999.
+const LIFETIME_MILLIS_MAX: u64 = 253_402_300_799_999;
 
-/// The instant from which Redis may collect a record with this deadline.
-pub(crate) fn ttl(deadline: Timestamp) -> String {
+/// The instant, by the application's clock, from which Redis may have collected a record
+/// with this deadline.
+pub(crate) fn collect_at(deadline: Timestamp) -> u64 {
     let at = deadline.as_millis().saturating_add(GRACE_MILLIS);
-    at.min(TTL_MILLIS_MAX).to_string()
+    at.min(LIFETIME_MILLIS_MAX)
 }
 
-/// Until when an index is kept for a record: as long again as the record has to live,
-/// so that the index outlives an extension of the deadline that did not reach it.
-pub(crate) fn keep_until(last_seen_at: Timestamp, expires_at: Timestamp) -> String {
-    ttl(expires_at.saturating_add(expires_at.saturating_since(last_seen_at)))
+/// For how many milliseconds Redis is to keep a record: a duration, since its clock need
+/// not agree with the application's. It is never so short that nothing is left to patch.
+pub(crate) fn lifetime(deadline: Timestamp, now: Timestamp) -> String {
+    let left = collect_at(deadline).saturating_sub(now.as_millis());
+    left.max(1_000).to_string()
+}
+
+/// The same of the index that lists a record: as long again as the record has to live, so
+/// that the index outlives an extension of the deadline that did not reach it.
+pub(crate) fn index_lifetime(touch: Touch, now: Timestamp) -> String {
+    let has = touch.expires_at.saturating_since(touch.last_seen_at);
+    lifetime(touch.expires_at.saturating_add(has), now)
 }
 
 /// A number as scripts compare it: as text of one length, since Lua's numbers are
@@ -106,14 +115,38 @@ pub(crate) fn encode_moving(record: &Record, from: &KeyDigest) -> Result<Vec<u8>
     Ok(value)
 }
 
+/// How the head of a record of this revision begins.
+pub(crate) fn record_begins(revision: Revision) -> String {
+    format!("cr1 r {}", digits(revision.as_u64()))
+}
+
+fn is_whole(head: &[u8]) -> bool {
+    head.len() == HEAD_BYTES && head.starts_with(b"cr") && head.ends_with(b"\n")
+}
+
+/// Why nothing was written over a value with this head, as an outcome of a script: it does
+/// not begin as the record that the write is based on.
+pub(crate) fn refusal(head: &[u8]) -> &'static str {
+    match head {
+        [] => "GONE",
+        _ if !is_whole(head) => "CORRUPT",
+        _ if !head.starts_with(MAGIC) => "UNSUPPORTED",
+        _ if head[4] != RECORD => "GONE",
+        _ => "CONFLICT",
+    }
+}
+
 /// Where the rotation mark with this head leads; `None` where it is of no mark.
 ///
 /// # Errors
-/// `Unsupported` for a mark of a newer build, `Corrupt` for one that names no digest.
+/// `Unsupported` for a mark of a newer build, `Corrupt` for one that was cut, or names no
+/// digest.
 pub(crate) fn successor(head: &[u8]) -> Result<Option<KeyDigest>, Error> {
-    let is_whole = head.len() == HEAD_BYTES && head.starts_with(b"cr") && head.ends_with(b"\n");
-    if !is_whole || head[4] != MARK {
+    if !head.starts_with(b"cr") || head.get(4) != Some(&MARK) {
         return Ok(None);
+    }
+    if !is_whole(head) {
+        return Err(corrupt("the rotation mark is cut"));
     }
     if !head.starts_with(MAGIC) {
         let text = "a newer build has written this rotation mark";
@@ -314,6 +347,10 @@ mod tests {
         assert_eq!(changed(2), Err(ErrorKind::Unsupported));
         assert_eq!(changed(80), Err(ErrorKind::Corrupt));
         assert_eq!(changed(0), Ok(None));
+        for end in 5..HEAD_BYTES {
+            let error = successor(&mark[..end]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "cut at {end}");
+        }
     }
 
     fn crc32(bytes: &[u8]) -> u32 {
@@ -325,11 +362,35 @@ mod tests {
     }
 
     #[test]
-    fn a_ttl_has_its_grace_and_ends_with_the_year_9999() {
-        assert_eq!(ttl(Timestamp::from_millis(5)), "60005");
-        assert_eq!(ttl(Timestamp::MAX), "253402300799999");
-        let (seen, expires) = (Timestamp::from_millis(1_000), Timestamp::from_millis(3_000));
-        assert_eq!(keep_until(seen, expires), "65000");
-        assert_eq!(keep_until(seen, Timestamp::MAX), "253402300799999");
+    fn a_lifetime_is_a_duration_with_its_grace_and_never_none() {
+        let at = Timestamp::from_millis;
+        assert_eq!(lifetime(at(9_000), at(5_000)), "64000");
+        assert_eq!(lifetime(at(0), at(500_000)), "1000");
+        assert_eq!(lifetime(Timestamp::MAX, at(0)), "253402300799999");
+        let touch = |expires_at| Touch {
+            last_seen_at: at(1_000),
+            expires_at,
+        };
+        assert_eq!(index_lifetime(touch(at(3_000)), at(1_000)), "64000");
+        let longest = index_lifetime(touch(Timestamp::MAX), at(0));
+        assert_eq!(longest, "253402300799999");
+    }
+
+    #[test]
+    fn what_refuses_a_write_is_told_by_the_head_alone() {
+        let [record, mark] =
+            samples().map(|stored| encode(&stored).unwrap()[..HEAD_BYTES].to_vec());
+        let begins = record_begins(full().revision);
+        assert!(record.starts_with(begins.as_bytes()) && begins.len() == 26);
+        assert_eq!(refusal(b""), "GONE");
+        assert_eq!(refusal(&record), "CONFLICT");
+        assert_eq!(refusal(&mark), "GONE");
+        for end in 1..HEAD_BYTES {
+            assert_eq!(refusal(&record[..end]), "CORRUPT");
+            assert_eq!(refusal(&mark[..end]), "CORRUPT");
+        }
+        let mut newer = record;
+        newer[2] = b'2';
+        assert_eq!(refusal(&newer), "UNSUPPORTED");
     }
 }

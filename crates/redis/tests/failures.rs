@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use cloakroom_core::store::{
     Invalidations as _, Record, Revision, Revoke, SessionStore as _, Stored, Subjects as _, Touch,
 };
-use cloakroom_core::{Error, ErrorKind};
+use cloakroom_core::{Error, ErrorKind, Subject};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
 use cloakroom_testkit::{Profile, conformance, key, listed_as, sample, touch_until};
@@ -391,6 +391,48 @@ async fn a_write_over_damage_in_the_subject_of_the_head_is_done_and_answered() {
     }
 }
 
+/// What a mark that was cut leads to is not known, so that a logout through it must not
+/// pass for done; and a mark is no session, whatever is left of it.
+#[tokio::test]
+async fn a_rotation_mark_that_was_cut_is_corrupt_and_counts_as_no_session() {
+    for setup in common::both().await {
+        let store = &setup.store;
+        for length in [5, 60, 133] {
+            let mut record = sample("text");
+            record.subject = Some(Subject::new(key().digest().to_hex()).unwrap());
+            let subject = listed_as(record.subject.as_ref().unwrap());
+            let (old, new) = (key().digest(), key().digest());
+            record.revision = store.create(&old, &record).await.unwrap();
+            let until = record.expires_at;
+            store.rotate(&old, &new, &record, until).await.unwrap();
+            let name = format!("{}s:{}", setup.prefix, old.to_hex());
+            let cut = format!(
+                "redis.call('SET', KEYS[1], redis.call('GET', KEYS[1]):sub(1, {length})) return 'OK'"
+            );
+            assert_eq!(setup.ask(&["EVAL", &cut, "1", &name]), "OK");
+            // As a rotation may leave it that a crash has cut.
+            let index = format!("{}u:{}", setup.prefix, subject.to_hex());
+            setup.ask(&["ZADD", &index, "9999999999999", &old.to_hex()]);
+            assert_eq!(kind(store.load(&old).await), ErrorKind::Corrupt);
+            assert_eq!(kind(store.update(&old, &record).await), ErrorKind::Corrupt);
+            let touch = Touch::from(&record);
+            let touched = store.touch(&old, record.revision, touch).await;
+            assert_eq!(kind(touched), ErrorKind::Corrupt);
+            assert_eq!(kind(store.delete(&old).await), ErrorKind::Corrupt);
+            for which in [Revoke::One(old), Revoke::AllBut(old)] {
+                let ended = store.revoke(&subject, which).await;
+                assert_eq!(kind(ended), ErrorKind::Corrupt, "{which:?}");
+            }
+            assert!(store.load(&new).await.unwrap().is_some(), "no logout yet");
+            let listed = store.sessions_of(&subject, 10).await.unwrap();
+            assert_eq!(listed.len(), 1);
+            let ended = store.revoke(&subject, Revoke::All).await.unwrap();
+            assert_eq!(ended, [new], "cut at {length}");
+            assert_eq!(kind(store.load(&old).await), ErrorKind::Corrupt);
+        }
+    }
+}
+
 /// A right that is missing is told before anything is written.
 #[tokio::test]
 async fn a_user_without_the_channel_is_refused_whole() {
@@ -423,7 +465,7 @@ async fn a_user_who_may_not_look_at_the_server_may_use_it() {
     let Some(server) = Redis::start() else { return };
     let rules = "ACL SETUSER app on >pw ~cloakroom:* resetchannels &cloakroom:* -@all +get +mget +scan +zscan +ping \
                  +subscribe +publish +eval +evalsha +exists +getrange +setrange +set +del \
-                 +pexpireat +pttl +time +zadd +zrem +zrange +zrangebyscore +zscore";
+                 +pexpire +pttl +zadd +zrem +zrange +zrangebyscore +zscore";
     let rules: Vec<&str> = rules.split_whitespace().collect();
     server.command(&rules).unwrap();
     let url = format!("redis://app:pw@127.0.0.1:{}", server.port());

@@ -13,7 +13,7 @@ use cloakroom_core::store::{
     Subjects as _, Touch,
 };
 use cloakroom_core::{ErrorKind, Subject};
-use cloakroom_redis::{HEARTBEAT, RedisStore};
+use cloakroom_redis::{HEARTBEAT, PROOF_AGE_MAX, PROOF_EVERY, RedisStore};
 use cloakroom_servers::Redis;
 use cloakroom_testkit::{key, listed_as, sample};
 use tokio::time::timeout;
@@ -138,6 +138,48 @@ async fn a_channel_that_falls_silent_is_noticed_within_a_heartbeat_and_the_time_
     assert!(begun.elapsed() < HEARTBEAT + limit + limit);
 }
 
+/// The connection stands, and ROLE is answered on it: only its own messages tell.
+#[tokio::test]
+async fn a_channel_whose_messages_do_not_come_is_deaf_though_its_connection_stands() {
+    let Some(server) = Redis::start() else { return };
+    let proxy = Proxy::start(server.port()).await;
+    let store = RedisStore::connect(&proxy.url()).await.unwrap();
+    let mut listener = store.listen().await.unwrap();
+    let patience = PROOF_AGE_MAX + PROOF_EVERY;
+    assert!(
+        timeout(patience, listener.next()).await.is_err(),
+        "it is well"
+    );
+    proxy.swallow.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    let error = timeout(patience + PROOF_AGE_MAX, listener.next()).await;
+    let error = error.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("hears nothing"), "{error}");
+    assert!(begun.elapsed() > PROOF_EVERY, "{:?}", begun.elapsed());
+    // What cannot prove itself is not begun.
+    let error = store.listen().await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("hears nothing"), "{error}");
+    proxy.swallow.store(false, Ordering::SeqCst);
+    store.listen().await.unwrap();
+}
+
+/// As behind a proxy that deals connections out to servers that know nothing of each other.
+#[tokio::test]
+async fn a_channel_of_another_server_than_the_one_of_the_writes_is_deaf() {
+    let (Some(server), Some(other)) = (Redis::start(), Redis::start()) else {
+        return;
+    };
+    let proxy = Proxy::start(server.port()).await;
+    let store = RedisStore::connect(&proxy.url()).await.unwrap();
+    store.listen().await.unwrap();
+    proxy.to.store(other.port(), Ordering::SeqCst);
+    let error = store.listen().await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("hears nothing"), "{error}");
+}
+
 /// The writes of the others go to whoever replaced it.
 #[tokio::test]
 async fn a_server_that_becomes_a_replica_is_listened_to_no_longer() {
@@ -178,5 +220,8 @@ async fn stores_of_other_prefixes_hear_nothing() {
     let (digest, mut record) = (key().digest(), sample("text"));
     record.revision = one.create(&digest, &record).await.unwrap();
     one.update(&digest, &record).await.unwrap();
+    // Nor is a listener told of the messages by which another one proves that it hears.
+    let _of_one = one.listen().await.unwrap();
+    let _of_the_same = other.listen().await.unwrap();
     assert_eq!(heard(&mut *listener, 0).await, BTreeSet::new());
 }

@@ -21,15 +21,14 @@ async fn create(store: &RedisStore, record: &Record) -> (KeyDigest, Record) {
 }
 
 /// What the scripts call.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 12] = [
     "exists",
     "getrange",
     "setrange",
     "set",
     "del",
-    "pexpireat",
+    "pexpire",
     "pttl",
-    "time",
     "zadd",
     "zrem",
     "zrange",

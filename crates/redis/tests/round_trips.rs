@@ -61,4 +61,10 @@ async fn every_operation_on_a_single_server_is_one_round_trip() {
             .unwrap();
         cost("revoke");
     }
+    // A session of nobody is made by a command, without a script.
+    record.subject = None;
+    let before = (trips(&server), common::calls(&server, "set"));
+    store.create(&key().digest(), &record).await.unwrap();
+    let after = (trips(&server), common::calls(&server, "set"));
+    assert_eq!((after.0 - before.0, after.1 - before.1), (0, 1));
 }

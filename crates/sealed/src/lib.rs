@@ -260,7 +260,7 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
     }
 
     fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
-        Some(SessionKey::from_token(token)?.digest())
+        token.key_digest()
     }
 
     fn load_token<'a>(

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cloakroom_core::Error;
-use cloakroom_disk::{FileIdentity, sync_folder};
+use cloakroom_disk::{FileIdentity, next_step, sync_folder};
 
 use crate::error::{NAME, damaged, gone, unavailable};
 use crate::open;
@@ -63,7 +63,8 @@ impl Database {
             Ok((OpenOptions::new().write(true).open(log)?, log_identity))
         };
         let (log, log_identity) = open().map_err(|source: io::Error| {
-            let message = format!("cannot sync the database in {}: {source}", folder.display());
+            let (folder, next_step) = (folder.display(), next_step(&source));
+            let message = format!("cannot sync the database in {folder}: {source}{next_step}");
             unavailable(message).with_source(source)
         })?;
         Ok(Self {

@@ -1,9 +1,11 @@
 //! How sled's failures become errors of the store.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 
 use cloakroom_core::{Error, ErrorKind};
+use cloakroom_disk::next_step;
 
 pub(crate) const NAME: &str = "sled";
 
@@ -57,5 +59,20 @@ pub(crate) fn not_opened(path: &Path, source: sled::Error) -> Error {
         let error = Error::new(ErrorKind::Locked, message);
         return error.in_store(NAME).with_source(source);
     }
-    unavailable(format!("cannot open the database in {shown}: {source}")).with_source(source)
+    let message = match &source {
+        sled::Error::Io(disk) if disk.kind() != io::ErrorKind::InvalidData => format!(
+            "cannot open the database in {shown}: {disk}{}",
+            next_step(disk)
+        ),
+        sled::Error::Corruption { .. } => format!(
+            "the folder {shown} holds no database of sled, or a damaged one, whose checksums are \
+             wrong; restore it from a backup, or move it away to begin with an empty one, which \
+             ends all sessions"
+        ),
+        _ => format!(
+            "the folder {shown} holds no database of sled, or a damaged one: {source}; restore it \
+             from a backup, or move it away to begin with an empty one, which ends all sessions"
+        ),
+    };
+    unavailable(message).with_source(source)
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{Error, ErrorKind};
-use cloakroom_disk::{check_private_folder, make_private_folder, reread_from_disk};
+use cloakroom_disk::{check_private_folder, make_private_folder, next_step, reread_from_disk};
 
 use crate::error::{NAME, damaged, gone, is_locked, not_opened, unavailable};
 use crate::torn_files::{self, Cleared};
@@ -25,8 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(sled::Db, Trees), Error> {
     make_private_folder(path).map_err(|source| {
         let message = format!(
-            "cannot use the folder {}: {source}; give a path that this process may write to",
-            path.display()
+            "cannot use the folder {}: {source}{}",
+            path.display(),
+            next_step(&source)
         );
         unavailable(message).with_source(source)
     })?;

@@ -4,6 +4,8 @@ use cloakroom_core::Error;
 
 use crate::sql_store::SqlStore;
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod first;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]

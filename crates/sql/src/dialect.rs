@@ -29,6 +29,9 @@ pub(crate) struct Dialect {
     pub(crate) survives_dropped_statement: bool,
     /// The sweep of a table: $1 is the instant, $2 the most rows to remove.
     pub(crate) sweep: fn(&str) -> String,
+    /// Answers the milliseconds since the epoch by the clock of the server, where it has
+    /// another than this machine's.
+    pub(crate) own_time: Option<&'static str>,
 }
 
 impl Dialect {

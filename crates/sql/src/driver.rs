@@ -64,6 +64,13 @@ pub(crate) trait Driver: Database {
         args: &[Arg<'_>],
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send + 'c;
 
+    /// The rows that statements without arguments answer together, in one round trip. The
+    /// connection keeps nothing of them.
+    fn script_rows(
+        conn: &mut Self::Connection,
+        sql: SqlStr,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send + '_;
+
     /// How many rows statements without arguments write together.
     fn execute_script(
         conn: &mut Self::Connection,
@@ -79,8 +86,8 @@ pub(crate) trait Driver: Database {
 /// what its caller was told had failed.
 #[derive(Clone)]
 pub(crate) struct TimeLimit {
-    /// Sets it, before anything else is sent.
-    pub(crate) set: SqlStr,
+    /// Sets it, before anything else is sent, where the startup of a connection does not.
+    pub(crate) set: Option<SqlStr>,
     /// Lifts it, within a transaction that makes tables.
     pub(crate) lift: SqlStr,
 }
@@ -129,6 +136,13 @@ macro_rules! through_sqlx {
         ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send + 'c {
             let query = super::query::<Self>(statement, args);
             async move { Ok(query.execute(conn).await?.rows_affected()) }
+        }
+
+        fn script_rows(
+            conn: &mut Self::Connection,
+            sql: sqlx::SqlStr,
+        ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send + '_ {
+            async move { sqlx::raw_sql(sql).fetch_all(conn).await }
         }
 
         fn execute_script(

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind};
 
+/// What to do about a pooler.
+const POOLER_ADVICE: &str = "open the store by a URL with pooler=transaction, or name the \
+                             server itself";
+
 /// Why a statement failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -26,6 +30,8 @@ pub(crate) enum Cause {
     NoTable,
     /// The address or the rights are wrong.
     Misconfigured,
+    /// A pooler stands before the server, and the store was not told.
+    Pooler,
     /// No connection was free, or could be opened, in time. Nothing has happened.
     NoConnection,
     /// There was no answer in time. A write may or may not have happened.
@@ -77,6 +83,27 @@ impl Target {
         }
     }
 
+    /// No connection can be opened.
+    pub(crate) fn unreachable(&self, why: impl fmt::Display) -> Error {
+        self.unavailable(format!(
+            "{} cannot be reached: {why}; check that the server runs there, and the host and \
+             port of the URL",
+            self.address
+        ))
+    }
+
+    /// Something between this process and the server keeps settings from it.
+    pub(crate) fn swallows_settings(&self) -> Error {
+        self.error(
+            ErrorKind::Misconfigured,
+            format!(
+                "{} does not have the statement_timeout that its connection was opened with, so \
+                 it is behind a pooler such as pgbouncer; {POOLER_ADVICE}",
+                self.address
+            ),
+        )
+    }
+
     /// A statement that sqlx says failed.
     pub(crate) fn failed(&self, cause: Cause, source: sqlx::Error) -> StatementError {
         // Two writers meet every day, and the source says no more.
@@ -86,7 +113,7 @@ impl Target {
         }
         let kind = match cause {
             Cause::TooLarge => ErrorKind::TooLarge,
-            Cause::NoTable | Cause::Misconfigured => ErrorKind::Misconfigured,
+            Cause::NoTable | Cause::Misconfigured | Cause::Pooler => ErrorKind::Misconfigured,
             _ => ErrorKind::Unavailable,
         };
         let Self { address, table, .. } = self;
@@ -118,10 +145,10 @@ impl Target {
             Cause::Misconfigured => format!(
                 "{address} cannot be used: {source}; check the URL, and the rights of its user"
             ),
-            Cause::NoConnection => format!(
-                "no connection to {address} within the acquire timeout: the server cannot be \
-                 reached, or all connections of the pool are in use"
-            ),
+            Cause::Pooler => {
+                format!("{address} is behind a pooler such as pgbouncer: {source}; {POOLER_ADVICE}")
+            }
+            Cause::NoConnection => format!("no connection to {address} within the acquire timeout"),
             Cause::Closed => {
                 format!("this store of {address} was closed; open another one to go on")
             }

@@ -49,7 +49,9 @@
 //! whether it has happened: one that comes within that second after the server has cut
 //! its connection fails once, with [`Unavailable`](cloakroom_core::ErrorKind::Unavailable).
 //! After a deadlock or a serialization failure a statement is sent again, since the
-//! database has rolled it back.
+//! database has rolled it back. Statements and the making of tables name their isolation,
+//! whatever the default of the database: READ COMMITTED in PostgreSQL, REPEATABLE READ in
+//! MySQL. A pool that is handed in has its own; only the making of tables names it there.
 //!
 //! A connection and a statement are waited for 5 s each, by default. The database itself
 //! gives a statement up after four fifths of that, so that it never carries out later
@@ -65,8 +67,33 @@
 //!
 //! A pool that is handed in is used as it is. Its `after_connect` should set these
 //! limits, below the store's [`statement_timeout`](SqlStoreBuilder::statement_timeout).
-//! Behind a pooler that lends connections by the transaction, set them for the role:
-//! what one client sets there may hold for another.
+//!
+//! A server that refuses connections is told at once when the store is opened, and after
+//! the acquire timeout later, since it may come back. Where TLS is not required and the
+//! server is on another machine, opening the store is an event at `WARN`, which names the
+//! host; `sslmode=disable` (`ssl-mode=DISABLED`) says that this is meant. A Unix socket is
+//! `postgres://USER@%2FFOLDER/DATABASE` or `mysql://USER@localhost/DATABASE?socket=PATH`.
+//!
+//! # Behind a pooler
+//!
+//! pgbouncer and its like may lend a connection to PostgreSQL by the transaction. What one
+//! client sets or prepares there, another one meets. So a connection of this store is opened
+//! with its settings, which such a pooler refuses or swallows, and opening the store fails
+//! with [`Misconfigured`](cloakroom_core::ErrorKind::Misconfigured), having left nothing
+//! behind. With [`behind_pooler`](SqlStoreBuilder::behind_pooler) (in a URL
+//! `pooler=transaction`), which also works without a pooler, it
+//!
+//! - sends each statement as one message and one transaction, which sets its isolation and
+//!   its time limit for itself, prepares nothing, and costs one round trip;
+//! - has the server parse and plan each statement anew;
+//! - writes values into the text, as digits and hexadecimal alone. **A server that logs
+//!   statements, as by default those that fail, logs the data of sessions with them**, in
+//!   hexadecimal: turn that off for the role (`log_min_error_statement = panic`), or seal the
+//!   data. Neither this crate nor sqlx logs them here;
+//! - cannot listen. A cache hears of no other node, and relies on its bound on staleness;
+//!   its writes may notify others, which listen at the server itself.
+//!
+//! What stands before MySQL or MariaDB must keep the variables of a connection to its client.
 //!
 //! # The table
 //!
@@ -97,9 +124,11 @@
 //! With [`notifying`](SqlStoreBuilder::notifying), in PostgreSQL alone, each write that
 //! takes something away notifies a channel in the same statement. The channel has the
 //! table's name, behind the schema and a dot where a schema is set, so all nodes must
-//! name it alike. A listener has a connection of its own. It fails at once where that
-//! connection is cut, and within 15 s where it is silently dead. LISTEN does not work
-//! through a pooler that lends connections by the transaction.
+//! name it alike. A listener has two connections of its own: on one it notifies itself each
+//! 5 s, on the other it listens. It counts as heard from when the first such notification
+//! has come back. It fails at once where the connection is cut, and within 15 s where it
+//! does not hear itself any more, be it that the network is dead or that a pooler has
+//! forgotten its LISTEN.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // What only one database uses is unused in a build for another.
@@ -116,6 +145,7 @@ mod builder;
 mod dialect;
 mod driver;
 mod error;
+mod literals;
 mod migrate;
 #[cfg(feature = "postgres")]
 mod notify;

@@ -6,8 +6,8 @@ use cloakroom_core::{Error, ErrorKind};
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _, SqlStr};
 
 use crate::driver::Driver;
-use crate::pool::ConnectionPool;
-use crate::statement::Statement;
+use crate::error::Cause;
+use crate::pool::{ConnectionPool, ROLLED_BACK_TRIES};
 use crate::table::TableName;
 
 /// How long a migration may take, including the wait for other processes that migrate.
@@ -16,9 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The first number that a statement without arguments answers.
 async fn number<DB: Driver>(
     conn: &mut DB::Connection,
-    statement: &Statement,
+    statement: &SqlStr,
 ) -> Result<Option<i64>, sqlx::Error> {
-    let rows = DB::rows(conn, statement, &[]).await?;
+    let rows = DB::script_rows(conn, statement.clone()).await?;
     let number = rows.first().map(|row| DB::int(row, 0)).transpose()?;
     Ok(number.flatten())
 }
@@ -27,7 +27,7 @@ pub(crate) async fn migrate<DB: Driver>(
     pool: &ConnectionPool<DB>,
     table: &TableName,
 ) -> Result<(), Error> {
-    let statement = |sql: &str| DB::DIALECT.statement(sql);
+    let statement = |sql: &str| AssertSqlSafe(sql.to_owned()).into_sql_str();
     let quote = DB::DIALECT.quote;
     let versions = table.with_suffix(quote, "_schema");
     let lock = DB::migration_lock(table);
@@ -79,17 +79,26 @@ pub(crate) async fn migrate<DB: Driver>(
         }
         tx.commit().await.map(|()| true)
     };
-    let made = pool.once(TIMEOUT, async |conn| {
+    let made_once = async |conn: &mut DB::Connection| {
         let made = make(conn).await;
         if let Some(release) = &release {
-            DB::rows(conn, release, &[]).await?;
+            DB::script_rows(conn, release.clone()).await?;
         }
-        if let Some(limit) = &pool.time_limit {
-            DB::execute_script(conn, limit.set.clone()).await?;
+        if let Some(set) = pool.time_limit.as_ref().and_then(|limit| limit.set.clone()) {
+            DB::execute_script(conn, set).await?;
         }
         made
-    });
-    match made.await? {
+    };
+    let mut tries = 1;
+    let made = loop {
+        match pool.once(TIMEOUT, async |conn| made_once(conn).await).await {
+            Err(failed) if failed.cause == Cause::RolledBack && tries < ROLLED_BACK_TRIES => {
+                tries += 1;
+            }
+            made => break made?,
+        }
+    };
+    match made {
         true => Ok(()),
         false => Err(pool.target.unavailable(format!(
             "another process keeps the lock for making the table {} of {}; try again when it \

@@ -1,25 +1,34 @@
 //! Invalidations over LISTEN and NOTIFY.
+//!
+//! A connection that stands proves nothing: a pooler may keep it, and have forgotten its
+//! LISTEN. So a channel counts as heard only while its own notifications come back, which
+//! are sent the way of the writes, over another connection.
 
 use std::time::Duration;
 
 use cloakroom_core::Error;
+use cloakroom_core::engine::{Entropy as _, OsEntropy};
 use cloakroom_core::store::{BoxFuture, Invalidation, Invalidations, KeyDigest, Listener};
-use sqlx::Postgres;
 use sqlx::pool::PoolOptions;
-use sqlx::postgres::{PgConnectOptions, PgListener};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener};
+use sqlx::{AssertSqlSafe, Connection as _, Postgres, SqlSafeStr as _, SqlStr};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::driver::Driver as _;
 use crate::error::{Target, with_source};
 use crate::row;
 
-/// How long the channel may be silent before the server is asked whether it is there.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How often a listener notifies itself.
+const PROOF_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the server may take to answer that.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// A listener that has heard nothing of its own for this long fails.
+const PROOF_AGE_MAX: Duration = Duration::from_secs(15);
+
+/// How the digest begins that a notification of a listener's own names, in place of a
+/// session's: no hash comes out so. The Redis store's begin so too.
+const PROOF: &[u8; 16] = b"cloakroom proof\0";
 
 /// How many invalidations are kept here for a listener that falls behind. The server
 /// keeps those that come after them.
@@ -56,17 +65,59 @@ impl Invalidations for Channel {
                 .map_err(|_| self.target.no_answer(self.connect_timeout))?;
             let failed = |source| Postgres::failed(&self.target, source);
             let connection = connected.map_err(failed)?;
+            let mut own = [0; 32];
+            OsEntropy.fill(&mut own)?;
+            own[..PROOF.len()].copy_from_slice(PROOF);
+            let own = KeyDigest::from_bytes(own);
+            let mut tasks = JoinSet::new();
+            tasks.spawn(prove(self.options.clone(), self.name.clone(), own));
+            let mut subscription = Subscription {
+                connection,
+                target: self.target.clone(),
+                channel: self.name.clone(),
+                own,
+                proven: Instant::now(),
+            };
+            let proven = timeout(self.connect_timeout, subscription.hear_itself());
+            let proven = proven.await;
+            proven.map_err(|_| subscription.unheard(self.connect_timeout))??;
             let (sender, received) = mpsc::channel(BACKLOG_MAX);
-            let task = tokio::spawn(receive_all(connection, self.target.clone(), sender));
+            tasks.spawn(subscription.receive_all(sender));
             let target = self.target.clone();
             let listener: Box<dyn Listener> = Box::new(ChannelListener {
                 received,
                 target,
-                task,
+                _tasks: tasks,
             });
             Ok(listener)
         })
     }
+}
+
+/// Notifies the listener itself again and again. What fails here shows in what it hears.
+async fn prove(options: PgConnectOptions, channel: String, own: KeyDigest) {
+    let sql = format!("SELECT pg_notify('{channel}', '{} 0')", own.to_hex());
+    let sql = AssertSqlSafe(sql).into_sql_str();
+    let mut connection = None;
+    loop {
+        let notified = timeout(PROOF_EVERY, notify(&options, &mut connection, sql.clone()));
+        if !matches!(notified.await, Ok(Ok(()))) {
+            connection = None;
+        }
+        sleep(PROOF_EVERY).await;
+    }
+}
+
+async fn notify(
+    options: &PgConnectOptions,
+    connection: &mut Option<PgConnection>,
+    sql: SqlStr,
+) -> Result<(), sqlx::Error> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(PgConnection::connect_with(options).await?),
+    };
+    Postgres::execute_script(connection, sql).await.map(drop)
 }
 
 /// What the task behind it has received. The task goes on while nobody waits, so that a
@@ -74,13 +125,8 @@ impl Invalidations for Channel {
 struct ChannelListener {
     received: mpsc::Receiver<Result<Invalidation, Error>>,
     target: Target,
-    task: JoinHandle<()>,
-}
-
-impl Drop for ChannelListener {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    /// They end with the listener.
+    _tasks: JoinSet<()>,
 }
 
 impl Listener for ChannelListener {
@@ -92,42 +138,74 @@ impl Listener for ChannelListener {
     }
 }
 
-/// Ends with the first error: at the next call sqlx would connect again, and say nothing
-/// of what it has missed.
-async fn receive_all(
-    mut connection: PgListener,
+/// The connection that listens.
+struct Subscription {
+    connection: PgListener,
     target: Target,
-    sender: mpsc::Sender<Result<Invalidation, Error>>,
-) {
-    loop {
-        let received = receive(&mut connection, &target).await;
-        let is_last = received.is_err();
-        if sender.send(received).await.is_err() || is_last {
-            return;
-        }
-    }
+    channel: String,
+    own: KeyDigest,
+    /// When it last heard itself.
+    proven: Instant,
 }
 
-async fn receive(connection: &mut PgListener, target: &Target) -> Result<Invalidation, Error> {
-    let broke = |source| with_source(broken(target), source);
-    loop {
-        if let Ok(received) = timeout(SILENCE_MAX, connection.try_recv()).await {
-            let notification = received.map_err(broke)?.ok_or_else(|| broken(target))?;
-            return parse(notification.payload()).ok_or_else(|| {
-                target.unavailable(format!(
+impl Subscription {
+    /// Passes over what is heard before: it was written before anybody listens.
+    async fn hear_itself(&mut self) -> Result<(), Error> {
+        while self.hear().await?.is_some() {}
+        self.proven = Instant::now();
+        Ok(())
+    }
+
+    /// Ends with the first error: at the next call sqlx would connect again, and say
+    /// nothing of what it has missed.
+    async fn receive_all(mut self, sender: mpsc::Sender<Result<Invalidation, Error>>) {
+        loop {
+            let received = match timeout_at(self.proven + PROOF_AGE_MAX, self.hear()).await {
+                Ok(Ok(Some(invalidation))) => Ok(invalidation),
+                Ok(Ok(None)) => {
+                    self.proven = Instant::now();
+                    continue;
+                }
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(self.unheard(PROOF_AGE_MAX)),
+            };
+            let is_last = received.is_err();
+            if sender.send(received).await.is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    /// The next invalidation, or `None` where it hears itself.
+    async fn hear(&mut self) -> Result<Option<Invalidation>, Error> {
+        loop {
+            let received = self.connection.try_recv().await;
+            let received = received.map_err(|source| with_source(broken(&self.target), source));
+            let notification = received?.ok_or_else(|| broken(&self.target))?;
+            let heard = parse(notification.payload()).ok_or_else(|| {
+                self.target.unavailable(format!(
                     "a notification on the channel {} is not of this store: does another \
                      application use its name?",
                     notification.channel()
                 ))
-            });
+            })?;
+            if heard.digest == self.own {
+                return Ok(None);
+            }
+            // Others prove themselves on the same channel.
+            if !heard.digest.as_bytes().starts_with(PROOF) {
+                return Ok(Some(heard));
+            }
         }
-        // Where the network between them is dead, neither end notices; only an answer
-        // shows that it is not.
-        let ping = sqlx::query("SELECT 1").execute(&mut *connection);
-        timeout(PING_TIMEOUT, ping)
-            .await
-            .map_err(|_| target.no_answer(PING_TIMEOUT))?
-            .map_err(broke)?;
+    }
+
+    fn unheard(&self, within: Duration) -> Error {
+        self.target.unavailable(format!(
+            "nothing is heard on the channel {} of {}: its own notifications have not come back \
+             within {within:?}. A pooler that lends connections by the transaction forgets \
+             LISTEN: name the server itself",
+            self.channel, self.target.address
+        ))
     }
 }
 

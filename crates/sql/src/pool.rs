@@ -1,5 +1,6 @@
 //! Statements on pooled connections, which may break.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,13 @@ use tokio::time::timeout;
 
 use crate::driver::{Driver, TimeLimit};
 use crate::error::{Cause, StatementError, Target};
+use crate::literals::Preface;
 use crate::row::Row;
 use crate::statement::{Arg, Statement};
 use crate::statements::RotateStatements;
 
 /// How often a statement is sent that the database rolls back each time.
-const ROLLED_BACK_TRIES: u32 = 5;
+pub(crate) const ROLLED_BACK_TRIES: u32 = 5;
 
 /// When a connection of a pool was last found broken.
 ///
@@ -63,21 +65,27 @@ pub(crate) struct ConnectionPool<DB: Driver> {
     pub(crate) health: Health,
     /// Whether the store opened the pool, and closes it.
     pub(crate) is_own: bool,
+    /// What stands before each statement that carries its values in its text, for a pooler.
+    pub(crate) preface: Option<Preface>,
+    /// Connections that are in use.
+    pub(crate) leases: AtomicU32,
 }
 
 /// A connection that goes back to the pool only if it can be used again.
-struct Lease<DB: Driver> {
+struct Lease<'p, DB: Driver> {
+    leases: &'p AtomicU32,
     conn: Option<PoolConnection<DB>>,
     return_timeout: Duration,
     health: Health,
     is_usable: bool,
 }
 
-impl<DB: Driver> Drop for Lease<DB> {
+impl<DB: Driver> Drop for Lease<'_, DB> {
     /// sqlx pings a connection before it takes it back, and waits for that without end.
     /// Here the wait is bounded, so that the place in the pool is not lost where the
     /// network dies after the answer, or the server does not finish a dropped statement.
     fn drop(&mut self) {
+        self.leases.fetch_sub(1, Ordering::Relaxed);
         let Some(mut conn) = self.conn.take() else {
             return;
         };
@@ -133,7 +141,7 @@ impl<DB: Driver> ConnectionPool<DB> {
         statement: &Statement,
         args: &[Arg<'_>],
     ) -> Result<u64, StatementError> {
-        retry!(self, async |conn| DB::execute(conn, statement, args).await)
+        retry!(self, async |conn| self.execute(conn, statement, args).await)
     }
 
     /// The rows that a writing statement answers; sent as in [`write`](Self::write).
@@ -153,7 +161,9 @@ impl<DB: Driver> ConnectionPool<DB> {
         args: &[Arg<'_>],
     ) -> Result<bool, StatementError> {
         retry!(self, async |conn| match statements {
-            RotateStatements::One(statement) => Ok(DB::execute(conn, statement, args).await? > 0),
+            RotateStatements::One(statement) => {
+                Ok(self.execute(conn, statement, args).await? > 0)
+            }
             RotateStatements::Script(script) => {
                 DB::execute(conn, &script.set_variables, args).await?;
                 let written = DB::execute_script(conn, script.transaction.clone()).await;
@@ -185,9 +195,14 @@ impl<DB: Driver> ConnectionPool<DB> {
         within: Duration,
         work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StatementError> {
-        let conn = self.pool.acquire().await;
+        let conn = match self.pool.acquire().await {
+            Err(sqlx::Error::PoolTimedOut) => return Err(self.no_connection()),
+            conn => conn.map_err(|source| self.failed(source))?,
+        };
+        self.leases.fetch_add(1, Ordering::Relaxed);
         let mut lease = Lease {
-            conn: Some(conn.map_err(|source| self.failed(source))?),
+            leases: &self.leases,
+            conn: Some(conn),
             return_timeout: self.timeouts.statement,
             health: self.health.clone(),
             // For as long as a statement is under way, and may be dropped.
@@ -210,8 +225,51 @@ impl<DB: Driver> ConnectionPool<DB> {
         statement: &Statement,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row<DB>>, StatementError> {
-        let rows = retry!(self, async |conn| DB::rows(conn, statement, args).await)?;
+        let rows = retry!(self, async |conn| match &self.preface {
+            None => DB::rows(conn, statement, args).await,
+            Some(preface) => {
+                let sql = preface.fill(statement.sql.as_str(), args);
+                DB::script_rows(conn, sql).await
+            }
+        })?;
         Ok(rows.into_iter().map(Row).collect())
+    }
+
+    async fn execute(
+        &self,
+        conn: &mut DB::Connection,
+        statement: &Statement,
+        args: &[Arg<'_>],
+    ) -> Result<u64, sqlx::Error> {
+        match &self.preface {
+            None => DB::execute(conn, statement, args).await,
+            Some(preface) => {
+                let sql = preface.fill(statement.sql.as_str(), args);
+                DB::execute_script(conn, sql).await
+            }
+        }
+    }
+
+    /// Why there was no connection in time: where the server refuses them, the pool tries
+    /// again until then.
+    fn no_connection(&self) -> StatementError {
+        let options = self.pool.options();
+        let (size, within) = (options.get_max_connections(), options.get_acquire_timeout());
+        let address = &self.target.address;
+        let is_full = self.leases.load(Ordering::Relaxed) >= size;
+        let error = match is_full {
+            true => self.target.unavailable(format!(
+                "all {size} connections to {address} were in use for {within:?}: look for what \
+                 keeps them, or allow the pool more"
+            )),
+            false => self.target.unreachable(format_args!(
+                "it refused connections, or did not answer, for {within:?}"
+            )),
+        };
+        StatementError {
+            cause: Cause::NoConnection,
+            error,
+        }
     }
 
     fn failed(&self, source: sqlx::Error) -> StatementError {

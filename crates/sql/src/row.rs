@@ -172,7 +172,7 @@ impl<DB: Driver> Row<DB> {
         bytes.map_err(|_| self.corrupt(at, "is not of 32 bytes"))
     }
 
-    fn instant(&self, at: usize) -> Result<Timestamp, Error> {
+    pub(crate) fn instant(&self, at: usize) -> Result<Timestamp, Error> {
         self.maybe_instant(at)?
             .ok_or_else(|| self.corrupt(at, "is NULL"))
     }

@@ -72,6 +72,8 @@ pub(crate) struct Statements {
     pub(crate) standing: Statement,
     /// Removes $2 rows, at most, whose deadline is at $1 or before.
     pub(crate) sweep: Statement,
+    /// The milliseconds since the epoch by the clock of the server, where it has one.
+    pub(crate) own_time: Option<Statement>,
     /// Digest and bytes of data of the $2 rows behind $1.
     pub(crate) scan_sizes: Statement,
     /// The $3 rows behind $1, up to $2.
@@ -206,6 +208,7 @@ impl Statements {
                 placeholders(1, REVOKE_STEP_MAX)
             )),
             sweep: statement(&(dialect.sweep)(&t)),
+            own_time: dialect.own_time.map(statement),
             scan_sizes: statement(&format!(
                 "SELECT digest, length(data){bigint} FROM {t} WHERE digest > $1 \
                  ORDER BY digest LIMIT $2"

@@ -198,6 +198,16 @@ impl<DB: Driver> Sweep for TableStore<DB> {
             Ok(Swept::new(removed, max > 0 && removed >= max))
         })
     }
+
+    fn own_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        Box::pin(async move {
+            let Some(statement) = &self.statements.own_time else {
+                return Ok(None);
+            };
+            let rows = self.pool.read(statement, &[]).await?;
+            rows.first().map(|row| row.instant(0)).transpose()
+        })
+    }
 }
 
 impl<DB: Driver> Import for TableStore<DB> {

@@ -342,3 +342,55 @@ async fn a_lock_that_another_keeps_is_waited_for_as_long_as_a_pool_of_ones_own_s
     held.rollback().await.unwrap();
     store.update(&digest, &record).await.unwrap();
 }
+
+/// A pool would try again for as long as a connection may take, and say that none was free.
+#[tokio::test]
+async fn a_server_that_refuses_connections_is_told_at_once() {
+    let port = cloakroom_servers::free_port();
+    for scheme in ["postgres", "mysql"] {
+        let begun = Instant::now();
+        let url = format!("{scheme}://u:hunter2@127.0.0.1:{port}/x");
+        let builder = SqlStore::builder().acquire_timeout(Duration::from_secs(60));
+        let error = builder.connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        for part in ["refused", &port.to_string(), "check that the server runs"] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+/// And later, when the pool waits for a server that was there.
+#[tokio::test]
+async fn a_server_that_is_gone_is_told_from_a_pool_that_is_in_use() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let bound = Duration::from_secs(2);
+    let builder = SqlStore::builder().pool_size(1).acquire_timeout(bound);
+    let store = open_with(&server.url(), builder).await;
+    let (digest, mut record) = (key().digest(), sample("x"));
+    record.revision = store.create(&digest, &record).await.unwrap();
+    let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM cloakroom_sessions FOR UPDATE")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let waiting = async {
+        tokio::time::sleep(bound / 4).await;
+        store.load(&digest).await.unwrap_err()
+    };
+    let (updated, in_use) = tokio::join!(store.update(&digest, &record), waiting);
+    assert_eq!(kind(updated), ErrorKind::Unavailable);
+    assert!(in_use.to_string().contains("were in use"), "{in_use}");
+    held.rollback().await.unwrap();
+    server.kill();
+    let _ = store.load(&digest).await;
+    let gone = store.load(&digest).await.unwrap_err();
+    assert!(gone.to_string().contains("cannot be reached"), "{gone}");
+}

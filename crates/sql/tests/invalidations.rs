@@ -13,7 +13,7 @@ use cloakroom_servers::Postgres;
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, listed_as, sample, touch_until};
 
-use common::{kind, later, table};
+use common::{kind, later, proxy::Proxy, table};
 
 async fn open(server: &Postgres, table: &str) -> SqlStore {
     let builder = SqlStore::builder().table(table).notifying(true);
@@ -209,4 +209,33 @@ async fn a_channel_that_is_silently_dead_fails_within_fifteen_seconds() {
         begun.elapsed()
     );
     server.resume();
+}
+
+/// The server is there for everybody but the one connection that listens.
+#[tokio::test]
+async fn a_channel_that_no_longer_hears_itself_fails_within_fifteen_seconds() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port());
+    let url = proxy.url(&server.url(), server.port());
+    let builder = SqlStore::builder().table(table()).notifying(true);
+    let store = builder.connect(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    let mut listener = listen(&store).await;
+    // Its own notifications keep it alive, and are nobody else's business.
+    let quiet = tokio::time::timeout(Duration::from_secs(17), listener.next());
+    assert!(quiet.await.is_err(), "nothing was written");
+    proxy.go_dark();
+    let begun = Instant::now();
+    let lost = tokio::time::timeout(Duration::from_secs(25), listener.next());
+    let error = lost.await.expect("unnoticed").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("nothing is heard"), "{error}");
+    println!("lost after {:?}", begun.elapsed());
+    let mut listener = listen(&store).await;
+    let digest = key().digest();
+    store.create(&digest, &sample("x")).await.unwrap();
+    store.delete(&digest).await.unwrap();
+    assert_eq!(hear(&mut listener).await.digest, digest);
 }

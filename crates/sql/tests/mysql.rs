@@ -326,3 +326,20 @@ async fn a_rotation_that_is_cut_anywhere_leaves_one_key_that_opens() {
     }
     assert!(cut > ROTATIONS / 20, "{cut} were cut");
 }
+
+#[tokio::test]
+async fn a_unix_socket_is_named_by_url() {
+    let Some(server) = cloakroom_servers::mariadb() else {
+        return;
+    };
+    let socket = server.folder().join("socket").display().to_string();
+    let url = format!("mysql://root@localhost/cloakroom?socket={socket}");
+    let store = SqlStore::builder().table(table()).connect(&url);
+    let store = store.await.unwrap();
+    store.migrate().await.unwrap();
+    store.create(&key().digest(), &sample("x")).await.unwrap();
+    let nowhere = SqlStore::connect("mysql://root@localhost/cloakroom?socket=/nowhere").await;
+    let error = nowhere.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("/nowhere"), "{error}");
+}

@@ -484,3 +484,29 @@ async fn a_row_longer_than_any_record_is_corrupt_and_can_be_ended() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_unix_socket_is_named_by_url() {
+    let folder = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
+    // The server may be another user's.
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), all).unwrap();
+    let path = folder.path().display().to_string();
+    let directory = format!("unix_socket_directories={path}");
+    let Some(server) = Postgres::start_with(&["-c", &directory]) else {
+        return;
+    };
+    let (host, port) = (path.replace('/', "%2F"), server.port());
+    for url in [
+        format!("postgres://postgres@{host}:{port}/cloakroom"),
+        format!("postgres://postgres@localhost:{port}/cloakroom?host={path}"),
+    ] {
+        let store = SqlStore::connect(&url).await.unwrap();
+        store.migrate().await.unwrap();
+        store.create(&key().digest(), &sample("x")).await.unwrap();
+    }
+    let nowhere = SqlStore::connect("postgres://postgres@%2Fnowhere/cloakroom").await;
+    let error = nowhere.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("/nowhere"), "{error}");
+}

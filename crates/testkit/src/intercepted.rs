@@ -262,6 +262,13 @@ impl<S: SessionStore, I: Intercept> Sweep for InterceptedStore<S, I> {
             }
         }))
     }
+
+    fn own_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        match self.inner.capabilities().sweep {
+            Some(sweep) => sweep.own_time(),
+            None => Box::pin(std::future::ready(Ok(None))),
+        }
+    }
 }
 
 /// A store that needs a runtime, for threads outside one: for

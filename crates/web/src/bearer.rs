@@ -65,7 +65,7 @@ impl BearerPolicy {
             ));
         }
         Ok(HeaderEdit::append_secret(
-            &self.response_header,
+            self.response_header.clone(),
             token.expose(),
         ))
     }
@@ -73,7 +73,7 @@ impl BearerPolicy {
     /// The response header that takes the token away: the same, empty.
     #[must_use]
     pub fn removal(&self) -> HeaderEdit {
-        HeaderEdit::append_secret(&self.response_header, "")
+        HeaderEdit::append_secret(self.response_header.clone(), "")
     }
 
     /// What the `Authorization` headers of a request hold. Other schemes than

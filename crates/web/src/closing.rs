@@ -113,7 +113,7 @@ impl Closing {
                 name => {
                     let targeted = no_targeted_caching(name);
                     let targeted = targeted.filter(|instead| value != *instead);
-                    edits.extend(targeted.map(|instead| HeaderEdit::set(name, instead)));
+                    edits.extend(targeted.map(|instead| HeaderEdit::set(name.to_owned(), instead)));
                 }
             }
         }

@@ -4,7 +4,7 @@ use cloakroom_core::engine::LoadedToken;
 use cloakroom_core::store::{Record, Stored};
 
 /// Calls to the store on behalf of one request, and the session data that went
-/// through them. Adapters leave it in the response's extensions.
+/// through them. An adapter may leave it in the response's extensions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cost {

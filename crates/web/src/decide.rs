@@ -1,9 +1,10 @@
 //! What to do with a session when its request ends: one pure function.
 
 /// What became of the request's token when it was loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// There was none.
+    #[default]
     Anonymous,
     /// No token of this store; refused without I/O.
     Malformed,
@@ -17,8 +18,8 @@ pub(crate) enum Arrival {
     Stored,
 }
 
-/// All that the decision depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// All that the decision depends on. By default nothing has happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// What the token was found to be.
     pub(crate) arrival: Arrival,

@@ -8,6 +8,7 @@ use cloakroom_core::session::Limits;
 use cloakroom_core::store::{FRAME_BYTES_CEILING, SubjectDigest};
 use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Subject, SystemClock};
 
+use crate::event_limit::EventLimit;
 use crate::queue::Queue;
 use crate::shared::Shared;
 use crate::{BearerPolicy, CookiePolicy, Exchange, Transport};
@@ -60,6 +61,7 @@ impl Engine {
                 clock: Arc::new(SystemClock),
                 entropy: Arc::new(OsEntropy),
                 queue: Queue::default(),
+                unknown_keys: EventLimit::default(),
             },
         }
     }

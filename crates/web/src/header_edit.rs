@@ -1,5 +1,6 @@
 //! What an adapter does to the headers of a response.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use cloakroom_core::engine::Token;
@@ -10,27 +11,37 @@ use cloakroom_core::engine::Token;
 /// prints its name alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HeaderEdit {
-    name: String,
-    value: Token,
-    is_secret: bool,
+    name: Cow<'static, str>,
+    value: Value,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Value {
+    Plain(Cow<'static, str>),
+    /// Added beside the others of its name, and wiped when dropped.
+    Secret(Token),
 }
 
 impl HeaderEdit {
     /// A header that stands beside others of its name, and whose value is secret.
-    pub(crate) fn append_secret(name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn append_secret(
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<String>,
+    ) -> Self {
         Self {
-            name: name.to_owned(),
-            value: Token::new(value),
-            is_secret: true,
+            name: name.into(),
+            value: Value::Secret(Token::new(value)),
         }
     }
 
     /// A header in place of all others of its name.
-    pub(crate) fn set(name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn set(
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
-            name: name.to_owned(),
-            value: Token::new(value),
-            is_secret: false,
+            name: name.into(),
+            value: Value::Plain(value.into()),
         }
     }
 
@@ -43,29 +54,41 @@ impl HeaderEdit {
     /// Its value: ASCII without control characters.
     #[must_use]
     pub fn value(&self) -> &str {
-        self.value.expose()
+        match &self.value {
+            Value::Plain(value) => value,
+            Value::Secret(value) => value.expose(),
+        }
+    }
+
+    /// Its value, where it is a constant that needs no copy.
+    #[must_use]
+    pub fn static_value(&self) -> Option<&'static str> {
+        match self.value {
+            Value::Plain(Cow::Borrowed(value)) => Some(value),
+            _ => None,
+        }
     }
 
     /// Whether it is added beside the headers of its name, as `Set-Cookie` is;
     /// otherwise it takes their place.
     #[must_use]
     pub fn appends(&self) -> bool {
-        self.is_secret
+        self.is_sensitive()
     }
 
     /// Whether the value is secret: HTTP/2 and /3 must keep it out of their
     /// compression tables, and a log must not hold it.
     #[must_use]
     pub fn is_sensitive(&self) -> bool {
-        self.is_secret
+        matches!(self.value, Value::Secret(_))
     }
 }
 
 impl fmt::Debug for HeaderEdit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.is_secret {
-            true => write!(f, "HeaderEdit({}: ..)", self.name),
-            false => write!(f, "HeaderEdit({}: {})", self.name, self.value.expose()),
+        match &self.value {
+            Value::Secret(_) => write!(f, "HeaderEdit({}: ..)", self.name),
+            Value::Plain(value) => write!(f, "HeaderEdit({}: {value})", self.name),
         }
     }
 }

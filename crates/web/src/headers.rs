@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 /// The `Vary` header of a response that depends on the session, or `None`
 /// where the existing one will do. A `*` stays; `Cookie` is not said twice.
-pub(crate) fn vary_on<'h>(header: &str, existing: impl Iterator<Item = &'h str>) -> Option<String> {
+pub(crate) fn vary_on<'h>(
+    header: &'static str,
+    existing: impl Iterator<Item = &'h str>,
+) -> Option<Cow<'static, str>> {
     let mut merged = Vec::new();
     for name in existing.flat_map(|value| value.split(',')).map(str::trim) {
         if name == "*" || name.eq_ignore_ascii_case(header) {
@@ -14,8 +17,11 @@ pub(crate) fn vary_on<'h>(header: &str, existing: impl Iterator<Item = &'h str>)
             merged.push(name);
         }
     }
+    if merged.is_empty() {
+        return Some(header.into());
+    }
     merged.push(header);
-    Some(merged.join(", "))
+    Some(merged.join(", ").into())
 }
 
 /// The `Cache-Control` header of a response that depends on the session, or

@@ -80,6 +80,7 @@ mod cookie;
 mod cost;
 mod decide;
 mod engine;
+mod event_limit;
 mod exchange;
 mod header_edit;
 mod headers;

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use cloakroom_core::engine::TokenStore as _;
 use cloakroom_core::store::{KeyDigest, Listed, Revoke};
 use cloakroom_core::{Error, Label, Subject, Timestamp};
 
@@ -38,7 +39,8 @@ pub struct SessionInfo {
 ///
 /// # Errors
 /// [`Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where the store keeps no
-/// lists (a cookie store: its `Revocation` ends all sessions of a subject), and
+/// lists (a cookie store: with revocation it ends all sessions of a subject, and does no
+/// more), and
 /// [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) where it does not answer.
 impl Engine {
     /// The live ones, by their last use, the latest first. Of more than
@@ -53,7 +55,8 @@ impl Engine {
         Ok(infos(engine, listed, None))
     }
 
-    /// Ends all of them, as after a password was reset; answers how many there were.
+    /// Ends all of them, as after a password was reset; answers how many there were. A
+    /// cookie store with revocation ends them too, and answers 0: it cannot know how many.
     ///
     /// ```
     /// use cloakroom_core::{Error, Label, Subject, Timestamp};
@@ -67,7 +70,12 @@ impl Engine {
     /// # Errors
     /// As said above.
     pub async fn end_sessions_of(&self, subject: &Subject) -> Result<usize, Error> {
-        self.revoke(subject, Revoke::All).await
+        let (engine, subject) = (self.clone(), subject.clone());
+        carry_out(async move {
+            let engine = engine.shared();
+            engine.store.end_sessions_of(&engine.site, &subject).await
+        })
+        .await
     }
 
     /// Ends one of them, by its public id; answers whether there was one to end. An id of
@@ -76,14 +84,11 @@ impl Engine {
     /// # Errors
     /// As said above.
     pub async fn end_session(&self, subject: &Subject, id: &KeyDigest) -> Result<bool, Error> {
-        Ok(self.revoke(subject, Revoke::One(*id)).await? > 0)
-    }
-
-    async fn revoke(&self, subject: &Subject, which: Revoke) -> Result<usize, Error> {
-        let (engine, subject) = (self.clone(), self.subject_digest(subject));
+        let (engine, subject, id) = (self.clone(), self.subject_digest(subject), *id);
         carry_out(async move {
             let subjects = engine.shared().subjects()?;
-            Ok(subjects.revoke(&subject, which).await?.len())
+            let ended = subjects.revoke(&subject, Revoke::One(id)).await?;
+            Ok(!ended.is_empty())
         })
         .await
     }

@@ -3,73 +3,89 @@
 //! Compare-and-swap alone is enough for correctness. The queue is there because 64
 //! concurrent writers of one session would otherwise make 64 * 63 / 2 attempts.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
-use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::engine::Token;
 use cloakroom_core::store::Record;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// The queue of one session.
-#[derive(Clone, Debug, Default)]
+/// The line of each session that somebody writes: who waits behind them.
+#[derive(Debug, Default)]
+struct Lines(Mutex<HashMap<u64, Line>>);
+
+#[derive(Debug, Default)]
 struct Line {
-    turn: Arc<AsyncMutex<LastWritten>>,
+    waiters: VecDeque<oneshot::Sender<Ticket>>,
     /// Counts the turns that are over.
-    over: Arc<AtomicU64>,
+    over: u64,
 }
 
 /// What the writer before has stored, under which token. The next one begins with it
 /// instead of a write that is bound to be a conflict and another load.
 type LastWritten = Option<(Token, Record)>;
 
-type Queues = Mutex<HashMap<u64, Line>>;
-
-/// Queues by the hash of the token. Two tokens with one hash wait for each other, which
+/// Lines by the hash of the token. Two tokens with one hash wait for each other, which
 /// is harmless.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    queues: Queues,
+    lines: Arc<Lines>,
     hasher: RandomState,
 }
 
-/// Holds the queue of one session until dropped.
-pub(crate) struct Ticket<'q> {
-    queue: &'q Queue,
+/// The turn of one session, which goes to the next in line when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// `None` where nobody has taken it: it is passed on already.
+    lines: Option<Arc<Lines>>,
     hash: u64,
-    turn: Option<OwnedMutexGuard<LastWritten>>,
-    over: Arc<AtomicU64>,
+    last_written: LastWritten,
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Line>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turns_over(&self, hash: u64) -> u64 {
+        self.lock().get(&hash).map_or(0, |line| line.over)
+    }
 }
 
 impl Queue {
     /// Waits for this session's turn; gives up, with `None`, when no writer ahead of it
-    /// finishes within `still_max`.
-    pub(crate) async fn enter(&self, token: &Token, still_max: Duration) -> Option<Ticket<'_>> {
+    /// finishes within `still_max`. Where nobody is ahead, it costs an entry in a map.
+    pub(crate) async fn enter(&self, token: &Token, still_max: Duration) -> Option<Ticket> {
         let hash = self.hasher.hash_one(token.expose());
-        let Line { turn, over } = {
-            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            queues.entry(hash).or_default().clone()
-        };
-        // The ticket exists before the wait, so that a waiter that gives up cleans up too.
-        let mut ticket = Ticket {
-            queue: self,
-            hash,
-            turn: None,
-            over: over.clone(),
-        };
-        let mut turn = pin!(turn.lock_owned());
-        loop {
-            let before = over.load(Ordering::Relaxed);
-            match timeout(still_max, &mut turn).await {
-                Ok(turn) => {
-                    ticket.turn = Some(turn);
-                    return Some(ticket);
+        let mut turn = match self.lines.lock().entry(hash) {
+            Entry::Vacant(place) => {
+                place.insert(Line::default());
+                return Some(Ticket {
+                    lines: Some(self.lines.clone()),
+                    hash,
+                    last_written: None,
+                });
+            }
+            Entry::Occupied(line) => {
+                let waiters = &mut line.into_mut().waiters;
+                // Those who gave up are cleared away before the line grows.
+                if waiters.len() == waiters.capacity() {
+                    waiters.retain(|waiter| !waiter.is_closed());
                 }
-                Err(_) if over.load(Ordering::Relaxed) == before => return None,
+                let (sender, turn) = oneshot::channel();
+                waiters.push_back(sender);
+                turn
+            }
+        };
+        loop {
+            let before = self.lines.turns_over(hash);
+            match timeout(still_max, &mut turn).await {
+                Ok(ticket) => return ticket.ok(),
+                Err(_) if self.lines.turns_over(hash) == before => return None,
                 Err(_) => {}
             }
         }
@@ -77,46 +93,59 @@ impl Queue {
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.queues.lock().unwrap().len()
+        self.lines.lock().len()
     }
 }
 
-impl Ticket<'_> {
+impl Ticket {
     /// Takes the record that the writer before has stored under this token.
     pub(crate) fn last_written(&mut self, token: &Token) -> Option<Record> {
-        let (of, record) = self.turn.as_mut()?.take()?;
+        let (of, record) = self.last_written.take()?;
         (of == *token).then_some(record)
     }
 
     /// Leaves the record that stands under this token now, for the writer behind, if
     /// there is one.
     pub(crate) fn leave(&mut self, token: &Token, record: &Record) {
-        // The list of queues holds it, and this turn.
-        const HELD: usize = 2;
-        if let Some(turn) = &mut self.turn
-            && Arc::strong_count(OwnedMutexGuard::mutex(turn)) > HELD
-        {
-            **turn = Some((token.clone(), record.clone()));
+        let is_waited_for = self.lines.as_ref().is_some_and(|lines| {
+            let lines = lines.lock();
+            let line = lines.get(&self.hash);
+            line.is_some_and(|line| !line.waiters.is_empty())
+        });
+        if is_waited_for {
+            self.last_written = Some((token.clone(), record.clone()));
         }
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.turn.take().is_some() {
-            self.over.fetch_add(1, Ordering::Relaxed);
-        }
-        let mut queues = self
-            .queue
-            .queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Each waiter holds a clone that it took under this very lock.
-        if queues
-            .get(&self.hash)
-            .is_some_and(|line| Arc::strong_count(&line.turn) == 1)
-        {
-            queues.remove(&self.hash);
+        let Some(lines) = self.lines.take() else {
+            return;
+        };
+        let mut ticket = Self {
+            lines: None,
+            hash: self.hash,
+            last_written: self.last_written.take(),
+        };
+        loop {
+            let mut list = lines.lock();
+            let Some(line) = list.get_mut(&self.hash) else {
+                return;
+            };
+            line.over += 1;
+            let Some(next) = line.waiters.pop_front() else {
+                list.remove(&self.hash);
+                return;
+            };
+            drop(list);
+            ticket.lines = Some(lines.clone());
+            // Whoever gave up is passed over.
+            match next.send(ticket) {
+                Ok(()) => return,
+                Err(unclaimed) => ticket = unclaimed,
+            }
+            ticket.lines = None;
         }
     }
 }
@@ -124,6 +153,8 @@ impl Drop for Ticket<'_> {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use cloakroom_core::Timestamp;
 
     use super::*;
 
@@ -161,6 +192,37 @@ mod tests {
         }
         assert_eq!(begun.elapsed(), WAITERS * Duration::from_secs(9));
         assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_gave_up_is_passed_over_and_the_next_gets_what_was_left() {
+        let queue = Queue::default();
+        let token = Token::new("a");
+        let wait = Duration::from_secs(10);
+        let mut first = queue.enter(&token, wait).await.unwrap();
+        for _ in 0..100 {
+            let mut gives_up = Box::pin(queue.enter(&token, wait));
+            assert!(poll_once(gives_up.as_mut()).is_pending());
+        }
+        let mut waits = Box::pin(queue.enter(&token, wait));
+        assert!(poll_once(waits.as_mut()).is_pending());
+        let waiting = queue.lines.lock().values().next().unwrap().waiters.len();
+        assert!(waiting < 20, "those who gave up stay in line: {waiting}");
+        let record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
+        first.leave(&token, &record);
+        drop(first);
+        let mut next = waits.await.unwrap();
+        assert_eq!(next.last_written(&token), Some(record));
+        // The turn came, and whoever waited for it has gone.
+        let mut gone = Box::pin(queue.enter(&token, wait));
+        assert!(poll_once(gone.as_mut()).is_pending());
+        drop(next);
+        drop(gone);
+        assert_eq!(queue.len(), 0);
+    }
+
+    fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+        future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Timestamp};
 
 use crate::Transport;
 use crate::cookie::COOKIE_AGE_MAX;
+use crate::event_limit::EventLimit;
 use crate::queue::Queue;
 
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) queue: Queue,
+    /// Tokens under a key that the store does not have.
+    pub(crate) unknown_keys: EventLimit,
 }
 
 impl Shared {

@@ -100,7 +100,7 @@ fn answers(port: u16, folder: &Path) -> bool {
         .is_ok_and(|rows| rows.len() == 1 && Path::new(&rows[0][0]) == folder.join("data"))
 }
 
-fn query(port: u16, database: &str, sql: &str) -> io::Result<Vec<Vec<String>>> {
+pub(crate) fn query(port: u16, database: &str, sql: &str) -> io::Result<Vec<Vec<String>>> {
     query_within(ANSWER, port, database, sql)
 }
 

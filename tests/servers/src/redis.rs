@@ -7,6 +7,8 @@ use crate::machine::{self, SECOND_PORT};
 use crate::server::{Kind, Server, is_a_server, words};
 use crate::wire::{Wire, strange, text};
 
+const SOCKET: &str = "redis.sock";
+
 /// A Redis of one node, which keeps what it acknowledged over
 /// [`kill`](Server::kill) and [`restart`](Server::restart): its log is written
 /// before the answer and synced each second.
@@ -85,6 +87,11 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port())
     }
 
+    /// The path of its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder().join(SOCKET)
+    }
+
     /// The certificate to trust, in PEM, where it speaks TLS.
     pub fn ca(&self) -> Option<PathBuf> {
         self.tls.then(|| self.folder().join("ca.crt"))
@@ -115,6 +122,8 @@ fn launch(args: Vec<String>, prepare: impl FnOnce(&crate::guard::Guard)) -> Opti
             command.extend(words(&["--save", "", "--appendonly", "yes"]));
             command.extend(["--dir".into(), folder.display().to_string()]);
             command.extend(["--port".into(), port.to_string()]);
+            // It lies in the folder, where it is unlinked with it.
+            command.extend(words(&["--unixsocket", SOCKET, "--unixsocketperm", "777"]));
             let second = (port + SECOND_PORT).to_string();
             let fill = |arg: &String| match arg.as_str() {
                 "second" => second.clone(),

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::cookie::{CookieStore, CookieStoreBuilder, EpochStore, KeyRing, Revocation as _};
-use cloakroom::engine::OsEntropy;
+use cloakroom::cookie::{CookieStore, CookieStoreBuilder, EpochStore, KeyRing};
+use cloakroom::engine::{OsEntropy, SessionKey, TokenStore as _};
 use cloakroom::session::Session;
 use cloakroom::stores::Sealed;
-use cloakroom::{CookiePolicy, Engine, ErrorKind, Expiry, Subject};
+use cloakroom::{Clock as _, CookiePolicy, Engine, ErrorKind, Expiry, Subject, SystemClock};
 use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore};
 use cloakroom_tests::in_process::{COOKIE, TestApp};
 
@@ -184,7 +184,8 @@ async fn a_revoked_session_is_fresh_and_without_epochs_the_answer_is_500() {
     kept.reset();
     assert_eq!(number(&app, "n").await, Some(1), "the cookie was kept");
 
-    epochs.advance(&subject).await.unwrap();
+    let engine = app.engine();
+    assert_eq!(engine.end_sessions_of(&subject).await.unwrap(), 0);
     assert_eq!(number(&app, "n").await, None);
     app.visit(login).await;
     assert_eq!(number(&app, "n").await, Some(1));
@@ -194,7 +195,7 @@ async fn a_revoked_session_is_fresh_and_without_epochs_the_answer_is_500() {
     let other = app.token();
     app.visit(async |s: Session| {
         clock.advance(Duration::from_millis(1));
-        epochs.advance(&subject).await.unwrap();
+        engine.end_sessions_of(&subject).await.unwrap();
         s.flush().unwrap();
         login(s).await;
     })
@@ -265,4 +266,81 @@ async fn a_stray_cookie_of_an_unknown_key_keeps_nobody_logged_in() {
     assert!(answer.removes_token());
     app.set_token(Some(&good));
     app.visit(async |s| assert_eq!(s.subject(), None)).await;
+}
+
+/// A key ring in a file, as a URL names it.
+fn key_file() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = KeyRing::generate(&OsEntropy).unwrap().to_text();
+    std::fs::write(&file, text.as_bytes()).unwrap();
+    file
+}
+
+/// A store by its URL, and a site on it.
+async fn opened(url: &str) -> TestApp {
+    let store = cloakroom::open(url).await.unwrap();
+    TestApp::with(|_| Engine::builder(store).cookie(CookiePolicy::default()))
+}
+
+#[tokio::test]
+async fn by_its_url_a_logout_ends_the_copied_cookies_of_its_subject() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = key_file();
+    let url = format!(
+        "cookie:?key_file={}&revocation=redb:{}",
+        ring.path().display(),
+        folder.path().join("epochs.redb").display()
+    );
+    let subject = || Subject::new("7").unwrap();
+    let login = async |s: Session| s.set_subject(subject()).unwrap();
+    let nobody = async |app: &TestApp, token: Option<String>, case: &str| {
+        app.set_token(token.as_deref());
+        app.visit(async |s| assert_eq!(s.subject(), None, "{case}"))
+            .await;
+    };
+
+    let app = opened(&url).await;
+    app.visit(login).await;
+    let phone = app.token();
+    app.set_token(None);
+    app.visit(login).await;
+    let laptop = app.token();
+    assert!(
+        app.visit(async |s| s.flush().unwrap())
+            .await
+            .removes_token()
+    );
+    nobody(&app, laptop.clone(), "the copy").await;
+    nobody(&app, phone, "another device").await;
+
+    app.set_token(None);
+    app.visit(login).await;
+    app.visit(async |s| assert_eq!(s.subject(), Some(subject())))
+        .await;
+    let token = app.token();
+    app.engine().end_sessions_of(&subject()).await.unwrap();
+    nobody(&app, token, "after a password reset").await;
+
+    app.engine().store().close().await.unwrap();
+    drop(app);
+    let again = opened(&url).await;
+    nobody(&again, laptop, "after a restart").await;
+}
+
+#[tokio::test]
+async fn by_its_url_a_renamed_cookie_still_opens() {
+    let ring = key_file();
+    let keys = ring.path().display();
+    let url = format!("cookie:?key_file={keys}&name=sid");
+    let before = cloakroom::open(&url).await.unwrap();
+    let key = SessionKey::generate(&OsEntropy).unwrap();
+    let record = Expiry::default().begin(SystemClock.now());
+    let token = before.create_token(&key, &record).await;
+    let token = token.unwrap().token.unwrap();
+    for (options, opens) in [("", false), ("&replaces=sid", true)] {
+        let url = format!("cookie:?key_file={keys}{options}");
+        let after = cloakroom::open(&url).await.unwrap();
+        let loaded = after.load_token(&token).await.unwrap();
+        assert_eq!(loaded.is_some(), opens, "{options}");
+    }
 }

@@ -177,7 +177,7 @@ async fn the_cost_of_a_request_is_left_in_its_response() {
                 Ok("written".into())
             }),
         )
-        .layer(SessionLayer::new(Engine::new(MapStore::default())))
+        .layer(SessionLayer::new(Engine::new(MapStore::default())).report_cost())
         .layer(from_fn(
             async |request: axum::extract::Request, next: Next| {
                 let response = next.run(request).await;

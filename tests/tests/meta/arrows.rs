@@ -8,6 +8,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const FLOORS: [(&str, u8); 19] = [
     ("cloakroom-core", 0),
     ("cloakroom-disk", 0),
+    ("cloakroom-map", 0),
     ("cloakroom-cached", 1),
     ("cloakroom-file", 1),
     ("cloakroom-keyring", 1),
@@ -133,43 +134,49 @@ fn the_facade_with_one_backend_has_no_other() {
     for (feature, own, others) in [
         (
             "memory",
-            "moka",
+            "cloakroom-map",
             &["fs4", "sled", "redb", "hkdf", "axum-core"][..],
         ),
         (
             "cached",
-            "moka",
+            "cloakroom-map",
             &["fs4", "sled", "redb", "hkdf", "axum-core"],
         ),
         (
             "file",
             "fs4",
-            &["moka", "sled", "redb", "hkdf", "axum-core"],
+            &["cloakroom-map", "sled", "redb", "hkdf", "axum-core"],
         ),
         (
             "sled",
             "sled",
-            &["cloakroom-file", "moka", "redb", "hkdf", "axum-core"],
+            &[
+                "cloakroom-file",
+                "cloakroom-map",
+                "redb",
+                "hkdf",
+                "axum-core",
+            ],
         ),
         (
             "redb",
             "redb",
-            &["fs4", "moka", "sled", "hkdf", "axum-core"],
+            &["fs4", "cloakroom-map", "sled", "hkdf", "axum-core"],
         ),
         (
             "cookie",
             "hmac",
-            &["fs4", "moka", "sled", "redb", "ring", "axum-core"],
+            &["fs4", "cloakroom-map", "sled", "redb", "ring", "axum-core"],
         ),
         (
             "sealed",
             "hkdf",
-            &["fs4", "moka", "sled", "redb", "ring", "axum-core"],
+            &["fs4", "cloakroom-map", "sled", "redb", "ring", "axum-core"],
         ),
         (
             "axum",
             "axum-core",
-            &["fs4", "moka", "sled", "redb", "hkdf"],
+            &["fs4", "cloakroom-map", "sled", "redb", "hkdf"],
         ),
     ] {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());

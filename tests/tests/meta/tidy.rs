@@ -154,7 +154,7 @@ const COMPARISONS: [(&str, &str, &str); 4] = [
     (
         "crates/core/src/engine/token.rs",
         "impl PartialEq for Token {",
-        "self.text.as_bytes().ct_eq(",
+        "self.expose().as_bytes().ct_eq(",
     ),
     (
         "crates/cookie/src/frame.rs",

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use cloakroom::AnyStore;
 use cloakroom::engine::{OsEntropy, TokenStore};
 use cloakroom::store::SessionStore;
 use cloakroom::stores::{Cached, KeyRing, Sealed};
+use cloakroom::{AnyStore, ErrorKind};
 use cloakroom_testkit::{Profile, conformance};
 
 use crate::fresh_stores;
@@ -51,4 +51,41 @@ async fn each_url_conforms() {
             conformance(&store, &Profile::SHARED).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_redis_is_opened_by_the_path_of_its_unix_socket() {
+    let Some(server) = cloakroom_servers::redis() else {
+        return;
+    };
+    let user = "ACL SETUSER ada on >a&b ~* &* +@all";
+    let user: Vec<&str> = user.split(' ').collect();
+    server.command(&user).unwrap();
+    let url = format!("redis+unix://{}", server.socket().display());
+    let options = "?prefix=socket:&db=3&user=ada&pass=a%26b&cache=8MiB&stale=5s";
+    let store = cloakroom::open(&format!("{url}{options}")).await.unwrap();
+    conformance(&store, &Profile::SHARED).await;
+    let databases = server.command(&["INFO", "keyspace"]).unwrap();
+    assert!(databases.contains("db3:"), "{databases}");
+    let error = cloakroom::open(&format!("{url}?user=ada&pass=hunter2")).await;
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("password is wrong") && !text.contains("hunter2"));
+    assert!(text.contains("redis.sock"), "{text}");
+}
+
+#[tokio::test]
+async fn a_redis_that_evicts_is_opened_only_by_a_url_that_allows_it() {
+    let server = cloakroom_servers::Redis::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    let Some(server) = server else {
+        return;
+    };
+    for refused in ["", "?allow_eviction=false"] {
+        let error = cloakroom::open(&format!("{}{refused}", server.url())).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(error.to_string().contains("`allow_eviction`"), "{error}");
+    }
+    let url = format!("{}?allow_eviction=true", server.url());
+    let store = cloakroom::open(&url).await.unwrap();
+    conformance(&store, &Profile::SHARED).await;
 }

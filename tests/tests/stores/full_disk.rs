@@ -35,7 +35,7 @@ impl SmallDisk {
         None
     }
 
-    fn remount(&self, option: &str) {
+    pub(crate) fn remount(&self, option: &str) {
         let mut command = Command::new("mount");
         command
             .args(["-o", &format!("remount,{option}")])

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
+#[cfg(unix)]
+mod cannot_open;
 mod closing;
 mod data_at_rest;
 mod emptied_disk;
@@ -12,3 +14,5 @@ mod linearizability;
 mod model;
 mod sealed_stores;
 mod sweep_cost;
+#[cfg(unix)]
+mod unreadable_session;

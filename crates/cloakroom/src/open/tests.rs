@@ -104,6 +104,12 @@ async fn a_wrong_url_is_answered_with_what_would_be_right() {
         ),
         ("redis://host?cluster=3", "cluster= is true or false"),
         ("rediss://host?table=a", "there is no such option"),
+        ("redis+unix:///a?cluster=true", "there is no such option"),
+        ("redis+unix:///a?tls_ca_file=b", "there is no such option"),
+        (
+            "redis+unix://ada:hunter2@host?timeout=1s",
+            "the URL of a Unix socket reads redis+unix:///PATH",
+        ),
         (
             "postgres://host/db?pool=0",
             "pool= is a whole number, such as 10",
@@ -115,6 +121,19 @@ async fn a_wrong_url_is_answered_with_what_would_be_right() {
         (
             "postgres://host/db?notify=maybe",
             "notify= is true or false",
+        ),
+        (
+            "postgres://host/db?pooler=session",
+            "pooler= is transaction, or left out",
+        ),
+        (
+            "postgres://host/db?pooler=transaction&cache=1MiB&stale=5s&on_disconnect=bypass",
+            "through a pooler a cache hears of no other node: leave on_disconnect= out, and \
+             cache= too where its bound on staleness is not enough",
+        ),
+        (
+            "mysql://host/db?pooler=transaction",
+            "there is no such option",
         ),
         (
             "postgresql://host/db?sslpassword=hunter2",
@@ -133,7 +152,11 @@ async fn a_wrong_url_is_answered_with_what_would_be_right() {
         let begin = format!("misconfigured: {expected}; the options of {scheme}: are {COMMON}");
         let text = error.to_string();
         assert!(text.starts_with(&begin), "{url}: {text}");
-        assert_eq!(text.ends_with(redis), scheme.starts_with("redis"), "{text}");
+        assert_eq!(
+            text.ends_with(redis),
+            ["redis", "rediss"].contains(&scheme),
+            "{text}"
+        );
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
@@ -153,6 +176,11 @@ async fn a_server_that_cannot_be_reached_is_said_without_the_password() {
             "no Redis URL",
         ),
         (
+            "redis+unix:///tmp/no-such-socket?pass=hunter2",
+            ErrorKind::Unavailable,
+            "/tmp/no-such-socket",
+        ),
+        (
             "redis://127.0.0.1:1?prefix=a{b",
             ErrorKind::Misconfigured,
             "the prefix has a character",
@@ -160,7 +188,7 @@ async fn a_server_that_cannot_be_reached_is_said_without_the_password() {
         (
             "postgres://ada:hunter2@127.0.0.1:1/db?timeout=300ms",
             ErrorKind::Unavailable,
-            "no connection",
+            "cannot be reached",
         ),
         (
             "postgres://ada:hunter2@[/db",
@@ -170,7 +198,7 @@ async fn a_server_that_cannot_be_reached_is_said_without_the_password() {
         (
             "mysql://ada:hunter2@127.0.0.1:1/db?timeout=300ms",
             ErrorKind::Unavailable,
-            "no connection",
+            "cannot be reached",
         ),
         (
             "postgres://127.0.0.1:1/db?table=Users",
@@ -254,6 +282,17 @@ async fn each_url_opens_its_store() {
             format!("cookie:?mode=encrypted&key_file={key_file}"),
             "CookieStore",
         ),
+        (
+            format!("Cookie:?key_file={key_file}&replaces=sid"),
+            "CookieStore",
+        ),
+        (
+            format!(
+                "cookie:?key_file={key_file}&revocation=SQLite:{}?pool=2&table=epochs",
+                at("epochs")
+            ),
+            "CookieStore",
+        ),
     ] {
         let store = open(&url)
             .await
@@ -297,4 +336,89 @@ async fn a_key_file_enters_the_seal() {
     let name = ring.path().display().to_string();
     assert!(text.contains(&name) && text.contains("line 1"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_store_of_epochs_that_cannot_be_one_is_refused_with_what_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&ring, "11".repeat(32)).unwrap();
+    let key_file = ring.path().display();
+    let epochs = folder.path().join("epochs").display().to_string();
+    for (revocation, kind, part) in [
+        (
+            "memory:",
+            ErrorKind::Misconfigured,
+            "forgets when the process ends",
+        ),
+        (
+            "Cookie:?key_file=hunter2",
+            ErrorKind::Misconfigured,
+            "keeps nothing on the server",
+        ),
+        ("", ErrorKind::Misconfigured, "begins with its scheme"),
+        (
+            "redis%3A%2F%2Fhunter2%40host",
+            ErrorKind::Misconfigured,
+            "not escaped",
+        ),
+        (
+            "rodis://:hunter2@host",
+            ErrorKind::Misconfigured,
+            "did you mean redis:?",
+        ),
+        (
+            "redb:EPOCHS?sealed=true",
+            ErrorKind::Misconfigured,
+            "take sealed= out",
+        ),
+        (
+            "redb:EPOCHS?cache=1MiB&stale=5s",
+            ErrorKind::Misconfigured,
+            "take cache= out",
+        ),
+        (
+            "redis://:hunter2@host?allow_eviction=true",
+            ErrorKind::Misconfigured,
+            "take allow_eviction= out",
+        ),
+        (
+            "sqlite:EPOCHS?table=t&mode=signed",
+            ErrorKind::Misconfigured,
+            "write the other options before it",
+        ),
+        (
+            "postgres://ada:1/hunter2@host/db",
+            ErrorKind::Misconfigured,
+            "write / as %2F",
+        ),
+        (
+            "redis://ada:hunter2@127.0.0.1:1",
+            ErrorKind::Unavailable,
+            "127.0.0.1:1",
+        ),
+    ] {
+        let revocation = revocation.replace("EPOCHS", &epochs);
+        let url = format!("cookie:?key_file={key_file}&revocation={revocation}");
+        let error = open(&url).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{url}: {error}");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("the store of revocation=: "), "{text}");
+        assert!(text.contains(part), "{url}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(!folder.path().join("epochs").exists(), "nothing was opened");
+    }
+}
+
+#[tokio::test]
+async fn a_key_file_that_is_missing_is_told_with_the_command_that_makes_it() {
+    for url in [
+        "cookie:?key_file=./no-such.keys",
+        "memory:?sealed=true&seal_key_file=./no-such.keys",
+    ] {
+        let error = open(url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        let command = "(umask 077 && openssl rand -hex 32 > ./no-such.keys)";
+        assert!(error.to_string().contains(command), "{error}");
+    }
 }

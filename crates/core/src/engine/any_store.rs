@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::{LoadedToken, SessionKey, Token, TokenStore, Written};
 use crate::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision};
-use crate::{Error, Timestamp};
+use crate::{Error, Site, Subject, Timestamp};
 
 /// Any store, its type forgotten: what a backend chosen at run time is held as.
 ///
@@ -126,6 +126,14 @@ impl TokenStore for AnyStore {
 
     fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
         self.store.delete_token(token)
+    }
+
+    fn end_sessions_of<'a>(
+        &'a self,
+        site: &'a Site,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<usize, Error>> {
+        self.store.end_sessions_of(site, subject)
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {

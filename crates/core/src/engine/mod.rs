@@ -6,7 +6,7 @@ mod key;
 mod token;
 mod token_store;
 
-pub use crate::session::changeset::{Changeset, SaveOutcome};
+pub use crate::session::changeset::{Changeset, SaveOutcome, Unchanged};
 pub use crate::session::commit::{Commit, Context};
 pub use any_store::AnyStore;
 pub use key::{Entropy, KEY_BYTES, OsEntropy, SessionKey};

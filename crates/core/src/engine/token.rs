@@ -1,11 +1,14 @@
 //! What the client holds.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::Site;
+use crate::engine::SessionKey;
+use crate::store::KeyDigest;
 
 /// The longest token that is looked at, in bytes: four cookies of 4,096. A
 /// longer one is refused unread.
@@ -13,48 +16,65 @@ pub const TOKEN_BYTES_MAX: usize = 16_384;
 
 /// What the client holds: a session key as text, or a whole sealed session.
 ///
-/// As secret as a password: wiped when dropped, compared in constant time, and
-/// printed as `Token(..)`. [`Token::expose`] is for the transport alone.
+/// As secret as a password: wiped when its last clone is dropped, compared in constant
+/// time, and printed as `Token(..)`. [`Token::expose`] is for the transport alone.
 #[derive(Clone)]
-pub struct Token {
+pub struct Token(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
     text: Zeroizing<String>,
     site: Site,
+    /// The digest of the session key that this is, worked out once; `None` of another token.
+    digest: OnceLock<Option<KeyDigest>>,
 }
 
 impl Token {
     /// Wraps the text that a client sent or will be sent, at the default site.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             text: Zeroizing::new(text.into()),
             site: Site::default(),
-        }
+            digest: OnceLock::new(),
+        }))
     }
 
     /// The same token at a site: what it opens there, it opens nowhere else.
     #[must_use]
     pub fn of_site(mut self, site: &Site) -> Self {
-        self.site = site.clone();
+        let inner = Arc::make_mut(&mut self.0);
+        inner.site = site.clone();
+        inner.digest = OnceLock::new();
         self
     }
 
     /// The site that it belongs to.
     #[must_use]
     pub fn site(&self) -> &Site {
-        &self.site
+        &self.0.site
+    }
+
+    /// The digest of the session key that this token is, as [`SessionKey::from_token`]
+    /// reads it; `None` where it is none. Worked out once for all its clones.
+    #[must_use]
+    pub fn key_digest(&self) -> Option<KeyDigest> {
+        let digest = || Some(SessionKey::from_token(self)?.digest());
+        *self.0.digest.get_or_init(digest)
     }
 
     /// The text itself, for the cookie or header that carries it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 }
 
 impl PartialEq for Token {
     /// Constant-time for tokens of one length.
     fn eq(&self, other: &Self) -> bool {
-        bool::from(self.text.as_bytes().ct_eq(other.text.as_bytes())) && self.site == other.site
+        let same_text = self.expose().as_bytes().ct_eq(other.expose().as_bytes());
+        bool::from(same_text) && self.site() == other.site()
     }
 }
 

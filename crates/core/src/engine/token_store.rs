@@ -2,9 +2,10 @@
 
 use crate::engine::{AnyStore, SessionKey, Token};
 use crate::store::{
-    BoxFuture, Capabilities, KeyDigest, Record, Revision, RotationPath, SessionStore, Stored,
+    BoxFuture, Capabilities, KeyDigest, Record, Revision, Revoke, RotationPath, SessionStore,
+    Stored, SubjectDigest,
 };
-use crate::{Error, ErrorKind, Timestamp};
+use crate::{Error, ErrorKind, Site, Subject, Timestamp};
 
 /// Something found under a token.
 #[derive(Debug)]
@@ -173,6 +174,28 @@ pub trait TokenStore: Send + Sync + 'static {
     /// As [`SessionStore::delete`].
     fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Ends all sessions of a subject at a site; answers how many there were, zero where
+    /// the store cannot know: the cookie store with revocation. Every other store does what
+    /// its [`subjects`](Capabilities::subjects) do, as this default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] where the store cannot, and what
+    /// [`Subjects::revoke`](crate::store::Subjects::revoke) fails with.
+    fn end_sessions_of<'a>(
+        &'a self,
+        site: &'a Site,
+        subject: &'a Subject,
+    ) -> BoxFuture<'a, Result<usize, Error>> {
+        Box::pin(async move {
+            let subjects = self.token_capabilities().subjects.ok_or_else(|| {
+                let why = "this store keeps no list of a user's sessions";
+                Error::new(ErrorKind::Misconfigured, why)
+            })?;
+            let subject = SubjectDigest::new(site, subject);
+            Ok(subjects.revoke(&subject, Revoke::All).await?.len())
+        })
+    }
+
     /// What the store can do beyond this trait.
     fn token_capabilities(&self) -> Capabilities<'_>;
 
@@ -192,7 +215,7 @@ impl<S: SessionStore> TokenStore for S {
     }
 
     fn digest_of(&self, token: &Token) -> Option<KeyDigest> {
-        Some(SessionKey::from_token(token)?.digest())
+        token.key_digest()
     }
 
     fn load_token<'a>(
@@ -200,10 +223,10 @@ impl<S: SessionStore> TokenStore for S {
         token: &'a Token,
     ) -> BoxFuture<'a, Result<Option<LoadedToken>, Error>> {
         Box::pin(async move {
-            let Some(key) = SessionKey::from_token(token) else {
+            let Some(digest) = token.key_digest() else {
                 return Ok(None);
             };
-            Ok(self.load(&key.digest()).await?.map(LoadedToken::new))
+            Ok(self.load(&digest).await?.map(LoadedToken::new))
         })
     }
 
@@ -224,9 +247,7 @@ impl<S: SessionStore> TokenStore for S {
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let revision = self
-                .update(&SessionKey::require(token)?.digest(), record)
-                .await?;
+            let revision = self.update(&required(token)?, record).await?;
             Ok(Written::kept(revision))
         })
     }
@@ -237,7 +258,7 @@ impl<S: SessionStore> TokenStore for S {
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let digest = SessionKey::require(token)?.digest();
+            let digest = required(token)?;
             self.touch(&digest, record.revision, record.into()).await?;
             Ok(Written::kept(record.revision))
         })
@@ -251,7 +272,7 @@ impl<S: SessionStore> TokenStore for S {
         mark_until: Timestamp,
     ) -> BoxFuture<'a, Result<Written, Error>> {
         Box::pin(async move {
-            let old = SessionKey::require(token)?.digest();
+            let old = required(token)?;
             let revision = self.rotate(&old, &new.digest(), record, mark_until).await?;
             Ok(Written::issued(revision, new.to_token()))
         })
@@ -263,7 +284,7 @@ impl<S: SessionStore> TokenStore for S {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Option<(KeyDigest, Record)>, Error>> {
         Box::pin(async move {
-            let old = SessionKey::require(token)?.digest();
+            let old = required(token)?;
             let mut path = RotationPath::from(old);
             loop {
                 match self.load(path.at()).await? {
@@ -287,8 +308,8 @@ impl<S: SessionStore> TokenStore for S {
 
     fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            match SessionKey::from_token(token) {
-                Some(key) => self.delete(&key.digest()).await,
+            match token.key_digest() {
+                Some(digest) => self.delete(&digest).await,
                 None => Ok(()),
             }
         })
@@ -297,4 +318,9 @@ impl<S: SessionStore> TokenStore for S {
     fn token_capabilities(&self) -> Capabilities<'_> {
         self.capabilities()
     }
+}
+
+/// Under a token that is no session key stands no session to write.
+fn required(token: &Token) -> Result<KeyDigest, Error> {
+    token.key_digest().ok_or_else(|| ErrorKind::Gone.into())
 }

@@ -1,5 +1,6 @@
 //! Changing a session.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::op::Op;
 use super::view::{Raw, View};
 use super::{Session, encode_value};
-use crate::session::Value;
+use crate::session::value;
 use crate::{Error, ErrorKind, Label, SessionExpiry, Subject};
 
 /// The name of Django's test cookie entry, and its value.
@@ -23,16 +24,17 @@ impl Session {
     /// Sets the value under a name.
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] where the type refuses to serialise.
+    /// [`ErrorKind::Mismatch`] where the type refuses to serialise, or has a 128-bit
+    /// integer where serde could not read it again: see [`Value`](crate::session::Value).
     pub fn insert<T: Serialize>(&self, name: &str, value: T) -> Result<(), Error> {
         let raw = self.encode(&value)?;
-        self.insert_raw(name, raw)
+        self.insert_raw(name.into(), raw)
     }
 
-    pub(super) fn insert_raw(&self, name: &str, raw: Raw) -> Result<(), Error> {
+    pub(super) fn insert_raw(&self, name: Arc<str>, raw: Raw) -> Result<(), Error> {
         let mut state = self.change()?;
-        state.view.set(name, raw.clone())?;
-        state.record(Op::Set(name.into(), raw));
+        state.view.set(name.clone(), raw.clone())?;
+        state.record(Op::Set(name, raw));
         Ok(())
     }
 
@@ -105,8 +107,9 @@ impl Session {
             }
             let mut state = self.change()?;
             if state.edits == edits {
-                state.view.set(name, raw.clone())?;
-                state.record(Op::SetIfAbsent(name.into(), raw));
+                let name = Arc::<str>::from(name);
+                state.view.set(name.clone(), raw.clone())?;
+                state.record(Op::SetIfAbsent(name, raw));
                 return Ok(value);
             }
         }
@@ -150,10 +153,9 @@ impl Session {
         T: Serialize + DeserializeOwned,
         F: FnMut(Option<T>) -> Option<T> + Send + 'static,
     {
-        let owned = name.to_owned();
+        let owned = Arc::<str>::from(name);
         self.change_with(move |view| {
-            let value = view.get(&owned).map(Value::decode).transpose()?;
-            let changed = change(value.map(Value::read).transpose()?);
+            let changed = change(view.get(&owned).map(value::decode).transpose()?);
             let depth_max = view.limits().depth();
             let raw = changed.map(|value| encode_value(&value, depth_max));
             view.put(&owned, raw.transpose()?)

@@ -32,6 +32,22 @@ pub struct Changeset {
     pub(super) site: Site,
 }
 
+/// A session that has recorded no change, as [`Session::close_unchanged`] shows it.
+///
+/// [`Session::close_unchanged`]: crate::session::Session::close_unchanged
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Unchanged<'s> {
+    /// The record as it was loaded or last saved.
+    pub stored: Option<&'s Record>,
+    /// As [`Changeset::is_accessed`].
+    pub accessed: bool,
+    /// As [`Changeset::peeks`].
+    pub peeks: bool,
+    /// As [`Changeset::is_dead`].
+    pub dead: bool,
+}
+
 /// What became of a save, from the writer to the session: told with
 /// [`Session::settle`](crate::session::Session::settle).
 #[derive(Debug)]

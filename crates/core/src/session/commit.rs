@@ -1,7 +1,7 @@
 //! What a session knows of the engine that opened it.
 
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use crate::session::Limits;
 use crate::store::{BoxFuture, KeyDigest};
@@ -10,7 +10,7 @@ use crate::{Error, Expiry, Site, Timestamp};
 /// What [`Session::save`](crate::session::Session::save) calls: the engine that opened the session.
 pub trait Commit: Send + Sync {
     /// Writes the session's changes now.
-    fn commit(&self) -> BoxFuture<'_, Result<(), Error>>;
+    fn commit(self: Arc<Self>) -> BoxFuture<'static, Result<(), Error>>;
 
     /// The digest that the session stands under, as far as this request knows.
     fn id(&self) -> Option<KeyDigest>;

@@ -1,6 +1,8 @@
 //! A session's entries, read in place from its data.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::codec::{Cursor, corrupt, put_counted_bytes, put_varint};
@@ -76,21 +78,42 @@ impl Entries {
 
     /// Names and encoded values, in ascending order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        // `open` has checked that the names are text.
+        self.iter_bytes()
+            .map_while(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+    }
+
+    fn iter_bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut cursor = Cursor::new(self.data.as_bytes());
         let _count = cursor.varint();
-        std::iter::from_fn(move || {
-            // `open` has checked these very bytes, so they end where an entry ends.
-            let name = std::str::from_utf8(cursor.counted_bytes()?).ok()?;
-            Some((name, cursor.counted_bytes()?))
-        })
+        // `open` has checked these very bytes, so they end where an entry ends.
+        std::iter::from_fn(move || Some((cursor.counted_bytes()?, cursor.counted_bytes()?)))
     }
 
     /// The encoded value under a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .take_while(|(candidate, _)| *candidate <= name)
-            .find_map(|(candidate, value)| (candidate == name).then_some(value))
+        Some(&self.data.as_bytes()[self.find(name)?])
+    }
+
+    /// Where the encoded value under a name is in the data.
+    pub(crate) fn find(&self, name: &str) -> Option<Range<usize>> {
+        let bytes = self.data.as_bytes();
+        let mut cursor = Cursor::new(bytes);
+        for _ in 0..cursor.varint()? {
+            let candidate = cursor.counted_bytes()?;
+            let value = cursor.counted_bytes()?;
+            // Text in UTF-8 and its bytes have one order.
+            match candidate.cmp(name.as_bytes()) {
+                Ordering::Less => {}
+                Ordering::Equal => {
+                    let end = bytes.len() - cursor.left();
+                    return Some(end - value.len()..end);
+                }
+                Ordering::Greater => return None,
+            }
+        }
+        None
     }
 
     /// These entries with changes applied: `Some` sets, `None` removes.
@@ -100,18 +123,23 @@ impl Entries {
         changes: &BTreeMap<Arc<str>, Option<Arc<[u8]>>>,
         limits: &Limits,
     ) -> Result<Self, Error> {
-        let changed = changes
+        let lengths = 2;
+        let laid = changes
             .iter()
-            .map(|(name, value)| (&**name, value.as_deref()));
-        let mut base = self.iter().peekable();
-        let mut body = Vec::with_capacity(self.data.as_bytes().len() + 64);
+            .map(|(name, value)| lengths + name.len() + value.as_deref().map_or(0, <[u8]>::len));
+        let room = self.data.as_bytes().len() + laid.sum::<usize>();
+        let mut bytes = Vec::with_capacity(room);
+        put_varint(&mut bytes, self.count as u64);
+        let head = bytes.len();
         let mut count = 0;
-        let mut put = |name: &str, value: &[u8]| {
-            put_counted_bytes(&mut body, name.as_bytes());
-            put_counted_bytes(&mut body, value);
+        let mut put = |name: &[u8], value: &[u8]| {
+            put_counted_bytes(&mut bytes, name);
+            put_counted_bytes(&mut bytes, value);
             count += 1;
         };
-        for (name, value) in changed {
+        let mut base = self.iter_bytes().peekable();
+        for (name, value) in changes {
+            let name = name.as_bytes();
             while let Some((untouched, bytes)) = base.next_if(|(other, _)| *other < name) {
                 put(untouched, bytes);
             }
@@ -126,9 +154,9 @@ impl Entries {
         if count > limits.entries_max {
             return Err(too_many_entries(count, limits));
         }
-        let mut bytes = Vec::with_capacity(body.len() + 9);
-        put_varint(&mut bytes, count as u64);
-        bytes.append(&mut body);
+        let mut counted = Vec::new();
+        put_varint(&mut counted, count as u64);
+        bytes.splice(..head, counted);
         if bytes.len() > limits.record_bytes_max {
             return Err(too_many_bytes(bytes.len(), limits));
         }

@@ -1,13 +1,13 @@
 //! The typed view: a struct whose fields are entries of their own.
 
 use serde::Serialize;
-use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 
+use super::Session;
 use super::view::View;
-use super::{Session, encode_value};
-use crate::session::Value;
-use crate::session::ValueError;
-use crate::{Error, ErrorKind};
+use crate::Error;
+use crate::session::{Entries, ValueError, value};
 
 /// The typed view.
 ///
@@ -37,26 +37,28 @@ impl Session {
     /// A field without an entry must be an `Option` or have a serde default.
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] where an entry is of another type, or one that
+    /// [`Mismatch`](crate::ErrorKind::Mismatch) where an entry is of another type, or one that
     /// the struct needs is missing.
     pub fn get_fields<T: DeserializeOwned>(&self, prefix: &str) -> Result<Option<T>, Error> {
-        let map = {
+        let entries = {
             let mut state = self.lock();
-            let map = collect(&state.view, prefix)?;
+            let entries = state.view.entries()?;
             state.accessed = true;
-            for (field, _) in &map {
-                state.note_read(&entry_name(prefix, field));
+            for (name, _) in entries.iter() {
+                if field_of(name, prefix).is_some() {
+                    state.note_read(name);
+                }
             }
-            map
+            entries
         };
-        build(map)
+        build(&entries, prefix)
     }
 
     /// Sets the struct under a prefix. Fields whose value is the stored one are
     /// not written, so that what another request does to them survives.
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] where the type is not a struct or a map with
+    /// [`Mismatch`](crate::ErrorKind::Mismatch) where the type is not a struct or a map with
     /// text for its keys.
     pub fn insert_fields<T: Serialize + DeserializeOwned>(
         &self,
@@ -67,7 +69,7 @@ impl Session {
         for (field, raw) in &fields.set {
             let name = entry_name(prefix, field);
             if self.lock().view.get(&name) != Some(&**raw) {
-                self.insert_raw(&name, raw.clone())?;
+                self.insert_raw(name.into(), raw.clone())?;
             }
         }
         let gone = fields.gone(&self.lock().view, prefix)?;
@@ -91,14 +93,14 @@ impl Session {
     {
         let prefix = prefix.to_owned();
         self.change_with(move |view| {
-            let mut value: T = build(collect(view, &prefix)?)?.unwrap_or_default();
+            let mut value: T = build(&view.entries()?, &prefix)?.unwrap_or_default();
             change(&mut value);
             let fields = Fields::of(&value, view.limits().depth())?;
             let gone = fields.gone(view, &prefix)?;
             for (field, raw) in fields.set {
                 let name = entry_name(&prefix, &field);
                 if view.get(&name) != Some(&*raw) {
-                    view.set(&name, raw)?;
+                    view.set(name.into(), raw)?;
                 }
             }
             for name in gone {
@@ -121,23 +123,83 @@ fn field_of<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
     name.strip_prefix(prefix)?.strip_prefix('.')
 }
 
-/// The decoded entries under a prefix, by field name.
-fn collect(view: &View, prefix: &str) -> Result<Vec<(String, Value)>, Error> {
-    view.entries()?
+/// The struct that the entries under a prefix make.
+fn build<T: DeserializeOwned>(entries: &Entries, prefix: &str) -> Result<Option<T>, Error> {
+    let mut fields = entries
         .iter()
-        .filter_map(|(name, raw)| Some((field_of(name, prefix)?.to_owned(), raw)))
-        .map(|(field, raw)| Ok((field, Value::decode(raw)?)))
-        .collect()
-}
-
-fn build<T: DeserializeOwned>(map: Vec<(String, Value)>) -> Result<Option<T>, Error> {
-    if map.is_empty() {
+        .filter_map(|(name, raw)| Some((field_of(name, prefix)?, raw)))
+        .peekable();
+    if fields.peek().is_none() {
         return Ok(None);
     }
-    let pairs = map
-        .into_iter()
-        .map(|(field, value)| (Value::Str(field), value));
-    Value::Map(pairs.collect()).read().map(Some)
+    let value = None;
+    Ok(Some(T::deserialize(Parts { fields, value })?))
+}
+
+/// Entries as the map that they are parts of.
+struct Parts<'de, I> {
+    fields: I,
+    /// The value of the field whose name was read last.
+    value: Option<&'de [u8]>,
+}
+
+impl<'de, I: Iterator<Item = (&'de str, &'de [u8])>> MapAccess<'de> for Parts<'de, I> {
+    type Error = ValueError;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, ValueError> {
+        let Some((field, raw)) = self.fields.next() else {
+            return Ok(None);
+        };
+        self.value = Some(raw);
+        seed.deserialize(BorrowedStrDeserializer::new(field))
+            .map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<S::Value, ValueError> {
+        let raw = self.value.take();
+        let raw = raw.ok_or_else(|| ValueError::custom("a value was read before its name"))?;
+        value::decode_seed(raw, seed)
+    }
+}
+
+impl<'de, I: Iterator<Item = (&'de str, &'de [u8])>> Deserializer<'de> for Parts<'de, I> {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_map(self)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        MapAccessDeserializer::new(self).deserialize_enum(name, variants, visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
 }
 
 /// A struct taken apart.
@@ -150,17 +212,11 @@ struct Fields {
 
 impl Fields {
     fn of<T: Serialize + DeserializeOwned>(value: &T, depth_max: usize) -> Result<Self, Error> {
-        let not_a_struct = || Error::new(ErrorKind::Mismatch, "the typed view needs a struct");
-        let Value::Map(pairs) = Value::from_serialize(value, depth_max)? else {
-            return Err(not_a_struct());
-        };
-        let mut set = Vec::with_capacity(pairs.len());
-        for (field, value) in pairs {
-            let Value::Str(field) = field else {
-                return Err(not_a_struct());
-            };
-            set.push((field, encode_value(&value, depth_max)?));
-        }
+        let bytes = value::encode(value, depth_max)?;
+        let set = value::fields(&bytes)?
+            .into_iter()
+            .map(|(field, raw)| (field.to_owned(), raw.into()))
+            .collect();
         Ok(Self {
             set,
             known: known_fields::<T>(),

@@ -125,6 +125,7 @@ impl Session {
                     over: false,
                     dead: false,
                     edits: 0,
+                    scratch: Vec::new(),
                 }),
                 context,
             }),
@@ -188,12 +189,18 @@ impl Session {
     }
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Raw, Error> {
-        encode_value(value, self.shared.context.limits.depth())
+        // Serialising is the caller's code, so it runs without the lock.
+        let mut scratch = std::mem::take(&mut self.lock().scratch);
+        let depth_max = self.shared.context.limits.depth();
+        let encoded = value::encode_into(&mut scratch, value, depth_max);
+        let raw = encoded.map(|()| Raw::from(&scratch[..]));
+        self.lock().scratch = scratch;
+        raw
     }
 }
 
 fn encode_value<T: Serialize>(value: &T, depth_max: usize) -> Result<Raw, Error> {
-    Ok(Value::from_serialize(value, depth_max)?.encode().into())
+    Ok(value::encode(value, depth_max)?.into())
 }
 
 impl fmt::Debug for Session {

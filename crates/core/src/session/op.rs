@@ -32,10 +32,10 @@ pub(super) enum Op {
 impl Op {
     fn apply(&mut self, view: &mut View) -> Result<(), Error> {
         match self {
-            Self::Set(name, value) => view.set(name, value.clone()),
+            Self::Set(name, value) => view.set(name.clone(), value.clone()),
             Self::SetIfAbsent(name, value) => match view.get(name) {
                 Some(_) => Ok(()),
-                None => view.set(name, value.clone()),
+                None => view.set(name.clone(), value.clone()),
             },
             Self::Remove(name) => {
                 view.remove(name);

@@ -1,7 +1,7 @@
 //! Opening a session, taking its changes out, closing it: what an engine calls.
 
 use super::Session;
-use super::changeset::{Changeset, SaveOutcome};
+use super::changeset::{Changeset, SaveOutcome, Unchanged};
 use super::commit::Context;
 use super::op::Pending;
 use super::state::Phase;
@@ -76,6 +76,25 @@ impl Session {
             limits: self.shared.context.limits,
             site: self.shared.context.site.clone(),
         })
+    }
+
+    /// Ends a session that has recorded nothing, without a changeset. `judge` says whether
+    /// there is nothing else to write either, such as a touch; its `None` leaves the session
+    /// as it is, and so does a change that was recorded.
+    pub fn close_unchanged<T>(&self, judge: impl FnOnce(Unchanged<'_>) -> Option<T>) -> Option<T> {
+        let mut state = self.lock();
+        let is_open = matches!(state.phase, Phase::Open);
+        if !is_open || state.modified || state.pending.is_modified() {
+            return None;
+        }
+        let judged = judge(Unchanged {
+            stored: state.stored.as_ref(),
+            accessed: state.accessed,
+            peeks: state.peeks,
+            dead: state.dead,
+        })?;
+        state.phase = Phase::Closed;
+        Some(judged)
     }
 
     /// Returns a changeset together with the outcome of its write.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::Session;
-use crate::session::{Entries, Value};
+use crate::session::{Entries, Value, value};
 use crate::store::{KeyDigest, Record};
 use crate::{Error, Subject, Timestamp};
 
@@ -30,7 +30,15 @@ impl Session {
     /// # Errors
     /// [`Mismatch`](crate::ErrorKind::Mismatch) where it is of another type.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
-        self.get_value(name)?.map(Value::read).transpose()
+        // Decoding is the caller's code, so it runs without the lock.
+        let bytes = {
+            let mut state = self.lock();
+            state.note_read(name);
+            state.view.value_bytes(name)
+        };
+        bytes
+            .map(|bytes| value::decode(bytes.as_bytes()))
+            .transpose()
     }
 
     /// The value under a name, whatever its type.

@@ -2,6 +2,7 @@
 //! request's changes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::session::{Entries, Limits};
@@ -9,6 +10,18 @@ use crate::{Error, ErrorKind};
 
 /// An encoded value, shared between the view and the recorded operation.
 pub(super) type Raw = Arc<[u8]>;
+
+/// A share of the bytes that hold an encoded value.
+pub(super) struct ValueBytes {
+    bytes: Raw,
+    range: Range<usize>,
+}
+
+impl ValueBytes {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.range.clone()]
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct View {
@@ -65,17 +78,31 @@ impl View {
         }
     }
 
+    /// The encoded value under a name, to be read after the session is let go.
+    pub(super) fn value_bytes(&self, name: &str) -> Option<ValueBytes> {
+        match self.laid.get(name) {
+            Some(laid) => laid.clone().map(|bytes| ValueBytes {
+                range: 0..bytes.len(),
+                bytes,
+            }),
+            None => self.base.find(name).map(|range| ValueBytes {
+                range,
+                bytes: self.base.data().share(),
+            }),
+        }
+    }
+
     /// Whether a read of this name would see what was stored rather than what
     /// this request wrote.
     pub(super) fn reads_through(&self, name: &str) -> bool {
         !self.cleared && !self.laid.contains_key(name)
     }
 
-    pub(super) fn set(&mut self, name: &str, value: Raw) -> Result<(), Error> {
-        self.limits.check_name(name)?;
-        let old = self.get(name).map(|old| entry_bytes(name, old));
+    pub(super) fn set(&mut self, name: Arc<str>, value: Raw) -> Result<(), Error> {
+        self.limits.check_name(&name)?;
+        let old = self.get(&name).map(|old| entry_bytes(&name, old));
         let count = self.count + usize::from(old.is_none());
-        let bytes = self.bytes - old.unwrap_or(0) + entry_bytes(name, &value);
+        let bytes = self.bytes - old.unwrap_or(0) + entry_bytes(&name, &value);
         if count > self.limits.entries_max {
             return Err(Error::new(
                 ErrorKind::TooLarge,
@@ -96,7 +123,7 @@ impl View {
             ));
         }
         (self.count, self.bytes) = (count, bytes);
-        self.laid.insert(Arc::from(name), Some(value));
+        self.laid.insert(name, Some(value));
         Ok(())
     }
 
@@ -112,9 +139,9 @@ impl View {
     }
 
     /// Sets a value, or removes it.
-    pub(super) fn put(&mut self, name: &str, value: Option<Raw>) -> Result<(), Error> {
+    pub(super) fn put(&mut self, name: &Arc<str>, value: Option<Raw>) -> Result<(), Error> {
         match value {
-            Some(value) => self.set(name, value),
+            Some(value) => self.set(name.clone(), value),
             None => {
                 self.remove(name);
                 Ok(())

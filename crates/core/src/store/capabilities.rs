@@ -122,6 +122,16 @@ pub trait Sweep: Send + Sync {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) where the store does not
     /// answer; what was removed until then stays removed.
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>>;
+
+    /// The present moment by a clock of the store's own, as a database server on another
+    /// machine has one; `None` where it has none. Whoever sweeps by a clock that is wrong
+    /// can tell by it.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) where the store does not answer.
+    fn own_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// What one step of a sweep did.

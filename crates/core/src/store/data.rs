@@ -26,6 +26,10 @@ impl Data {
         Self(bytes.into())
     }
 
+    pub(crate) fn share(&self) -> Arc<[u8]> {
+        self.0.clone()
+    }
+
     /// The bytes to store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -99,18 +99,21 @@ impl Stored {
         }
     }
 
-    /// Bytes of memory that it takes, for a cache that is bounded by bytes.
+    /// Bytes of memory that it takes, for a cache that is bounded by bytes: its own size,
+    /// and what the allocator takes for its data, its subject and its label. The site is
+    /// shared with other records.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
+        // Two counters before the bytes, and the allocator's header of 8 bytes.
+        let shared = |bytes: usize| (16 + bytes + 8).next_multiple_of(16);
         let own = size_of::<Self>();
         match self {
             Self::Record(record) => {
-                let subject = record
-                    .subject
-                    .as_ref()
-                    .map_or(0, |text| text.as_str().len());
-                let label = record.label.as_ref().map_or(0, |text| text.as_str().len());
-                own + record.data.as_bytes().len() + subject + label
+                let subject = record.subject.as_ref().map(Subject::as_str);
+                let label = record.label.as_ref().map(Label::as_str);
+                let texts = [subject, label].into_iter().flatten();
+                let texts: usize = texts.map(|text| shared(text.len())).sum();
+                own + shared(record.data.as_bytes().len()) + texts
             }
             Self::Rotated { .. } => own,
         }

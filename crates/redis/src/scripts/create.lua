@@ -1,7 +1,6 @@
--- KEYS: the session. ARGV: digest, value, TTL, subject, keep the index until.
-if redis.call('EXISTS', KEYS[1]) == 1 then return { 'EXISTS' } end
-local digest, value, collect_at, subject, keep_until = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-check_room(KEYS[1])
-list(subject, digest, collect_at, keep_until)
-put(KEYS[1], value, collect_at)
-return { 'OK' }
+-- On a single node, a session of a subject. KEYS: the session. ARGV: as for LIST, then
+-- value.
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'EXISTS' end
+LIST
+redis.call('SET', KEYS[1], ARGV[9], 'PX', ARGV[6])
+return 'OK'

@@ -1,18 +1,19 @@
--- In a cluster, one step of a delete or a revocation. KEYS: the session. ARGV: digest,
--- the subject that it must be of or '', whether that subject's index lists it ('1'):
--- a record that cannot be read is ended on the word of the index.
-local digest, subject, is_listed = ARGV[3], ARGV[4], ARGV[5] == '1'
-local head = read_head(KEYS[1])
-if not head then return { 'NONE' } end
-if head.is_whole and head.kind == 'm' then
-  if not head.is_known_version then return { 'UNSUPPORTED' } end
-  return { 'MARK', head.target }
+-- In a cluster, one step of a delete or a revocation. KEYS: the session. ARGV: channel,
+-- message, the subject that it must be of or '', whether that subject's index lists it
+-- ('1'): a record that cannot be read is ended on the word of the index.
+local head = redis.call('GETRANGE', KEYS[1], 0, HEAD_BYTES - 1)
+if head == '' then return 'NONE' end
+local is_whole, target = head:byte(HEAD_BYTES) == NEWLINE, head:sub(70, 133)
+if head:sub(1, 2) == 'cr' and head:sub(5, 5) == 'm' then
+  if not is_whole then return 'CORRUPT' end
+  if head:sub(3, 4) ~= '1 ' then return 'UNSUPPORTED' end
+  return { 'MARK', target }
 end
-if subject ~= '' then
-  local is_readable = head.is_whole and head.is_known_version and head.has_target
-  if is_readable and head.target ~= subject then return { 'NONE' } end
-  if not is_readable and not is_listed then return { 'NONE' } end
+if ARGV[3] ~= '' then
+  local is_readable = is_whole and head:sub(1, 4) == 'cr1 ' and not target:find('[^0-9a-f%-]')
+  if is_readable and target ~= ARGV[3] then return 'NONE' end
+  if not is_readable and ARGV[4] ~= '1' then return 'NONE' end
 end
-announce(digest, REVISION_LAST)
+redis.call('PUBLISH', ARGV[1], ARGV[2])
 redis.call('DEL', KEYS[1])
-return { 'OK', head.is_whole and head.target or NO_SUBJECT }
+return { 'OK', target }

@@ -3,10 +3,11 @@
 
 pub(crate) mod proxy;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::Error;
 use cloakroom_core::store::{Invalidation, Listener};
+use cloakroom_core::{Clock, Error, SystemClock};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
 use cloakroom_testkit::key;
@@ -58,10 +59,16 @@ pub(crate) struct Setup {
 
 /// One on a single server and one on a cluster, where there is a Redis.
 pub(crate) async fn both() -> Vec<Setup> {
+    both_by(Arc::new(SystemClock)).await
+}
+
+/// The same, by another clock than the system's.
+pub(crate) async fn both_by(clock: Arc<dyn Clock>) -> Vec<Setup> {
     let mut both = Vec::new();
     if let Some(server) = cloakroom_servers::redis() {
         let prefix = prefix();
         let store = RedisStore::builder(server.url()).prefix(prefix.clone());
+        let store = store.clock(clock.clone());
         both.push(Setup {
             store: store.connect().await.unwrap(),
             prefix,
@@ -71,6 +78,7 @@ pub(crate) async fn both() -> Vec<Setup> {
     if let Some(servers) = cloakroom_servers::redis_cluster() {
         let prefix = prefix();
         let store = RedisStore::cluster(servers.urls()).prefix(prefix.clone());
+        let store = store.clock(clock.clone());
         both.push(Setup {
             store: store.connect().await.unwrap(),
             prefix,

@@ -1,7 +1,7 @@
 //! What lies between a client and a server, and fails.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +13,10 @@ pub(crate) struct Proxy {
     pub(crate) cut: Arc<AtomicBool>,
     /// Passes nothing on, and says nothing.
     pub(crate) mute: Arc<AtomicBool>,
+    /// Passes on what is answered, and no message of a channel.
+    pub(crate) swallow: Arc<AtomicBool>,
+    /// The port that the next connection leads to.
+    pub(crate) to: Arc<AtomicU16>,
     pub(crate) requests: Arc<AtomicUsize>,
 }
 
@@ -23,14 +27,19 @@ impl Proxy {
             port: listener.local_addr().unwrap().port(),
             cut: Arc::default(),
             mute: Arc::default(),
+            swallow: Arc::default(),
+            to: Arc::new(AtomicU16::new(to)),
             requests: Arc::default(),
         };
         let (cut, mute) = (proxy.cut.clone(), proxy.mute.clone());
         let requests = proxy.requests.clone();
+        let (swallow, to) = (proxy.swallow.clone(), proxy.to.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                let to = to.load(Ordering::SeqCst);
                 let server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
                 let (cut, mute) = (cut.clone(), mute.clone());
+                let swallow = swallow.clone();
                 let requests = requests.clone();
                 tokio::spawn(async move {
                     let (mut from_client, mut to_client) = client.into_split();
@@ -56,7 +65,11 @@ impl Proxy {
                             if cut.swap(false, Ordering::SeqCst) {
                                 return;
                             }
-                            to_client.write_all(&buffer[..read]).await.unwrap();
+                            let passed_on = match swallow.load(Ordering::SeqCst) {
+                                true => without_messages(&buffer[..read]),
+                                false => buffer[..read].to_vec(),
+                            };
+                            to_client.write_all(&passed_on).await.unwrap();
                         }
                     };
                     tokio::select! {
@@ -72,4 +85,20 @@ impl Proxy {
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
+}
+
+/// What a server sends under RESP3, without the messages of channels. On a channel as quiet
+/// as a test's, a message comes whole.
+fn without_messages(sent: &[u8]) -> Vec<u8> {
+    let begin = b">3\r\n$7\r\nmessage\r\n";
+    let Some(at) = sent.windows(begin.len()).position(|part| part == begin) else {
+        return sent.to_vec();
+    };
+    // The channel and the payload, each a length in a line and the bytes in another.
+    let mut rest = &sent[at + begin.len()..];
+    for _ in 0..4 {
+        let end = rest.windows(2).position(|part| part == b"\r\n");
+        rest = end.map_or(&[], |end| &rest[end + 2..]);
+    }
+    [&sent[..at], &without_messages(rest)].concat()
 }

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use cloakroom_core::Error;
-use sqlx::MySql;
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
+use sqlx::{Connection as _, MySql};
 
+use super::first::warn_of_plaintext;
 use super::settings::SqlStoreBuilder;
 use super::url::{check_parameters, unreadable};
 use crate::pool::ConnectionPool;
@@ -18,7 +19,18 @@ impl SqlStoreBuilder {
         self.check::<MySql>()?;
         check_parameters(url, PARAMETERS)?;
         let options: MySqlConnectOptions = url.parse().map_err(unreadable)?;
+        if matches!(options.get_ssl_mode(), MySqlSslMode::Preferred)
+            && options.get_socket().is_none()
+        {
+            let target = self.target::<MySql>(&options);
+            let advice = "ssl-mode=VERIFY_IDENTITY, or ssl-mode=DISABLED in a network that is \
+                          trusted";
+            warn_of_plaintext(&target, options.get_host(), advice);
+        }
+        let first = self.connect_once::<MySql>(&options).await?;
         let pool = self.open_pool(options).await?;
+        // It has told what it could.
+        let _ = first.close().await;
         Ok(self.over_mysql(pool))
     }
 

@@ -1,6 +1,7 @@
 //! What a store is made from.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use cloakroom_core::store::Invalidations;
@@ -10,6 +11,7 @@ use sqlx::{Connection, Pool};
 
 use crate::driver::{Driver, TimeLimit};
 use crate::error::{StatementError, Target};
+use crate::literals::Preface;
 use crate::pool::{ConnectionPool, Health, Timeouts};
 use crate::statements::Statements;
 use crate::store::TableStore;
@@ -38,6 +40,7 @@ pub struct SqlStoreBuilder {
     pub(super) timeouts: Timeouts,
     trusted_idle: Duration,
     pub(super) notifying: bool,
+    pub(super) behind_pooler: bool,
 }
 
 impl Default for SqlStoreBuilder {
@@ -51,6 +54,7 @@ impl Default for SqlStoreBuilder {
             },
             trusted_idle: TRUSTED_IDLE_DEFAULT,
             notifying: false,
+            behind_pooler: false,
         }
     }
 }
@@ -118,12 +122,30 @@ impl SqlStoreBuilder {
         self
     }
 
+    /// Sets whether a pooler, such as pgbouncer, lends connections to the server by the
+    /// transaction, in PostgreSQL alone. Default no.
+    ///
+    /// Then each statement is one message, its values written into its text, and leaves
+    /// nothing on the connection. It costs the server a parse and a plan each time, and a
+    /// server that logs statements logs the data of sessions with them. Nothing can be
+    /// listened to: [`notifying`](Self::notifying) tells other nodes, and hears none.
+    #[must_use]
+    pub fn behind_pooler(mut self, behind: bool) -> Self {
+        self.behind_pooler = behind;
+        self
+    }
+
     /// Fails where a name cannot be used, or the database lacks what is asked for.
     pub(super) fn check<DB: Driver>(&self) -> Result<(), Error> {
         self.table.check()?;
         if self.table.schema.is_some() && !DB::DIALECT.schemas_and_notify {
             return Err(misconfigured(
                 "only PostgreSQL has schemas: leave the schema out",
+            ));
+        }
+        if self.behind_pooler && !DB::DIALECT.schemas_and_notify {
+            return Err(misconfigured(
+                "only PostgreSQL has such a pooler: leave it out",
             ));
         }
         if self.notifying && !DB::DIALECT.schemas_and_notify {
@@ -173,10 +195,10 @@ impl SqlStoreBuilder {
                 })
             });
         let time_limit = DB::time_limit(self.timeouts.time_limit());
-        let pool = match time_limit.clone() {
+        let pool = match time_limit.as_ref().and_then(|limit| limit.set.clone()) {
             None => pool,
-            Some(limit) => pool.after_connect(move |conn, _| {
-                let set = DB::execute_script(conn, limit.set.clone());
+            Some(set) => pool.after_connect(move |conn, _| {
+                let set = DB::execute_script(conn, set.clone());
                 Box::pin(async move { set.await.map(drop) })
             }),
         };
@@ -207,6 +229,8 @@ impl SqlStoreBuilder {
             time_limit,
             health,
             is_own: false,
+            preface: (self.behind_pooler).then(|| Preface::new(self.timeouts.time_limit())),
+            leases: AtomicU32::new(0),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::table::TableName;
 impl Driver for MySql {
     const DIALECT: Dialect = Dialect {
         store: "mysql",
-        begin: "START TRANSACTION",
+        begin: "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION",
         quote: '`',
         greatest: "greatest",
         no_bytes: "''",
@@ -25,6 +25,10 @@ impl Driver for MySql {
         schemas_and_notify: false,
         survives_dropped_statement: false,
         sweep: |t| format!("DELETE FROM {t} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"),
+        // Whatever time zone the connection has.
+        own_time: Some(
+            "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000",
+        ),
     };
 
     const MIGRATIONS: &'static [&'static str] =
@@ -57,16 +61,18 @@ impl Driver for MySql {
 
     // The waits for row and table locks are whole seconds. MariaDB, which alone reads
     // the comment, bounds the statement as a whole. Without autocommit, which a server
-    // may have as its default, nothing that was answered would be committed.
+    // may have as its default, nothing that was answered would be committed; and where its
+    // default is SERIALIZABLE, what only reads would keep locks. READ COMMITTED is no choice:
+    // a server that logs statements refuses to write under it.
     fn time_limit(limit: Duration) -> Option<TimeLimit> {
         let secs = limit.as_secs().max(1);
         let whole = limit.as_secs_f64().max(0.001);
         let set = format!(
-            "SET autocommit = 1, innodb_lock_wait_timeout = {secs}, lock_wait_timeout = {secs} \
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET autocommit = 1, innodb_lock_wait_timeout = {secs}, lock_wait_timeout = {secs} \
              /*M!100101 , max_statement_time = {whole:.3} */"
         );
         Some(TimeLimit {
-            set: AssertSqlSafe(set).into_sql_str(),
+            set: Some(AssertSqlSafe(set).into_sql_str()),
             lift: SqlStr::from_static(
                 "SET lock_wait_timeout = 60 /*M!100101 , max_statement_time = 0 */",
             ),

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr as _, SqlStr};
+use sqlx::{Postgres, SqlStr};
 
 use super::{Driver, TimeLimit, server_address};
 use crate::dialect::{Dialect, MigrationLock, Rotation};
@@ -14,7 +14,7 @@ use crate::table::TableName;
 impl Driver for Postgres {
     const DIALECT: Dialect = Dialect {
         store: "postgres",
-        begin: "BEGIN",
+        begin: "BEGIN ISOLATION LEVEL READ COMMITTED",
         quote: '"',
         greatest: "greatest",
         no_bytes: "''",
@@ -31,6 +31,7 @@ impl Driver for Postgres {
                  ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) AND expires_at <= $1"
             )
         },
+        own_time: Some("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"),
     };
 
     const MIGRATIONS: &'static [&'static str] =
@@ -60,12 +61,10 @@ impl Driver for Postgres {
         }
     }
 
-    // Not an option of the startup message, since poolers refuse those.
-    fn time_limit(limit: Duration) -> Option<TimeLimit> {
-        // Zero would be no limit.
-        let millis = limit.as_millis().max(1);
+    // Set when a connection is opened, or before each statement.
+    fn time_limit(_: Duration) -> Option<TimeLimit> {
         Some(TimeLimit {
-            set: AssertSqlSafe(format!("SET statement_timeout = {millis}")).into_sql_str(),
+            set: None,
             lift: SqlStr::from_static("SET LOCAL statement_timeout = 0"),
         })
     }
@@ -83,6 +82,11 @@ impl Driver for Postgres {
             "57014" => Cause::TimeLimit,
             "42P01" | "42703" => Cause::NoTable,
             "3D000" | "3F000" => Cause::Misconfigured,
+            // A named statement that another connection prepared, or prepared before.
+            "26000" | "42P05" => Cause::Pooler,
+            "08P01" if error.message().starts_with("unsupported startup parameter") => {
+                Cause::Pooler
+            }
             code if code.starts_with("08") => Cause::Broken,
             code if code.starts_with("28") || code.starts_with("42") => Cause::Misconfigured,
             _ => Cause::Other,

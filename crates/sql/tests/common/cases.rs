@@ -3,8 +3,8 @@
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use cloakroom_core::ErrorKind;
 use cloakroom_core::store::SessionStore as _;
+use cloakroom_core::{Clock as _, ErrorKind, SystemClock};
 use cloakroom_sql::{SqlStore, SqlStoreBuilder};
 use cloakroom_testkit::{key, sample};
 
@@ -70,6 +70,7 @@ macro_rules! cases {
             $server:
             conforms
             a_table_may_have_any_name_that_is_one
+            a_sweep_can_ask_for_the_time_of_a_server
             a_page_of_a_scan_is_bounded_in_bytes
             a_timeout_may_be_as_long_as_there_is
             what_was_acknowledged_survives_reopening
@@ -113,6 +114,22 @@ pub(crate) async fn a_table_may_have_any_name_that_is_one<S: Server>() {
         })
         .await;
     }
+}
+
+/// The clock of a server may be another than this machine's.
+pub(crate) async fn a_sweep_can_ask_for_the_time_of_a_server<S: Server>() {
+    let Some(server) = S::shared() else {
+        return;
+    };
+    let store = server.open().await;
+    let sweep = store.capabilities().sweep.unwrap();
+    let before = SystemClock.now();
+    let theirs = sweep.own_time().await.unwrap().unwrap();
+    let after = SystemClock.now();
+    // The two clocks of the test's machine are one, but for how they are rounded.
+    let moment = Duration::from_millis(50);
+    assert!(theirs.saturating_add(moment) >= before, "{theirs:?}");
+    assert!(theirs <= after.saturating_add(moment), "{theirs:?}");
 }
 
 pub(crate) async fn a_page_of_a_scan_is_bounded_in_bytes<S: Server>() {

@@ -214,6 +214,7 @@ impl CookiePolicyBuilder {
         if policy.attributes_bytes(Some(COOKIE_AGE_MAX.as_secs())) + 64 > policy.bytes_max {
             return refuse("the cookie's name, path and domain leave no room for a token".into());
         }
+        policy.measure();
         Ok(policy)
     }
 }

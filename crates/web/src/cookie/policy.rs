@@ -40,12 +40,14 @@ pub struct CookiePolicy {
     pub(super) chunks_max: usize,
     /// The policies that it replaces, none of which replaces another.
     pub(super) formers: Vec<CookiePolicy>,
+    /// Bytes of the longest token; see [`measure`](Self::measure).
+    token_bytes_max: usize,
 }
 
 impl Default for CookiePolicy {
     /// `__Host-session`, Secure, HttpOnly, SameSite=Lax, Path=/.
     fn default() -> Self {
-        Self {
+        let mut policy = Self {
             name: "__Host-session".to_owned(),
             path: "/".to_owned(),
             domain: None,
@@ -56,7 +58,10 @@ impl Default for CookiePolicy {
             bytes_max: COOKIE_BYTES_MAX,
             chunks_max: 1,
             formers: Vec::new(),
-        }
+            token_bytes_max: 0,
+        };
+        policy.measure();
+        policy
     }
 }
 
@@ -137,9 +142,7 @@ impl CookiePolicy {
     /// measures each token by it, right after the store has made it.
     #[must_use]
     pub fn token_bytes_max(&self) -> usize {
-        let age_secs = Some(COOKIE_AGE_MAX.as_secs());
-        self.room(self.attributes_bytes(age_secs))
-            .min(TOKEN_BYTES_MAX)
+        self.token_bytes_max
     }
 
     /// The `Set-Cookie` values that hand out a token: one, or one for each of its
@@ -275,6 +278,12 @@ impl CookiePolicy {
         state
             .indices()
             .map(|index| self.format(index, "", "", Some(0)))
+    }
+
+    /// Works out once how long a token may be. The attributes fit into a cookie.
+    pub(super) fn measure(&mut self) {
+        let attributes_bytes = self.attributes_bytes(Some(COOKIE_AGE_MAX.as_secs()));
+        self.token_bytes_max = self.room(attributes_bytes).min(TOKEN_BYTES_MAX);
     }
 
     /// Bytes of the longest token that fits beside these attributes.

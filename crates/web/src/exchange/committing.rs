@@ -8,14 +8,53 @@ use cloakroom_core::{Error, Timestamp};
 
 use super::{CookieAction, Inner, Opened};
 use crate::Outcome;
-use crate::decide::{Arrival, Decision, Facts, decide};
+use crate::decide::{Decision, Facts, decide};
 use crate::login_limit;
 use crate::write::Writer;
 
 impl Inner {
+    /// Closes the session at the end of the request if there is nothing to write: no
+    /// change, no touch, and no save that is under way.
+    pub(super) fn close_unchanged(&self, opened: &Opened, outcome: Outcome) -> bool {
+        let Ok(_turn) = opened.saving.try_lock() else {
+            return false;
+        };
+        let decision = opened.session.close_unchanged(|session| {
+            let uses = !session.peeks && outcome != Outcome::ServerError;
+            let touch = session.stored.filter(|_| uses);
+            let touch = touch.and_then(|record| self.touch_due(record, self.engine.clock.now()));
+            let decision = decide(&Facts {
+                arrival: opened.arrival_of(session.dead),
+                stored: session.stored.is_some(),
+                accessed: session.accessed,
+                touch_due: touch.is_some(),
+                ..Facts::default()
+            });
+            matches!(decision, Decision::Nothing | Decision::Forget).then_some(decision)
+        });
+        if decision == Some(Decision::Forget) {
+            self.forget(opened, false);
+        }
+        decision.is_some()
+    }
+
+    /// The browser's cookie opens nothing: removes it, where the answer may.
+    fn forget(&self, opened: &Opened, is_modified: bool) {
+        if is_modified || self.is_document.load(Ordering::Relaxed) {
+            opened.client().action = CookieAction::Remove;
+        }
+    }
+
+    fn touch_due(&self, record: &Record, now: Timestamp) -> Option<Touch> {
+        let engine = &*self.engine;
+        engine
+            .expiry
+            .touch_due(record, now, engine.touch_share_percent)
+    }
+
     /// Writes what the session has recorded: at the `end` of the request, or early.
     pub(super) async fn commit(&self, opened: &Opened, end: Option<Outcome>) -> Result<(), Error> {
-        let turn = self.saving.lock().await;
+        let turn = opened.saving.lock().await;
         let mut changeset = match end {
             Some(_) => opened.session.last_changeset()?,
             None => opened.session.changeset()?,
@@ -29,17 +68,9 @@ impl Inner {
         let touch = changeset
             .stored()
             .filter(|_| !server_error && !changeset.peeks())
-            .and_then(|record| {
-                let share = engine.touch_share_percent;
-                engine.expiry.touch_due(record, now, share)
-            });
+            .and_then(|record| self.touch_due(record, now));
         let decision = decide(&Facts {
-            // A session that an earlier save found gone is treated as one that arrived
-            // after its rotation.
-            arrival: match changeset.is_dead() {
-                true => Arrival::Rotated,
-                false => opened.arrival,
-            },
+            arrival: opened.arrival_of(changeset.is_dead()),
             stored: changeset.stored().is_some(),
             accessed: changeset.is_accessed(),
             modified: changeset.is_modified(),
@@ -49,27 +80,31 @@ impl Inner {
             content: changeset.has_content(),
             touch_due: touch.is_some(),
         });
-        let token = self.client().token.clone();
+        let token = opened.client().token.clone();
         let mut writer = Writer::new(engine, now);
         let others = match changeset.is_flushed() {
-            true => std::mem::take(&mut self.client().others),
+            true => std::mem::take(&mut opened.client().others),
             false => Vec::new(),
         };
         let outcome = self
-            .carry_out(decision, &mut writer, token.as_ref(), &mut changeset, touch)
+            .carry_out(
+                opened,
+                decision,
+                &mut writer,
+                token.as_ref(),
+                &mut changeset,
+                touch,
+            )
             .await;
         // After its own: nobody's stray cookie keeps a visitor logged in.
         let others_ended = writer.remove_all(&others).await;
-        if decision == Decision::Forget {
-            let removes = changeset.is_modified() || self.is_document.load(Ordering::Relaxed);
-            if end.is_some() && removes {
-                self.client().action = CookieAction::Remove;
-            }
+        if decision == Decision::Forget && end.is_some() {
+            self.forget(opened, changeset.is_modified());
         }
         if writer.is_gone {
-            self.client().successor = CookieAction::Nothing;
+            opened.client().successor = CookieAction::Nothing;
         }
-        self.client().cost.add(writer.cost);
+        opened.client().cost.add(writer.cost);
         let login = match &outcome {
             SaveOutcome::Stored {
                 token: Some(token),
@@ -77,7 +112,7 @@ impl Inner {
             } if changeset.is_login() => engine.login(token, record),
             _ => None,
         };
-        self.tell_client(&outcome, &changeset, now, token.as_ref());
+        self.tell_client(opened, &outcome, &changeset, now, token.as_ref());
         let is_dropped =
             end.is_some() && engine.drop_late_changes && matches!(outcome, SaveOutcome::Gone);
         let result = match opened.session.settle(changeset, outcome) {
@@ -90,7 +125,7 @@ impl Inner {
         // loses the limit alone.
         if let Some(login) = login {
             let (cost, is_ended) = login_limit::keep_to_limit(engine, &login).await;
-            let mut client = self.client();
+            let mut client = opened.client();
             client.cost.add(cost);
             if is_ended {
                 client.action = CookieAction::Remove;
@@ -102,6 +137,7 @@ impl Inner {
 
     async fn carry_out(
         &self,
+        opened: &Opened,
         decision: Decision,
         writer: &mut Writer<'_>,
         token: Option<&Token>,
@@ -111,7 +147,7 @@ impl Inner {
         match (decision, token) {
             (Decision::Create, _) => writer.create(changeset).await,
             (Decision::Update, Some(token)) => writer.update(token, changeset).await,
-            (Decision::Rotate, Some(token)) => self.rotate(writer, token, changeset).await,
+            (Decision::Rotate, Some(token)) => self.rotate(opened, writer, token, changeset).await,
             (Decision::Touch, Some(token)) => writer.touch(token, changeset, touch).await,
             (Decision::Delete, Some(token)) => writer.delete(token).await,
             (Decision::Replace, Some(token)) => writer.replace(token, changeset).await,
@@ -125,6 +161,7 @@ impl Inner {
     /// asked, so that the end of the request finds it even if this future is dropped.
     async fn rotate(
         &self,
+        opened: &Opened,
         writer: &mut Writer<'_>,
         token: &Token,
         changeset: &mut Changeset,
@@ -133,25 +170,25 @@ impl Inner {
             Ok(new) => new,
             Err(error) => return SaveOutcome::NotWritten(error),
         };
-        self.client().candidate = Some(new.to_token());
+        opened.client().candidate = Some(new.to_token());
         let outcome = writer.rotate(token, &new, changeset).await;
         if !matches!(outcome, SaveOutcome::Unknown(_)) {
-            self.client().candidate = None;
+            opened.client().candidate = None;
         }
         outcome
     }
 
     /// Loads the candidate of a rotation whose outcome is unknown, and hands its token out
     /// if the rotation did happen.
-    pub(super) async fn resolve_candidate(&self) {
-        let Some(token) = self.client().candidate.take() else {
+    pub(super) async fn resolve_candidate(&self, opened: &Opened) {
+        let Some(token) = opened.client().candidate.take() else {
             return;
         };
         let engine = &*self.engine;
         let now = engine.clock.now();
         let mut writer = Writer::new(engine, now);
         let found = writer.look_for(&token).await;
-        let mut client = self.client();
+        let mut client = opened.client();
         client.cost.add(writer.cost);
         if let Some(record) = found {
             let age = engine.cookie_age(&record, now);
@@ -163,12 +200,13 @@ impl Inner {
     /// before, and `before` is the token that the client holds.
     fn tell_client(
         &self,
+        opened: &Opened,
         outcome: &SaveOutcome,
         changeset: &Changeset,
         now: Timestamp,
         before: Option<&Token>,
     ) {
-        let mut client = self.client();
+        let mut client = opened.client();
         match outcome {
             SaveOutcome::Stored {
                 token: Some(token),

@@ -6,7 +6,7 @@ mod opening;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::engine::{Commit, Token, TokenStore as _};
@@ -33,22 +33,46 @@ pub struct Exchange {
 
 struct Inner {
     engine: Arc<Shared>,
-    me: Weak<Inner>,
-    opened: OnceCell<Opened>,
+    /// On the heap, since most requests of a site open no session.
+    opened: OnceCell<Box<Opened>>,
     /// Whether the request is over: a session that is opened later can only be read.
     over: AtomicBool,
     /// Whether the response is a document, as far as the request says. A mere read
     /// removes a dead cookie in the answer to a document alone.
     is_document: AtomicBool,
+}
+
+struct Opened {
+    session: Session,
+    arrival: Arrival,
     /// Locked while changes are written, so that a `save` and the end of the request
     /// follow one another.
     saving: AsyncMutex<()>,
     client: Mutex<Client>,
 }
 
-struct Opened {
-    session: Session,
-    arrival: Arrival,
+impl Opened {
+    fn new(session: Session, arrival: Arrival, client: Client) -> Box<Self> {
+        Box::new(Self {
+            session,
+            arrival,
+            saving: AsyncMutex::new(()),
+            client: Mutex::new(client),
+        })
+    }
+
+    /// What became of the token. A session that an earlier save has found `dead` is
+    /// treated as one that arrived after its rotation.
+    fn arrival_of(&self, dead: bool) -> Arrival {
+        match dead {
+            true => Arrival::Rotated,
+            false => self.arrival,
+        }
+    }
+
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the browser holds, and what it is to be told.
@@ -83,14 +107,11 @@ enum CookieAction {
 impl Exchange {
     pub(crate) fn new(engine: Arc<Shared>) -> Self {
         Self {
-            inner: Arc::new_cyclic(|me| Inner {
+            inner: Arc::new(Inner {
                 engine,
-                me: me.clone(),
                 opened: OnceCell::new(),
                 over: AtomicBool::new(false),
                 is_document: AtomicBool::new(true),
-                saving: AsyncMutex::new(()),
-                client: Mutex::new(Client::default()),
             }),
         }
     }
@@ -134,7 +155,7 @@ impl Exchange {
     }
 
     async fn open_presented(&self, find: impl FnOnce() -> Presented) -> Result<Session, Error> {
-        let load = || self.inner.load(find());
+        let load = || Inner::load(&self.inner, find());
         let opened = self.inner.opened.get_or_try_init(load).await?;
         if self.inner.over.load(Ordering::SeqCst) {
             opened.session.refuse_changes();
@@ -175,16 +196,21 @@ impl Exchange {
 
     /// The digest of this request's session, as far as it is known now.
     pub(crate) fn digest(&self) -> Option<KeyDigest> {
-        let client = self.inner.client();
-        self.inner.engine.store.digest_of(client.token.as_ref()?)
+        self.inner.digest()
     }
 
     pub(crate) fn count_list(&self) {
-        self.inner.client().cost.list();
+        self.count(Cost::list);
     }
 
     pub(crate) fn count_revocation(&self) {
-        self.inner.client().cost.touch();
+        self.count(Cost::touch);
+    }
+
+    fn count(&self, what: impl FnOnce(&mut Cost)) {
+        if let Some(opened) = self.inner.opened.get() {
+            what(&mut opened.client().cost);
+        }
     }
 
     /// Whether anything has opened the session. Where nothing has, there is
@@ -206,10 +232,30 @@ impl Exchange {
         let Some(opened) = self.inner.opened.get() else {
             return Closing::nothing();
         };
-        let written = self.inner.write(Some(outcome.into())).await;
-        let mut failure = written.err();
+        let outcome = outcome.into();
+        if self.inner.close_unchanged(opened, outcome) {
+            return self.closing(opened, None);
+        }
+        let written = Inner::write(&self.inner, Some(outcome)).await;
+        self.closing(opened, written.err())
+    }
+
+    /// As [`close`](Self::close), where that takes no call to the store; otherwise `None`,
+    /// and `close` is still to be called. It saves an adapter the future of a request that
+    /// has only read.
+    pub fn close_now(&self, outcome: impl Into<Outcome>) -> Option<Closing> {
+        self.inner.over.store(true, Ordering::SeqCst);
+        let Some(opened) = self.inner.opened.get() else {
+            return Some(Closing::nothing());
+        };
+        let is_closed = self.inner.close_unchanged(opened, outcome.into());
+        is_closed.then(|| self.closing(opened, None))
+    }
+
+    /// What to tell the client of a session that is closed.
+    fn closing(&self, opened: &Opened, mut failure: Option<Error>) -> Closing {
         let accessed = opened.session.was_accessed();
-        let mut client = self.inner.client();
+        let mut client = opened.client();
         let policy = &self.inner.engine.transport;
         if matches!(client.action, CookieAction::Nothing)
             && self.inner.is_document.load(Ordering::Relaxed)
@@ -256,22 +302,23 @@ impl fmt::Debug for Exchange {
 }
 
 impl Inner {
-    fn client(&self) -> MutexGuard<'_, Client> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn digest(&self) -> Option<KeyDigest> {
+        let token = self.opened.get()?.client().token.clone()?;
+        self.engine.store.digest_of(&token)
     }
 
     /// Writes what the session has recorded, and closes it at the `end` of the request.
     /// What ends or moves a session is written though nobody waits for it any more.
-    async fn write(&self, end: Option<Outcome>) -> Result<(), Error> {
+    async fn write(self: &Arc<Self>, end: Option<Outcome>) -> Result<(), Error> {
         let Some(opened) = self.opened.get() else {
             return Ok(());
         };
-        match self.me.upgrade() {
-            Some(inner) if opened.session.ends_or_moves() => {
-                carry_out(async move { inner.write_opened(end).await }).await
-            }
-            _ => self.write_opened(end).await,
+        if opened.session.ends_or_moves() {
+            let inner = self.clone();
+            let work = async move { inner.write_opened(end).await };
+            return Box::pin(carry_out(work)).await;
         }
+        self.write_opened(end).await
     }
 
     async fn write_opened(&self, end: Option<Outcome>) -> Result<(), Error> {
@@ -281,19 +328,18 @@ impl Inner {
         let written = self.commit(opened, end).await;
         if end.is_some() {
             opened.session.close();
-            self.resolve_candidate().await;
+            self.resolve_candidate(opened).await;
         }
         written
     }
 }
 
 impl Commit for Inner {
-    fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.write(None))
+    fn commit(self: Arc<Self>) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move { self.write(None).await })
     }
 
     fn id(&self) -> Option<KeyDigest> {
-        let token = self.client().token.clone()?;
-        self.engine.store.digest_of(&token)
+        self.digest()
     }
 }

@@ -1,6 +1,6 @@
 //! Opening the session of a request: which of its tokens opens one.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cloakroom_core::engine::{Context, LoadedToken, Token, TokenStore as _};
@@ -8,22 +8,21 @@ use cloakroom_core::session::Session;
 use cloakroom_core::store::{Record, Stored};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
-use super::{CookieAction, Inner, Opened};
+use super::{Client, CookieAction, Inner, Opened};
 use crate::decide::Arrival;
-use crate::{ClientState, Presented};
+use crate::{Cost, Presented};
 
 impl Inner {
     /// Tries the presented tokens in their order until one opens a session. A dead cookie
     /// may stand before a live one: a site that has changed its cookie's path or domain
     /// gets both.
-    pub(super) async fn load(&self, presented: Presented) -> Result<Opened, Error> {
+    pub(super) async fn load(self: &Arc<Self>, presented: Presented) -> Result<Box<Opened>, Error> {
         let engine = &*self.engine;
-        if presented.state != ClientState::default() {
-            self.client().state = presented.state;
-        }
-        if !presented.formers.is_empty() {
-            self.client().formers = presented.formers;
-        }
+        let mut client = Client {
+            state: presented.state,
+            formers: presented.formers,
+            ..Client::default()
+        };
         let now = engine.clock.now();
         let mut arrival = match (presented.count, &presented.token) {
             (0, _) => Arrival::Anonymous,
@@ -36,11 +35,13 @@ impl Inner {
         let mut tokens = tokens.map(|token| token.of_site(&engine.site)).enumerate();
         let mut passed = Vec::new();
         while let Some((at, token)) = tokens.next() {
-            let loaded = match self.load_token(&token).await {
+            let loaded = match self.load_token(&token, &mut client.cost).await {
                 Ok(Some(loaded)) => loaded,
                 Ok(None) => continue,
                 Err(error) if error.kind() == ErrorKind::UnknownKey => {
-                    tracing::warn!(%error, "a token names a key that this server does not have; another server may have it");
+                    if let Some(unlogged) = engine.unknown_keys.log_at(now) {
+                        tracing::warn!(%error, unlogged, "a token names a key that this server does not have; another server may have it");
+                    }
                     if arrival == Arrival::Missing {
                         arrival = Arrival::OfUnknownKey;
                     }
@@ -51,15 +52,16 @@ impl Inner {
             match loaded.stored {
                 Stored::Record(record) if !engine.expiry.is_expired(&record, now) => {
                     let age = engine.cookie_age(&record, now);
-                    match self.begin(Some(record), Arrival::Stored, now) {
-                        Ok(opened) => {
+                    match self.session(Some(record), now) {
+                        Ok(session) => {
                             if at >= own {
                                 let token = token.clone();
-                                self.client().successor = CookieAction::Set { token, age };
+                                client.successor = CookieAction::Set { token, age };
                             }
                             passed.extend(tokens.map(|(_, token)| token));
-                            self.hold(token, passed, loaded.reissue, age);
-                            return Ok(opened);
+                            client.others = passed;
+                            self.hold(&mut client, token, loaded.reissue, age);
+                            return Ok(Opened::new(session, Arrival::Stored, client));
                         }
                         Err(error) => self.unreadable(&token, &error),
                     }
@@ -72,15 +74,17 @@ impl Inner {
             }
         }
         // A logout under an old token ends the session where it has moved.
-        let mut client = self.client();
         let mut passed = passed.into_iter();
         client.token = passed.next();
         client.others = passed.collect();
-        drop(client);
-        self.begin(None, arrival, now)
+        Ok(Opened::new(self.session(None, now)?, arrival, client))
     }
 
-    async fn load_token(&self, token: &Token) -> Result<Option<LoadedToken>, Error> {
+    async fn load_token(
+        &self,
+        token: &Token,
+        cost: &mut Cost,
+    ) -> Result<Option<LoadedToken>, Error> {
         let loaded = match self.engine.store.load_token(token).await {
             Ok(loaded) => loaded,
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge) => {
@@ -89,20 +93,18 @@ impl Inner {
             }
             Err(error) => return Err(error),
         };
-        self.client().cost.load(&loaded);
+        cost.load(&loaded);
         Ok(loaded)
     }
 
-    /// Notes the token that has opened the session, and the others beside it.
+    /// Notes the token that has opened the session.
     fn hold(
         &self,
+        client: &mut Client,
         token: Token,
-        others: Vec<Token>,
         reissue: Option<Token>,
         age: Option<Duration>,
     ) {
-        let mut client = self.client();
-        client.others = others;
         // A token that was sealed under a wider limit stays readable, but it cannot be
         // sent again.
         let fits = |token: &Token| self.engine.transport.check_length(token).is_ok();
@@ -115,18 +117,12 @@ impl Inner {
         }
     }
 
-    fn begin(
-        &self,
-        stored: Option<Record>,
-        arrival: Arrival,
-        now: Timestamp,
-    ) -> Result<Opened, Error> {
-        let commit: Weak<Inner> = self.me.clone();
+    fn session(self: &Arc<Self>, stored: Option<Record>, now: Timestamp) -> Result<Session, Error> {
+        let commit: Weak<Inner> = Arc::downgrade(self);
         let context = Context::new(now, self.engine.limits, self.engine.expiry)
             .of_site(&self.engine.site)
             .committed_by(commit);
-        let session = Session::open(stored, context)?;
-        Ok(Opened { session, arrival })
+        Session::open(stored, context)
     }
 
     fn unreadable(&self, token: &Token, error: &Error) {

@@ -1,133 +1,180 @@
-//! A [`Value`] into any deserialisable type, strictly: no number changes its
-//! value on the way, no kind is taken for another.
+//! The bytes of a value into any deserialisable type, in one pass and strictly: no
+//! number changes its value on the way, no kind is taken for another.
 
-use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, Unexpected,
-    VariantAccess, Visitor,
+    self, Deserialize as _, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
+use super::format::{kind, too_deep, unzigzag};
 use super::{Value, ValueError};
+use crate::codec::{Cursor, corrupt};
 
-impl<'de> IntoDeserializer<'de, ValueError> for Value {
-    type Deserializer = Self;
+/// How many items a type is told to make room for: more grow as they come, since the
+/// bytes may promise what they do not hold.
+const ROOM_MAX: usize = 256;
 
-    fn into_deserializer(self) -> Self {
-        self
+/// Reads bytes that are one value of at most `depth_max` levels, and nothing more.
+pub(super) fn read<'de, S: DeserializeSeed<'de>>(
+    bytes: &'de [u8],
+    depth_max: usize,
+    seed: S,
+) -> Result<S::Value, ValueError> {
+    let mut cursor = Cursor::new(bytes);
+    let value = seed.deserialize(Reader::new(&mut cursor, depth_max))?;
+    match cursor.left() {
+        0 => Ok(value),
+        _ => Err(corrupt("bytes after the value").into()),
     }
 }
 
-fn list<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, ValueError> {
-    let mut items = SeqDeserializer::new(items.into_iter());
-    let read = visitor.visit_seq(&mut items)?;
-    items.end()?;
-    Ok(read)
-}
-
-fn map<'de, V: Visitor<'de>>(
-    pairs: Vec<(Value, Value)>,
-    visitor: V,
-) -> Result<V::Value, ValueError> {
-    let mut pairs = MapDeserializer::new(pairs.into_iter());
-    let read = visitor.visit_map(&mut pairs)?;
-    pairs.end()?;
-    Ok(read)
-}
-
-/// The nearest float, where it is the same number.
-fn exact_float(value: &Value) -> Option<f64> {
-    let float = match *value {
-        Value::Float(float) => return Some(float),
-        Value::UInt(number) if number <= 1 << f64::MANTISSA_DIGITS => number as f64,
-        Value::Int(number) if number >= -(1 << f64::MANTISSA_DIGITS) => number as f64,
-        _ => return None,
+/// The names and the encoded values of a struct, or of a map from text.
+pub(super) fn fields(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, ValueError> {
+    let not_a_struct = || ValueError::mismatch("the typed view needs a struct");
+    let mut cursor = Cursor::new(bytes);
+    let mut reader = Reader::new(&mut cursor, usize::MAX);
+    let Head::Map(count) = reader.head()? else {
+        return Err(not_a_struct());
     };
-    Some(float)
-}
-
-impl<'de> Deserializer<'de> for Value {
-    type Error = ValueError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self {
-            Self::Null => visitor.visit_unit(),
-            Self::Bool(truth) => visitor.visit_bool(truth),
-            Self::UInt(number) => visitor.visit_u64(number),
-            Self::Int(number) => visitor.visit_i64(number),
-            Self::BigUInt(number) => visitor.visit_u128(number),
-            Self::BigInt(number) => visitor.visit_i128(number),
-            Self::Float(number) => visitor.visit_f64(number),
-            Self::Str(text) => visitor.visit_string(text),
-            Self::Bytes(bytes) => visitor.visit_byte_buf(bytes),
-            Self::List(items) => list(items, visitor),
-            Self::Map(pairs) => map(pairs, visitor),
-            Self::Some(inner) => visitor.visit_some(*inner),
-        }
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self {
-            Self::Null => visitor.visit_none(),
-            Self::Some(inner) => visitor.visit_some(*inner),
-            plain => visitor.visit_some(plain),
-        }
-    }
-
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match exact_float(&self) {
-            Some(float) => visitor.visit_f64(float),
-            None => Err(self.is_not(&"a floating-point number")),
-        }
-    }
-
-    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match exact_float(&self) {
-            Some(float) if float.is_nan() || f64::from(float as f32) == float => {
-                visitor.visit_f32(float as f32)
-            }
-            _ => Err(self.is_not(&"a number that f32 holds exactly")),
-        }
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        let (name, content) = match self {
-            Self::Str(_) => (self, None),
-            Self::Map(mut pairs) if pairs.len() == 1 => match pairs.pop() {
-                Some((name, content)) => (name, Some(content)),
-                None => return Err(Self::Null.is_not(&"an enum")),
-            },
-            other => return Err(other.is_not(&"an enum")),
+    let mut fields = Vec::with_capacity(count.min(ROOM_MAX));
+    for _ in 0..count {
+        let Head::Str(name) = reader.head()? else {
+            return Err(not_a_struct());
         };
-        visitor.visit_enum(Tagged { name, content })
+        let value = reader.cursor.rest();
+        de::IgnoredAny::deserialize(reader.again())?;
+        let bytes = value.len() - reader.cursor.left();
+        fields.push((name, &value[..bytes]));
+    }
+    Ok(fields)
+}
+
+fn short() -> ValueError {
+    corrupt("value ends early").into()
+}
+
+/// Stands before a value.
+struct Reader<'a, 'de> {
+    cursor: &'a mut Cursor<'de>,
+    depth_max: usize,
+    /// How many more levels may be opened.
+    left: usize,
+}
+
+/// A value without what it contains.
+enum Head<'de> {
+    Null,
+    Bool(bool),
+    UInt(u64),
+    Int(i64),
+    BigUInt(u128),
+    BigInt(i128),
+    Float(f64),
+    Str(&'de str),
+    Bytes(&'de [u8]),
+    List(usize),
+    Map(usize),
+    Some,
+}
+
+impl<'a, 'de> Reader<'a, 'de> {
+    fn new(cursor: &'a mut Cursor<'de>, depth_max: usize) -> Self {
+        let left = depth_max;
+        Self {
+            cursor,
+            depth_max,
+            left,
+        }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_unit()
+    /// For the next value on the same level.
+    fn again(&mut self) -> Reader<'_, 'de> {
+        Reader {
+            cursor: &mut *self.cursor,
+            ..*self
+        }
     }
 
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 char str string bytes byte_buf
-        unit unit_struct seq tuple tuple_struct map struct identifier
+    fn head(&mut self) -> Result<Head<'de>, ValueError> {
+        let cursor = &mut *self.cursor;
+        Ok(match cursor.take(1).ok_or_else(short)?[0] {
+            kind::NULL => Head::Null,
+            kind::BOOL => match cursor.take(1).ok_or_else(short)?[0] {
+                0 => Head::Bool(false),
+                1 => Head::Bool(true),
+                _ => return Err(corrupt("a truth value is neither 0 nor 1").into()),
+            },
+            kind::UINT => Head::UInt(cursor.varint().ok_or_else(short)?),
+            kind::INT => {
+                let number = unzigzag(cursor.varint().ok_or_else(short)?.into());
+                let number = i64::try_from(number);
+                Head::Int(number.map_err(|_| corrupt("a number is too large"))?)
+            }
+            kind::BIG_UINT => Head::BigUInt(cursor.varint128().ok_or_else(short)?),
+            kind::BIG_INT => Head::BigInt(unzigzag(cursor.varint128().ok_or_else(short)?)),
+            kind::FLOAT => Head::Float(f64::from_le_bytes(cursor.array().ok_or_else(short)?)),
+            kind::STR => {
+                let text = str::from_utf8(cursor.counted_bytes().ok_or_else(short)?);
+                Head::Str(text.map_err(|_| corrupt("text is not UTF-8"))?)
+            }
+            kind::BYTES => Head::Bytes(cursor.counted_bytes().ok_or_else(short)?),
+            kind::LIST => Head::List(self.enter()?),
+            kind::MAP => Head::Map(self.enter()?),
+            kind::SOME => {
+                self.descend()?;
+                Head::Some
+            }
+            _ => return Err(corrupt("value of an unknown kind").into()),
+        })
+    }
+
+    /// How many values a container promises. An empty one takes no level.
+    fn enter(&mut self) -> Result<usize, ValueError> {
+        let count = self.cursor.varint().ok_or_else(short)?;
+        // Every value takes a byte at least, so no count can promise more.
+        let count = usize::try_from(count).map_err(|_| short())?;
+        if count > self.cursor.left() {
+            return Err(short());
+        }
+        if count > 0 {
+            self.descend()?;
+        }
+        Ok(count)
+    }
+
+    fn descend(&mut self) -> Result<(), ValueError> {
+        let left = self.left.checked_sub(1);
+        self.left = left.ok_or_else(|| too_deep(self.depth_max))?;
+        Ok(())
+    }
+
+    fn items(self, count: usize) -> Items<'a, 'de> {
+        Items {
+            reader: self,
+            count,
+            taken: 0,
+        }
+    }
+
+    fn list<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value, ValueError> {
+        let mut items = self.items(count);
+        let read = visitor.visit_seq(&mut items)?;
+        items.all_taken("sequence")?;
+        Ok(read)
+    }
+
+    fn map<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value, ValueError> {
+        let mut items = self.items(count);
+        let read = visitor.visit_map(&mut items)?;
+        items.all_taken("map")?;
+        Ok(read)
     }
 }
 
-impl Value {
+impl Head<'_> {
     fn is_not(&self, expected: &dyn de::Expected) -> ValueError {
         let found = match self {
-            Self::Null | Self::Some(_) => Unexpected::Unit,
+            Self::Null | Self::Some => Unexpected::Unit,
             Self::Bool(truth) => Unexpected::Bool(*truth),
             Self::UInt(_) | Self::Int(_) | Self::BigUInt(_) | Self::BigInt(_) => {
                 Unexpected::Unsigned(0)
@@ -140,42 +187,221 @@ impl Value {
         };
         ValueError::invalid_type(found, expected)
     }
+
+    /// The nearest float, where it is the same number.
+    fn exact_float(&self) -> Option<f64> {
+        match *self {
+            Self::Float(float) => Some(float),
+            Self::UInt(number) if number <= 1 << f64::MANTISSA_DIGITS => Some(number as f64),
+            Self::Int(number) if number >= -(1 << f64::MANTISSA_DIGITS) => Some(number as f64),
+            _ => None,
+        }
+    }
 }
 
-/// An externally tagged enum: a name, and what stands under it.
-struct Tagged {
-    name: Value,
-    content: Option<Value>,
-}
-
-impl<'de> EnumAccess<'de> for Tagged {
+impl<'de> Deserializer<'de> for Reader<'_, 'de> {
     type Error = ValueError;
-    type Variant = Content;
+
+    fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.head()? {
+            Head::Null => visitor.visit_unit(),
+            Head::Bool(truth) => visitor.visit_bool(truth),
+            Head::UInt(number) => visitor.visit_u64(number),
+            Head::Int(number) => visitor.visit_i64(number),
+            Head::BigUInt(number) => visitor.visit_u128(number),
+            Head::BigInt(number) => visitor.visit_i128(number),
+            Head::Float(number) => visitor.visit_f64(number),
+            Head::Str(text) => visitor.visit_borrowed_str(text),
+            Head::Bytes(bytes) => visitor.visit_borrowed_bytes(bytes),
+            Head::List(count) => self.list(count, visitor),
+            Head::Map(count) => self.map(count, visitor),
+            Head::Some => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.cursor.rest().first() {
+            Some(&kind::NULL) => {
+                self.head()?;
+                visitor.visit_none()
+            }
+            Some(&kind::SOME) => {
+                self.head()?;
+                visitor.visit_some(self)
+            }
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
+        let head = self.head()?;
+        match head.exact_float() {
+            Some(float) => visitor.visit_f64(float),
+            None => Err(head.is_not(&"a floating-point number")),
+        }
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
+        let head = self.head()?;
+        match head.exact_float() {
+            Some(float) if float.is_nan() || f64::from(float as f32) == float => {
+                visitor.visit_f32(float as f32)
+            }
+            _ => Err(head.is_not(&"a number that f32 holds exactly")),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        mut self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        match self.cursor.rest().first() {
+            Some(&kind::STR) => visitor.visit_enum(Tagged {
+                reader: self,
+                is_bare: true,
+            }),
+            _ => match self.head()? {
+                Head::Map(1) => visitor.visit_enum(Tagged {
+                    reader: self,
+                    is_bare: false,
+                }),
+                other => Err(other.is_not(&"an enum")),
+            },
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 char str string bytes byte_buf
+        unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+/// What a list or map contains, one after the other.
+struct Items<'a, 'de> {
+    reader: Reader<'a, 'de>,
+    count: usize,
+    taken: usize,
+}
+
+impl<'de> Items<'_, 'de> {
+    fn next<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, ValueError> {
+        seed.deserialize(self.reader.again())
+    }
+
+    fn has_next(&mut self) -> bool {
+        let has_next = self.taken < self.count;
+        self.taken += usize::from(has_next);
+        has_next
+    }
+
+    fn all_taken(&self, of: &str) -> Result<(), ValueError> {
+        let (count, taken) = (self.count, self.taken);
+        if taken == count {
+            return Ok(());
+        }
+        let elements = if taken == 1 { "element" } else { "elements" };
+        Err(ValueError::mismatch(format_args!(
+            "invalid length {count}, expected {taken} {elements} in {of}"
+        )))
+    }
+
+    fn room(&self) -> Option<usize> {
+        Some((self.count - self.taken).min(ROOM_MAX))
+    }
+}
+
+impl<'de> SeqAccess<'de> for Items<'_, 'de> {
+    type Error = ValueError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, ValueError> {
+        match self.has_next() {
+            true => self.next(seed).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.room()
+    }
+}
+
+impl<'de> MapAccess<'de> for Items<'_, 'de> {
+    type Error = ValueError;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, ValueError> {
+        match self.has_next() {
+            true => self.next(seed).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<S::Value, ValueError> {
+        self.next(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.room()
+    }
+}
+
+/// An externally tagged enum: its name, and what stands under it unless it is bare.
+struct Tagged<'a, 'de> {
+    reader: Reader<'a, 'de>,
+    is_bare: bool,
+}
+
+impl<'de> EnumAccess<'de> for Tagged<'_, 'de> {
+    type Error = ValueError;
+    type Variant = Self;
 
     fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
+        mut self,
         seed: S,
-    ) -> Result<(S::Value, Content), ValueError> {
-        Ok((seed.deserialize(self.name)?, Content(self.content)))
+    ) -> Result<(S::Value, Self), ValueError> {
+        Ok((seed.deserialize(self.reader.again())?, self))
     }
 }
 
-struct Content(Option<Value>);
-
-impl Content {
-    fn some(self) -> Result<Value, ValueError> {
-        self.0
-            .ok_or_else(|| ValueError::mismatch("found a bare variant, expected one with content"))
+impl<'a, 'de> Tagged<'a, 'de> {
+    fn content(self) -> Result<Reader<'a, 'de>, ValueError> {
+        match self.is_bare {
+            true => Err(ValueError::mismatch(
+                "found a bare variant, expected one with content",
+            )),
+            false => Ok(self.reader),
+        }
     }
 }
 
-impl<'de> VariantAccess<'de> for Content {
+impl<'de> VariantAccess<'de> for Tagged<'_, 'de> {
     type Error = ValueError;
 
-    fn unit_variant(self) -> Result<(), ValueError> {
-        match self.0 {
-            None | Some(Value::Null) => Ok(()),
-            Some(_) => Err(ValueError::mismatch(
+    fn unit_variant(mut self) -> Result<(), ValueError> {
+        if self.is_bare {
+            return Ok(());
+        }
+        match self.reader.head()? {
+            Head::Null => Ok(()),
+            _ => Err(ValueError::mismatch(
                 "found a variant with content, expected a bare one",
             )),
         }
@@ -185,12 +411,13 @@ impl<'de> VariantAccess<'de> for Content {
         self,
         seed: S,
     ) -> Result<S::Value, ValueError> {
-        seed.deserialize(self.some()?)
+        seed.deserialize(self.content()?)
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, ValueError> {
-        match self.some()? {
-            Value::List(items) => list(items, visitor),
+        let mut content = self.content()?;
+        match content.head()? {
+            Head::List(count) => content.list(count, visitor),
             other => Err(other.is_not(&"a tuple variant")),
         }
     }
@@ -200,8 +427,9 @@ impl<'de> VariantAccess<'de> for Content {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ValueError> {
-        match self.some()? {
-            Value::Map(pairs) => map(pairs, visitor),
+        let mut content = self.content()?;
+        match content.head()? {
+            Head::Map(count) => content.map(count, visitor),
             other => Err(other.is_not(&"a struct variant")),
         }
     }

@@ -5,12 +5,47 @@ mod format;
 mod ser;
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use crate::session::NESTING_DEPTH_CEILING;
 use crate::{Error, ErrorKind};
+
+/// The bytes to store of anything serialisable.
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T, depth_max: usize) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    encode_into(&mut bytes, value, depth_max)?;
+    Ok(bytes)
+}
+
+/// Replaces what `bytes` holds with the bytes of a value.
+pub(super) fn encode_into<T: Serialize + ?Sized>(
+    bytes: &mut Vec<u8>,
+    value: &T,
+    depth_max: usize,
+) -> Result<(), Error> {
+    bytes.clear();
+    Ok(ser::write(value, depth_max, bytes)?)
+}
+
+/// Stored bytes as a `T`: what [`Value::decode`] and then [`Value::read`] give.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    Ok(decode_seed(bytes, PhantomData)?)
+}
+
+pub(super) fn decode_seed<'de, S: DeserializeSeed<'de>>(
+    bytes: &'de [u8],
+    seed: S,
+) -> Result<S::Value, ValueError> {
+    de::read(bytes, NESTING_DEPTH_CEILING, seed)
+}
+
+/// The names and the encoded values of a struct, or of a map from text.
+pub(super) fn fields(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, Error> {
+    Ok(de::fields(bytes)?)
+}
 
 /// A stored value, self-describing: it can be printed without the Rust type it
 /// came from, read into a struct that has gained or lost fields since, and
@@ -20,6 +55,12 @@ use crate::{Error, ErrorKind};
 /// form. Integers keep their exact value whatever their width was; reading one
 /// into a type too small for it is a
 /// [`Mismatch`](ErrorKind::Mismatch), as is any other change of type.
+///
+/// Serde itself reads no `u128` and no `i128` within `#[serde(flatten)]`, nor within an
+/// enum that is untagged or internally tagged, whatever the number. A value with one in
+/// or beside a `flatten` is refused when it is inserted; such an enum looks like any other
+/// value until it is read, which is then a [`Mismatch`](ErrorKind::Mismatch). Store such a
+/// number as text.
 ///
 /// A `Value` is itself serialisable as what it stands for: it can be inserted
 /// into a session, or written as JSON.
@@ -77,7 +118,8 @@ impl Value {
         value: &T,
         depth_max: usize,
     ) -> Result<Self, Error> {
-        Ok(value.serialize(ser::ValueSerializer::new(depth_max))?)
+        let bytes = encode(value, depth_max)?;
+        Ok(de::read(&bytes, depth_max, PhantomData)?)
     }
 
     /// Reads the value as a `T`.
@@ -85,7 +127,7 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::Mismatch`] where it is something else.
     pub fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
-        Ok(T::deserialize(self)?)
+        Ok(de::read(&self.encode(), usize::MAX, PhantomData)?)
     }
 
     /// Everything in it, as one line of JSON-like text. It is the user's data:
@@ -101,15 +143,13 @@ impl Value {
     /// [`ErrorKind::TooLarge`] where it is nested deeper than 128 levels
     /// ([`NESTING_DEPTH_CEILING`]).
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        format::read(bytes, NESTING_DEPTH_CEILING)
+        decode(bytes)
     }
 
     /// The bytes to store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        format::write(self, &mut bytes);
-        bytes
+        encode(self, usize::MAX).expect("its counts are exact and its depth is not limited")
     }
 
     fn kind(&self) -> String {
@@ -175,11 +215,11 @@ impl fmt::Display for Shown<'_> {
 
 /// What serde's traits ask of an error; it becomes an [`Error`] at the door.
 #[derive(Debug)]
-pub struct ValueError(Error);
+pub struct ValueError(Box<Error>);
 
 impl ValueError {
     fn mismatch(message: impl fmt::Display) -> Self {
-        Self(Error::new(ErrorKind::Mismatch, message.to_string()))
+        Error::new(ErrorKind::Mismatch, message.to_string()).into()
     }
 }
 
@@ -193,7 +233,13 @@ impl std::error::Error for ValueError {}
 
 impl From<ValueError> for Error {
     fn from(error: ValueError) -> Self {
-        error.0
+        *error.0
+    }
+}
+
+impl From<Error> for ValueError {
+    fn from(error: Error) -> Self {
+        Self(Box::new(error))
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) fn any_value() -> impl Strategy<Value = Value> {
             inner.prop_map(|value| Value::Some(Box::new(value))),
         ]
     })
+    // Numbers and options are written in their one shortest kind.
+    .prop_map(|value| Value::from_serialize(&value, 32).unwrap())
 }
 
 fn round_trip<T>(value: T)
@@ -118,6 +120,56 @@ fn another_type_is_a_typed_error_and_never_another_value() {
     assert_eq!(stored(3).read::<f64>().unwrap(), 3.0);
 }
 
+/// Serde's limit: what it buffers to find out the type holds no integer of 128 bits.
+#[test]
+fn an_integer_of_128_bits_that_serde_could_not_read_is_refused_where_it_can_be_seen() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Wide<T> {
+        id: T,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Outer<T> {
+        name: String,
+        #[serde(flatten)]
+        rest: T,
+    }
+    fn refused<T: Serialize>(value: T) -> String {
+        let error = Value::from_serialize(&value, 32).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch);
+        error.to_string()
+    }
+    fn outer<T>(rest: T) -> Outer<T> {
+        let name = String::new();
+        Outer { name, rest }
+    }
+    let said = refused(outer(Wide { id: u128::MAX }));
+    assert!(
+        said.contains("flatten") && said.contains("as text"),
+        "{said}"
+    );
+    refused(outer(Wide { id: 1_u128 }));
+    refused(outer(Wide { id: -1_i128 }));
+    refused(outer(Wide {
+        id: vec![Some(1_u128)],
+    }));
+    refused(outer(BTreeMap::from([("id", 1_u128)])));
+    refused([outer(outer(Wide { id: 1_u128 }))]);
+
+    round_trip(outer(Wide { id: u64::MAX }));
+    round_trip((outer(Wide { id: 1_u8 }), u128::MAX));
+    round_trip(Wide { id: u128::MAX });
+    round_trip(BTreeMap::from([(u128::MAX, i128::MIN)]));
+
+    // An untagged or internally tagged enum is serialised as any struct is, so these
+    // are found when they are read.
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u128),
+    }
+    mismatch::<Untagged>(stored(Untagged::Number(1)));
+}
+
 #[test]
 fn an_error_does_not_quote_the_value() {
     for message in [
@@ -192,7 +244,7 @@ fn what_serialises_within_the_limit_decodes_within_it() {
             };
         }
         if let Ok(value) = Value::from_serialize(&nest, 16) {
-            format::read(&value.encode(), 16).unwrap();
+            de::read::<PhantomData<Value>>(&value.encode(), 16, PhantomData).unwrap();
         }
     }
 }
@@ -212,12 +264,118 @@ fn a_value_stands_for_its_content_in_other_formats() {
     assert_eq!(value.clone().read::<Value>().unwrap(), value);
 }
 
+/// Every call that serde's derive makes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Model {
+    Unit,
+    Wide(u128, i128),
+    Text(String),
+    Letter(char),
+    Float(f32),
+    Items(Vec<Model>),
+    Maybe(Option<Option<Box<Model>>>),
+    Named(BTreeMap<String, Model>),
+    Fields {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_out: Option<u8>,
+        inner: (Box<Model>, bool, i64),
+    },
+}
+
+fn any_model() -> impl Strategy<Value = Model> {
+    let leaf = prop_oneof![
+        Just(Model::Unit),
+        any::<(u128, i128)>().prop_map(|(natural, whole)| Model::Wide(natural, whole)),
+        any::<(u64, i64)>().prop_map(|(natural, whole)| Model::Wide(natural.into(), whole.into())),
+        ".*".prop_map(Model::Text),
+        any::<char>().prop_map(Model::Letter),
+        (-1e30_f32..1e30).prop_map(Model::Float),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let boxed = inner.clone().prop_map(Box::new);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Model::Items),
+            prop::option::of(prop::option::of(boxed.clone())).prop_map(Model::Maybe),
+            prop::collection::btree_map(".*", inner, 0..4).prop_map(Model::Named),
+            (any::<Option<u8>>(), (boxed, any::<bool>(), any::<i64>()))
+                .prop_map(|(left_out, inner)| Model::Fields { left_out, inner }),
+        ]
+    })
+}
+
+/// What the serialiser announces need not be what comes.
+#[test]
+fn a_count_that_was_announced_wrong_is_put_right() {
+    struct Odd(usize);
+    impl Serialize for Odd {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            to.collect_seq((0..2 * self.0).filter(|number| number % 2 == 1))
+        }
+    }
+    for count in [0, 1, 250, 251, 70_000] {
+        let odd: Vec<usize> = (0..count).map(|index| 2 * index + 1).collect();
+        let bytes = encode(&[Odd(count), Odd(1)], 32).unwrap();
+        assert!(bytes == encode(&[odd, vec![1]], 32).unwrap(), "{count}");
+    }
+}
+
+#[test]
+fn what_fails_and_is_passed_over_leaves_nothing_behind() {
+    struct Fails;
+    impl Serialize for Fails {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeMap as _;
+            let mut map = to.serialize_map(Some(2))?;
+            assert!(map.serialize_value(&1).is_err());
+            map.serialize_key("half")?;
+            map.end()
+        }
+    }
+    struct Goes;
+    impl Serialize for Goes {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeSeq as _;
+            let mut list = to.serialize_seq(Some(2))?;
+            let _ = list.serialize_element(&("cut", Fails));
+            list.serialize_element("whole")?;
+            list.end()
+        }
+    }
+    assert_eq!(stored(Goes).display().to_string(), r#"["whole"]"#);
+}
+
 proptest! {
     #[test]
+    fn a_type_and_its_value_have_the_same_bytes_and_read_the_same(model in any_model()) {
+        let bytes = encode(&model, 64).unwrap();
+        let value = Value::decode(&bytes).unwrap();
+        prop_assert_eq!(&value.encode(), &bytes);
+        prop_assert_eq!(&decode::<Model>(&bytes).unwrap(), &model);
+        prop_assert_eq!(&value.read::<Model>().unwrap(), &model);
+    }
+
+    #[test]
+    fn damaged_bytes_read_as_a_type_what_they_read_as_a_value(
+        model in any_model(),
+        at: prop::sample::Index,
+        to: u8,
+    ) {
+        let mut bytes = encode(&model, 64).unwrap();
+        let at = at.index(bytes.len());
+        prop_assert!(decode::<Model>(&bytes[..at]).is_err());
+        bytes[at] = to;
+        let by_value = Value::decode(&bytes).and_then(Value::read::<Model>);
+        // Not an equality of models: a damaged float may be no number.
+        prop_assert_eq!(
+            decode::<Model>(&bytes).map(|model| encode(&model, 64).unwrap()).ok(),
+            by_value.map(|model| encode(&model, 64).unwrap()).ok()
+        );
+    }
+
+    #[test]
     fn a_value_put_into_a_session_as_itself_comes_back(value in any_value()) {
-        // Numbers are written in their one shortest kind.
-        let stored = Value::from_serialize(&value, 32).unwrap();
-        prop_assert_eq!(stored.clone().read::<Value>().unwrap(), stored);
+        prop_assert_eq!(&Value::from_serialize(&value, 32).unwrap(), &value);
+        prop_assert_eq!(value.clone().read::<Value>().unwrap(), value);
     }
 }
 
