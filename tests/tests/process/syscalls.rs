@@ -442,6 +442,35 @@ fn redb_writes_then_syncs_once_before_the_answer() {
     assert_home_is_named(&trace);
 }
 
+fn sqlite_word(call: &Call, path: &str) -> Option<String> {
+    let word = match call.name.as_str() {
+        "pwrite64" if path.starts_with("-wal>") => "write log",
+        "fdatasync" | "fsync" if path.starts_with("-wal>") => "sync log",
+        "fdatasync" | "fsync" => "sync another",
+        _ => return None,
+    };
+    Some(word.to_owned())
+}
+
+#[test]
+fn sqlite_s_log_is_synced_once_before_the_answer() {
+    let Some(trace) = trace(Embedded::Sqlite) else {
+        return;
+    };
+    for name in [
+        "create",
+        "update",
+        "update large",
+        "rotate",
+        "touch",
+        "delete",
+    ] {
+        let words = trace.words(name, sqlite_word);
+        assert_eq!(words, ["write log", "sync log"], "{name}");
+    }
+    assert_home_is_named(&trace);
+}
+
 #[test]
 fn the_two_sessions_of_these_tests_lie_in_different_folders() {
     let [old, new] = keys().map(|key| KeyDigest::as_bytes(&key.digest())[0]);
