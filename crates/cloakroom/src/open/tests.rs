@@ -288,7 +288,7 @@ async fn each_url_opens_its_store() {
         ),
         (
             format!(
-                "cookie:?key_file={key_file}&revocation=SQLite:{}?pool=2&table=epochs",
+                "cookie:?key_file={key_file}&revocation=SQLite:{}?timeout=2s&table=epochs",
                 at("epochs")
             ),
             "CookieStore",
