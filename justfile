@@ -35,6 +35,14 @@ docs *args:
 bench *args:
     cargo bench -p cloakroom-benches "$@"
 
+# Measures beside the peers and writes docs/speed.md, its charts and the README's figures;
+# or only what the arguments say, such as report.
+compare *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd benches/compare
+    cargo run --release -- "$@"
+
 # One fuzz target, for so many seconds; without one, the list.
 fuzz target="" secs="60":
     #!/usr/bin/env bash

@@ -121,12 +121,16 @@ fn load(c: &mut Criterion) {
     for digest in crowd.digests() {
         let _ = at_once(cached.load(digest));
     }
+    let misses = cached.stats().misses;
     load_by_digest(&mut group, "cached sled, hit", &cached, crowd);
+    assert_eq!(cached.stats().misses, misses, "each load is a hit");
     // Room for a few dozen, so that each has been evicted before its next turn.
     let cached = Cached::builder(store, long)
         .capacity_bytes(64 * 1024)
         .build();
     load_by_digest(&mut group, "cached sled, miss", &cached, crowd);
+    let stats = cached.stats();
+    assert!(stats.hits <= stats.misses / 10, "each load is a miss");
     let sealed = Sealed::new(SledStore::open(at("sealed")).expect("a database"));
     crowd.enter(&runtime, &sealed);
     load_by_token(&mut group, "sealed sled, by token", &sealed, crowd);

@@ -281,3 +281,19 @@ fn the_readmes_test_command_is_the_one_that_ci_calls() {
     let command = "cargo test --workspace --all-features";
     assert!(readme.contains(command) && ci.contains(command));
 }
+
+#[test]
+fn the_readmes_figures_of_speed_are_those_of_its_page() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).expect("a page");
+    let (readme, page) = (read("README.md"), read("docs/speed.md"));
+    let (_, block) = readme.split_once("<!-- speed:readme -->").expect("a mark");
+    let (block, _) = block.split_once("<!-- /speed:readme -->").expect("its end");
+    let lines: Vec<&str> = block.lines().filter(|line| !line.is_empty()).collect();
+    assert!(lines.len() > 4, "`just compare` writes them: {lines:?}");
+    for line in lines {
+        assert!(
+            page.lines().any(|of_page| of_page == line),
+            "docs/speed.md lacks this line of the README; run `just compare report`: {line}"
+        );
+    }
+}
