@@ -43,8 +43,9 @@
 //! | `file` | [`stores::FileStore`], `file:PATH` |
 //! | `sled` | [`stores::SledStore`], `sled:PATH` |
 //! | `redb` | [`stores::RedbStore`], `redb:PATH`; needs Rust 1.90 |
-//! | `sqlite`, `postgres`, `mysql` | [`stores::SqlStore`], `sqlite:PATH`, `postgres://…`, `mysql://…`; need Rust 1.94 |
-//! | `sql-tls` | the last two over TLS |
+//! | `sqlite` | [`stores::SqliteStore`], `sqlite:PATH` |
+//! | `postgres`, `mysql` | [`stores::SqlStore`], `postgres://…`, `mysql://…`; need Rust 1.94 |
+//! | `sql-tls` | the same over TLS |
 //! | `redis` | [`stores::RedisStore`], `redis://…`, a single server or a cluster |
 //! | `redis-tls` | the same over TLS, `rediss://…` |
 //! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
@@ -142,12 +143,12 @@ pub mod stores {
     #[cfg(feature = "sled")]
     #[cfg_attr(docsrs, doc(cfg(feature = "sled")))]
     pub use cloakroom_sled::SledStore;
-    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-    #[cfg_attr(
-        docsrs,
-        doc(cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite")))
-    )]
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    #[cfg_attr(docsrs, doc(cfg(any(feature = "mysql", feature = "postgres"))))]
     pub use cloakroom_sql::{SqlStore, SqlStoreBuilder};
+    #[cfg(feature = "sqlite")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+    pub use cloakroom_sqlite::{SqliteStore, SqliteStoreBuilder, Synchronous};
 }
 
 #[cfg(feature = "axum")]

@@ -48,14 +48,15 @@ use crate::servers::{self, Address};
 ///
 /// | option | of | what it says |
 /// |---|---|---|
-/// | `timeout=2s` | all | how long a call may wait; default 2 s for Redis, 5 s for SQL |
+/// | `timeout=2s` | all | how long a call may wait; default 2 s for Redis, 5 s for SQL and SQLite |
 /// | `prefix=TEXT` | Redis | what its keys begin with; default `cloakroom:` |
 /// | `cluster=true` | Redis | a cluster; several hosts are joined by commas |
 /// | `tls_ca_file=PATH` | Redis | the one authority to trust |
 /// | `allow_eviction=true` | Redis | opens also where `maxmemory-policy` is not `noeviction` |
-/// | `table=NAME` | SQL | default `cloakroom_sessions` |
-/// | `migrate=false` | SQL | leaves making the table to somebody else; default true |
+/// | `table=NAME` | SQL, SQLite | default `cloakroom_sessions` |
+/// | `migrate=false` | SQL, SQLite | leaves making the table to somebody else; default true |
 /// | `pool=10` | SQL | connections |
+/// | `synchronous=normal` | SQLite | answers a write before it is on the disk; default `full` |
 /// | `schema=NAME` | PostgreSQL | the table's |
 /// | `pooler=transaction` | PostgreSQL | a pooler such as pgbouncer lends connections by the transaction; a cache then hears of no other node |
 /// | `notify=true` | PostgreSQL | tells caches on other nodes of each write; default where there is a `cache=` here: say it on nodes without one too |
@@ -161,7 +162,7 @@ pub(crate) async fn open_keyed<T: FromStore>(url: &str) -> Result<T, Error> {
         "file" | "sled" | "redb" | "sqlite" if path.is_empty() => {
             Err(refuse("file:, sled:, redb: and sqlite: need a path"))
         }
-        "sqlite" => servers::sqlite(address()).await,
+        "sqlite" => sqlite(path, options),
         "file" => file(path, &Layers::parse(scheme, options)?),
         "redb" => redb(path, &Layers::parse(scheme, options)?),
         "sled" => sled(path, &Layers::parse(scheme, options)?),
@@ -269,6 +270,33 @@ opens!(
     "redb",
     fn redb(path: &str, layers: &Layers) {
         T::over(cloakroom_redb::RedbStore::open(path)?, layers)
+    }
+);
+opens!(
+    "sqlite",
+    fn sqlite(path: &str, options: &str) {
+        use cloakroom_sqlite::Synchronous;
+
+        const OWN: &str = "table=NAME, timeout=5s, migrate=false, synchronous=normal";
+        let mut query = crate::options::Query::parse("sqlite", options, OWN)?;
+        let layers = Layers::take(&mut query)?;
+        let mut builder = cloakroom_sqlite::SqliteStore::builder();
+        if let Some(table) = query.text("table") {
+            builder = builder.table(table);
+        }
+        if let Some(timeout) = query.duration("timeout")? {
+            builder = builder.timeout(timeout);
+        }
+        if let Some(migrate) = query.truth("migrate")? {
+            builder = builder.migrate(migrate);
+        }
+        builder = match query.text("synchronous") {
+            None | Some("full") => builder,
+            Some("normal") => builder.synchronous(Synchronous::Normal),
+            Some(_) => return Err(query.refuse("synchronous= is full or normal")),
+        };
+        query.finish()?;
+        T::over(builder.open(path)?, &layers)
     }
 );
 

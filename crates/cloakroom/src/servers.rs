@@ -111,9 +111,8 @@ const POSTGRES: &str = "on_disconnect=serve_stale or on_disconnect=bypass, table
                         sslrootcert=, sslcert=, sslkey=, application_name=";
 const MYSQL: &str = "table=NAME, pool=10, timeout=5s, migrate=false, ssl-mode=, ssl-ca=, ssl-cert=, \
                      ssl-key=, socket=PATH";
-const SQLITE: &str = "table=NAME, pool=10, timeout=5s, migrate=false";
 
-/// What one of the three takes.
+/// What one of the two takes.
 #[derive(Clone, Copy)]
 struct Dialect {
     own: &'static str,
@@ -138,11 +137,6 @@ const DIALECT_MYSQL: Dialect = Dialect {
     passed_on: &["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "socket"],
     notifies: false,
 };
-const DIALECT_SQLITE: Dialect = Dialect {
-    own: SQLITE,
-    passed_on: &[],
-    notifies: false,
-};
 
 /// Whether the driver's options ask for TLS without a way around it.
 #[allow(dead_code)] // Without an SQL feature, nothing calls this.
@@ -152,7 +146,7 @@ fn requires_tls(passed_on: &str) -> bool {
     asks.iter().any(|mode| passed_on.contains(mode))
 }
 
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 async fn sql<T: FromStore>(address: Address<'_>, dialect: Dialect) -> Result<T, Error> {
     let Address { scheme, place, .. } = address;
     let mut query = Query::parse(scheme, address.options, dialect.own)?;
@@ -221,7 +215,6 @@ macro_rules! database {
 
 database!("postgres", postgres, DIALECT_POSTGRES);
 database!("mysql", mysql, DIALECT_MYSQL);
-database!("sqlite", sqlite, DIALECT_SQLITE);
 
 #[cfg(test)]
 mod tests {

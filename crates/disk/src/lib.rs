@@ -51,5 +51,5 @@ pub use folder::{make_private_folder, make_private_folder_unsynced, sync_folder}
 pub use inline::{InlineWork, NotDone};
 pub use jobs::{Job, JobLost, JobThreads, Reply};
 pub use next_step::next_step;
-pub use private::{check_private_file, check_private_folder, refuse_group_rights};
+pub use private::{check_access, check_private_file, check_private_folder, refuse_group_rights};
 pub use recovery::{Handle, Recovery};

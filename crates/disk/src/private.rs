@@ -42,6 +42,37 @@ pub fn check_private_file(file: &std::fs::File, path: &Path) -> io::Result<()> {
     judge("file", path, &metadata)
 }
 
+/// Checks that this process may read and write a file, and make others beside it, without
+/// opening it: whoever closes a file drops the locks that the process has on it. For a
+/// library that does not say why it cannot open its file. On a system without modes
+/// everything passes.
+///
+/// # Errors
+/// The system's; the text names the file or the folder.
+#[cfg(unix)]
+pub fn check_access(path: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    use rustix::io::Errno;
+
+    // Not every system can be asked: who opens the file then finds out.
+    let check =
+        |what: &str, path: &Path, access| match accessat(CWD, path, access, AtFlags::EACCESS) {
+            Err(error @ (Errno::ACCESS | Errno::ROFS)) => Err(about(what, path, &error.into())),
+            _ => Ok(()),
+        };
+    let both = Access::READ_OK | Access::WRITE_OK;
+    check("cannot read and write the file", path, both)?;
+    let folder = crate::folder::parent_of(path).unwrap_or(path);
+    let what = "cannot make files in the folder";
+    check(what, folder, both | Access::EXEC_OK)
+}
+
+/// See the other one: the system is asked when the file is opened.
+#[cfg(not(unix))]
+pub fn check_access(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(unix)]
 pub(crate) fn judge(what: &str, path: &Path, metadata: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;

@@ -7,11 +7,11 @@
 pub(crate) struct Order {
     /// The link of a position stands at the next higher index; the first is where the ring
     /// begins and ends.
-    links: Vec<Link>,
+    links: Vec<Neighbours>,
 }
 
 #[derive(Clone, Copy)]
-struct Link {
+struct Neighbours {
     before: u32,
     after: u32,
 }
@@ -19,12 +19,12 @@ struct Link {
 const ENDS: u32 = 0;
 
 /// How many bytes a position takes.
-pub(crate) const BYTES: usize = size_of::<Link>();
+pub(crate) const BYTES: usize = size_of::<Neighbours>();
 
 impl Order {
     pub(crate) fn new() -> Self {
         Self {
-            links: vec![Link {
+            links: vec![Neighbours {
                 before: ENDS,
                 after: ENDS,
             }],
@@ -48,7 +48,7 @@ impl Order {
 
     /// Takes a position out.
     pub(crate) fn remove(&mut self, position: u32) {
-        let Link { before, after } = self.link(position + 1);
+        let Neighbours { before, after } = self.link(position + 1);
         self.links[before as usize].after = after;
         self.links[after as usize].before = before;
     }
@@ -61,7 +61,7 @@ impl Order {
 
     fn append(&mut self, index: u32) {
         let before = self.link(ENDS).before;
-        self.links[index as usize] = Link {
+        self.links[index as usize] = Neighbours {
             before,
             after: ENDS,
         };
@@ -69,7 +69,7 @@ impl Order {
         self.links[ENDS as usize].before = index;
     }
 
-    fn link(&self, index: u32) -> Link {
+    fn link(&self, index: u32) -> Neighbours {
         self.links[index as usize]
     }
 }

@@ -205,3 +205,81 @@ fn transact(db: &Database, writes: &mut [Box<dyn Write>]) -> Result<bool, redb::
     }
     Ok(changed)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread::sleep;
+
+    use cloakroom_testkit::{key, sample};
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    /// A disk that counts its syncs, each of which takes 50 ms.
+    #[derive(Debug)]
+    struct Disk(InMemoryBackend, Arc<AtomicUsize>);
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            sleep(Duration::from_millis(50));
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+
+    #[tokio::test]
+    async fn writers_that_go_on_at_once_share_every_sync() {
+        const WRITERS: usize = 64;
+        const ROUNDS: usize = 20;
+        let syncs = Arc::new(AtomicUsize::new(0));
+        let disk = Disk(InMemoryBackend::new(), syncs.clone());
+        // What stands for the database, whose file is looked for before each answer.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let database = DatabaseFile::open_with(file.path(), |builder| {
+            let db = builder.create_with_backend(disk)?;
+            crate::tables::make(&db)?;
+            Ok(db)
+        });
+        let (writer, _) = Writer::start(database.unwrap(), file.path(), 0).unwrap();
+        let writer = Arc::new(writer);
+        let before = syncs.load(Ordering::Relaxed);
+        let tasks = [(); WRITERS].map(|()| {
+            let writer = writer.clone();
+            tokio::spawn(async move {
+                for _ in 0..ROUNDS {
+                    let (digest, record) = (key().digest(), sample(""));
+                    let created = writer.write(move |t| t.create(&digest, &record));
+                    created.await.unwrap();
+                }
+            })
+        });
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let syncs = syncs.load(Ordering::Relaxed) - before;
+        // The first batch holds who came first, the file grows now and then, and a machine
+        // that is busy may keep some from coming back in time.
+        assert!(syncs <= ROUNDS + ROUNDS / 3, "{syncs} syncs");
+    }
+}

@@ -11,10 +11,6 @@ mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod settings;
-#[cfg(feature = "sqlite")]
-mod sqlite;
-#[cfg(feature = "sqlite")]
-mod sqlite_log;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod url;
 
@@ -43,8 +39,7 @@ impl SqlStore {
 
 impl SqlStoreBuilder {
     /// Opens the database that a URL names: `postgres:`, `postgresql:`, `mysql:`,
-    /// `mariadb:` as sqlx reads them, `sqlite:` with a path, which is taken as it
-    /// stands. A parameter that sqlx does not read is refused.
+    /// `mariadb:` as sqlx reads them. A parameter that sqlx does not read is refused.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) for a URL,
@@ -56,9 +51,8 @@ impl SqlStoreBuilder {
         match scheme {
             Some("postgres" | "postgresql") => self.connect_postgres(url).await,
             Some("mysql" | "mariadb") => self.connect_mysql(url).await,
-            Some("sqlite") => self.connect_sqlite(url).await,
             _ => Err(misconfigured(
-                "the URL of an SQL store begins with postgres:, mysql:, mariadb: or sqlite:",
+                "the URL of an SQL store begins with postgres:, mysql: or mariadb:",
             )),
         }
     }
@@ -82,4 +76,3 @@ macro_rules! not_built {
 
 not_built!("mysql", connect_mysql);
 not_built!("postgres", connect_postgres);
-not_built!("sqlite", connect_sqlite);

@@ -24,10 +24,6 @@ pub(crate) struct Dialect {
     pub(crate) delete_returning: bool,
     /// Whether there are schemas, and channels for NOTIFY.
     pub(crate) schemas_and_notify: bool,
-    /// Whether every value in a column is of the column's type.
-    pub(crate) typed_columns: bool,
-    /// Whether only one connection may write at a time.
-    pub(crate) single_writer: bool,
     /// Whether a connection can be used again after a statement was dropped half way.
     /// In MySQL sqlx takes what is left of its answer for that to the next statement.
     pub(crate) survives_dropped_statement: bool,
@@ -53,8 +49,6 @@ pub(crate) enum Rotation {
     /// By a script that is one transaction, and takes its values from variables of the
     /// connection.
     Script,
-    /// By two statements in a transaction.
-    Transaction,
 }
 
 /// What keeps other processes away while the tables are made.

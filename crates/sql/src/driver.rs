@@ -166,5 +166,3 @@ macro_rules! through_sqlx {
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(feature = "sqlite")]
-mod sqlite;

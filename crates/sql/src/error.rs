@@ -104,20 +104,6 @@ impl Target {
         )
     }
 
-    /// The file of the database is no longer in its place.
-    pub(crate) fn gone(&self) -> StatementError {
-        let message = format!(
-            "{} was deleted, moved away or replaced while the store had it open, and what is \
-             written to it is lost; put it back in its place, or restart the process to use what \
-             is there",
-            self.address
-        );
-        StatementError {
-            cause: Cause::Other,
-            error: self.unavailable(message),
-        }
-    }
-
     /// A statement that sqlx says failed.
     pub(crate) fn failed(&self, cause: Cause, source: sqlx::Error) -> StatementError {
         // Two writers meet every day, and the source says no more.

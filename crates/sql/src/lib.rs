@@ -1,4 +1,4 @@
-//! Cloakroom sessions in PostgreSQL, MySQL, MariaDB or SQLite.
+//! Cloakroom sessions in PostgreSQL, MySQL or MariaDB.
 //!
 //! ```
 //! use cloakroom_core::store::{KeyDigest, SessionStore};
@@ -6,7 +6,7 @@
 //! use cloakroom_sql::SqlStore;
 //!
 //! # async fn example() -> Result<(), cloakroom_core::Error> {
-//! // Or mysql://…, mariadb://…, sqlite:PATH.
+//! // Or mysql://…, mariadb://….
 //! let store = SqlStore::connect("postgres://app@localhost/app").await?;
 //! store.migrate().await?;
 //! let digest = KeyDigest::from_bytes([0; 32]);
@@ -16,25 +16,23 @@
 //! # }
 //! ```
 //!
-//! Each database is a feature: `postgres`, `mysql` (MariaDB too), `sqlite`. `tls`
-//! adds TLS with the machine's own roots. The store runs on tokio.
+//! Each database is a feature: `postgres`, `mysql` (MariaDB too). `tls` adds TLS with the
+//! machine's own roots. The store runs on tokio.
 //!
 //! # Promises
 //!
 //! A write that was answered is committed, `touch` included. The database decides how
 //! durable a commit is. By default it survives a crash; with `synchronous_commit=off`
-//! or `innodb_flush_log_at_trx_commit=2` it may not. For SQLite the store sets
-//! `synchronous` to FULL.
+//! or `innodb_flush_log_at_trx_commit=2` it may not.
 //!
 //! A write that succeeds is one statement; only one that finds no row reads the table
-//! again, to tell why. The exceptions: a rotation in MySQL, which cannot write two rows
+//! again, to tell why. The exception: a rotation in MySQL, which cannot write two rows
 //! differently in one statement, is a transaction in two round trips (the first puts the
-//! values into variables of the connection, the second runs a script over them), and in
-//! SQLite it is four statements, but within this process. `Revoke::All` ends 256 sessions
-//! in a statement, so that none comes near its time limit however many there are, and
-//! reads the table once more, for a session that was rotated meanwhile; in MySQL it reads
-//! the table before each of these statements too. What such a statement has ended stays
-//! ended, whatever comes of the next.
+//! values into variables of the connection, the second runs a script over them).
+//! `Revoke::All` ends 256 sessions in a statement, so that none comes near its time limit
+//! however many there are, and reads the table once more, for a session that was rotated
+//! meanwhile; in MySQL it reads the table before each of these statements too. What such a
+//! statement has ended stays ended, whatever comes of the next.
 //!
 //! A dropped future leaves its statement done or not done. In MySQL its connection is
 //! then closed, since sqlx would take the rest of the answer for the next one.
@@ -121,19 +119,6 @@
 //! `TooLarge` or `Unavailable`. A row that holds more is
 //! [`Corrupt`](cloakroom_core::ErrorKind::Corrupt).
 //!
-//! SQLite keeps a write-ahead log beside its file. Several processes of one machine may
-//! use the file at once, but not over a network file system. One of them writes at a
-//! time; the writers of one process queue. A read is done on a thread of sqlx, and where the
-//! disk hangs it is given up after the time of a statement. A full disk fails the writes
-//! that find it full. Where the file was deleted, moved away or replaced, each write is
-//! [`Unavailable`](cloakroom_core::ErrorKind::Unavailable) until it is back in its place.
-//!
-//! **A write-ahead log that was cut is a silent rollback** in SQLite: it reads the log up to
-//! the first frame that does not fit, as a crash leaves them. Later sessions are then gone,
-//! and some that were logged out are back. Where a process was killed, it leaves the log's
-//! index behind, and a store that finds fewer frames than that says is told by an event at
-//! `WARN`. After a crash of the machine, and where the index is missing, nobody can tell.
-//!
 //! # Near caches on other nodes
 //!
 //! With [`notifying`](SqlStoreBuilder::notifying), in PostgreSQL alone, each write that
@@ -148,11 +133,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // What only one database uses is unused in a build for another.
 #![cfg_attr(
-    not(all(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    not(all(feature = "mysql", feature = "postgres")),
     allow(dead_code, unused_imports, unused_macros)
 )]
 #![cfg_attr(
-    not(any(feature = "mysql", feature = "postgres", feature = "sqlite")),
+    not(any(feature = "mysql", feature = "postgres")),
     allow(unused_variables)
 )]
 

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::Error;
 
+use sqlx::Pool;
 use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
-use sqlx::{Connection as _, Pool, SqlStr};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::driver::{Driver, TimeLimit};
@@ -56,8 +55,6 @@ impl Timeouts {
     }
 }
 
-pub(crate) type HasLeft = Box<dyn Fn() -> bool + Send + Sync>;
-
 /// A pool, and how its connections are used.
 pub(crate) struct ConnectionPool<DB: Driver> {
     pub(crate) pool: Pool<DB>,
@@ -68,11 +65,6 @@ pub(crate) struct ConnectionPool<DB: Driver> {
     pub(crate) health: Health,
     /// Whether the store opened the pool, and closes it.
     pub(crate) is_own: bool,
-    /// Whether a database that lies in a file is no longer at its path.
-    pub(crate) has_left: Option<HasLeft>,
-    /// Where the database lets one connection write at a time, the writers of this
-    /// process queue here rather than poll for the lock.
-    pub(crate) writers: Semaphore,
     /// What stands before each statement that carries its values in its text, for a pooler.
     pub(crate) preface: Option<Preface>,
     /// Connections that are in use.
@@ -149,10 +141,7 @@ impl<DB: Driver> ConnectionPool<DB> {
         statement: &Statement,
         args: &[Arg<'_>],
     ) -> Result<u64, StatementError> {
-        let _permit = self.write_permit().await?;
-        let written = retry!(self, async |conn| self.execute(conn, statement, args).await)?;
-        self.check_place()?;
-        Ok(written)
+        retry!(self, async |conn| self.execute(conn, statement, args).await)
     }
 
     /// The rows that a writing statement answers; sent as in [`write`](Self::write).
@@ -161,10 +150,7 @@ impl<DB: Driver> ConnectionPool<DB> {
         statement: &Statement,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row<DB>>, StatementError> {
-        let _permit = self.write_permit().await?;
-        let rows = self.rows(statement, args).await?;
-        self.check_place()?;
-        Ok(rows)
+        self.rows(statement, args).await
     }
 
     /// Whether a rotation met its record; sent as in [`write`](Self::write). Where it
@@ -174,8 +160,7 @@ impl<DB: Driver> ConnectionPool<DB> {
         statements: &RotateStatements,
         args: &[Arg<'_>],
     ) -> Result<bool, StatementError> {
-        let _permit = self.write_permit().await?;
-        let is_met = retry!(self, async |conn| match statements {
+        retry!(self, async |conn| match statements {
             RotateStatements::One(statement) => {
                 Ok(self.execute(conn, statement, args).await? > 0)
             }
@@ -187,30 +172,7 @@ impl<DB: Driver> ConnectionPool<DB> {
                 }
                 Ok(written? > 0)
             }
-            RotateStatements::Transaction { mark, create } => {
-                let begin = SqlStr::from_static(DB::DIALECT.begin);
-                let mut tx = conn.begin_with(begin).await?;
-                let is_met = DB::execute(&mut tx, mark, args).await? > 0;
-                if is_met {
-                    DB::execute(&mut tx, create, args).await?;
-                    tx.commit().await?;
-                } else {
-                    tx.rollback().await?;
-                }
-                Ok(is_met)
-            }
-        })?;
-        self.check_place()?;
-        Ok(is_met)
-    }
-
-    /// Fails where a database's file is no longer the one at its path: what is written to
-    /// it then, nobody will find again.
-    fn check_place(&self) -> Result<(), StatementError> {
-        match &self.has_left {
-            Some(has_left) if has_left() => Err(self.target.gone()),
-            _ => Ok(()),
-        }
+        })
     }
 
     /// Closes the connections once they are free: each statement has its time limit.
@@ -308,19 +270,6 @@ impl<DB: Driver> ConnectionPool<DB> {
             cause: Cause::NoConnection,
             error,
         }
-    }
-
-    async fn write_permit(&self) -> Result<SemaphorePermit<'_>, StatementError> {
-        let within = self.timeouts.statement;
-        let permit = timeout(within, self.writers.acquire()).await;
-        let permit = permit.map_err(|_| StatementError {
-            cause: Cause::Locked,
-            error: self.target.unavailable(format!(
-                "other writers of this process kept {} locked for {within:?}",
-                self.target.address
-            )),
-        })?;
-        Ok(permit.expect("it is never closed"))
     }
 
     fn failed(&self, source: sqlx::Error) -> StatementError {

@@ -198,22 +198,15 @@ impl<DB: Driver> Row<DB> {
         Error::new(ErrorKind::Corrupt, message).in_store(DB::DIALECT.store)
     }
 
-    /// Where a type is the column's, this is not the table that `migrate` makes, and no
-    /// row of it says anything about a session. Where a type is the value's, this row is
-    /// damaged.
+    /// This is not the table that `migrate` makes, and no row of it says anything about a
+    /// session.
     fn of_another_type(&self, at: usize, source: sqlx::Error) -> Error {
-        let error = match DB::DIALECT.typed_columns {
-            true => Error::new(
-                ErrorKind::Misconfigured,
-                format!(
-                    "the column {} has another type than migrate() gives it; make the table \
-                     with migrate(), or with the published SQL",
-                    self.column(at)
-                ),
-            )
-            .in_store(DB::DIALECT.store),
-            false => self.corrupt(at, "has a value of another type"),
-        };
+        let message = format!(
+            "the column {} has another type than migrate() gives it; make the table with \
+             migrate(), or with the published SQL",
+            self.column(at)
+        );
+        let error = Error::new(ErrorKind::Misconfigured, message).in_store(DB::DIALECT.store);
         with_source(error, source)
     }
 }

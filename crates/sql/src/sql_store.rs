@@ -27,8 +27,6 @@ pub(crate) enum AnyTable {
     MySql(TableStore<sqlx::MySql>),
     #[cfg(feature = "postgres")]
     Postgres(TableStore<sqlx::Postgres>),
-    #[cfg(feature = "sqlite")]
-    Sqlite(TableStore<sqlx::Sqlite>),
 }
 
 /// Evaluates an expression over the table, whichever database it is in.
@@ -39,8 +37,6 @@ macro_rules! with_table {
             AnyTable::MySql(ref $table) => $result,
             #[cfg(feature = "postgres")]
             AnyTable::Postgres(ref $table) => $result,
-            #[cfg(feature = "sqlite")]
-            AnyTable::Sqlite(ref $table) => $result,
         }
     };
 }

@@ -84,7 +84,6 @@ pub(crate) struct Statements {
 pub(crate) enum RotateStatements {
     One(Statement),
     Script(Script),
-    Transaction { mark: Statement, create: Statement },
 }
 
 /// A rotation as a script. It runs to its end although the client hangs up.
@@ -149,12 +148,8 @@ impl Statements {
              AND digest > $3 ORDER BY digest LIMIT $4"
         );
         let marks = format!("(SELECT count(moved_to) FROM {PATH})");
-        // Whatever a row holds, no more comes here than shows that it is too long. Of no
-        // bytes, SQLite's substr makes NULL.
-        let data = format!(
-            "coalesce(substr(data, 1, {}), data) AS data",
-            FRAME_BYTES_CEILING + 1
-        );
+        // Whatever a row holds, no more comes here than shows that it is too long.
+        let data = format!("substr(data, 1, {}) AS data", FRAME_BYTES_CEILING + 1);
         Self {
             load: statement(&format!(
                 "SELECT {header}, {data} FROM {t} WHERE digest = $1"
@@ -240,10 +235,6 @@ impl RotateStatements {
             column_placeholders(5)
         );
         match dialect.rotation {
-            Rotation::Transaction => Self::Transaction {
-                mark: statement(&mark),
-                create: statement(&create),
-            },
             Rotation::Script => Self::Script(Script::new(
                 &mark,
                 &format!("{create} FROM {t} WHERE {at_revision} FOR UPDATE"),
@@ -311,9 +302,9 @@ fn returning(with: &str, sql: &str, channel: Option<&str>) -> String {
     )
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(all(test, feature = "postgres"))]
 mod tests {
-    use sqlx::Sqlite;
+    use sqlx::Postgres;
 
     use super::*;
     use crate::driver::Driver as _;
@@ -322,12 +313,12 @@ mod tests {
     /// takes it into memory before it can refuse it.
     #[test]
     fn no_more_of_a_row_is_read_than_shows_that_it_is_too_long() {
-        let statements = Statements::new(&Sqlite::DIALECT, &TableName::default(), None);
+        let statements = Statements::new(&Postgres::DIALECT, &TableName::default(), None);
         let bounded = format!("substr(data, 1, {})", FRAME_BYTES_CEILING + 1);
         for statement in [&statements.load, &statements.scan] {
             let sql = statement.sql.as_str();
             assert!(sql.contains(&bounded), "{sql}");
-            let elsewhere = sql.replace(&format!("coalesce({bounded}, data) AS data"), "");
+            let elsewhere = sql.replace(&format!("{bounded} AS data"), "");
             assert!(!elsewhere.contains("data"), "{sql}");
         }
     }

@@ -4,8 +4,9 @@
 use std::sync::{Arc, Mutex};
 
 use cloakroom::engine::{SessionKey, TOKEN_BYTES_MAX};
+use cloakroom::session::Session;
 use cloakroom::store::{Data, Revision, Stored};
-use cloakroom::{Engine, ErrorKind, Site};
+use cloakroom::{Engine, Error, ErrorKind, Site};
 use cloakroom_testkit::{Call, InterceptedStore, MapStore, key, sample};
 use cloakroom_tests::in_process::{COOKIE, TestApp};
 
@@ -141,6 +142,15 @@ impl Damage {
     /// What a request that reads `n` comes to, over these stored bytes: the
     /// status, the value, and whether its cookie was removed.
     async fn request(&self, frame: &[u8]) -> (u16, Result<Option<u64>, ErrorKind>, bool) {
+        self.request_as(frame, |session| session.get("n")).await
+    }
+
+    /// As [`request`](Self::request), reading it another way.
+    async fn request_as<T>(
+        &self,
+        frame: &[u8],
+        read: impl FnOnce(&Session) -> Result<Option<T>, Error>,
+    ) -> (u16, Result<Option<T>, ErrorKind>, bool) {
         *self.stored_frame.lock().unwrap() = frame.to_vec();
         let cookie = format!("{COOKIE}={}", self.key.to_token().expose());
         let exchange = self.engine.exchange();
@@ -149,7 +159,7 @@ impl Damage {
             let closing = exchange.close(500).await;
             return (500, Ok(None), !closing.token_headers().is_empty());
         };
-        let value = session.get::<u64>("n").map_err(|error| error.kind());
+        let value = read(&session).map_err(|error| error.kind());
         let closing = exchange.close(200).await;
         assert!(closing.failure.is_none());
         (200, value, !closing.token_headers().is_empty())
@@ -223,11 +233,14 @@ async fn a_stored_value_of_100_000_levels_is_a_typed_error_and_no_overflow() {
     bytes.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
     bytes.extend_from_slice(&value);
     let damage = Damage::new(Data::from_bytes(bytes));
-    let (status, value, removed) = damage.request(&damage.frame).await;
+    let read = |session: &Session| session.get_value("n");
+    let (status, value, removed) = damage.request_as(&damage.frame, read).await;
     assert_eq!(
         (status, value, removed),
         (200, Err(ErrorKind::TooLarge), false)
     );
+    let no_number = damage.request(&damage.frame).await;
+    assert_eq!(no_number, (200, Err(ErrorKind::Mismatch), false));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("cloakroom-core", 0),
     ("cloakroom-disk", 0),
     ("cloakroom-map", 0),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("cloakroom-redis", 1),
     ("cloakroom-sled", 1),
     ("cloakroom-sql", 1),
+    ("cloakroom-sqlite", 1),
     ("cloakroom-testkit", 1),
     ("cloakroom-web", 1),
     ("cloakroom-axum", 2),

@@ -299,7 +299,9 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
                 "write old",
                 "sync old",
                 "take lock",
+                "take old",
                 "rename over old",
+                "un old",
                 "un lock",
                 "sync the folder of old",
             ]
@@ -315,10 +317,12 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
             "write old",
             "sync old",
             "take lock",
+            "take old",
             "link new",
             "unlink the made new",
             "sync the folder of new",
             "rename over old",
+            "un old",
             "un lock",
             "sync the folder of old",
         ]
@@ -330,7 +334,9 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
             "write new",
             "sync new",
             "take lock",
+            "take new",
             "rename over new",
+            "un new",
             "un lock"
         ],
         "its name may be lost, and is not waited for"
@@ -339,7 +345,9 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
         step("delete"),
         [
             "take lock",
+            "take new",
             "remove new",
+            "un new",
             "un lock",
             "sync the folder of new"
         ]
@@ -430,6 +438,35 @@ fn redb_writes_then_syncs_once_before_the_answer() {
         let words = words.strip_prefix(&["resize", "sync"]).unwrap_or(&words);
         let words = words.strip_suffix(&["resize"]).unwrap_or(words);
         assert_eq!(words, ["write", "sync"], "{name}");
+    }
+    assert_home_is_named(&trace);
+}
+
+fn sqlite_word(call: &Call, path: &str) -> Option<String> {
+    let word = match call.name.as_str() {
+        "pwrite64" if path.starts_with("-wal>") => "write log",
+        "fdatasync" | "fsync" if path.starts_with("-wal>") => "sync log",
+        "fdatasync" | "fsync" => "sync another",
+        _ => return None,
+    };
+    Some(word.to_owned())
+}
+
+#[test]
+fn sqlite_s_log_is_synced_once_before_the_answer() {
+    let Some(trace) = trace(Embedded::Sqlite) else {
+        return;
+    };
+    for name in [
+        "create",
+        "update",
+        "update large",
+        "rotate",
+        "touch",
+        "delete",
+    ] {
+        let words = trace.words(name, sqlite_word);
+        assert_eq!(words, ["write log", "sync log"], "{name}");
     }
     assert_home_is_named(&trace);
 }

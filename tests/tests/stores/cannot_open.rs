@@ -12,8 +12,13 @@ use cloakroom_tests::embedded::Embedded;
 
 use crate::full_disk::SmallDisk;
 
-/// The stores whose errors are held to this. (SQLite's are to follow: one line.)
-const STORES: [Embedded; 3] = [Embedded::File, Embedded::Redb, Embedded::Sled];
+/// The stores whose errors are held to this.
+const STORES: [Embedded; 4] = [
+    Embedded::File,
+    Embedded::Redb,
+    Embedded::Sled,
+    Embedded::Sqlite,
+];
 
 const STORE: &str = "CLOAKROOM_CANNOT_OPEN_STORE";
 const PATH: &str = "CLOAKROOM_CANNOT_OPEN_PATH";
@@ -95,9 +100,9 @@ async fn what_keeps_a_store_from_opening_is_told_with_its_path_its_reason_and_th
     }
 }
 
-/// Several processes use one folder of files, so nobody locks it.
+/// Several processes use one folder of files, or one database of SQLite: nobody locks it.
 async fn check_locked(store: Embedded, path: &Path, opened: AnyStore) {
-    if store != Embedded::File {
+    if matches!(store, Embedded::Redb | Embedded::Sled) {
         check_refused(store, "locked", path, &["open"]).await;
     }
     drop(opened);

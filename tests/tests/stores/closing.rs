@@ -61,7 +61,7 @@ async fn a_sweeper_that_was_stopped_holds_the_store_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_is_closed_while_its_sessions_are_listed_and_opened_again_at_once() {
     let subject = sample("").subject.unwrap();
-    for scheme in ["redb", "sled"] {
+    for scheme in ["redb", "sled", "sqlite"] {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("{scheme}:{}", folder.path().join("sessions").display());
         for _ in 0..10 {

@@ -143,6 +143,8 @@ async fn a_wrong_url_is_answered_with_what_would_be_right() {
         ("mariadb://host/db?schema=a", "there is no such option"),
         ("sqlite:x?migrate=later", "migrate= is true or false"),
         ("sqlite:x?prefix=a", "there is no such option"),
+        ("sqlite:x?pool=10", "there is no such option"),
+        ("sqlite:x?synchronous=off", "synchronous= is full or normal"),
     ] {
         let error = open(url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured, "{url}");
@@ -250,17 +252,17 @@ async fn each_url_opens_its_store() {
         ("memory:?capacity=1MiB".to_owned(), "MemoryStore"),
         ("Memory:".to_owned(), "MemoryStore"),
         (format!("REDB:{}", at("upper case")), "RedbStore"),
-        (format!("Sqlite:{}", at("sqlite3")), "SqlStore"),
+        (format!("Sqlite:{}", at("sqlite3")), "SqliteStore"),
         (format!("file:{}", at("file")), "FileStore"),
         (format!("sled:{}", at("a folder/sled")), "SledStore"),
         (format!("redb:{}", at("redb")), "RedbStore"),
-        (format!("sqlite:{}", at("a folder/sqlite")), "SqlStore"),
+        (format!("sqlite:{}", at("a folder/sqlite")), "SqliteStore"),
         (
             format!(
-                "sqlite:{}?table=t&pool=2&timeout=60s&migrate=true",
+                "sqlite:{}?table=t&timeout=60s&migrate=true&synchronous=normal",
                 at("sqlite2")
             ),
-            "SqlStore",
+            "SqliteStore",
         ),
         ("memory:?cache=1MiB&stale=5s".to_owned(), cached),
         (
@@ -286,7 +288,7 @@ async fn each_url_opens_its_store() {
         ),
         (
             format!(
-                "cookie:?key_file={key_file}&revocation=SQLite:{}?pool=2&table=epochs",
+                "cookie:?key_file={key_file}&revocation=SQLite:{}?timeout=2s&table=epochs",
                 at("epochs")
             ),
             "CookieStore",

@@ -8,7 +8,6 @@ use cloakroom_core::store::Invalidations;
 use cloakroom_core::{Error, ErrorKind};
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Pool};
-use tokio::sync::Semaphore;
 
 use crate::driver::{Driver, TimeLimit};
 use crate::error::{StatementError, Target};
@@ -98,8 +97,7 @@ impl SqlStoreBuilder {
     /// Sets how long the answer to a statement is waited for, at most [`TIMEOUT_MAX`].
     /// Default 5 s.
     ///
-    /// The database itself gives the statement up after four fifths of that; in SQLite
-    /// they limit the wait for the lock. A pool that is handed in sets its own limit.
+    /// The database itself gives the statement up after four fifths of that. A pool that is handed in sets its own limit.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.statement = timeout.min(TIMEOUT_MAX);
@@ -224,10 +222,6 @@ impl SqlStoreBuilder {
         time_limit: Option<TimeLimit>,
         health: Health,
     ) -> ConnectionPool<DB> {
-        let writers = match DB::DIALECT.single_writer {
-            true => 1,
-            false => Semaphore::MAX_PERMITS,
-        };
         ConnectionPool {
             target: self.target::<DB>(&pool.connect_options()),
             pool,
@@ -235,10 +229,8 @@ impl SqlStoreBuilder {
             time_limit,
             health,
             is_own: false,
-            has_left: None,
             preface: (self.behind_pooler).then(|| Preface::new(self.timeouts.time_limit())),
             leases: AtomicU32::new(0),
-            writers: Semaphore::new(writers),
         }
     }
 

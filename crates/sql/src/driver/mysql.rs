@@ -23,8 +23,6 @@ impl Driver for MySql {
         rotation: Rotation::Script,
         delete_returning: false,
         schemas_and_notify: false,
-        typed_columns: true,
-        single_writer: false,
         survives_dropped_statement: false,
         sweep: |t| format!("DELETE FROM {t} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"),
         // Whatever time zone the connection has.

@@ -23,8 +23,6 @@ impl Driver for Postgres {
         rotation: Rotation::Statement,
         delete_returning: true,
         schemas_and_notify: true,
-        typed_columns: true,
-        single_writer: false,
         survives_dropped_statement: true,
         // A row that another client is writing to is skipped, not waited for.
         sweep: |t| {

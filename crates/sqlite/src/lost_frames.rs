@@ -5,9 +5,9 @@
 //! that was killed leaves the index beside the log, which says how many frames there were.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The version of the index, which has been one since SQLite has a log.
 const INDEX_VERSION: u32 = 3_007_000;
@@ -17,9 +17,22 @@ const LOG_HEADER_BYTES: u64 = 32;
 const FRAME_HEADER_BYTES: u64 = 24;
 
 /// How many frames are lost that no checkpoint has written to the database. `None` too
-/// where nothing says so: no index, or one of an earlier log.
-pub(super) fn lost_frames(database: &Path) -> Option<u64> {
-    let (index, _) = start(database, "-shm", 100).ok()?;
+/// where nothing says so: no index, or one of an earlier log, or one in use here.
+pub(crate) fn lost_frames(database: &Path) -> Option<u64> {
+    // Where the path is a link, the log lies beside what it leads to.
+    let database = database.canonicalize().ok()?;
+    let beside = |ending: &str| {
+        let mut path = OsString::from(&database);
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    let index = beside("-shm");
+    // Whoever closes a file drops all the locks that the process has on it. SQLite's are on
+    // the index: without them, two processes would write at once.
+    if is_open_here(&index) {
+        return None;
+    }
+    let (index, _) = start(&index, 100).ok()?;
     let number = |at: usize| Some(u32::from_ne_bytes(index.get(at..at + 4)?.try_into().ok()?));
     if number(0)? != INDEX_VERSION || index.get(12) == Some(&0) {
         return None;
@@ -29,7 +42,7 @@ pub(super) fn lost_frames(database: &Path) -> Option<u64> {
         bytes => u64::from(bytes),
     };
     let (had, in_database) = (u64::from(number(16)?), u64::from(number(96)?));
-    let has = match start(database, "-wal", 32) {
+    let has = match start(&beside("-wal"), 32) {
         // The salt is another with each beginning of the log.
         Ok((log, _))
             if log
@@ -48,10 +61,18 @@ pub(super) fn lost_frames(database: &Path) -> Option<u64> {
     (lost > 0).then_some(lost)
 }
 
-/// The first bytes of a file beside the database, and its length.
-fn start(database: &Path, ending: &str, bytes_max: u64) -> io::Result<(Vec<u8>, u64)> {
-    let mut path = OsString::from(database);
-    path.push(ending);
+/// Whether this process has a file open, or may have: only Linux tells.
+fn is_open_here(path: &Path) -> bool {
+    let (Ok(path), Ok(open)) = (path.canonicalize(), fs::read_dir("/proc/self/fd")) else {
+        // A file that is not there is open nowhere, and will not be read either.
+        return true;
+    };
+    open.flatten()
+        .any(|file| fs::read_link(file.path()).is_ok_and(|to| to == path))
+}
+
+/// The first bytes of a file, and its length.
+fn start(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, u64)> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
     let mut start = Vec::new();

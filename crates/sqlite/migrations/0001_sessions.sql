@@ -1,5 +1,5 @@
 -- Cloakroom sessions, schema 1. Instants and durations are milliseconds.
--- This is what migrate() runs; it may be run by hand instead.
+-- The store makes this when it is opened; it may be run by hand instead.
 CREATE TABLE IF NOT EXISTS "cloakroom_sessions_schema" (
     version INTEGER NOT NULL PRIMARY KEY
 );

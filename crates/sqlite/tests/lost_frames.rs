@@ -1,7 +1,7 @@
 //! What is said where SQLite's write-ahead log has lost its end. A binary of its own: a
 //! subscriber of one thread may miss an event that another thread was the first to send.
 
-#![cfg(feature = "sqlite")]
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use cloakroom_core::store::{KeyDigest, SessionStore as _};
-use cloakroom_sql::SqlStore;
+use cloakroom_sqlite::SqliteStore;
 use cloakroom_testkit::{key, sample};
 
 /// What is written to a log, for a test to read.
@@ -26,10 +26,8 @@ impl std::io::Write for Log {
     }
 }
 
-async fn open(folder: &Path) -> SqlStore {
-    let builder = SqlStore::builder();
-    let store = builder.open_sqlite(folder.join("sessions.db")).await;
-    store.unwrap()
+fn open(folder: &Path) -> SqliteStore {
+    SqliteStore::open(folder.join("sessions.db")).unwrap()
 }
 
 /// What a kill leaves, with so many bytes of the log, or without a log.
@@ -49,7 +47,7 @@ fn as_killed(folder: &Path, log_bytes: Option<u64>) -> tempfile::TempDir {
     copy
 }
 
-async fn sessions_there(store: &SqlStore, digests: &[KeyDigest]) -> usize {
+async fn sessions_there(store: &SqliteStore, digests: &[KeyDigest]) -> usize {
     let mut there = 0;
     for digest in digests {
         there += usize::from(matches!(store.load(digest).await, Ok(Some(_))));
@@ -67,8 +65,7 @@ async fn a_log_that_was_cut_since_a_kill_is_an_event() {
     let said = || String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
 
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    store.migrate().await.unwrap();
+    let store = open(folder.path());
     let mut digests = Vec::new();
     for _ in 0..30 {
         let digest = key().digest();
@@ -79,11 +76,11 @@ async fn a_log_that_was_cut_since_a_kill_is_an_event() {
         .unwrap()
         .len();
 
-    let other = open(folder.path()).await;
+    let other = open(folder.path());
     assert_eq!(sessions_there(&other, &digests).await, 30);
-    assert_eq!(said(), "", "another process may have it open");
+    assert_eq!(said(), "", "it is open here");
     let whole = as_killed(folder.path(), Some(bytes));
-    let store = open(whole.path()).await;
+    let store = open(whole.path());
     assert_eq!(sessions_there(&store, &digests).await, 30);
     assert_eq!(said(), "", "a kill loses nothing");
 
@@ -95,7 +92,7 @@ async fn a_log_that_was_cut_since_a_kill_is_an_event() {
         None,
     ] {
         let cut = as_killed(folder.path(), log_bytes);
-        let store = open(cut.path()).await;
+        let store = open(cut.path());
         let there = sessions_there(&store, &digests).await;
         assert!(there < 30, "{log_bytes:?}: {there}");
         let said = said();
