@@ -22,9 +22,10 @@ fn a_session_of_417_bytes_of_json_takes_these_bytes() {
     println!("Set-Cookie and Cookie, in bytes");
     println!("encrypted {encrypted:?}, PrivateJar {private_jar:?}");
     println!("signed {signed:?}, SignedJar {signed_jar:?}");
-    assert_eq!(encrypted, (683, 626));
-    assert_eq!(signed, (672, 615));
+    assert_eq!(encrypted, (586, 529));
+    assert_eq!(signed, (575, 518));
     // The jars carry the text alone; ours, beside it, whose state it is, its
     // revision and its deadlines. They escape a random number of characters.
-    assert!(encrypted.1 < private_jar.1 + 30 && signed.1 < signed_jar.1);
+    assert!(encrypted.1 * 100 < private_jar.1 * 90);
+    assert!(signed.1 * 100 < signed_jar.1 * 85);
 }

@@ -1,10 +1,9 @@
 //! The one module that knows `bincode`.
 //!
-//! Everything stored goes through here, so that a change of codec is this file
-//! and a version byte. The format is bincode 1.3 with variable-length integers,
-//! little-endian, trailing bytes refused. Bincode bounds neither depth nor, by
-//! default, size: session values, which may be nested, are
-//! therefore written and read by `session::value`, byte for byte the same format.
+//! What is around a session's values goes through here, so that a change of codec is
+//! this file and a version byte. The format is bincode 1.3 with variable-length integers,
+//! little-endian, trailing bytes refused. Session values, which may be nested, have a
+//! format of their own in `session::value`: bincode bounds no depth.
 
 use bincode::Options as _;
 use serde::{Deserialize, Serialize};
@@ -72,17 +71,6 @@ impl<'a> Cursor<'a> {
         Some(u64::from_le_bytes(wide))
     }
 
-    /// The same, with 254 announcing 16 bytes.
-    pub(crate) fn varint128(&mut self) -> Option<u128> {
-        match self.bytes.first()? {
-            254 => {
-                self.take(1)?;
-                self.array().map(u128::from_le_bytes)
-            }
-            _ => self.varint().map(u128::from),
-        }
-    }
-
     pub(crate) fn counted_bytes(&mut self) -> Option<&'a [u8]> {
         let count = usize::try_from(self.varint()?).ok()?;
         self.take(count)
@@ -105,17 +93,6 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: u64) {
         _ => {
             out.push(253);
             out.extend_from_slice(&wide);
-        }
-    }
-}
-
-/// Appends an integer as [`Cursor::varint128`] reads it.
-pub(crate) fn put_varint128(out: &mut Vec<u8>, value: u128) {
-    match u64::try_from(value) {
-        Ok(value) => put_varint(out, value),
-        Err(_) => {
-            out.push(254);
-            out.extend_from_slice(&value.to_le_bytes());
         }
     }
 }

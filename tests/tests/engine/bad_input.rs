@@ -226,8 +226,8 @@ async fn a_record_of_a_newer_version_is_a_500_with_the_cookie_kept() {
 
 #[tokio::test]
 async fn a_stored_value_of_100_000_levels_is_a_typed_error_and_no_overflow() {
-    // Lists of one, in bincode: the tag of a list and its length.
-    let mut value = [9_u8, 1].repeat(100_000);
+    // Lists of one: the kind of a list, which holds its length.
+    let mut value = [0xc1_u8].repeat(100_000);
     value.push(0);
     let mut bytes = vec![1, 1, b'n', 252];
     bytes.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());

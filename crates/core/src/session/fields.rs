@@ -212,13 +212,8 @@ struct Fields {
 
 impl Fields {
     fn of<T: Serialize + DeserializeOwned>(value: &T, depth_max: usize) -> Result<Self, Error> {
-        let bytes = value::encode(value, depth_max)?;
-        let set = value::fields(&bytes)?
-            .into_iter()
-            .map(|(field, raw)| (field.to_owned(), raw.into()))
-            .collect();
         Ok(Self {
-            set,
+            set: value::fields(value, depth_max)?,
             known: known_fields::<T>(),
         })
     }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -361,6 +362,67 @@ fn a_typed_view_is_read_and_written_as_a_whole() {
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     let error = session.insert_fields("n", &5).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
+}
+
+/// The names in a value are numbered, and a field is a value of its own.
+#[test]
+fn a_field_has_the_bytes_of_the_same_value_inserted_alone() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Line {
+        first: u8,
+        second: Option<Box<Line>>,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Cart {
+        first: Vec<Line>,
+        second: Line,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    enum State {
+        Open { first: Vec<Line>, second: Line },
+        Closed(Cart),
+    }
+    let line = |second| Line { first: 1, second };
+    let nested = line(Some(Box::new(line(None))));
+    let cart = Cart {
+        first: vec![nested.clone(), line(None)],
+        second: nested.clone(),
+    };
+    let map: BTreeMap<String, Cart> = [("first", cart.clone()), ("third", cart.clone())]
+        .map(|(name, cart)| (name.into(), cart))
+        .into();
+    let open = State::Open {
+        first: cart.first.clone(),
+        second: nested.clone(),
+    };
+    let (by_view, alone) = (Session::detached(), Session::detached());
+    by_view.insert_fields("cart", &Some(cart.clone())).unwrap();
+    by_view.insert_fields("map", &map).unwrap();
+    by_view
+        .insert_fields("closed", &State::Closed(cart.clone()))
+        .unwrap();
+    by_view.insert_fields("open", &open).unwrap();
+    alone.insert("cart.first", &cart.first).unwrap();
+    alone.insert("cart.second", &nested).unwrap();
+    alone.insert("map.first", &cart).unwrap();
+    alone.insert("map.third", &cart).unwrap();
+    alone.insert("closed.Closed", &cart).unwrap();
+    alone.insert("open.Open", &cart).unwrap();
+    let data = |session: &Session| {
+        session
+            .changeset()
+            .unwrap()
+            .record(&Expiry::default(), Timestamp::EPOCH, 0)
+            .data
+    };
+    assert_eq!(data(&by_view).as_bytes(), data(&alone).as_bytes());
+    assert_eq!(by_view.get_fields("cart").unwrap(), Some(cart.clone()));
+    assert_eq!(by_view.get_fields("map").unwrap(), Some(map));
+    assert_eq!(
+        by_view.get_fields("closed").unwrap(),
+        Some(State::Closed(cart))
+    );
+    assert_eq!(by_view.get_fields("open").unwrap(), Some(open));
 }
 
 #[test]

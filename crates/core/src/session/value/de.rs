@@ -6,7 +6,7 @@ use serde::de::{
     SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
-use super::format::{kind, too_deep, unzigzag};
+use super::format::{Names, kind, too_deep};
 use super::{Value, ValueError};
 use crate::codec::{Cursor, corrupt};
 
@@ -20,19 +20,20 @@ pub(super) fn read<'de, S: DeserializeSeed<'de>>(
     depth_max: usize,
     seed: S,
 ) -> Result<S::Value, ValueError> {
-    let mut cursor = Cursor::new(bytes);
-    let value = seed.deserialize(Reader::new(&mut cursor, depth_max))?;
-    match cursor.left() {
+    let mut source = Source::new(bytes);
+    let value = seed.deserialize(Reader::new(&mut source, depth_max))?;
+    match source.cursor.left() {
         0 => Ok(value),
         _ => Err(corrupt("bytes after the value").into()),
     }
 }
 
-/// The names and the encoded values of a struct, or of a map from text.
+/// The names and the encoded values of a struct, or of a map from text, that
+/// [`write_fields`](super::ser::write_fields) wrote.
 pub(super) fn fields(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, ValueError> {
     let not_a_struct = || ValueError::mismatch("the typed view needs a struct");
-    let mut cursor = Cursor::new(bytes);
-    let mut reader = Reader::new(&mut cursor, usize::MAX);
+    let mut source = Source::new(bytes);
+    let mut reader = Reader::new(&mut source, usize::MAX);
     let Head::Map(count) = reader.head()? else {
         return Err(not_a_struct());
     };
@@ -41,9 +42,10 @@ pub(super) fn fields(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, ValueError> {
         let Head::Str(name) = reader.head()? else {
             return Err(not_a_struct());
         };
-        let value = reader.cursor.rest();
-        de::IgnoredAny::deserialize(reader.again())?;
-        let bytes = value.len() - reader.cursor.left();
+        reader.source.names.truncate(0);
+        let value = reader.source.cursor.rest();
+        de::IgnoredAny::deserialize(reader.next(false))?;
+        let bytes = value.len() - reader.source.cursor.left();
         fields.push((name, &value[..bytes]));
     }
     Ok(fields)
@@ -53,12 +55,58 @@ fn short() -> ValueError {
     corrupt("value ends early").into()
 }
 
+/// The bytes of a value, read as far as the cursor.
+struct Source<'de> {
+    cursor: Cursor<'de>,
+    names: Names<&'de str>,
+}
+
+impl<'de> Source<'de> {
+    fn new(bytes: &'de [u8]) -> Self {
+        Self {
+            cursor: Cursor::new(bytes),
+            names: Names::new(),
+        }
+    }
+
+    /// The number of `count` bytes, at most eight.
+    fn whole(&mut self, count: u8) -> Result<u64, ValueError> {
+        let bytes = self.cursor.take(count.into()).ok_or_else(short)?;
+        let mut wide = [0; 8];
+        wide[..bytes.len()].copy_from_slice(bytes);
+        Ok(u64::from_le_bytes(wide))
+    }
+
+    /// The text behind a kind that says its length. The key of a map gets a number.
+    fn short_text(&mut self, kind: u8, is_key: bool) -> Result<&'de str, ValueError> {
+        let count = usize::from(kind - kind::SHORT_STR);
+        let text = text(self.cursor.take(count).ok_or_else(short)?)?;
+        if is_key {
+            self.names.add(text);
+        }
+        Ok(text)
+    }
+
+    /// The text that a number stands for: one that was read before, as the key of a map.
+    fn name(&mut self, kind: u8) -> Result<&'de str, ValueError> {
+        let number = usize::from(kind - kind::NAME);
+        let name = self.names.numbered().get(number).copied();
+        Ok(name.ok_or_else(|| corrupt("a name's number is that of no name"))?)
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, ValueError> {
+    Ok(str::from_utf8(bytes).map_err(|_| corrupt("text is not UTF-8"))?)
+}
+
 /// Stands before a value.
 struct Reader<'a, 'de> {
-    cursor: &'a mut Cursor<'de>,
+    source: &'a mut Source<'de>,
     depth_max: usize,
     /// How many more levels may be opened.
     left: usize,
+    /// Whether the value is the key of a map.
+    is_key: bool,
 }
 
 /// A value without what it contains.
@@ -78,67 +126,86 @@ enum Head<'de> {
 }
 
 impl<'a, 'de> Reader<'a, 'de> {
-    fn new(cursor: &'a mut Cursor<'de>, depth_max: usize) -> Self {
-        let left = depth_max;
+    fn new(source: &'a mut Source<'de>, depth_max: usize) -> Self {
         Self {
-            cursor,
+            source,
             depth_max,
-            left,
+            left: depth_max,
+            is_key: false,
         }
     }
 
     /// For the next value on the same level.
-    fn again(&mut self) -> Reader<'_, 'de> {
+    fn next(&mut self, is_key: bool) -> Reader<'_, 'de> {
         Reader {
-            cursor: &mut *self.cursor,
+            source: &mut *self.source,
+            is_key,
             ..*self
         }
     }
 
+    fn next_kind(&self) -> Option<u8> {
+        self.source.cursor.rest().first().copied()
+    }
+
     fn head(&mut self) -> Result<Head<'de>, ValueError> {
-        let cursor = &mut *self.cursor;
+        let source = &mut *self.source;
+        let cursor = &mut source.cursor;
         Ok(match cursor.take(1).ok_or_else(short)?[0] {
             kind::NULL => Head::Null,
-            kind::BOOL => match cursor.take(1).ok_or_else(short)?[0] {
-                0 => Head::Bool(false),
-                1 => Head::Bool(true),
-                _ => return Err(corrupt("a truth value is neither 0 nor 1").into()),
-            },
-            kind::UINT => Head::UInt(cursor.varint().ok_or_else(short)?),
-            kind::INT => {
-                let number = unzigzag(cursor.varint().ok_or_else(short)?.into());
-                let number = i64::try_from(number);
-                Head::Int(number.map_err(|_| corrupt("a number is too large"))?)
-            }
-            kind::BIG_UINT => Head::BigUInt(cursor.varint128().ok_or_else(short)?),
-            kind::BIG_INT => Head::BigInt(unzigzag(cursor.varint128().ok_or_else(short)?)),
-            kind::FLOAT => Head::Float(f64::from_le_bytes(cursor.array().ok_or_else(short)?)),
-            kind::STR => {
-                let text = str::from_utf8(cursor.counted_bytes().ok_or_else(short)?);
-                Head::Str(text.map_err(|_| corrupt("text is not UTF-8"))?)
-            }
-            kind::BYTES => Head::Bytes(cursor.counted_bytes().ok_or_else(short)?),
-            kind::LIST => Head::List(self.enter()?),
-            kind::MAP => Head::Map(self.enter()?),
+            kind::FALSE => Head::Bool(false),
+            kind::TRUE => Head::Bool(true),
             kind::SOME => {
                 self.descend()?;
                 Head::Some
             }
+            kind::BIG_UINT => Head::BigUInt(u128::from_le_bytes(cursor.array().ok_or_else(short)?)),
+            kind::BIG_INT => Head::BigInt(i128::from_le_bytes(cursor.array().ok_or_else(short)?)),
+            kind::FLOAT => Head::Float(f64::from_le_bytes(cursor.array().ok_or_else(short)?)),
+            kind::STR => Head::Str(text(cursor.counted_bytes().ok_or_else(short)?)?),
+            kind::BYTES => Head::Bytes(cursor.counted_bytes().ok_or_else(short)?),
+            kind::LIST => {
+                let count = cursor.varint().ok_or_else(short)?;
+                Head::List(self.enter(count)?)
+            }
+            kind::MAP => {
+                let count = cursor.varint().ok_or_else(short)?;
+                Head::Map(self.enter(count)?)
+            }
+            kind @ kind::UINT..kind::INT => Head::UInt(source.whole(kind - kind::UINT + 1)?),
+            kind @ kind::INT..kind::NAME => {
+                let number = i64::try_from(source.whole(kind - kind::INT + 1)?);
+                Head::Int(!number.map_err(|_| corrupt("a number is too small"))?)
+            }
+            kind @ kind::NAME..kind::SMALL_UINT if self.is_key => Head::Str(source.name(kind)?),
+            kind::NAME..kind::SMALL_UINT => {
+                return Err(corrupt("a name's number stands where no key does").into());
+            }
+            kind @ kind::SMALL_UINT..kind::SHORT_STR => {
+                Head::UInt((kind - kind::SMALL_UINT).into())
+            }
+            kind @ kind::SHORT_STR..kind::SHORT_LIST => {
+                Head::Str(source.short_text(kind, self.is_key)?)
+            }
+            kind @ kind::SHORT_LIST..kind::SHORT_MAP => {
+                Head::List(self.enter((kind - kind::SHORT_LIST).into())?)
+            }
+            kind @ kind::SHORT_MAP.. => Head::Map(self.enter((kind - kind::SHORT_MAP).into())?),
             _ => return Err(corrupt("value of an unknown kind").into()),
         })
     }
 
     /// How many values a container promises. An empty one takes no level.
-    fn enter(&mut self) -> Result<usize, ValueError> {
-        let count = self.cursor.varint().ok_or_else(short)?;
+    fn enter(&mut self, count: u64) -> Result<usize, ValueError> {
         // Every value takes a byte at least, so no count can promise more.
         let count = usize::try_from(count).map_err(|_| short())?;
-        if count > self.cursor.left() {
+        if count > self.source.cursor.left() {
             return Err(short());
         }
         if count > 0 {
             self.descend()?;
         }
+        self.is_key = false;
         Ok(count)
     }
 
@@ -220,12 +287,12 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.cursor.rest().first() {
-            Some(&kind::NULL) => {
+        match self.next_kind() {
+            Some(kind::NULL) => {
                 self.head()?;
                 visitor.visit_none()
             }
-            Some(&kind::SOME) => {
+            Some(kind::SOME) => {
                 self.head()?;
                 visitor.visit_some(self)
             }
@@ -265,11 +332,13 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ValueError> {
-        match self.cursor.rest().first() {
-            Some(&kind::STR) => visitor.visit_enum(Tagged {
-                reader: self,
-                is_bare: true,
-            }),
+        match self.next_kind() {
+            Some(kind::STR | kind::NAME..kind::SMALL_UINT | kind::SHORT_STR..kind::SHORT_LIST) => {
+                visitor.visit_enum(Tagged {
+                    reader: self,
+                    is_bare: true,
+                })
+            }
             _ => match self.head()? {
                 Head::Map(1) => visitor.visit_enum(Tagged {
                     reader: self,
@@ -294,8 +363,12 @@ struct Items<'a, 'de> {
 }
 
 impl<'de> Items<'_, 'de> {
-    fn next<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, ValueError> {
-        seed.deserialize(self.reader.again())
+    fn next<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+        is_key: bool,
+    ) -> Result<S::Value, ValueError> {
+        seed.deserialize(self.reader.next(is_key))
     }
 
     fn has_next(&mut self) -> bool {
@@ -328,7 +401,7 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
         seed: S,
     ) -> Result<Option<S::Value>, ValueError> {
         match self.has_next() {
-            true => self.next(seed).map(Some),
+            true => self.next(seed, false).map(Some),
             false => Ok(None),
         }
     }
@@ -346,7 +419,7 @@ impl<'de> MapAccess<'de> for Items<'_, 'de> {
         seed: S,
     ) -> Result<Option<S::Value>, ValueError> {
         match self.has_next() {
-            true => self.next(seed).map(Some),
+            true => self.next(seed, true).map(Some),
             false => Ok(None),
         }
     }
@@ -355,7 +428,7 @@ impl<'de> MapAccess<'de> for Items<'_, 'de> {
         &mut self,
         seed: S,
     ) -> Result<S::Value, ValueError> {
-        self.next(seed)
+        self.next(seed, false)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -377,7 +450,9 @@ impl<'de> EnumAccess<'de> for Tagged<'_, 'de> {
         mut self,
         seed: S,
     ) -> Result<(S::Value, Self), ValueError> {
-        Ok((seed.deserialize(self.reader.again())?, self))
+        // A bare one is a key where the enum is; the name of another is the key of a map.
+        let is_key = self.reader.is_key || !self.is_bare;
+        Ok((seed.deserialize(self.reader.next(is_key))?, self))
     }
 }
 

@@ -26,7 +26,6 @@ pub(super) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     depth_max: usize,
 ) -> Result<(), Error> {
-    bytes.clear();
     Ok(ser::write(value, depth_max, bytes)?)
 }
 
@@ -42,9 +41,18 @@ pub(super) fn decode_seed<'de, S: DeserializeSeed<'de>>(
     de::read(bytes, NESTING_DEPTH_CEILING, seed)
 }
 
-/// The names and the encoded values of a struct, or of a map from text.
-pub(super) fn fields(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, Error> {
-    Ok(de::fields(bytes)?)
+/// The names of a struct's fields, or a map's keys if they are text, and the bytes to
+/// store of what is under each.
+pub(super) fn fields<T: Serialize + ?Sized, B: for<'b> From<&'b [u8]>>(
+    value: &T,
+    depth_max: usize,
+) -> Result<Vec<(String, B)>, Error> {
+    let mut bytes = Vec::new();
+    ser::write_fields(value, depth_max, &mut bytes)?;
+    let fields = de::fields(&bytes)?.into_iter();
+    Ok(fields
+        .map(|(name, raw)| (name.to_owned(), raw.into()))
+        .collect())
 }
 
 /// A stored value, self-describing: it can be printed without the Rust type it
@@ -76,6 +84,67 @@ pub(super) fn fields(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, Error> {
 /// assert_eq!(cart.display().to_string(), r#"[["tea", 2], ["milk", 1]]"#);
 /// assert_eq!(format!("{cart:?}"), "Value(list of 2)");
 /// assert_eq!(cart.read::<u64>().unwrap_err().kind(), ErrorKind::Mismatch);
+/// # Ok::<(), cloakroom_core::Error>(())
+/// ```
+///
+/// # The bytes of a value
+///
+/// The first byte is the kind; what follows it depends on the kind. Numbers are
+/// little-endian. A count is one byte up to 250; 251, 252 and 253 stand before a count of 2,
+/// 4 and 8 bytes.
+///
+/// | kind | value | what follows |
+/// |---|---|---|
+/// | `00` | nothing | |
+/// | `01`, `02` | false, true | |
+/// | `03` | a `Some` around nothing, or around another such `Some` | what is in it |
+/// | `04`, `05` | a whole number above `u64::MAX`, below `i64::MIN` | 16 bytes, of a `u128`, an `i128` |
+/// | `06` | a floating-point number | 8 bytes, of an `f64` |
+/// | `07`, `08` | text of 64 bytes or more, in UTF-8; bytes | their count, and they |
+/// | `09` | a list of 32 or more | the count, and the items |
+/// | `0a` | a map of 32 or more | the count, and each key with its value behind it |
+/// | `10` to `17` | a whole number from 64 | the number in 1 to 8 bytes, as few as hold it |
+/// | `18` to `1f` | a negative number `n` | `-1 - n` in 1 to 8 bytes, as few as hold it |
+/// | `20` to `3f` | a name: one of the first 32 | |
+/// | `40` to `7f` | a whole number from 0 to 63 | |
+/// | `80` to `bf` | text of 0 to 63 bytes | the text |
+/// | `c0` to `df` | a list of 0 to 31 | the items |
+/// | `e0` to `ff` | a map of 0 to 31 | the keys and values |
+///
+/// A text shorter than 64 bytes that is the key of a map is a name, and so are a struct's
+/// field and a variant with content. The first 32 different names of a value are numbered
+/// in the order in which they appear in it. Where one of these is a key again, its number
+/// stands in the place of its text. So a list of structs holds the names of the fields
+/// once, and no byte stands for more than 63 others.
+///
+/// One value has one sequence of bytes: the shortest. The typed view stores each field of
+/// a struct as a value of its own, with its own names.
+///
+/// ```
+/// use cloakroom_core::session::Value;
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Line {
+///     sku: &'static str,
+///     qty: u32,
+/// }
+///
+/// let cart = [Line { sku: "tea", qty: 2 }, Line { sku: "milk", qty: 300 }];
+/// let bytes = Value::from_serialize(&cart, 32)?.encode();
+/// assert_eq!(bytes, [
+///     0xc2, // a list of two
+///     0xe2, // a map of two
+///     0x83, b's', b'k', b'u', // name 0
+///     0x83, b't', b'e', b'a',
+///     0x83, b'q', b't', b'y', // name 1
+///     0x42, // the number 2
+///     0xe2, // a map of two
+///     0x20, // name 0
+///     0x84, b'm', b'i', b'l', b'k',
+///     0x21, // name 1
+///     0x11, 0x2c, 0x01, // the number 300
+/// ]);
 /// # Ok::<(), cloakroom_core::Error>(())
 /// ```
 #[derive(Clone, PartialEq)]

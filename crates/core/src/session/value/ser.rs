@@ -3,35 +3,164 @@
 use serde::ser::{self, Serialize};
 
 use super::ValueError;
-use super::format::{kind, too_deep, zigzag};
-use crate::codec::{put_counted_bytes, put_varint, put_varint128};
+use super::format::{Names, SHORT_COUNT_END, SHORT_TEXT_END, SMALL_UINT_END, kind, too_deep};
+use crate::codec::{put_counted_bytes, put_varint};
 
-/// Appends the bytes of `value`, which may open `depth_max` levels.
+/// Room for the bytes of most values, so that writing one does not grow it step by step.
+const ROOM_MIN: usize = 128;
+
+/// Puts the bytes of `value`, which may open `depth_max` levels, into the place of those
+/// that `bytes` holds.
 pub(super) fn write<T: Serialize + ?Sized>(
     value: &T,
     depth_max: usize,
-    out: &mut Vec<u8>,
+    bytes: &mut Vec<u8>,
 ) -> Result<(), ValueError> {
-    value.serialize(Writer {
-        out,
+    write_in(value, depth_max, bytes, false)
+}
+
+/// The same, but each key and each value of the map that `value` is gets the bytes that
+/// it has alone, so that [`fields`](super::de::fields) can cut them apart.
+pub(super) fn write_fields<T: Serialize + ?Sized>(
+    value: &T,
+    depth_max: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<(), ValueError> {
+    write_in(value, depth_max, bytes, true)
+}
+
+fn write_in<T: Serialize + ?Sized>(
+    value: &T,
+    depth_max: usize,
+    bytes: &mut Vec<u8>,
+    apart: bool,
+) -> Result<(), ValueError> {
+    bytes.clear();
+    bytes.reserve(ROOM_MIN);
+    let mut out = Output {
+        bytes: std::mem::take(bytes),
+        names: Names::new(),
+        next_name: 0,
+        apart,
+    };
+    let written = value.serialize(Writer {
+        out: &mut out,
         depth_max,
         left: depth_max,
         flattened: false,
-    })
+        is_key: false,
+    });
+    *bytes = out.bytes;
+    written
+}
+
+/// What was written so far.
+struct Output {
+    bytes: Vec<u8>,
+    /// Where the kind of each name stands.
+    names: Names<usize>,
+    /// The number of the name that is expected next: the structs of a list have the
+    /// same names in the same order.
+    next_name: usize,
+    /// Whether the contents of the next list or map are numbered apart.
+    apart: bool,
+}
+
+impl Output {
+    fn text(&mut self, text: &str) {
+        if text.len() < SHORT_TEXT_END {
+            self.bytes.push(kind::SHORT_STR | text.len() as u8);
+        } else {
+            self.bytes.push(kind::STR);
+            put_varint(&mut self.bytes, text.len() as u64);
+        }
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    /// A text that is the key of a map: its number, where it has one.
+    fn name(&mut self, name: &str) {
+        if name.len() < SHORT_TEXT_END {
+            if let Some(number) = self.number(name) {
+                self.next_name = number + 1;
+                return self.bytes.push(kind::NAME | number as u8);
+            }
+            self.names.add(self.bytes.len());
+            self.next_name = 0;
+        }
+        self.text(name);
+    }
+
+    fn number(&mut self, name: &str) -> Option<usize> {
+        let names = &*self.names.numbered();
+        let kind = kind::SHORT_STR | name.len() as u8;
+        let is_at = |at: &usize| {
+            self.bytes[*at] == kind && self.bytes[at + 1..].starts_with(name.as_bytes())
+        };
+        match names.get(self.next_name) {
+            Some(at) if is_at(at) => Some(self.next_name),
+            _ => names.iter().position(is_at),
+        }
+    }
+
+    /// Forgets what was written from an offset on.
+    fn truncate(&mut self, at: usize) {
+        self.bytes.truncate(at);
+        let names = self.names.numbered();
+        let kept = names.partition_point(|name| *name < at);
+        self.names.truncate(kept);
+    }
+
+    /// A number of as few bytes as hold it, behind the kind that says how many.
+    fn whole(&mut self, kind: u8, number: u64) {
+        let more = number.checked_ilog2().unwrap_or(0) as u8 / 8;
+        let at = self.bytes.len();
+        self.bytes.push(kind + more);
+        self.bytes.extend_from_slice(&number.to_le_bytes());
+        self.bytes.truncate(at + 2 + usize::from(more));
+    }
+}
+
+/// A list's or a map's kind and count.
+fn put_head(out: &mut Vec<u8>, shape: Shape, count: u64) {
+    let (long, short) = shape.kinds();
+    if count < SHORT_COUNT_END {
+        out.push(short | count as u8);
+    } else {
+        out.push(long);
+        put_varint(out, count);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Shape {
+    List,
+    Map,
+}
+
+impl Shape {
+    fn kinds(self) -> (u8, u8) {
+        match self {
+            Self::List => (kind::LIST, kind::SHORT_LIST),
+            Self::Map => (kind::MAP, kind::SHORT_MAP),
+        }
+    }
 }
 
 /// Carries how many more levels may be opened, so that a value that nests
 /// without end fails before the stack does.
 struct Writer<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Output,
     depth_max: usize,
     left: usize,
     /// Whether it stands in a map whose length serde does not know: what the derive
     /// makes of a struct with a `flatten`.
     flattened: bool,
+    /// Whether the value is the key of a map.
+    is_key: bool,
 }
 
 impl<'a> Writer<'a> {
+    #[inline]
     fn deeper(self) -> Result<Self, ValueError> {
         match self.left.checked_sub(1) {
             Some(left) => Ok(Self { left, ..self }),
@@ -54,40 +183,48 @@ impl<'a> Writer<'a> {
     /// The map of one pair that a variant with content is, up to the content.
     fn variant(self, name: &str) -> Result<Self, ValueError> {
         let inner = self.deeper()?;
-        inner.out.extend([kind::MAP, 1]);
-        text(inner.out, name);
-        Ok(inner)
+        inner.out.bytes.push(kind::SHORT_MAP | 1);
+        inner.out.name(name);
+        if std::mem::take(&mut inner.out.apart) {
+            inner.out.names.truncate(0);
+        }
+        Ok(Self {
+            is_key: false,
+            ..inner
+        })
     }
 
-    fn fill(self, kind: u8, count: Option<usize>) -> Result<Filling<'a>, ValueError> {
+    #[inline]
+    fn fill(self, shape: Shape, count: Option<usize>) -> Result<Filling<'a>, ValueError> {
         let inner = self.deeper()?;
-        inner.out.push(kind);
-        let count_at = inner.out.len();
+        let head_at = inner.out.bytes.len();
         let announced = count.unwrap_or(0) as u64;
-        put_varint(inner.out, announced);
+        put_head(&mut inner.out.bytes, shape, announced);
         Ok(Filling {
-            items_at: inner.out.len(),
-            inner,
-            count_at,
+            items_at: inner.out.bytes.len(),
+            apart: std::mem::take(&mut inner.out.apart),
+            inner: Writer {
+                is_key: false,
+                ..inner
+            },
+            shape,
+            head_at,
             announced,
             count: 0,
         })
     }
 }
 
-fn text(out: &mut Vec<u8>, text: &str) {
-    out.push(kind::STR);
-    put_counted_bytes(out, text.as_bytes());
-}
-
 /// A list or map being written behind the count that was announced for it.
 struct Filling<'a> {
     inner: Writer<'a>,
-    count_at: usize,
+    shape: Shape,
+    head_at: usize,
     items_at: usize,
     announced: u64,
     /// What was written: in a map, keys and values.
     count: u64,
+    apart: bool,
 }
 
 impl Filling<'_> {
@@ -96,13 +233,17 @@ impl Filling<'_> {
         &mut self,
         name: Option<&str>,
         value: &T,
+        is_key: bool,
     ) -> Result<(), ValueError> {
-        let at = self.inner.out.len();
+        let at = self.inner.out.bytes.len();
+        self.number_apart();
         if let Some(name) = name {
-            text(self.inner.out, name);
+            self.inner.out.name(name);
+            self.number_apart();
         }
         let written = value.serialize(Writer {
             out: &mut *self.inner.out,
+            is_key,
             ..self.inner
         });
         match written {
@@ -112,13 +253,32 @@ impl Filling<'_> {
         written
     }
 
+    fn number_apart(&mut self) {
+        if self.apart {
+            self.inner.out.names.truncate(0);
+        }
+    }
+
     fn finish(self, count: u64) -> Result<(), ValueError> {
         if count != self.announced {
-            let mut bytes = Vec::new();
-            put_varint(&mut bytes, count);
-            self.inner.out.splice(self.count_at..self.items_at, bytes);
+            self.put_right(count);
         }
         Ok(())
+    }
+
+    /// Writes another count than the one that was announced.
+    #[cold]
+    fn put_right(self, count: u64) {
+        let mut head = Vec::new();
+        put_head(&mut head, self.shape, count);
+        let items_at = self.head_at + head.len();
+        let Output { bytes, names, .. } = self.inner.out;
+        for name in names.numbered() {
+            if *name >= self.items_at {
+                *name = *name - self.items_at + items_at;
+            }
+        }
+        bytes.splice(self.head_at..self.items_at, head);
     }
 }
 
@@ -149,20 +309,24 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 
     fn serialize_bool(self, truth: bool) -> Result<(), ValueError> {
-        self.out.extend([kind::BOOL, truth.into()]);
+        let kind = if truth { kind::TRUE } else { kind::FALSE };
+        self.out.bytes.push(kind);
         Ok(())
     }
     fn serialize_u64(self, number: u64) -> Result<(), ValueError> {
-        self.out.push(kind::UINT);
-        put_varint(self.out, number);
+        if number < SMALL_UINT_END {
+            self.out.bytes.push(kind::SMALL_UINT | number as u8);
+        } else {
+            self.out.whole(kind::UINT, number);
+        }
         Ok(())
     }
     fn serialize_i64(self, number: i64) -> Result<(), ValueError> {
         if let Ok(natural) = u64::try_from(number) {
             return self.serialize_u64(natural);
         }
-        self.out.push(kind::INT);
-        put_varint(self.out, zigzag(number.into()) as u64);
+        // The bits of -1 - number.
+        self.out.whole(kind::INT, !number as u64);
         Ok(())
     }
     fn serialize_u128(self, number: u128) -> Result<(), ValueError> {
@@ -170,8 +334,8 @@ impl<'a> ser::Serializer for Writer<'a> {
         if let Ok(small) = u64::try_from(number) {
             return self.serialize_u64(small);
         }
-        self.out.push(kind::BIG_UINT);
-        put_varint128(self.out, number);
+        self.out.bytes.push(kind::BIG_UINT);
+        self.out.bytes.extend_from_slice(&number.to_le_bytes());
         Ok(())
     }
     fn serialize_i128(self, number: i128) -> Result<(), ValueError> {
@@ -179,26 +343,29 @@ impl<'a> ser::Serializer for Writer<'a> {
         match (u128::try_from(number), i64::try_from(number)) {
             (Ok(natural), _) => return self.serialize_u128(natural),
             (_, Ok(small)) => return self.serialize_i64(small),
-            _ => self.out.push(kind::BIG_INT),
+            _ => self.out.bytes.push(kind::BIG_INT),
         }
-        put_varint128(self.out, zigzag(number));
+        self.out.bytes.extend_from_slice(&number.to_le_bytes());
         Ok(())
     }
     fn serialize_f64(self, number: f64) -> Result<(), ValueError> {
-        self.out.push(kind::FLOAT);
-        self.out.extend(number.to_le_bytes());
+        self.out.bytes.push(kind::FLOAT);
+        self.out.bytes.extend_from_slice(&number.to_le_bytes());
         Ok(())
     }
     fn serialize_char(self, letter: char) -> Result<(), ValueError> {
         self.serialize_str(letter.encode_utf8(&mut [0; 4]))
     }
     fn serialize_str(self, value: &str) -> Result<(), ValueError> {
-        text(self.out, value);
+        match self.is_key {
+            true => self.out.name(value),
+            false => self.out.text(value),
+        }
         Ok(())
     }
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), ValueError> {
-        self.out.push(kind::BYTES);
-        put_counted_bytes(self.out, bytes);
+        self.out.bytes.push(kind::BYTES);
+        put_counted_bytes(&mut self.out.bytes, bytes);
         Ok(())
     }
     fn serialize_none(self) -> Result<(), ValueError> {
@@ -208,18 +375,19 @@ impl<'a> ser::Serializer for Writer<'a> {
         // Every `Some` costs a level, whether it is written or not, so that what
         // serialises within the limit also decodes within it.
         let inner = self.deeper()?;
-        let at = inner.out.len();
+        let at = inner.out.bytes.len();
         value.serialize(Writer {
             out: &mut *inner.out,
             ..inner
         })?;
-        if matches!(inner.out.get(at), Some(&(kind::NULL | kind::SOME))) {
-            inner.out.insert(at, kind::SOME);
+        // What is moved holds no name: it is nothing, within any number of `Some`.
+        if matches!(inner.out.bytes.get(at), Some(&(kind::NULL | kind::SOME))) {
+            inner.out.bytes.insert(at, kind::SOME);
         }
         Ok(())
     }
     fn serialize_unit(self) -> Result<(), ValueError> {
-        self.out.push(kind::NULL);
+        self.out.bytes.push(kind::NULL);
         Ok(())
     }
     fn serialize_unit_struct(self, _: &'static str) -> Result<(), ValueError> {
@@ -250,17 +418,17 @@ impl<'a> ser::Serializer for Writer<'a> {
         value.serialize(self.variant(variant)?)
     }
     fn serialize_seq(self, len: Option<usize>) -> Result<Filling<'a>, ValueError> {
-        self.fill(kind::LIST, len)
+        self.fill(Shape::List, len)
     }
     fn serialize_tuple(self, len: usize) -> Result<Filling<'a>, ValueError> {
-        self.fill(kind::LIST, Some(len))
+        self.fill(Shape::List, Some(len))
     }
     fn serialize_tuple_struct(
         self,
         _: &'static str,
         len: usize,
     ) -> Result<Filling<'a>, ValueError> {
-        self.fill(kind::LIST, Some(len))
+        self.fill(Shape::List, Some(len))
     }
     fn serialize_tuple_variant(
         self,
@@ -269,14 +437,14 @@ impl<'a> ser::Serializer for Writer<'a> {
         variant: &'static str,
         len: usize,
     ) -> Result<Filling<'a>, ValueError> {
-        self.variant(variant)?.fill(kind::LIST, Some(len))
+        self.variant(variant)?.fill(Shape::List, Some(len))
     }
     fn serialize_map(mut self, len: Option<usize>) -> Result<Filling<'a>, ValueError> {
         self.flattened |= len.is_none();
-        self.fill(kind::MAP, len)
+        self.fill(Shape::Map, len)
     }
     fn serialize_struct(self, _: &'static str, len: usize) -> Result<Filling<'a>, ValueError> {
-        self.fill(kind::MAP, Some(len))
+        self.fill(Shape::Map, Some(len))
     }
     fn serialize_struct_variant(
         self,
@@ -285,7 +453,7 @@ impl<'a> ser::Serializer for Writer<'a> {
         variant: &'static str,
         len: usize,
     ) -> Result<Filling<'a>, ValueError> {
-        self.variant(variant)?.fill(kind::MAP, Some(len))
+        self.variant(variant)?.fill(Shape::Map, Some(len))
     }
 }
 
@@ -302,7 +470,7 @@ macro_rules! fillings {
                 value: &T,
             ) -> Result<(), ValueError> {
                 let name: Option<&str> = None$(.or(Some($name)))?;
-                self.put(name, value)
+                self.put(name, value, false)
             }
 
             fn end(self) -> Result<(), ValueError> {
@@ -328,14 +496,14 @@ impl ser::SerializeMap for Filling<'_> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), ValueError> {
         match self.count % 2 {
-            0 => self.put(None, key),
+            0 => self.put(None, key, true),
             _ => Err(ValueError::mismatch("a map's key has no value")),
         }
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         match self.count % 2 {
-            1 => self.put(None, value),
+            1 => self.put(None, value, false),
             _ => Err(ValueError::mismatch("a map's value came before its key")),
         }
     }

@@ -21,6 +21,8 @@ pub(crate) fn any_value() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
             prop::collection::vec((inner.clone(), inner.clone()), 0..4).prop_map(Value::Map),
+            prop::collection::vec(("[a-c]{0,2}".prop_map(Value::Str), inner.clone()), 0..4)
+                .prop_map(Value::Map),
             inner.prop_map(|value| Value::Some(Box::new(value))),
         ]
     })
@@ -296,7 +298,7 @@ fn any_model() -> impl Strategy<Value = Model> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Model::Items),
             prop::option::of(prop::option::of(boxed.clone())).prop_map(Model::Maybe),
-            prop::collection::btree_map(".*", inner, 0..4).prop_map(Model::Named),
+            prop::collection::btree_map(".*|[a-c]", inner, 0..4).prop_map(Model::Named),
             (any::<Option<u8>>(), (boxed, any::<bool>(), any::<i64>()))
                 .prop_map(|(left_out, inner)| Model::Fields { left_out, inner }),
         ]
@@ -317,6 +319,97 @@ fn a_count_that_was_announced_wrong_is_put_right() {
         let bytes = encode(&[Odd(count), Odd(1)], 32).unwrap();
         assert!(bytes == encode(&[odd, vec![1]], 32).unwrap(), "{count}");
     }
+}
+
+#[test]
+fn a_key_is_a_name_whatever_its_type() {
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    enum Key {
+        X,
+        Y(Box<Key>),
+    }
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Wrapped(String);
+    fn twice<K: Clone + Ord + fmt::Debug + Serialize + serde::de::DeserializeOwned>(key: K) {
+        let maps = vec![BTreeMap::from([(key, 1)]); 2];
+        let bytes = encode(&maps, 32).unwrap();
+        assert_eq!(bytes, b"\xc2\xe1\x81X\x41\xe1\x20\x41");
+        assert_eq!(Value::decode(&bytes).unwrap().encode(), bytes);
+        assert_eq!(decode::<Vec<BTreeMap<K, u8>>>(&bytes).unwrap(), maps);
+    }
+    twice("X".to_owned());
+    twice('X');
+    twice(Key::X);
+    twice(Some("X".to_owned()));
+    twice(Wrapped("X".to_owned()));
+    twice(Some(Wrapped("X".to_owned())));
+    // A name within a key: the variant with content is a map, and what it holds is no key.
+    let key = Key::Y(Box::new(Key::Y(Box::new(Key::X))));
+    let maps = vec![BTreeMap::from([('Z', 1)]); 2];
+    let nested = BTreeMap::from([(key, maps)]);
+    let bytes = encode(&nested, 32).unwrap();
+    let expected = b"\xe1\xe1\x81Y\xe1\x20\x81X\xc2\xe1\x81Z\x41\xe1\x21\x41";
+    assert_eq!(bytes, expected);
+    let read = decode::<BTreeMap<Key, Vec<BTreeMap<char, u8>>>>(&bytes);
+    assert_eq!(read.unwrap(), nested);
+    assert_eq!(Value::decode(&bytes).unwrap().encode(), bytes);
+}
+
+/// Where its names stand is put right as well.
+#[test]
+fn a_count_that_was_announced_wrong_moves_the_names_behind_it() {
+    struct Odd<'a>(&'a BTreeMap<String, BTreeMap<String, u8>>, Option<usize>);
+    impl Serialize for Odd<'_> {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeMap as _;
+            let mut map = to.serialize_map(self.1)?;
+            for (name, inner) in self.0 {
+                map.serialize_entry(name, inner)?;
+            }
+            map.end()
+        }
+    }
+    for count in [0, 1, 31, 32, 250, 251] {
+        let inner = BTreeMap::from([("inner".to_owned(), 7)]);
+        let odd = (0..count).map(|index| (index.to_string(), inner.clone()));
+        let odd: BTreeMap<_, _> = odd.collect();
+        let bytes = encode(&[&odd, &odd], 32).unwrap();
+        for announced in [None, Some(0), Some(31), Some(32), Some(251)] {
+            let (first, second) = (Odd(&odd, announced), Odd(&odd, announced));
+            let ours = encode(&[first, second], 32).unwrap();
+            assert!(ours == bytes, "{count}, announced as {announced:?}");
+        }
+    }
+}
+
+#[test]
+fn a_name_in_what_fails_and_is_passed_over_has_no_number() {
+    #[derive(Serialize)]
+    struct Named {
+        name: Depth,
+    }
+    struct Depth(usize);
+    impl Serialize for Depth {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                0 => to.serialize_unit(),
+                more => to.serialize_some(&Depth(more - 1)),
+            }
+        }
+    }
+    struct Goes;
+    impl Serialize for Goes {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeSeq as _;
+            let mut list = to.serialize_seq(Some(2))?;
+            assert!(list.serialize_element(&Named { name: Depth(64) }).is_err());
+            list.serialize_element(&Named { name: Depth(0) })?;
+            list.end()
+        }
+    }
+    let bytes = encode(&Goes, 32).unwrap();
+    assert_eq!(bytes, encode(&[Named { name: Depth(0) }], 32).unwrap());
+    assert_eq!(bytes, b"\xc1\xe1\x84name\x00");
 }
 
 #[test]
