@@ -74,7 +74,7 @@ fn where_the_way_is_no_folder() {
     let in_the_way = folder.path().join("a file");
     fs::write(&in_the_way, "in the way, and no database at all").unwrap();
     let text = refused(&in_the_way.join("sessions.db"), ErrorKind::Unavailable);
-    assert_says(&text, &in_the_way, "File exists", "check the folders");
+    assert_says(&text, &in_the_way, "not a directory", "check the folders");
     // A folder that is missing is made.
     SqliteStore::open(folder.path().join("new").join("sessions.db")).unwrap();
 }

@@ -11,7 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use cloakroom::open;
-use cloakroom::stores::{Cached, MemoryStore, RedbStore, RedisStore, SledStore, SqlStore};
+use cloakroom::stores::{
+    Cached, MemoryStore, RedbStore, RedisStore, SledStore, SqliteStore, Synchronous,
+};
 use tempfile::{TempDir, tempdir};
 
 use self::cookies::Cookies;
@@ -39,34 +41,14 @@ fn sled(folder: &Path) -> SledStore {
     SledStore::open(folder.join("sessions")).unwrap()
 }
 
-async fn sqlite(folder: &Path) -> SqlStore {
-    let store = SqlStore::builder()
-        .open_sqlite(folder.join("sessions"))
-        .await
-        .unwrap();
-    store.migrate().await.unwrap();
-    store
+fn sqlite(folder: &Path) -> SqliteStore {
+    SqliteStore::open(folder.join("sessions")).unwrap()
 }
 
-/// As the other contender runs it: no sync at each commit, four connections. Ours syncs by
-/// default.
-async fn sqlite_normal(folder: &Path) -> SqlStore {
-    use sqlx::sqlite::{
-        SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-    };
-    let options = SqliteConnectOptions::new()
-        .filename(folder.join("sessions"))
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal);
-    let pool = SqlitePoolOptions::new()
-        .max_connections(4)
-        .connect_with(options);
-    let store = SqlStore::builder()
-        .from_sqlite_pool(pool.await.unwrap())
-        .unwrap();
-    store.migrate().await.unwrap();
-    store
+/// As the other contender runs it: no sync at each commit. Ours syncs by default.
+fn sqlite_normal(folder: &Path) -> SqliteStore {
+    let normal = SqliteStore::builder().synchronous(Synchronous::Normal);
+    normal.open(folder.join("sessions")).unwrap()
 }
 
 fn redis_url() -> String {
@@ -109,25 +91,12 @@ pub const ENTRIES: &[Entry] = &[
         web_by_file(run, "sled", "");
     }),
     ("cloakroom sqlite", |run| {
-        run.store(async || {
-            let folder = folder();
-            let store = sqlite(folder.path()).await;
-            let fillers = 128;
-            Keyed {
-                fillers,
-                ..Keyed::new(store)
-            }
-            .lying_in(folder)
-        });
+        run.store(async || Keyed::within(folder(), sqlite));
         web_by_file(run, "sqlite", "");
     }),
     ("cloakroom sqlite, synchronous=NORMAL", |run| {
-        run.store(async || {
-            let folder = folder();
-            Keyed::new(sqlite_normal(folder.path()).await).lying_in(folder)
-        });
-        let folder = folder();
-        run.web(async || site::app(sqlite_normal(folder.path()).await));
+        run.store(async || Keyed::within(folder(), sqlite_normal));
+        web_by_file(run, "sqlite", "?synchronous=normal");
     }),
     ("cloakroom redis", |run| {
         run.store(async || {

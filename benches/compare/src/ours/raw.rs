@@ -7,9 +7,7 @@ use ::redb::{Database, TableDefinition};
 use ::redis::AsyncCommands as _;
 use ::redis::aio::MultiplexedConnection;
 use cloakroom::engine::{OsEntropy, SessionKey};
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use tokio::runtime::Builder;
+use rusqlite::Connection;
 
 use super::session::record;
 use super::{folder, sqlite};
@@ -112,7 +110,7 @@ pub fn sled_batches(run: &Run) {
     });
 }
 
-/// Our own table, by one statement: through sqlx, each would cost a change of threads.
+/// Our own table, by one statement.
 pub fn sqlite_batches(run: &Run) {
     const INSERT: &str = r#"
         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
@@ -122,20 +120,16 @@ pub fn sqlite_batches(run: &Run) {
     if !run.wants("durable") {
         return;
     }
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let folder = folder();
-    drop(runtime.block_on(sqlite(folder.path())));
-    let options = SqliteConnectOptions::new()
-        .filename(folder.path().join("sessions"))
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full);
-    let mut connection = runtime.block_on(options.connect()).unwrap();
+    drop(sqlite(folder.path()));
+    let connection = Connection::open(folder.path().join("sessions")).unwrap();
+    connection
+        .pragma_update(None, "synchronous", "FULL")
+        .unwrap();
     let data = record(&Profile::new(0)).data.as_bytes().to_vec();
     run.durable_batch(|first| {
-        let insert = sqlx::query(INSERT)
-            .bind(BATCH as i64)
-            .bind(first as i64)
-            .bind(&data[..]);
-        runtime.block_on(insert.execute(&mut connection)).unwrap();
+        connection
+            .execute(INSERT, (BATCH as i64, first as i64, &data[..]))
+            .unwrap();
     });
 }
