@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_channel::oneshot;
 
@@ -71,13 +71,8 @@ impl JobThreads {
 impl<J: Send + 'static> JobThreads<J> {
     /// Starts one thread that is given all the jobs that wait, `jobs_max` at most, so
     /// that they can share a sync. Where `run` answers a time, it is called again after
-    /// that time at the latest, without a job if none has come. Where it panics, the thread
-    /// ends, and every later job is lost.
-    ///
-    /// Whoever was answered often comes back at once, with the next job: a batch waits until
-    /// as many jobs have come as were in the last batch or came while that ran, and no
-    /// longer than half the time that the last batch took, or a sixteenth of it without
-    /// another job. So a job that comes alone, after one that was alone, does not wait.
+    /// that time at the latest, without a job if none has come. Where it panics, the
+    /// thread ends, and every later job is lost.
     pub fn start_batched(
         name: &str,
         jobs_max: usize,
@@ -90,17 +85,20 @@ impl<J: Send + 'static> JobThreads<J> {
             permits: Permits::new(JOBS_MAX),
         };
         started.spawn(name.to_owned(), move || {
-            let mut last = LastBatch::default();
-            while let Some(batch) = next_batch(&waiting, jobs_max, &last) {
-                let (jobs, permits): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-                let (answered, begun) = (jobs.len(), Instant::now());
-                let wait_max = run(jobs);
-                drop(permits);
-                last = LastBatch {
-                    jobs: answered,
-                    took: begun.elapsed().min(TOOK_MAX),
-                    wait_max,
+            let mut wait_max = None;
+            loop {
+                let first = match wait_max {
+                    None => waiting.recv().map_err(RecvTimeoutError::from),
+                    Some(wait_max) => waiting.recv_timeout(wait_max),
                 };
+                if matches!(first, Err(RecvTimeoutError::Disconnected)) {
+                    return;
+                }
+                let rest = waiting.try_iter().take(jobs_max.saturating_sub(1));
+                let queued = first.into_iter().chain(rest);
+                let (jobs, permits): (_, Vec<_>) = queued.unzip();
+                wait_max = run(jobs);
+                drop(permits);
             }
         })?;
         Ok(started)
@@ -125,55 +123,6 @@ impl<J: Send + 'static> JobThreads<J> {
         let thread = thread::Builder::new().name(name).spawn(run)?;
         self.threads.push(thread);
         Ok(())
-    }
-}
-
-/// What is taken for the time of a batch that took longer, so that one that hung does not
-/// hold up the next.
-const TOOK_MAX: Duration = Duration::from_millis(100);
-
-#[derive(Default)]
-struct LastBatch {
-    jobs: usize,
-    took: Duration,
-    /// How long the next may be waited for, if it must be run without a job.
-    wait_max: Option<Duration>,
-}
-
-/// The jobs that wait, and those that are worth waiting for; `None` where no more will come.
-///
-/// Those who were answered are woken one by one. A batch of what waits at that instant holds
-/// the first of them alone, and all the others wait for its sync and for their own.
-fn next_batch<J>(
-    waiting: &Receiver<Queued<J>>,
-    jobs_max: usize,
-    last: &LastBatch,
-) -> Option<Vec<Queued<J>>> {
-    let until = Instant::now() + last.took / 2;
-    let mut batch: Vec<_> = waiting.try_iter().take(jobs_max).collect();
-    let expected = (last.jobs + batch.len()).min(jobs_max);
-    if batch.is_empty() {
-        let first = match last.wait_max {
-            None => waiting.recv().map_err(RecvTimeoutError::from),
-            Some(wait_max) => waiting.recv_timeout(wait_max),
-        };
-        match first {
-            Ok(first) => batch.push(first),
-            Err(RecvTimeoutError::Timeout) => return Some(batch),
-            Err(RecvTimeoutError::Disconnected) => return None,
-        }
-    }
-    loop {
-        let room = jobs_max.saturating_sub(batch.len());
-        batch.extend(waiting.try_iter().take(room));
-        let left = until.saturating_duration_since(Instant::now());
-        if batch.len() >= expected || left.is_zero() {
-            return Some(batch);
-        }
-        match waiting.recv_timeout(left.min(last.took / 16)) {
-            Ok(next) => batch.push(next),
-            Err(_) => return Some(batch),
-        }
     }
 }
 

@@ -3,13 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
-use std::thread::sleep;
 use std::time::Duration;
 
 use cloakroom_disk::{JobLost, JobThreads, Reply};
 use futures_executor::block_on;
 use futures_util::FutureExt as _;
-use futures_util::future::{join_all, join3};
+use futures_util::future::join3;
 
 #[test]
 fn a_job_answers_what_it_returns_on_a_named_thread() {
@@ -84,34 +83,6 @@ fn a_batch_holds_all_the_jobs_that_wait_up_to_its_bound() {
     assert_eq!(block_on(first), Ok(1));
     let sizes: Vec<_> = later.into_iter().map(block_on).collect();
     assert_eq!(sizes, [Ok(3), Ok(3), Ok(3), Ok(1)]);
-}
-
-/// Those who are answered are woken one by one: a batch of those who are back at that instant
-/// would hold the first alone, and every second sync would serve one job.
-#[test]
-fn a_batch_waits_for_those_who_come_back_at_once() {
-    const CALLERS: usize = 32;
-    const ROUNDS: usize = 6;
-    let (sizes, seen) = channel();
-    let threads = JobThreads::start_batched("test", usize::MAX, move |batch: Vec<Reply<()>>| {
-        sizes.send(batch.len()).unwrap();
-        // A sync.
-        sleep(Duration::from_millis(100));
-        batch.into_iter().for_each(|reply| reply.send(()));
-        None
-    })
-    .unwrap();
-    let callers = (0..CALLERS).map(|_| async {
-        for _ in 0..ROUNDS {
-            threads.ask(|reply| reply).await.unwrap();
-        }
-    });
-    block_on(join_all(callers));
-    drop(threads);
-    let sizes: Vec<_> = seen.into_iter().collect();
-    assert_eq!(sizes.iter().sum::<usize>(), CALLERS * ROUNDS);
-    // The first batch holds who came first, and the last one the rest of the others.
-    assert!(sizes.len() <= ROUNDS + 3, "{sizes:?}");
 }
 
 #[test]

@@ -67,11 +67,7 @@
 //! does not disturb the others. A commit writes new pages and the header, and then syncs
 //! once, by `fdatasync`, before any of the writes is answered; where the file has to
 //! grow, that is done and synced first. The same thread opens a database again that has
-//! failed, so no other operation waits for it. Whoever was answered may be back with the
-//! next write at once, but not all are back at the same instant, and a batch of the first
-//! alone would cost the others a sync more. So a batch waits for as many writes as the last
-//! one held or kept waiting, while they come without a pause of a sixteenth of what that one
-//! took, and for half of it at most. A writer that is alone does not wait.
+//! failed, so no other operation waits for it.
 //!
 //! **A load runs where it is called,** on a snapshot, and waits for nobody: where its pages
 //! are in memory it takes two microseconds, a hop to another thread thirty. A load of what
