@@ -180,7 +180,7 @@ fn an_error_says_each_cause_once_and_no_secret() {
             format!("cookie:?key_file={}", no_ring.display()),
             "there is none",
         ),
-        (format!("file:{}", in_a_file.display()), "(os error"),
+        (format!("file:{}", in_a_file.display()), "not a directory"),
     ] {
         let said = failed(&store);
         assert_eq!(said.matches(cause).count(), 1, "{said}");
