@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::{Error, ErrorKind};
-use cloakroom_disk::{FileIdentity, check_access, make_private_file};
+use cloakroom_disk::{FileIdentity, check_access, make_private_file, next_step};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::NAME;
@@ -209,11 +209,8 @@ pub(crate) fn closed(path: &Path) -> Error {
 }
 
 fn unusable(path: &Path, source: io::Error) -> Error {
-    let message = format!(
-        "cannot open or make the file {}: {source}; check the folders on its way, and the rights \
-         of this process",
-        path.display()
-    );
+    let (path, next_step) = (path.display(), next_step(&source));
+    let message = format!("cannot open or make the file {path}: {source}{next_step}");
     let kind = match source.kind() {
         io::ErrorKind::PermissionDenied => ErrorKind::Misconfigured,
         _ => ErrorKind::Unavailable,
@@ -263,7 +260,7 @@ pub(crate) fn failed(path: &Path, table: &str, source: rusqlite::Error) -> Failu
         Some(ErrorCode::NotADatabase) => (
             Misconfigured,
             format!(
-                "the file {path} is no SQLite database: {said}; use another path, or move the \
+                "the file {path} is no SQLite database: {said}; give another path, or move the \
                  file away"
             ),
         ),

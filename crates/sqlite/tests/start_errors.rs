@@ -74,7 +74,7 @@ fn where_the_way_is_no_folder() {
     let in_the_way = folder.path().join("a file");
     fs::write(&in_the_way, "in the way, and no database at all").unwrap();
     let text = refused(&in_the_way.join("sessions.db"), ErrorKind::Unavailable);
-    assert_says(&text, &in_the_way, "not a directory", "check the folders");
+    assert_says(&text, &in_the_way, "not a directory", "give a path");
     // A folder that is missing is made.
     SqliteStore::open(folder.path().join("new").join("sessions.db")).unwrap();
 }
@@ -85,7 +85,7 @@ fn where_there_is_a_folder_at_the_path() {
     let path = folder.path().join("a folder");
     fs::create_dir(&path).unwrap();
     let text = refused(&path, ErrorKind::Unavailable);
-    assert_says(&text, &path, "is a directory", "check");
+    assert_says(&text, &path, "is a directory", "give the path of a file");
 }
 
 const FORBIDDEN: &str = "CLOAKROOM_SQLITE_TEST_FORBIDDEN";
@@ -122,7 +122,7 @@ fn where_this_process_may_not() {
             &text,
             &path,
             "Permission denied",
-            "the rights of this process",
+            "let the user of this process",
         );
         assert!(text.contains("Misconfigured"), "{text}");
     }
@@ -138,7 +138,7 @@ fn where_the_file_system_is_read_only() {
     let new = disk.0.path().join("new.db");
     for path in [disk.file(), new] {
         let text = refused(&path, ErrorKind::Unavailable);
-        assert_says(&text, &path, "Read-only file system", "check");
+        assert_says(&text, &path, "Read-only file system", "mount");
     }
 }
 

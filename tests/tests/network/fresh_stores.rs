@@ -24,16 +24,21 @@ fn fresh_store(name: &'static str, url: String) -> FreshStore {
     }
 }
 
-/// One on every SQL database of this machine.
-pub(crate) fn sql() -> Vec<FreshStore> {
+/// One in a file that several processes may use.
+fn sqlite() -> FreshStore {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions.sqlite");
-    let mut stores = vec![FreshStore {
+    FreshStore {
         name: "SQLite",
         // Who waits for its lock is let in by chance.
         url: format!("sqlite:{}?timeout=60s", path.display()),
         _folder: Some(folder),
-    }];
+    }
+}
+
+/// One on every SQL server of this machine.
+fn sql_servers() -> Vec<FreshStore> {
+    let mut stores = Vec::new();
     if let Some(server) = cloakroom_servers::postgres() {
         let url = format!("{}?table={}", server.url(), fresh_name());
         stores.push(fresh_store("PostgreSQL", url));
@@ -42,6 +47,13 @@ pub(crate) fn sql() -> Vec<FreshStore> {
         let url = format!("{}?table={}", server.url(), fresh_name());
         stores.push(fresh_store("MariaDB", url));
     }
+    stores
+}
+
+/// One on every SQL database of this machine.
+pub(crate) fn sql() -> Vec<FreshStore> {
+    let mut stores = sql_servers();
+    stores.insert(0, sqlite());
     stores
 }
 
@@ -73,15 +85,15 @@ pub(crate) fn all() -> Vec<FreshStore> {
 }
 
 /// As their own types, without a URL's layers.
-pub(crate) async fn sql_stores() -> Vec<(FreshStore, SqlStore)> {
+pub(crate) async fn sql_stores() -> Vec<SqlStore> {
     let mut stores = Vec::new();
-    for fresh in sql() {
+    for fresh in sql_servers() {
         let (url, options) = fresh.url.split_once('?').unwrap();
         let table = options.strip_prefix("table=");
         let table = table.map_or_else(fresh_name, str::to_owned);
         let store = SqlStore::builder().table(table).connect(url).await.unwrap();
         store.migrate().await.unwrap();
-        stores.push((fresh, store));
+        stores.push(store);
     }
     stores
 }

@@ -24,7 +24,7 @@ macro_rules! stacks {
     ($($name:ident: |$store:ident| $stack:expr;)+) => {$(
         #[tokio::test]
         async fn $name() {
-            for (_place, $store) in fresh_stores::sql_stores().await {
+            for $store in fresh_stores::sql_stores().await {
                 asked($stack).await;
             }
             for $store in fresh_stores::redis_stores().await {

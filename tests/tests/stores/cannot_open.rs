@@ -122,13 +122,18 @@ async fn check_foreign(store: Embedded, folder: &Path) {
         _ => fs::write(&path, [7; 4_096]).unwrap(),
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-    let reasons = ["not a directory", "no database", "damaged"];
+    let reasons = [
+        "not a directory",
+        "no database",
+        "no SQLite database",
+        "damaged",
+    ];
     check_refused(store, "not a database", &path, &reasons).await;
     let other = folder.join("other kind");
     match store {
         Embedded::Redb | Embedded::Sqlite => {
             fs::create_dir(&other).unwrap();
-            check_refused(store, "a folder", &other, &["Is a directory"]).await;
+            check_refused(store, "a folder", &other, &["s a directory"]).await;
         }
         Embedded::File | Embedded::Sled => {
             fs::write(&other, "").unwrap();
@@ -183,7 +188,7 @@ async fn a_store_on_a_disk_that_is_read_only_or_full_says_so() {
             continue;
         }
         let path = disk.path("new");
-        check_refused(store, "full", &path, &["No space left"]).await;
+        check_refused(store, "full", &path, &["No space left", "is full"]).await;
     }
 }
 

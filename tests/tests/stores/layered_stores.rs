@@ -8,7 +8,7 @@ use cloakroom::AnyStore;
 use cloakroom::cookie::{CookieStore, KeyRing, Secret};
 use cloakroom::engine::TokenStore;
 use cloakroom::store::SessionStore;
-use cloakroom::stores::{Cached, FileStore, RedbStore, Sealed, SledStore};
+use cloakroom::stores::{Cached, FileStore, RedbStore, Sealed, SledStore, SqliteStore};
 use cloakroom_testkit::{Profile, conformance, survives_reopening};
 
 fn cached<S: SessionStore>(store: S) -> Cached<S> {
@@ -47,8 +47,17 @@ stacks! {
     ring_sealed_file: DURABLE, |path| ring_sealed(FileStore::open(path).unwrap());
     sealed_cached_redb: DURABLE, |path| Sealed::new(cached(RedbStore::open(path).unwrap()));
     sealed_file: DURABLE, |path| Sealed::new(FileStore::open(path).unwrap());
+    sqlite: SHARED, |path| open_sqlite(path);
+    cached_sqlite: SHARED, |path| cached(open_sqlite(path));
+    sealed_sqlite: SHARED, |path| Sealed::new(open_sqlite(path));
+    ring_sealed_sqlite: SHARED, |path| ring_sealed(open_sqlite(path));
+    sealed_cached_sqlite: SHARED, |path| Sealed::new(cached(open_sqlite(path)));
     cookie: CLIENT_SIDE, |_path| cookie_store(false);
     signed_cookie: CLIENT_SIDE, |_path| cookie_store(true);
+}
+
+fn open_sqlite(path: &Path) -> SqliteStore {
+    SqliteStore::open(path).unwrap()
 }
 
 fn ring() -> KeyRing {
