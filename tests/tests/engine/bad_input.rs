@@ -168,7 +168,7 @@ impl Damage {
 
 /// `n = 1`, as a session writes it.
 fn one() -> Data {
-    Data::from_bytes([1, 1, b'n', 2, 2, 1])
+    Data::from_bytes([1, 1, b'n', 1, 0x41])
 }
 
 #[tokio::test]

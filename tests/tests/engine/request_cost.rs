@@ -186,6 +186,6 @@ async fn the_cost_of_a_request_is_left_in_its_response() {
             },
         ));
     let site = Site::serve(app).await;
-    // A count, a name and its length, a value of two bytes and its length.
-    assert_eq!(site.browser().get("/").await.body, "0 1 6");
+    // A count, a name and its length, a value of one byte and its length.
+    assert_eq!(site.browser().get("/").await.body, "0 1 5");
 }
