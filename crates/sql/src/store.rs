@@ -16,8 +16,9 @@ use crate::table::TableName;
 
 /// How often a compare-and-swap is tried that writes no row although the record is then
 /// found at its revision. A replica that lags behind may answer so, or a trigger or
-/// policy that keeps every write away; without a bound that would never end.
-const SWAP_TRIES: u32 = 3;
+/// policy that keeps every write away; without a bound that would never end. A record that
+/// is ended and imported again in between each time may answer so too, but not that often.
+const SWAP_TRIES: u32 = 10;
 
 /// A store over one table of one database.
 pub(crate) struct TableStore<DB: Driver> {
