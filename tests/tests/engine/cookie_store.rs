@@ -97,15 +97,22 @@ async fn a_damaged_cookie_is_a_fresh_session_and_never_an_error_page() {
         let mut damaged = good.clone().into_bytes();
         damaged[at] = if damaged[at] == b'A' { b'B' } else { b'A' };
         let damaged = String::from_utf8(damaged).unwrap();
-        for token in [&damaged, &good[..at], &good[at + 1..]] {
+        let rest = &good[at + 1..];
+        for token in [&damaged, &good[..at], rest] {
             app.set_token(Some(token));
             let answer = app.visit(async |s| assert!(!s.contains("n"))).await;
             assert_eq!(answer.status, 200);
             let case = format!("at {at}: {} {answer:?}", token.len());
             // With another key's id it may be another node's, and stays. One character
-            // holds the last bits of the id and the first ones of the nonce.
+            // holds the last bits of the id and the first ones of the nonce; and one rest
+            // in 256 happens to begin as a token does, with an id that is no key's.
             let stays = token.len() == good.len() && (2..6).contains(&at);
-            let may_stay = token.len() == good.len() && at == 6;
+            let begins_as_a_token =
+                matches!(rest.as_bytes(), [b'A', b'Q'..=b'Z' | b'a'..=b'f', ..]);
+            let may_stay = match token.len() == good.len() {
+                true => at == 6,
+                false => token == rest && begins_as_a_token,
+            };
             assert!(may_stay || answer.removes_token() != stays, "{case}");
             assert!(!answer.sets_token(), "{case}");
         }
