@@ -1,4 +1,4 @@
-//! What a handler may ask for beside the plain session: a login, and a struct.
+//! The layer and the extractors for axum: a login, a struct, two layers, a rejection.
 
 use axum::Router;
 use axum::extract::Path;
@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Request};
 use axum::routing::{get, post};
 use cloakroom::axum::{LoggedIn, Session, SessionError, SessionLayer, Typed};
 use cloakroom::session::SessionStruct;
-use cloakroom::{CookiePolicy, Engine, Subject};
+use cloakroom::{CookiePolicy, Engine, ErrorKind, Subject};
 use cloakroom_testkit::MapStore;
 use cloakroom_tests::Site;
 use serde::{Deserialize, Serialize};
@@ -103,4 +103,62 @@ async fn a_struct_of_the_session_is_changed_field_by_field() {
     for pages in ["1", "2", "3"] {
         assert_eq!(browser.post("/count").await.body, pages);
     }
+}
+
+/// Two layers of one engine around each other are one: the login of the handler counts.
+#[tokio::test]
+async fn of_two_layers_of_one_engine_the_inner_one_uses_the_exchange_that_is_there() {
+    use axum::{Router, body::Body, http::Request, routing::get};
+    use tower::ServiceExt as _;
+    async fn login(session: Session) -> Result<&'static str, SessionError> {
+        session.set_subject(Subject::new("1")?)?;
+        Ok("in")
+    }
+    async fn look(
+        session: Session,
+        request: axum::extract::Request,
+        next: axum::middleware::Next,
+    ) -> axum::response::Response {
+        assert_eq!(session.subject(), None);
+        session.insert("looked", true).unwrap();
+        next.run(request).await
+    }
+    let engine = Engine::new(MapStore::default());
+    let app = Router::new()
+        .route("/", get(login))
+        .layer(SessionLayer::new(engine.clone()))
+        .layer(axum::middleware::from_fn(look))
+        .layer(SessionLayer::new(engine.clone()));
+    let request = Request::get("/").body(Body::empty()).unwrap();
+    let response = app.oneshot(request).await.unwrap();
+    let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
+    assert_eq!(cookies.len(), 1, "{cookies:?}");
+    let cookie = cookies[0]
+        .to_str()
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    let exchange = engine.exchange();
+    let session = exchange
+        .open([cookie.as_bytes()].into_iter())
+        .await
+        .unwrap();
+    assert_eq!(session.subject(), Some(Subject::new("1").unwrap()));
+}
+
+/// Some frameworks send a rejection's text to the client.
+#[test]
+fn a_session_error_says_nothing_of_the_store() {
+    let error = cloakroom::Error::new(ErrorKind::Unavailable, "postgres://db.internal is down");
+    let error = SessionError::from(error.in_store("postgres"));
+    for text in [format!("{error:?}"), error.to_string()] {
+        assert!(
+            !text.contains("postgres") && !text.contains("down"),
+            "{text}"
+        );
+    }
+    let source = std::error::Error::source(&error).unwrap();
+    assert!(source.to_string().contains("postgres"));
 }

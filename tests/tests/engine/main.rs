@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
+mod after_the_end;
 mod bad_input;
 mod concurrent_requests;
 mod cookie_chunks;
 mod cookie_store;
+mod dead_cookies;
 mod django;
 mod endings;
 mod engine_options;

@@ -1,16 +1,17 @@
 //! The calls to the store that a request makes, and the headers it gets, through the
 //! axum layer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use cloakroom::axum::{Session, SessionError, SessionLayer};
 use cloakroom::engine::Cost;
-use cloakroom::{Engine, Subject};
+use cloakroom::{Engine, SessionExpiry, Subject};
 use cloakroom_testkit::Call::{self, Create, Delete, Load, Rotate, Update};
-use cloakroom_testkit::{MapStore, RecordingStore, key};
+use cloakroom_testkit::{InterceptedStore, MapStore, RecordingStore, key};
+use cloakroom_tests::in_process::{TestApp, header};
 use cloakroom_tests::{Browser, Reply, Site};
 
 type Store = Arc<RecordingStore<MapStore>>;
@@ -188,4 +189,59 @@ async fn the_cost_of_a_request_is_left_in_its_response() {
     let site = Site::serve(app).await;
     // A count, a name and its length, a value of one byte and its length.
     assert_eq!(site.browser().get("/").await.body, "0 1 5");
+}
+
+#[tokio::test]
+async fn the_default_expiry_is_nothing_to_store_for_an_anonymous_visitor() {
+    let app = TestApp::default();
+    let set = async |choice: SessionExpiry| {
+        let response = app.visit(async |s| s.set_expiry(choice).unwrap()).await;
+        (response.sets_token(), app.records())
+    };
+    assert_eq!(set(SessionExpiry::Default).await, (false, 0));
+    assert_eq!(set(SessionExpiry::BrowserClose).await, (true, 1));
+}
+
+/// Whoever has waited in the queue begins with what the writer before has stored.
+#[tokio::test]
+async fn parallel_updates_cost_one_load_and_one_write_each() {
+    const CLIENTS: u64 = 100;
+    let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
+    let store = InterceptedStore::from_fn(MapStore::default(), {
+        let calls = calls.clone();
+        move |operation, work| {
+            calls.lock().unwrap().push(operation.call);
+            Box::pin(async move {
+                // As a store with a round trip: others run meanwhile.
+                tokio::task::yield_now().await;
+                work.await
+            })
+        }
+    });
+    let engine = Engine::new(store);
+    let exchange = engine.exchange();
+    let session = exchange.open(std::iter::empty()).await.unwrap();
+    session.insert("n", 0_u64).unwrap();
+    let set = header(&exchange.close(200).await, "set-cookie").unwrap();
+    let cookie = set.split(';').next().unwrap();
+    calls.lock().unwrap().clear();
+    let requests = (0..CLIENTS).map(|_| async {
+        let exchange = engine.exchange();
+        let session = exchange
+            .open([cookie.as_bytes()].into_iter())
+            .await
+            .unwrap();
+        session.update("n", |n: &mut u64| *n += 1).unwrap();
+        assert!(exchange.close(200).await.failure.is_none());
+    });
+    futures_util::future::join_all(requests).await;
+    let made = std::mem::take(&mut *calls.lock().unwrap());
+    let count = |call| made.iter().filter(|made| **made == call).count() as u64;
+    assert_eq!((count(Call::Load), count(Call::Update)), (CLIENTS, CLIENTS));
+    let exchange = engine.exchange();
+    let session = exchange
+        .open([cookie.as_bytes()].into_iter())
+        .await
+        .unwrap();
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(CLIENTS));
 }
