@@ -16,8 +16,7 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
         .map_err(|source| Error::new(ErrorKind::Mismatch, "cannot be encoded").with_source(source))
 }
 
-/// Decodes bytes that hold no nesting, or whose nesting has been checked: bincode
-/// itself would overflow the stack.
+/// Decodes bytes that hold no nesting: bincode itself would overflow the stack.
 pub(crate) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
     bincode::DefaultOptions::new()
         .with_limit(bytes.len() as u64)

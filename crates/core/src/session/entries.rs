@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::codec::{Cursor, corrupt, put_counted_bytes, put_varint};
+use crate::session::value::encode;
 use crate::session::{Limits, Value};
 use crate::store::{Data, Record};
 use crate::{Error, ErrorKind};
@@ -194,7 +195,8 @@ impl Data {
         for (name, value) in values {
             let name = name.as_ref();
             limits.check_name(name)?;
-            laid.insert(Arc::from(name), Some(Arc::from(value.encode())));
+            let bytes = encode(&value, limits.depth())?;
+            laid.insert(Arc::from(name), Some(Arc::from(bytes)));
         }
         Ok(Entries::empty().merge(&laid, limits)?.data)
     }

@@ -6,8 +6,8 @@ use serde::de::{
     SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
+use super::ValueError;
 use super::format::{Names, kind, too_deep};
-use super::{Value, ValueError};
 use crate::codec::{Cursor, corrupt};
 
 /// How many items a type is told to make room for: more grow as they come, since the
@@ -507,98 +507,5 @@ impl<'de> VariantAccess<'de> for Tagged<'_, 'de> {
             Head::Map(count) => content.map(count, visitor),
             other => Err(other.is_not(&"a struct variant")),
         }
-    }
-}
-
-/// Whatever stands there.
-impl<'de> de::Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Anything)
-    }
-}
-
-struct Anything;
-
-impl<'de> Visitor<'de> for Anything {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
-        let inner = <Value as de::Deserialize>::deserialize(from)?;
-        Ok(match inner {
-            Value::Null | Value::Some(_) => Value::Some(Box::new(inner)),
-            plain => plain,
-        })
-    }
-
-    fn visit_bool<E: de::Error>(self, truth: bool) -> Result<Value, E> {
-        Ok(Value::Bool(truth))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::UInt(number))
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
-        Ok(u64::try_from(number).map_or(Value::Int(number), Value::UInt))
-    }
-
-    fn visit_u128<E: de::Error>(self, number: u128) -> Result<Value, E> {
-        Ok(u64::try_from(number).map_or(Value::BigUInt(number), Value::UInt))
-    }
-
-    fn visit_i128<E: de::Error>(self, number: i128) -> Result<Value, E> {
-        match (u128::try_from(number), i64::try_from(number)) {
-            (Ok(natural), _) => self.visit_u128(natural),
-            (_, Ok(small)) => Ok(Value::Int(small)),
-            _ => Ok(Value::BigInt(number)),
-        }
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::Float(number))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Str(text.to_owned()))
-    }
-
-    fn visit_string<E: de::Error>(self, text: String) -> Result<Value, E> {
-        Ok(Value::Str(text))
-    }
-
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Value, E> {
-        Ok(Value::Bytes(bytes.to_vec()))
-    }
-
-    fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Value, E> {
-        Ok(Value::Bytes(bytes))
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Value::List(list))
-    }
-
-    fn visit_map<A: de::MapAccess<'de>>(self, mut pairs: A) -> Result<Value, A::Error> {
-        let mut map = Vec::new();
-        while let Some(pair) = pairs.next_entry()? {
-            map.push(pair);
-        }
-        Ok(Value::Map(map))
     }
 }

@@ -1,5 +1,6 @@
 //! A session value with its own shape: what is stored under a name.
 
+mod any;
 mod de;
 mod format;
 mod ser;

@@ -518,23 +518,3 @@ impl ser::SerializeMap for Filling<'_> {
         }
     }
 }
-
-/// A value stands for its content.
-impl Serialize for super::Value {
-    fn serialize<S: ser::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Null => to.serialize_unit(),
-            Self::Bool(truth) => to.serialize_bool(*truth),
-            Self::UInt(number) => to.serialize_u64(*number),
-            Self::Int(number) => to.serialize_i64(*number),
-            Self::BigUInt(number) => to.serialize_u128(*number),
-            Self::BigInt(number) => to.serialize_i128(*number),
-            Self::Float(number) => to.serialize_f64(*number),
-            Self::Str(text) => to.serialize_str(text),
-            Self::Bytes(bytes) => to.serialize_bytes(bytes),
-            Self::List(items) => to.collect_seq(items),
-            Self::Map(pairs) => to.collect_map(pairs.iter().map(|(key, value)| (key, value))),
-            Self::Some(inner) => to.serialize_some(&**inner),
-        }
-    }
-}
