@@ -90,6 +90,26 @@ async fn a_clock_that_jumped_ahead_removes_nobody_until_it_has_stood_for_a_day()
     assert_eq!(stand(&store, &[due]).await, 0);
 }
 
+/// A small jump that has nearly stood for its day says nothing about a large one.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_further_is_not_believed_for_another_day() {
+    let store = Arc::new(MapStore::default());
+    let (now, digests) = fill(&store).await;
+    let clock = Arc::new(ManualClock::at(now));
+    let any = AnyStore::new(store.clone());
+    let _sweeper = Sweeper::spawn_with(any, MINUTE, clock.clone());
+    clock.advance(10 * MINUTE);
+    pass(&clock, 23 * HOUR).await;
+    assert_eq!(stand(&store, &digests).await, 1);
+    clock.advance(1_000 * HOUR);
+    let mut record = sample("text");
+    record.expires_at = clock.now();
+    let alive = key().digest();
+    store.create(&alive, &record).await.unwrap();
+    pass(&clock, 20 * HOUR).await;
+    assert_eq!(stand(&store, &[alive]).await, 1);
+}
+
 /// A store on a server, whose clock is another.
 struct OnServer {
     map: MapStore,

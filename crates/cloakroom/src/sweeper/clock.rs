@@ -22,8 +22,15 @@ pub(super) struct SweepClock {
     clock: Arc<dyn Clock>,
     believed: Timestamp,
     believed_at: Instant,
-    jumped_at: Option<Instant>,
+    jump: Option<Jump>,
     is_ahead_of_store: bool,
+}
+
+/// A jump ahead that is not believed yet.
+#[derive(Clone, Copy)]
+struct Jump {
+    at: Instant,
+    by: Duration,
 }
 
 impl SweepClock {
@@ -31,7 +38,7 @@ impl SweepClock {
         Self {
             believed: clock.now(),
             believed_at: Instant::now(),
-            jumped_at: None,
+            jump: None,
             is_ahead_of_store: false,
             clock,
         }
@@ -68,20 +75,23 @@ impl SweepClock {
         let passed = self.believed.saturating_add(at - self.believed_at);
         let ahead = now.saturating_since(passed);
         if ahead > GRACE {
-            let jumped_at = *self.jumped_at.get_or_insert_with(|| {
+            // One that jumps further ahead is another one.
+            let known = self.jump.filter(|jump| ahead <= jump.by + GRACE);
+            let jump = known.unwrap_or_else(|| {
                 tracing::warn!(
                     ?ahead,
                     "this machine's clock has jumped ahead, and is not believed for a day: \
                      sessions are swept by the time that has passed. If it is wrong, set it \
                      right; if it was wrong before, nothing is to be done"
                 );
-                at
+                Jump { at, by: ahead }
             });
-            if at - jumped_at < BELIEVED_AFTER {
+            self.jump = Some(jump);
+            if at - jump.at < BELIEVED_AFTER {
                 return passed;
             }
         }
-        self.jumped_at = None;
+        self.jump = None;
         (self.believed, self.believed_at) = (now, at);
         now
     }
