@@ -167,8 +167,9 @@ pub struct CachedBuilder<S> {
 }
 
 impl<S: SessionStore> CachedBuilder<S> {
-    /// Bytes it may hold, bookkeeping included; the session unused longest is evicted
-    /// first. Default [`CAPACITY_BYTES_DEFAULT`].
+    /// Bytes it may hold, bookkeeping included; in each of its shards the session unused
+    /// longest is evicted first. Where many small sessions have given way to few large ones,
+    /// their empty places may take almost as much again. Default [`CAPACITY_BYTES_DEFAULT`].
     #[must_use]
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.capacity_bytes = bytes;

@@ -150,7 +150,7 @@ impl NearCache {
         let is_stale = |entry: &Entry| self.is_stale(entry.as_of, now);
         let stale = shard.remove_some(LOOKS_PER_FILL, is_stale);
         let inserted = shard.insert(digest.as_bytes(), Entry { stored, as_of });
-        // What has left is freed without the lock.
+        // What has left is freed without the shard's lock.
         drop(shard);
         drop((stale, inserted));
     }
@@ -298,9 +298,12 @@ impl NearCache {
         for writes in in_flight.writes.values_mut() {
             writes.no_fill = true;
         }
-        for number in 0..self.entries.shards() {
-            self.entries.lock_nth(number).clear();
-        }
+        let shards = 0..self.entries.shards();
+        let taken = shards.map(|number| self.entries.lock_nth(number).take());
+        let taken: Vec<_> = taken.collect();
+        // There may be millions of entries, and every load waits for this lock.
+        drop(in_flight);
+        drop(taken);
     }
 }
 

@@ -27,7 +27,9 @@
 //! SHA-256 of a random key is.
 //!
 //! **A value stays in its node** until it is removed, so that whoever reads all of them can
-//! release the lock in between.
+//! release the lock in between. So a place that was used once stays allocated, for the next
+//! value: where many small values have given way to few large ones, that may be almost as
+//! much again as the bound, which counts what the values take that are there.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

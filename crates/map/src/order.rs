@@ -31,6 +31,11 @@ impl Order {
         }
     }
 
+    /// One more than the highest position that was ever in.
+    pub(crate) fn positions(&self) -> usize {
+        self.links.len() - 1
+    }
+
     /// The position unused longest.
     pub(crate) fn first(&self) -> Option<u32> {
         self.link(ENDS).after.checked_sub(1)

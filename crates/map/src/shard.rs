@@ -159,9 +159,12 @@ impl<V> Shard<V> {
         Some(value)
     }
 
-    /// Takes all values out, and frees what the map has allocated for them.
-    pub fn clear(&mut self) {
-        *self = Self::new(self.capacity, self.value_bytes);
+    /// Takes all values out. To drop what it answers frees them, and what was allocated for
+    /// them: do so without the lock, since there may be many.
+    #[must_use = "it is freed where it is dropped"]
+    pub fn take(&mut self) -> Self {
+        let empty = Self::new(self.capacity, self.value_bytes);
+        std::mem::replace(self, empty)
     }
 
     /// Looks at the next few values in turn, and takes out those of which this is true. Who
@@ -175,10 +178,9 @@ impl<V> Shard<V> {
         for _ in 0..looks {
             let position = self.cursor;
             self.cursor = match position + 1 {
-                next if next < self.nodes.capacity() => next,
+                next if next < self.order.positions() => next,
                 _ => 0,
             };
-            // Of the nodes up to the capacity, some may never have been used.
             let node = self.nodes.get(position);
             if node.is_some_and(|node| is_removed(&node.value)) {
                 removed.push(self.remove_at(position as u32));
@@ -192,9 +194,10 @@ impl<V> Shard<V> {
     /// of them. Begin at 0.
     pub fn chunk(&self, from: usize) -> (impl Iterator<Item = (&Digest, &V)>, Option<usize>) {
         let end = from.saturating_add(CHUNK_NODES);
-        let nodes = (from..end.min(self.nodes.capacity())).filter_map(|at| self.nodes.get(at));
+        let positions = self.order.positions();
+        let nodes = (from..end.min(positions)).filter_map(|at| self.nodes.get(at));
         let values = nodes.map(|node| (&node.digest, &node.value));
-        (values, (end < self.nodes.capacity()).then_some(end))
+        (values, (end < positions).then_some(end))
     }
 
     fn position(&self, digest: &Digest) -> Option<u32> {

@@ -75,7 +75,7 @@ fn it_does_what_a_list_by_last_use_does() {
                 }
             }
             14 if random % 500 == 0 => {
-                shard.clear();
+                drop(shard.take());
                 model.0.clear();
             }
             _ => {

@@ -1,7 +1,7 @@
 //! Cloakroom sessions in memory.
 //!
 //! [`MemoryStore`] is bounded by bytes. A full store evicts the session that has gone
-//! unused longest, so a login is never refused in favour of an idle visitor; an event at
+//! unused longest in its shard, so a login is never refused in favour of an idle visitor; an event at
 //! `WARN`, once a minute at most, says how many sessions were ended so. Sessions end with
 //! the process.
 //!
@@ -78,7 +78,7 @@ pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 const INDEX_ENTRY_BYTES: usize = 100;
 
 /// For each session that is added, so many others are looked at, and removed if they have
-/// expired. Then at most a seventh of the sessions that it holds have.
+/// expired. Then at most an eighth of the most that it has held at once have expired.
 const LOOKS_PER_INSERT: usize = 8;
 
 const NAME: &str = "memory";
@@ -143,7 +143,8 @@ pub struct MemoryStoreBuilder {
 
 impl MemoryStoreBuilder {
     /// Bytes it may hold, bookkeeping included. Default
-    /// [`CAPACITY_BYTES_DEFAULT`]. From 8 MiB on it is divided into up to 256 shards of 4
+    /// [`CAPACITY_BYTES_DEFAULT`]. Where many small sessions have given way to few large
+    /// ones, their empty places may take almost as much again. From 8 MiB on it is divided into up to 256 shards of 4
     /// MiB or more; a session that is larger than such a share is refused.
     #[must_use]
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {

@@ -176,8 +176,8 @@ async fn the_memory_of_expired_sessions_is_freed_by_the_writes_that_follow() {
         store.create(&key().digest(), &record).await.unwrap();
         clock.advance(Duration::from_secs(1));
     }
-    // A thousand stand. Of those looked at in turn, the last were a seventh of them.
-    assert!((1_000..1_500).contains(&sessions(&store)), "{store:?}");
+    // A thousand stand, and at most an eighth of all have expired.
+    assert!((1_000..1_200).contains(&sessions(&store)), "{store:?}");
     assert_eq!(sessions(&store), listed(&store), "{store:?}");
 }
 
