@@ -6,7 +6,7 @@ use std::time::Duration;
 use cloakroom_core::engine::{AnyStore, Entropy, Token, TokenStore as _};
 use cloakroom_core::session::Limits;
 use cloakroom_core::store::{KeyDigest, Record, Subjects};
-use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Timestamp};
+use cloakroom_core::{Clock, Error, Expiry, Site, Timestamp};
 
 use crate::Transport;
 use crate::cookie::COOKIE_AGE_MAX;
@@ -38,12 +38,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// The store's lists by subject.
     pub(crate) fn subjects(&self) -> Result<&dyn Subjects, Error> {
-        self.store.token_capabilities().subjects.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Misconfigured,
-                "this store keeps no list of a user's sessions",
-            )
-        })
+        self.store.token_capabilities().required_subjects()
     }
 
     /// What an event says of a session: the first characters of its digest.

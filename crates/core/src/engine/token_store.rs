@@ -187,10 +187,7 @@ pub trait TokenStore: Send + Sync + 'static {
         subject: &'a Subject,
     ) -> BoxFuture<'a, Result<usize, Error>> {
         Box::pin(async move {
-            let subjects = self.token_capabilities().subjects.ok_or_else(|| {
-                let why = "this store keeps no list of a user's sessions";
-                Error::new(ErrorKind::Misconfigured, why)
-            })?;
+            let subjects = self.token_capabilities().required_subjects()?;
             let subject = SubjectDigest::new(site, subject);
             Ok(subjects.revoke(&subject, Revoke::All).await?.len())
         })

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::store::{BoxFuture, KeyDigest, Revision, Scan, Stored, Subjects};
-use crate::{Error, Timestamp};
+use crate::{Error, ErrorKind, Timestamp};
 
 /// What a store can do beyond keeping records; `None` is "cannot".
 ///
@@ -65,6 +65,20 @@ impl<'a> Capabilities<'a> {
     pub fn with_subjects(mut self, subjects: &'a dyn Subjects) -> Self {
         self.subjects = Some(subjects);
         self
+    }
+
+    /// The lists by subject, where the caller can do nothing without them.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](crate::ErrorKind::Misconfigured) where the store keeps none.
+    pub fn required_subjects(&self) -> Result<&'a dyn Subjects, Error> {
+        self.subjects.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Misconfigured,
+                "this store keeps no list of a user's sessions: keep the sessions in a store \
+                 on the server",
+            )
+        })
     }
 
     /// With a scan.
