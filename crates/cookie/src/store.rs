@@ -157,8 +157,9 @@ impl CookieStore {
 
     /// The epoch to seal, and the key under which the session has begun. A login (a write
     /// that changes the subject or begins the session anew) takes the present epoch, and
-    /// the present key where no data comes along. Any other write keeps those of the session it is based on, so that a write which a
-    /// revocation has overtaken does not carry the session into the new epoch.
+    /// the present key where no data comes along. Any other write keeps those of the
+    /// session it is based on, so that a write which a revocation has overtaken does not
+    /// carry the session into the new epoch.
     async fn beginning(
         &self,
         base: Option<&Envelope>,

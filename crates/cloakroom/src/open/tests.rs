@@ -388,6 +388,11 @@ async fn a_store_of_epochs_that_cannot_be_one_is_refused_with_what_can() {
             "write the other options before it",
         ),
         (
+            "sqlite:EPOCHS&mode=signed",
+            ErrorKind::Misconfigured,
+            "write the other options before it",
+        ),
+        (
             "postgres://ada:1/hunter2@host/db",
             ErrorKind::Misconfigured,
             "write / as %2F",

@@ -109,6 +109,12 @@ fn check_revocation(url: &str) -> Result<(), Error> {
              again: give redb:PATH or another store that keeps",
         );
     }
+    // A path is taken as it stands, so what follows it would be a part of its name.
+    let own = ["key_file=", "key_env=", "name=", "mode=", "replaces="];
+    let mut behind = address.split('&').skip(1);
+    if behind.any(|part| own.iter().any(|option| part.starts_with(option))) {
+        return refuse("an option of cookie: stands behind its path");
+    }
     for option in options.split('&') {
         match option.split_once('=').map_or(option, |(name, _)| name) {
             "cache" | "stale" | "on_disconnect" => {
@@ -145,10 +151,11 @@ fn of_revocation(error: Error) -> Error {
     };
     let message = format!("the store of revocation=: {}{hint}", error.message());
     let told = Error::new(error.kind(), message);
-    match error.store() {
+    let told = match error.store() {
         Some(store) => told.in_store(store),
         None => told,
-    }
+    };
+    told.with_source(error)
 }
 
 /// The epochs of a cookie store. [`check_revocation`] lets no layers come here.
@@ -201,8 +208,8 @@ mod tests {
             ("", ("", None)),
             ("a=b&c=d", ("a=b&c=d", None)),
             (
-                "a=b&revocation=sqlite:x?pool=2&table=t",
-                ("a=b", Some("sqlite:x?pool=2&table=t")),
+                "a=b&revocation=sqlite:x?timeout=2s&table=t",
+                ("a=b", Some("sqlite:x?timeout=2s&table=t")),
             ),
             (
                 "revocation=redb:a&revocation=b",
