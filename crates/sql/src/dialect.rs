@@ -10,10 +10,6 @@ pub(crate) struct Dialect {
     pub(crate) begin: &'static str,
     /// What quotes an identifier.
     pub(crate) quote: char,
-    /// The function that answers the greatest of its arguments.
-    pub(crate) greatest: &'static str,
-    /// The literal of no bytes.
-    pub(crate) no_bytes: &'static str,
     /// The cast that widens a small integer, so that every integer is read as one type.
     pub(crate) bigint: &'static str,
     /// Whether placeholders carry numbers.
@@ -29,9 +25,8 @@ pub(crate) struct Dialect {
     pub(crate) survives_dropped_statement: bool,
     /// The sweep of a table: $1 is the instant, $2 the most rows to remove.
     pub(crate) sweep: fn(&str) -> String,
-    /// Answers the milliseconds since the epoch by the clock of the server, where it has
-    /// another than this machine's.
-    pub(crate) own_time: Option<&'static str>,
+    /// Answers the milliseconds since the epoch by the clock of the server.
+    pub(crate) own_time: &'static str,
 }
 
 impl Dialect {
@@ -56,7 +51,7 @@ pub(crate) struct MigrationLock {
     /// Answers 1 where the table of schema versions is there.
     pub(crate) has_versions: String,
     /// Waits for the lock, and answers 1 where it was taken.
-    pub(crate) take: Option<String>,
+    pub(crate) take: String,
     /// Gives back a lock that outlives the transaction.
     pub(crate) release: Option<String>,
 }

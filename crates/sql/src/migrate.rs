@@ -33,7 +33,7 @@ pub(crate) async fn migrate<DB: Driver>(
     let lock = DB::migration_lock(table);
     let has_versions = statement(&lock.has_versions);
     let newest = statement(&format!("SELECT max(version) FROM {versions}"));
-    let take = lock.take.as_deref().map(statement);
+    let take = statement(&lock.take);
     let release = lock.release.as_deref().map(statement);
     let version = async |conn: &mut DB::Connection| -> Result<usize, sqlx::Error> {
         if number::<DB>(conn, &has_versions).await? != Some(1) {
@@ -67,9 +67,7 @@ pub(crate) async fn migrate<DB: Driver>(
         if let Some(limit) = &pool.time_limit {
             DB::execute_script(&mut tx, limit.lift.clone()).await?;
         }
-        if let Some(take) = &take
-            && number::<DB>(&mut tx, take).await? != Some(1)
-        {
+        if number::<DB>(&mut tx, &take).await? != Some(1) {
             return tx.rollback().await.map(|()| false);
         }
         let found = version(&mut tx).await?;

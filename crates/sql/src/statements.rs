@@ -72,8 +72,8 @@ pub(crate) struct Statements {
     pub(crate) standing: Statement,
     /// Removes $2 rows, at most, whose deadline is at $1 or before.
     pub(crate) sweep: Statement,
-    /// The milliseconds since the epoch by the clock of the server, where it has one.
-    pub(crate) own_time: Option<Statement>,
+    /// The milliseconds since the epoch by the clock of the server.
+    pub(crate) own_time: Statement,
     /// Digest and bytes of data of the $2 rows behind $1.
     pub(crate) scan_sizes: Statement,
     /// The $3 rows behind $1, up to $2.
@@ -112,12 +112,7 @@ impl Statements {
     /// something away notifies it.
     pub(crate) fn new(dialect: &Dialect, table: &TableName, channel: Option<&str>) -> Self {
         let t = table.quoted(dialect.quote);
-        let Dialect {
-            greatest,
-            no_bytes,
-            bigint,
-            ..
-        } = dialect;
+        let Dialect { bigint, .. } = dialect;
         let statement = |sql: &str| dialect.statement(sql);
         let notifying = |sql: &str| match channel {
             None => statement(sql),
@@ -160,15 +155,15 @@ impl Statements {
             )),
             create_mark: statement(&format!(
                 "INSERT INTO {t} (digest, format, moved_to, expires_at, revision, created_at, \
-                 last_seen_at, data) VALUES ($1, {FORMAT}, $2, $3, 0, 0, 0, {no_bytes})"
+                 last_seen_at, data) VALUES ($1, {FORMAT}, $2, $3, 0, 0, 0, '')"
             )),
             update: notifying(&format!(
                 "UPDATE {t} SET {} WHERE {at_revision}",
                 assignments.join(", ")
             )),
             touch: statement(&format!(
-                "UPDATE {t} SET last_seen_at = {greatest}(last_seen_at, $3), \
-                 expires_at = {greatest}(expires_at, $4) \
+                "UPDATE {t} SET last_seen_at = greatest(last_seen_at, $3), \
+                 expires_at = greatest(expires_at, $4) \
                  WHERE {at_revision} AND (last_seen_at < $3 OR expires_at < $4)"
             )),
             rotate: RotateStatements::new(dialect, &t, &at_revision, channel),
@@ -208,7 +203,7 @@ impl Statements {
                 placeholders(1, REVOKE_STEP_MAX)
             )),
             sweep: statement(&(dialect.sweep)(&t)),
-            own_time: dialect.own_time.map(statement),
+            own_time: statement(dialect.own_time),
             scan_sizes: statement(&format!(
                 "SELECT digest, length(data){bigint} FROM {t} WHERE digest > $1 \
                  ORDER BY digest LIMIT $2"
@@ -227,8 +222,7 @@ impl RotateStatements {
         let mark = format!(
             "UPDATE {t} SET moved_to = $3, expires_at = $4, revision = 0, created_at = 0, \
              last_seen_at = 0, absolute_deadline = NULL, expiry = NULL, site = NULL, \
-             subject = NULL, subject_digest = NULL, label = NULL, flushes = 0, data = {} WHERE {at_revision}",
-            dialect.no_bytes
+             subject = NULL, subject_digest = NULL, label = NULL, flushes = 0, data = '' WHERE {at_revision}"
         );
         let create = format!(
             "INSERT INTO {t} (digest, format, {COLUMNS}) SELECT $3, {FORMAT}, {}",

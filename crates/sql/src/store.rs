@@ -202,10 +202,7 @@ impl<DB: Driver> Sweep for TableStore<DB> {
 
     fn own_time(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
         Box::pin(async move {
-            let Some(statement) = &self.statements.own_time else {
-                return Ok(None);
-            };
-            let rows = self.pool.read(statement, &[]).await?;
+            let rows = self.pool.read(&self.statements.own_time, &[]).await?;
             rows.first().map(|row| row.instant(0)).transpose()
         })
     }

@@ -13,6 +13,7 @@ use cloakroom_servers::{Pgbouncer, Postgres};
 use cloakroom_sql::{SqlStore, SqlStoreBuilder};
 use cloakroom_testkit::{key, sample};
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use common::{proxy::Proxy, table};
 
@@ -48,6 +49,29 @@ async fn conforms_behind_a_pooler() {
     let notifying = open(&pooler.url(), builder().notifying(true)).await;
     assert!(notifying.capabilities().invalidations.is_none());
     common::conforms(&notifying).await;
+}
+
+/// A node that listens at the server itself hears of a logout on one behind the pooler.
+#[tokio::test]
+async fn what_is_ended_behind_a_pooler_is_heard_by_who_listens_at_the_server() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
+    let Some(pooler) = Pgbouncer::start(server.port(), 2, "") else {
+        return;
+    };
+    let builder = SqlStore::builder().table(table()).notifying(true);
+    let pooled = open(&pooler.url(), builder.clone().behind_pooler(true)).await;
+    let direct = open(&server.url(), builder).await;
+    let invalidations = direct.capabilities().invalidations.unwrap();
+    let mut listener = invalidations.listen().await.unwrap();
+    let digest = key().digest();
+    pooled.create(&digest, &sample("x")).await.unwrap();
+    pooled.delete(&digest).await.unwrap();
+    let heard = timeout(Duration::from_secs(10), async {
+        while listener.next().await.unwrap().digest != digest {}
+    });
+    heard.await.expect("the logout is heard");
 }
 
 #[tokio::test]

@@ -240,7 +240,8 @@ impl SqlStoreBuilder {
         invalidations: Option<Box<dyn Invalidations>>,
     ) -> TableStore<DB> {
         let path = self.table.path();
-        let channel = invalidations.is_some().then_some(&*path);
+        // Behind a pooler it hears nothing, and tells others all the same.
+        let channel = self.notifying.then_some(&*path);
         TableStore {
             statements: Statements::new(&DB::DIALECT, &self.table, channel),
             pool,

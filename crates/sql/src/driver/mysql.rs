@@ -16,8 +16,6 @@ impl Driver for MySql {
         store: "mysql",
         begin: "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION",
         quote: '`',
-        greatest: "greatest",
-        no_bytes: "''",
         bigint: "",
         numbered_placeholders: false,
         rotation: Rotation::Script,
@@ -26,9 +24,7 @@ impl Driver for MySql {
         survives_dropped_statement: false,
         sweep: |t| format!("DELETE FROM {t} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"),
         // Whatever time zone the connection has.
-        own_time: Some(
-            "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000",
-        ),
+        own_time: "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000",
     };
 
     const MIGRATIONS: &'static [&'static str] =
@@ -54,7 +50,7 @@ impl Driver for MySql {
             // CREATE TABLE ends a transaction, so this lock belongs to the connection,
             // which releases it when it breaks. It answers NULL where the wait was
             // killed, and gives up a little before the migration itself times out.
-            take: Some(format!("SELECT get_lock('cloakroom {name}', 55)")),
+            take: format!("SELECT get_lock('cloakroom {name}', 55)"),
             release: Some(format!("SELECT release_lock('cloakroom {name}')")),
         }
     }

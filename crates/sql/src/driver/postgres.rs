@@ -16,8 +16,6 @@ impl Driver for Postgres {
         store: "postgres",
         begin: "BEGIN ISOLATION LEVEL READ COMMITTED",
         quote: '"',
-        greatest: "greatest",
-        no_bytes: "''",
         bigint: "::int8",
         numbered_placeholders: true,
         rotation: Rotation::Statement,
@@ -31,7 +29,7 @@ impl Driver for Postgres {
                  ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) AND expires_at <= $1"
             )
         },
-        own_time: Some("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"),
+        own_time: "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
     };
 
     const MIGRATIONS: &'static [&'static str] =
@@ -53,10 +51,10 @@ impl Driver for Postgres {
             has_versions: format!("SELECT 1::int8 WHERE to_regclass('{name}') IS NOT NULL"),
             // Where two processes make a table at once, CREATE … IF NOT EXISTS fails for
             // one of them. The lock is kept to the end of the transaction.
-            take: Some(format!(
+            take: format!(
                 "SELECT count(pg_advisory_xact_lock(hashtext('cloakroom {}')))",
                 table.path()
-            )),
+            ),
             release: None,
         }
     }
