@@ -94,23 +94,26 @@ impl Files {
                 }
                 Err(error) => return Err(error),
             };
-            if !system::try_lock(&file).map_err(failed)? {
-                if self.locks.is_too_late() {
-                    return Err(self.is_kept());
+            if system::try_lock(&file).map_err(failed)? {
+                let lock = Lock(file);
+                let identity = FileIdentity::of(&lock.0).map_err(failed)?;
+                if !identity.has_left(&layout.session_path(digest)) {
+                    let frame = read_opened(&lock.0, FRAME_BYTES_CEILING + 1);
+                    let frame = frame.map_err(|source| layout.unreadable(digest, source));
+                    let is_outage = |error: &Error| error.kind() != ErrorKind::Corrupt;
+                    return match frame {
+                        Err(error) if is_outage(&error) => Err(error),
+                        frame => Ok(Some(LockedFile {
+                            frame,
+                            _lock: Some(lock),
+                        })),
+                    };
                 }
-                thread::sleep(PAUSE);
-                continue;
             }
-            let lock = Lock(file);
-            let identity = FileIdentity::of(&lock.0).map_err(failed)?;
-            if identity.has_left(&layout.session_path(digest)) {
-                continue;
+            if self.locks.is_too_late() {
+                return Err(self.is_kept());
             }
-            let frame = read_opened(&lock.0, FRAME_BYTES_CEILING + 1);
-            return Ok(Some(LockedFile {
-                frame: frame.map_err(|source| layout.unreadable(digest, source)),
-                _lock: Some(lock),
-            }));
+            thread::sleep(PAUSE);
         }
     }
 
