@@ -55,9 +55,14 @@ impl From<Error> for Failure {
     }
 }
 
+/// Is locked while a database is opened. To look for lost frames opens and closes a file on which
+/// another thread's SQLite might take its locks meanwhile, and this process would lose them.
+static OPENING: Mutex<()> = Mutex::new(());
+
 impl Database {
     /// Opens the database, and makes it where there is none.
     pub(crate) fn open(path: &Path, settings: SqliteStoreBuilder) -> Result<Self, Error> {
+        let _opening = lock(&OPENING);
         // SQLite would make it for everybody to read, and does not say why it cannot use it.
         let made = make_private_file(path).and_then(|_| match path.is_dir() {
             true => Err(io::ErrorKind::IsADirectory.into()),
@@ -268,7 +273,8 @@ pub(crate) fn failed(path: &Path, table: &str, source: rusqlite::Error) -> Failu
             Misconfigured,
             format!(
                 "the file {path} cannot be used: {said}; check the rights of this process to \
-                 it, to its folder, and to the files -wal and -shm beside it"
+                 it, to its folder, and to the files -wal and -shm beside it, and how many \
+                 files it may have open"
             ),
         ),
         Some(ErrorCode::TooBig) => (

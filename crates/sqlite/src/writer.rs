@@ -178,7 +178,9 @@ fn commit(database: &Database, mut writes: Vec<Box<dyn Write>>, lock_timeout: Du
     // Those who wait behind a batch that has waited for the lock do not begin anew; but a
     // disk that was slow is no reason not to wait for a lock that is free in a moment.
     let lock_timeout = lock_timeout.saturating_sub(waited).max(lock_timeout / 8);
+    let until = Instant::now() + lock_timeout;
     let transact = |writes: &mut [Box<dyn Write>]| {
+        let lock_timeout = until.saturating_duration_since(Instant::now());
         database.transact(lock_timeout, |table| {
             writes.iter_mut().try_for_each(|write| write.run(table))
         })
