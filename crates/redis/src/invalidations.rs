@@ -49,13 +49,14 @@ impl Invalidations for RedisStore {
             let (sender, messages) = mpsc::channel(BACKLOG_MAX);
             let (failure, failed) = watch::channel(None);
             let mut tasks = JoinSet::new();
-            let mut own = [0; 32];
-            OsEntropy.fill(&mut own)?;
-            own[..PROOF.len()].copy_from_slice(PROOF);
-            let own = KeyDigest::from_bytes(own);
             let servers = self.client.clients().await?;
             let names: Vec<String> = servers.iter().map(|(_, at)| at.clone()).collect();
             for (client, at) in servers {
+                // Of this server alone: in a cluster each hears what any publishes.
+                let mut own = [0; 32];
+                OsEntropy.fill(&mut own)?;
+                own[..PROOF.len()].copy_from_slice(PROOF);
+                let own = KeyDigest::from_bytes(own);
                 let (proven, heard) = watch::channel(0);
                 let inbox = Inbox {
                     messages: sender.clone(),
