@@ -30,14 +30,15 @@ fn routes() -> Router {
         .route(
             "/read",
             get(async |session: Session| -> Page {
-                session.get::<u64>("user")?;
-                session.get::<String>("name")?;
+                assert!(session.get::<u64>("user")?.is_some());
+                assert!(session.get::<String>("name")?.is_some());
                 Ok("x")
             }),
         )
         .route(
             "/write",
             get(async |session: Session| -> Page {
+                assert!(session.exists());
                 session.insert("visits", 18)?;
                 Ok("x")
             }),
