@@ -103,7 +103,7 @@ pub const NEAR: &str = "cloakroom cached over redb";
 pub const REDIS: &str = "cloakroom redis";
 const RAW_REDIS: &str = "raw: redis GET and SET";
 pub const TOWER_REDIS: &str = "tower-sessions 0.14 redis";
-// Measured by the criterion benches, which start the server.
+// Measured by an example of cloakroom-sql.
 const POSTGRES: &str = "cloakroom postgres";
 const RAW_POSTGRES: &str = "raw: prepared SELECT and UPDATE";
 const ONE: &str = "1 writer";
