@@ -35,14 +35,27 @@ impl Site {
     /// # Panics
     /// Where this machine has no free port.
     pub async fn serve(router: Router) -> Self {
+        Self::serve_by(async |listener| {
+            let served = axum::serve(listener, router).await;
+            served.expect("serving does not end");
+        })
+        .await
+    }
+
+    /// Serves whatever this does with what listens.
+    ///
+    /// # Panics
+    /// Where this machine has no free port.
+    pub async fn serve_by<F>(serve: impl FnOnce(TcpListener) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("a bound port");
-        let task = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .await
-                .expect("serving does not end");
-        });
-        Self { addr, task }
+        Self {
+            addr,
+            task: tokio::spawn(serve(listener)),
+        }
     }
 
     /// A browser that has never been here.

@@ -4,7 +4,7 @@
 //! A framework's site has the [engine] of the script and the routes below, each as that
 //! framework's users would write it; what a handler does with its session is in [`pages`].
 //! [`run`] walks through all of it and panics at the first answer that differs.
-//! [`on_axum`] is a site to look at.
+//! [`on_axum`] and [`on_hyper`] are sites to look at.
 //!
 //! | route | what it does |
 //! |---|---|
@@ -37,6 +37,7 @@
 mod connections;
 mod middleware;
 pub mod on_axum;
+pub mod on_hyper;
 mod overlap;
 pub mod pages;
 

@@ -10,3 +10,10 @@ async fn axum_gives_the_answers_of_the_script() {
     let site = Site::serve(script::on_axum::router(engine)).await;
     script::run(site.addr).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hyper_gives_the_answers_of_the_script() {
+    let engine = script::engine(AnyStore::new(MemoryStore::default()));
+    let site = Site::serve_by(|listener| script::on_hyper::serve(engine, listener)).await;
+    script::run(site.addr).await;
+}
