@@ -201,14 +201,17 @@ fn finish<B: Default>(closing: Closing, response: Response<B>, reports_cost: boo
         Some(error) => failure(error, response.headers()),
         None => response,
     };
-    apply(&closing, response.headers_mut());
+    edit_headers(&closing, response.headers_mut());
     if reports_cost {
         response.extensions_mut().insert(closing.cost);
     }
     response
 }
 
-fn apply(closing: &Closing, headers: &mut HeaderMap) {
+/// Does to the headers of a response what the session's end
+/// [asks for](Closing::header_edits): for an adapter to a framework on http 1 that takes no
+/// tower layers.
+pub fn edit_headers(closing: &Closing, headers: &mut HeaderMap) {
     let existing = headers.iter();
     let texts = existing.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
     let edits = closing.header_edits(texts);

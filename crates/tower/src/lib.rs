@@ -92,6 +92,6 @@ mod request;
 
 pub use cloakroom_web::{Cost, Engine, SessionInfo, SubjectSessions};
 pub use error::SessionError;
-pub use layer::{SessionFuture, SessionLayer, SessionService};
+pub use layer::{SessionFuture, SessionLayer, SessionService, edit_headers};
 pub use login::NotLoggedIn;
 pub use request::{RequestSession, open};
