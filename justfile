@@ -47,6 +47,13 @@ compare *args:
     cd benches/compare
     cargo run --release -- "$@"
 
+# Starts the small site on each framework that has no crate here, and walks through it.
+frameworks:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd examples/frameworks
+    cargo test
+
 # One fuzz target, for so many seconds; without one, the list.
 fuzz target="" secs="60":
     #!/usr/bin/env bash

@@ -5,10 +5,9 @@ use std::ops::Deref;
 
 use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
-use cloakroom_core::{Error, ErrorKind};
-use cloakroom_web::{Closing, Exchange};
+use cloakroom_core::Error;
+use cloakroom_tower::RequestSession as _;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
 
 /// The request's session, as a handler's argument.
 ///
@@ -42,8 +41,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = SessionError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, SessionError> {
-        let (_, session) = open(parts).await?;
-        Ok(Self(session))
+        Ok(Self(parts.session().await?))
     }
 }
 
@@ -70,47 +68,34 @@ impl<S: Sync> FromRequestParts<S> for SubjectSessions {
     type Rejection = SessionError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, SessionError> {
-        let (exchange, session) = open(parts).await?;
-        Ok(Self(cloakroom_web::SubjectSessions::new(exchange, session)))
+        Ok(Self(parts.subject_sessions().await?))
     }
 }
 
-async fn open(parts: &Parts) -> Result<(Exchange, cloakroom_core::session::Session), SessionError> {
-    let Some(exchange) = parts.extensions.get::<Exchange>().cloned() else {
-        return Err(SessionError(Error::new(
-            ErrorKind::Misconfigured,
-            "no SessionLayer around this route: add .layer(SessionLayer::new(engine))",
-        )));
-    };
-    exchange.note_fetch_dest(
-        parts
-            .headers
-            .get("sec-fetch-dest")
-            .map(HeaderValue::as_bytes),
-    );
-    let carrier = exchange.transport().request_header();
-    let values = parts.headers.get_all(carrier).into_iter();
-    let session = exchange.open(values.map(HeaderValue::as_bytes)).await?;
-    Ok((exchange, session))
-}
-
 /// A session error as a response: an opaque 500, or 409 for
-/// [`ErrorKind::Overwritten`]. What it was goes to the log.
+/// [`ErrorKind::Overwritten`](cloakroom_core::ErrorKind::Overwritten) and
+/// [`ErrorKind::Gone`](cloakroom_core::ErrorKind::Gone). What it was goes to the log.
 ///
 /// Handlers return it so that `?` works on everything a session does.
 #[derive(Clone)]
-pub struct SessionError(Error);
+pub struct SessionError(cloakroom_tower::SessionError);
 
 impl SessionError {
     /// The error behind it.
     #[must_use]
     pub fn into_inner(self) -> Error {
-        self.0
+        self.0.into_inner()
     }
 }
 
 impl From<Error> for SessionError {
     fn from(error: Error) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<cloakroom_tower::SessionError> for SessionError {
+    fn from(error: cloakroom_tower::SessionError) -> Self {
         Self(error)
     }
 }
@@ -119,34 +104,32 @@ impl From<Error> for SessionError {
 /// What it was is in the log, and in [`source`](std::error::Error::source).
 impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the session could not be used; the log says why")
+        self.0.fmt(f)
     }
 }
 
 impl fmt::Debug for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionError(..)")
+        self.0.fmt(f)
     }
 }
 
 impl std::error::Error for SessionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
+        self.0.source()
     }
 }
 
 impl IntoResponse for SessionError {
     fn into_response(self) -> Response {
-        tracing::error!(error = %self.0, "request failed on its session");
-        failure(&self.0)
+        with_text(self.0.into_response())
     }
 }
 
-/// The response to a request whose session could not be loaded or saved. It
-/// says nothing of why.
-pub(crate) fn failure(error: &Error) -> Response {
-    let status = StatusCode::from_u16(Closing::status_of(error))
-        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let text = status.canonical_reason().unwrap_or("Error");
-    (status, text).into_response()
+/// The response of an error, with the name of its status as its text.
+pub(crate) fn with_text(response: Response) -> Response {
+    match response.status().canonical_reason() {
+        Some(text) => (response.status(), text).into_response(),
+        None => response,
+    }
 }

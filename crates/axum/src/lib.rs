@@ -19,18 +19,17 @@
 //!
 //! The session is loaded when a handler that asks for it is called, and written
 //! before the response headers leave. A request whose handlers do not ask for
-//! it costs no I/O and gets no header. All policy lives in [`cloakroom_web`];
-//! this crate only carries headers to and fro.
+//! it costs no I/O and gets no header. All policy lives in [`cloakroom_web`]; the
+//! layer is that of [`cloakroom_tower`], whose page says what counts as a failure.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod extract;
-mod layer;
 mod login;
 mod typed;
 
+pub use cloakroom_tower::{SessionFuture, SessionLayer, SessionService};
 pub use cloakroom_web::{Cost, Engine, SessionInfo};
 pub use extract::{Session, SessionError, SubjectSessions};
-pub use layer::{SessionFuture, SessionLayer, SessionService};
 pub use login::{LoggedIn, NotLoggedIn};
 pub use typed::Typed;

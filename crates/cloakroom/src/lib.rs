@@ -31,9 +31,9 @@
 //! # Where to look
 //!
 //! What an application uses stands in the root, beside the module of its framework:
-//! [`axum`]. [`session`] has the session itself, free of any framework; [`stores`] the
-//! stores by type; [`store`] is for who writes a store, [`engine`] for who writes an
-//! adapter, a job or a tool.
+//! [`axum`], or [`tower`] for any other on http 1. [`session`] has the session itself, free
+//! of any framework; [`stores`] the stores by type; [`store`] is for who writes a store,
+//! [`engine`] for who writes an adapter, a job or a tool.
 //!
 //! # Features
 //!
@@ -52,7 +52,8 @@
 //! | `cookie-ring` | the same, and ring as its cipher without the default features too |
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
 //! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
-//! | `axum` | [`axum`]: a layer and an extractor |
+//! | `axum` | [`axum`]: a layer and extractors |
+//! | `tower` | [`tower`]: the layer for any tower service of http 1: hyper, warp, tonic, Leptos, Dioxus |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
 //! A feature adds names and dependencies of its own; it changes nothing else. By default,
@@ -159,3 +160,6 @@ pub use cloakroom_axum as axum;
 #[cfg(feature = "cookie")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
 pub use cloakroom_cookie as cookie;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use cloakroom_tower as tower;

@@ -17,6 +17,10 @@ pub enum Outcome {
     /// The changes are dropped, but a rotation and a flush are written: a login or a
     /// logout that has half failed must not leave the old key open.
     ServerError,
+    /// There is no response, as where a handler ends in an error that an adapter passes
+    /// on. The changes are dropped, and a rotation too, since nothing tells the client its
+    /// new token. A flush is written.
+    NoResponse,
 }
 
 impl From<u16> for Outcome {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("cloakroom-core", 0),
     ("cloakroom-disk", 0),
     ("cloakroom-map", 0),
@@ -20,12 +20,13 @@ const FLOORS: [(&str, u8); 20] = [
     ("cloakroom-sqlite", 1),
     ("cloakroom-testkit", 1),
     ("cloakroom-web", 1),
-    ("cloakroom-axum", 2),
     ("cloakroom-cookie", 2),
     ("cloakroom-sealed", 2),
-    ("cloakroom", 3),
-    ("cloakroom-demo", 4),
-    ("cloakroom-cli", 5),
+    ("cloakroom-tower", 2),
+    ("cloakroom-axum", 3),
+    ("cloakroom", 4),
+    ("cloakroom-demo", 5),
+    ("cloakroom-cli", 6),
 ];
 
 /// Members that test or measure, and may import anything.
@@ -176,6 +177,11 @@ fn the_facade_with_one_backend_has_no_other() {
             "sealed",
             "hkdf",
             &["fs4", "cloakroom-map", "sled", "redb", "ring", "axum-core"],
+        ),
+        (
+            "tower",
+            "tower-layer",
+            &["fs4", "cloakroom-map", "sled", "redb", "hkdf", "axum-core"],
         ),
         (
             "axum",

@@ -36,7 +36,7 @@ fn with_text(files: Vec<PathBuf>) -> Vec<(PathBuf, String)> {
 
 fn sources() -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    for folder in ["benches", "crates", "fuzz", "tests"] {
+    for folder in ["benches", "crates", "examples", "fuzz", "tests"] {
         files_ending(&[".rs"], &root().join(folder), &mut files);
     }
     with_text(files)

@@ -149,6 +149,13 @@ impl Changeset {
         self.modified = flushed || rotate;
     }
 
+    /// Forgets all changes but a flush: what is committed where no response can tell the
+    /// client a new token.
+    pub fn drop_all_but_flush(&mut self) {
+        self.pending.rotate = false;
+        self.drop_operations();
+    }
+
     /// Forgets the stored session: what is left begins a new one.
     ///
     /// # Errors

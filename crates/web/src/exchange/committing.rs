@@ -20,7 +20,7 @@ impl Inner {
             return false;
         };
         let decision = opened.session.close_unchanged(|session| {
-            let uses = !session.peeks && outcome != Outcome::ServerError;
+            let uses = !session.peeks && outcome == Outcome::Success;
             let touch = session.stored.filter(|_| uses);
             let touch = touch.and_then(|record| self.touch_due(record, self.engine.clock.now()));
             let decision = decide(&Facts {
@@ -59,15 +59,17 @@ impl Inner {
             Some(_) => opened.session.last_changeset()?,
             None => opened.session.changeset()?,
         };
-        let server_error = end == Some(Outcome::ServerError);
-        if server_error {
-            changeset.drop_operations();
+        match end {
+            None | Some(Outcome::Success) => {}
+            Some(Outcome::ServerError) => changeset.drop_operations(),
+            Some(Outcome::NoResponse) => changeset.drop_all_but_flush(),
         }
+        let uses = matches!(end, None | Some(Outcome::Success)) && !changeset.peeks();
         let engine = &*self.engine;
         let now = engine.clock.now();
         let touch = changeset
             .stored()
-            .filter(|_| !server_error && !changeset.peeks())
+            .filter(|_| uses)
             .and_then(|record| self.touch_due(record, now));
         let decision = decide(&Facts {
             arrival: opened.arrival_of(changeset.is_dead()),

@@ -1,28 +1,28 @@
 //! The layer: an exchange for each request, closed before the headers leave.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum_core::response::{IntoResponse, Response};
 use cloakroom_core::store::BoxFuture;
-use cloakroom_web::{Closing, Engine, Exchange};
+use cloakroom_web::{Closing, Engine, Exchange, Outcome};
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::extract::failure;
 use crate::login::LoginPage;
+use crate::outcome::{failure, outcome_of};
 
-/// Gives the routes inside it their sessions.
+/// Gives the services inside it their sessions.
 ///
-/// Layers outside it see the finished response; a layer inside it that answers
-/// in a handler's place is treated as a handler.
+/// It goes around any service of http 1, whatever its bodies and its error; the body of
+/// its responses has a default, which stands in a response whose session could not be
+/// saved. Layers outside it see the finished response; a layer inside it that answers in a
+/// handler's place is treated as a handler.
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
     engine: Engine,
@@ -41,9 +41,9 @@ impl SessionLayer {
         }
     }
 
-    /// Where visitors log in. Who asks for a page of a [`LoggedIn`](crate::LoggedIn)
-    /// handler without being logged in is sent there, by a 303 to `URL?next=PATH`. After
-    /// the login, go to `next` only if it begins with one `/` and not with two: anybody
+    /// Where visitors log in. Who asks for a page of a handler that wants them
+    /// [logged in](crate::RequestSession::logged_in), without being so, is sent there, by a
+    /// 303 to `URL?next=PATH`. After the login, go to `next` only if it begins with one `/` and not with two: anybody
     /// can make a link with another one.
     #[must_use]
     pub fn login_page(mut self, url: impl Into<Arc<str>>) -> Self {
@@ -82,16 +82,16 @@ pub struct SessionService<S> {
     reports_cost: bool,
 }
 
-impl<S, B> Service<Request<B>> for SessionService<S>
+impl<S, B, RB> Service<Request<B>> for SessionService<S>
 where
-    S: Service<Request<B>, Error = Infallible>,
-    S::Response: IntoResponse,
+    S: Service<Request<B>, Response = Response<RB>>,
+    RB: Default,
 {
-    type Response = Response;
-    type Error = Infallible;
+    type Response = Response<RB>;
+    type Error = S::Error;
     type Future = SessionFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
@@ -110,6 +110,7 @@ where
         if let Some(url) = &self.login_page {
             let page = LoginPage {
                 url: url.clone(),
+                method: request.method().clone(),
                 asked_for: request.uri().clone(),
             };
             request.extensions_mut().insert(page);
@@ -127,7 +128,7 @@ where
 pin_project! {
     /// The future of [`SessionService`]. A request that has not opened its
     /// session passes through it without an allocation.
-    pub struct SessionFuture<F> {
+    pub struct SessionFuture<F: Future> {
         #[pin]
         state: State<F>,
     }
@@ -135,67 +136,82 @@ pin_project! {
 
 pin_project! {
     #[project = StateProjection]
-    enum State<F> {
+    enum State<F: Future> {
         // The exchange, and whether it reports its cost.
         Handling { #[pin] future: F, exchange: Option<(Exchange, bool)> },
-        Closing { future: BoxFuture<'static, Response> },
+        // What the handler has answered, kept until the session is written.
+        Closing { future: BoxFuture<'static, Closing>, answer: Option<F::Output>, reports_cost: bool },
     }
 }
 
-impl<F> fmt::Debug for SessionFuture<F> {
+impl<F: Future> fmt::Debug for SessionFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionFuture").finish_non_exhaustive()
     }
 }
 
-impl<F, R> Future for SessionFuture<F>
+impl<F, RB, E> Future for SessionFuture<F>
 where
-    F: Future<Output = Result<R, Infallible>>,
-    R: IntoResponse,
+    F: Future<Output = Result<Response<RB>, E>>,
+    RB: Default,
 {
-    type Output = Result<Response, Infallible>;
+    type Output = Result<Response<RB>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
                 StateProjection::Handling { future, exchange } => {
-                    let Ok(response) = ready!(future.poll(cx));
-                    let response = response.into_response();
+                    let answer = ready!(future.poll(cx));
                     let opened = exchange.take().filter(|(exchange, _)| exchange.is_opened());
                     let Some((exchange, reports_cost)) = opened else {
-                        return Poll::Ready(Ok(response));
+                        return Poll::Ready(answer);
                     };
-                    if let Some(closing) = exchange.close_now(response.status().as_u16()) {
-                        return Poll::Ready(Ok(finish(closing, response, reports_cost)));
+                    let outcome = match &answer {
+                        Ok(response) => outcome_of(response),
+                        Err(_) => Outcome::NoResponse,
+                    };
+                    if let Some(closing) = exchange.close_now(outcome) {
+                        return Poll::Ready(answer.map(|it| finish(closing, it, reports_cost)));
                     }
-                    let future = Box::pin(close(exchange, response, reports_cost));
-                    state.set(State::Closing { future });
+                    state.set(State::Closing {
+                        future: Box::pin(async move { exchange.close(outcome).await }),
+                        answer: Some(answer),
+                        reports_cost,
+                    });
                 }
-                StateProjection::Closing { future } => return future.as_mut().poll(cx).map(Ok),
+                StateProjection::Closing {
+                    future,
+                    answer,
+                    reports_cost,
+                } => {
+                    let closing = ready!(future.as_mut().poll(cx));
+                    let answer = answer
+                        .take()
+                        .expect("a future is not polled once it is ready");
+                    return Poll::Ready(answer.map(|it| finish(closing, it, *reports_cost)));
+                }
             }
         }
     }
 }
 
-async fn close(exchange: Exchange, response: Response, reports_cost: bool) -> Response {
-    let closing = exchange.close(response.status().as_u16()).await;
-    finish(closing, response, reports_cost)
-}
-
-fn finish(closing: Closing, response: Response, reports_cost: bool) -> Response {
+fn finish<B: Default>(closing: Closing, response: Response<B>, reports_cost: bool) -> Response<B> {
     let mut response = match &closing.failure {
-        Some(error) => failure(error),
+        Some(error) => failure(error, response.headers()),
         None => response,
     };
-    apply(&closing, response.headers_mut());
+    edit_headers(&closing, response.headers_mut());
     if reports_cost {
         response.extensions_mut().insert(closing.cost);
     }
     response
 }
 
-fn apply(closing: &Closing, headers: &mut HeaderMap) {
+/// Does to the headers of a response what the session's end
+/// [asks for](Closing::header_edits): for an adapter to a framework on http 1 that takes no
+/// tower layers.
+pub fn edit_headers(closing: &Closing, headers: &mut HeaderMap) {
     let existing = headers.iter();
     let texts = existing.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
     let edits = closing.header_edits(texts);

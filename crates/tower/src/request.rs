@@ -1,0 +1,108 @@
+//! From a request to its session.
+
+use std::future::Future;
+
+use cloakroom_core::session::Session;
+use cloakroom_core::{Error, ErrorKind, Subject};
+use cloakroom_web::{Exchange, SubjectSessions};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderValue, Request};
+
+use crate::SessionError;
+use crate::login::{LoginPage, NotLoggedIn};
+
+/// The session of a request, for a request, its [`Parts`], or the two parts of it that
+/// count: its extensions and its headers.
+///
+/// The session is loaded when it is asked for first, and is the same one however often
+/// it is asked for in this request.
+pub trait RequestSession {
+    /// The extensions, in which [`SessionLayer`](crate::SessionLayer) has left an [`Exchange`], and the headers.
+    fn extensions_and_headers(&self) -> (&Extensions, &HeaderMap);
+
+    /// The session.
+    ///
+    /// # Errors
+    /// Where the store does not answer, or there is no [`SessionLayer`](crate::SessionLayer) around this
+    /// service. The client keeps its cookie.
+    fn session(&self) -> impl Future<Output = Result<Session, SessionError>> + Send {
+        let (extensions, headers) = self.extensions_and_headers();
+        async move { open(exchange_in(extensions)?, headers).await }
+    }
+
+    /// The session of a visitor who is logged in, and who that is.
+    ///
+    /// # Errors
+    /// [`NotLoggedIn::Nobody`] where nobody is; else as [`session`](Self::session).
+    fn logged_in(&self) -> impl Future<Output = Result<(Session, Subject), NotLoggedIn>> + Send {
+        let (extensions, headers) = self.extensions_and_headers();
+        async move {
+            let session = open(exchange_in(extensions)?, headers).await?;
+            match session.subject() {
+                Some(subject) => Ok((session, subject)),
+                None => {
+                    let page = extensions.get::<LoginPage>();
+                    let login_url = page.and_then(|page| page.url_for(headers));
+                    Err(NotLoggedIn::Nobody { login_url })
+                }
+            }
+        }
+    }
+
+    /// The sessions of whoever is logged in: "where am I logged in", "log out everywhere
+    /// else".
+    ///
+    /// # Errors
+    /// As [`session`](Self::session).
+    fn subject_sessions(
+        &self,
+    ) -> impl Future<Output = Result<SubjectSessions, SessionError>> + Send {
+        let (extensions, headers) = self.extensions_and_headers();
+        async move {
+            let exchange = exchange_in(extensions)?;
+            let session = open(exchange, headers).await?;
+            Ok(SubjectSessions::new(exchange.clone(), session))
+        }
+    }
+}
+
+impl<B> RequestSession for Request<B> {
+    fn extensions_and_headers(&self) -> (&Extensions, &HeaderMap) {
+        (self.extensions(), self.headers())
+    }
+}
+
+impl RequestSession for Parts {
+    fn extensions_and_headers(&self) -> (&Extensions, &HeaderMap) {
+        (&self.extensions, &self.headers)
+    }
+}
+
+impl RequestSession for (&Extensions, &HeaderMap) {
+    fn extensions_and_headers(&self) -> (&Extensions, &HeaderMap) {
+        *self
+    }
+}
+
+/// Opens the session of an exchange, for a framework that shows its handlers neither a
+/// request nor all its extensions. [`SessionLayer`](crate::SessionLayer) leaves the [`Exchange`] among these:
+/// warp's `warp::ext::get::<Exchange>()` finds it there.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn open(exchange: &Exchange, headers: &HeaderMap) -> Result<Session, SessionError> {
+    let dest = headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
+    exchange.note_fetch_dest(dest);
+    let carrier = exchange.transport().request_header();
+    let values = headers.get_all(carrier).into_iter();
+    Ok(exchange.open(values.map(HeaderValue::as_bytes)).await?)
+}
+
+fn exchange_in(extensions: &Extensions) -> Result<&Exchange, SessionError> {
+    extensions.get::<Exchange>().ok_or_else(|| {
+        SessionError::from(Error::new(
+            ErrorKind::Misconfigured,
+            "no SessionLayer around this route: add .layer(SessionLayer::new(engine))",
+        ))
+    })
+}
