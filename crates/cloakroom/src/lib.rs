@@ -31,7 +31,7 @@
 //! # Where to look
 //!
 //! What an application uses stands in the root, beside the module of its framework:
-//! [`axum`]. [`session`] has the session itself, free of any framework; [`stores`] the
+//! [`axum`] or [`actix`]. [`session`] has the session itself, free of any framework; [`stores`] the
 //! stores by type; [`store`] is for who writes a store, [`engine`] for who writes an
 //! adapter, a job or a tool.
 //!
@@ -53,6 +53,7 @@
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
 //! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
 //! | `axum` | [`axum`]: a layer and an extractor |
+//! | `actix` | [`actix`]: a middleware and extractors for actix-web |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
 //! A feature adds names and dependencies of its own; it changes nothing else.
@@ -60,7 +61,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 /// The quickstart of the README, compiled.
-#[cfg(all(doctest, feature = "axum", feature = "redb", feature = "sweeper"))]
+#[cfg(all(
+    doctest,
+    feature = "actix",
+    feature = "axum",
+    feature = "redb",
+    feature = "sweeper"
+))]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
@@ -151,6 +158,9 @@ pub mod stores {
     pub use cloakroom_sqlite::{SqliteStore, SqliteStoreBuilder, Synchronous};
 }
 
+#[cfg(feature = "actix")]
+#[cfg_attr(docsrs, doc(cfg(feature = "actix")))]
+pub use cloakroom_actix as actix;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use cloakroom_axum as axum;
