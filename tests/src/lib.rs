@@ -3,6 +3,7 @@
 
 pub mod embedded;
 pub mod in_process;
+pub mod script;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,8 +12,9 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{COOKIE, SET_COOKIE};
-use axum::http::{HeaderMap, Method, Request};
+use axum::http::{HeaderMap, Method, Request, Response, request};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -113,28 +115,37 @@ impl Browser {
     /// # Panics
     /// Where the site does not answer at all.
     pub async fn send(&self, method: Method, path: &str) -> Reply {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.addr));
-        if let Some(cookies) = self.cookies() {
-            request = request.header(COOKIE, cookies);
-        }
-        let request = request.body(Body::empty()).expect("a plain request");
-        let response = self
-            .client
-            .request(request)
-            .await
-            .expect("the site answers");
-        let (head, body) = response.into_parts();
+        let request = self.request(method, path).body(Body::empty());
+        let request = request.expect("a plain request");
+        let response = self.try_send(request).await;
+        let (head, body) = response.expect("the site answers").into_parts();
         let body = body.collect().await.expect("the body arrives").to_bytes();
-        for line in head.headers.get_all(SET_COOKIE) {
-            self.keep(line.to_str().expect("cookies are text"));
-        }
         Reply {
             status: head.status.as_u16(),
             headers: head.headers,
             body: String::from_utf8_lossy(&body).into_owned(),
         }
+    }
+
+    /// A request with the jar's cookies, for headers and a body of its own.
+    #[must_use]
+    pub fn request(&self, method: Method, path: &str) -> request::Builder {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.addr));
+        self.cookies()
+            .into_iter()
+            .fold(request, |request, cookies| request.header(COOKIE, cookies))
+    }
+
+    /// Sends a request as it is, and keeps the cookies of the response. Its body may still
+    /// be on its way. Nothing where the site ends the connection without a response.
+    pub async fn try_send(&self, request: Request<Body>) -> Option<Response<Incoming>> {
+        let response = self.client.request(request).await.ok()?;
+        for line in response.headers().get_all(SET_COOKIE) {
+            self.keep(line.to_str().expect("cookies are text"));
+        }
+        Some(response)
     }
 
     fn jar(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
