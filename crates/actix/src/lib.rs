@@ -30,7 +30,9 @@
 //!
 //! **Open the store and build the engine outside the closure of `HttpServer::new`**, as
 //! above: it is called once for each worker, and requests of one session that reach two
-//! engines wait for each other in the store instead of in the process.
+//! engines wait for each other in the store instead of in the process. A store on a server
+//! has its connections on the runtime where it was opened: that of `main` outlives the
+//! workers, each of which has one of its own.
 //!
 //! # A guard, or a middleware of your own
 //!

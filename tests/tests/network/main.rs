@@ -16,3 +16,4 @@ mod outage;
 mod round_trips;
 mod several_processes;
 mod sweep_latency;
+mod workers;
