@@ -31,9 +31,9 @@
 //! # Where to look
 //!
 //! What an application uses stands in the root, beside the module of its framework:
-//! [`axum`], or [`tower`] for any other on http 1. [`session`] has the session itself, free
-//! of any framework; [`stores`] the stores by type; [`store`] is for who writes a store,
-//! [`engine`] for who writes an adapter, a job or a tool.
+//! [`axum`], [`actix`], or [`tower`] for any other on http 1. [`session`] has the session
+//! itself, free of any framework; [`stores`] the stores by type; [`store`] is for who writes
+//! a store, [`engine`] for who writes an adapter, a job or a tool.
 //!
 //! # Features
 //!
@@ -54,6 +54,7 @@
 //! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
 //! | `axum` | [`axum`]: a layer and extractors |
 //! | `tower` | [`tower`]: the layer for any tower service of http 1: hyper, warp, tonic, Leptos, Dioxus |
+//! | `actix` | [`actix`]: a middleware and extractors for actix-web |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
 //! A feature adds names and dependencies of its own; it changes nothing else. By default,
@@ -63,7 +64,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 /// The quickstart of the README, compiled.
-#[cfg(all(doctest, feature = "axum", feature = "redb", feature = "sweeper"))]
+#[cfg(all(
+    doctest,
+    feature = "actix",
+    feature = "axum",
+    feature = "redb",
+    feature = "sweeper"
+))]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
@@ -154,6 +161,9 @@ pub mod stores {
     pub use cloakroom_sqlite::{SqliteStore, SqliteStoreBuilder, Synchronous};
 }
 
+#[cfg(feature = "actix")]
+#[cfg_attr(docsrs, doc(cfg(feature = "actix")))]
+pub use cloakroom_actix as actix;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use cloakroom_axum as axum;

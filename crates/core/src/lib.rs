@@ -1,6 +1,7 @@
 //! The core of the Cloakroom session engine.
 //!
-//! This crate has no I/O, no async runtime and no HTTP. Each of its readers has a
+//! This crate has no I/O, no async runtime and no HTTP; its one feature, `actix-web`, makes
+//! its [`Error`] one that a handler of actix-web may fail with. Each of its readers has a
 //! door of their own:
 //!
 //! - [`session`] is for the **application**: the [`Session`](session::Session)
@@ -36,6 +37,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "actix-web")]
+mod actix;
 mod codec;
 pub mod engine;
 mod error;

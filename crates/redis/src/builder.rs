@@ -10,6 +10,7 @@ use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 use crate::client::{Client, Servers};
 use crate::connection::Connection;
 use crate::errors::{error, is_missing_right};
+use crate::home::Home;
 use crate::nodes::Nodes;
 use crate::store::RedisStore;
 
@@ -162,6 +163,7 @@ impl RedisBuilder {
             Some(client) => Ok(Servers::Single(Arc::new(Connection::new(
                 client,
                 self.clock.clone(),
+                Home::here(),
             )))),
             None => Err(misconfigured(
                 "a Redis cluster needs the URL of one of its nodes at least",

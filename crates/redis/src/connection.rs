@@ -12,6 +12,7 @@ use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, PushInfo, PushKind, Re
 use tokio::time::{Instant, timeout_at};
 
 use crate::errors::{Access, CallFailure, CallResult, is_from_replica, is_from_server};
+use crate::home::Home;
 
 /// Calls that may wait to be written to the connection.
 const CALLS_QUEUED_MAX: usize = 1024;
@@ -27,6 +28,7 @@ const SKEW_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Connection {
     client: Client,
     clock: Arc<dyn Clock>,
+    home: Home,
     current: Mutex<Option<Multiplexed>>,
     opening: tokio::sync::Mutex<()>,
     health: Mutex<Health>,
@@ -55,10 +57,11 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(client: Client, clock: Arc<dyn Clock>, home: Home) -> Self {
         Self {
             client,
             clock,
+            home,
             current: Mutex::new(None),
             opening: tokio::sync::Mutex::new(()),
             health: Mutex::default(),
@@ -159,7 +162,7 @@ impl Connection {
         let opened = self
             .client
             .get_multiplexed_async_connection_with_config(&config);
-        let mut connection = opened.await?;
+        let mut connection = self.home.open(opened).await?;
         self.compare_clocks(&mut connection).await?;
         let open = Multiplexed {
             connection,

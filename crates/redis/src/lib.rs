@@ -186,6 +186,7 @@ mod client;
 mod cluster;
 mod connection;
 mod errors;
+mod home;
 mod index;
 mod invalidations;
 mod nodes;

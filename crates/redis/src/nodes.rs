@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::connection::Connection;
 use crate::errors::{Access, CallFailure, CallResult, is_from_replica};
+use crate::home::Home;
 
 const SLOTS: u16 = 16_384;
 
@@ -35,6 +36,7 @@ pub(crate) struct Nodes {
     is_refreshing: AtomicBool,
     timeout: Duration,
     clock: Arc<dyn Clock>,
+    home: Home,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -68,9 +70,10 @@ pub(crate) fn slot(key: &[u8]) -> u16 {
 
 impl Nodes {
     pub(crate) fn new(clients: Vec<Client>, timeout: Duration, clock: Arc<dyn Clock>) -> Self {
+        let home = Home::here();
         let connections = clients
             .into_iter()
-            .map(|client| Arc::new(Connection::new(client, clock.clone())));
+            .map(|client| Arc::new(Connection::new(client, clock.clone(), home.clone())));
         Self {
             seeds: connections.collect(),
             map: RwLock::default(),
@@ -78,6 +81,7 @@ impl Nodes {
             is_refreshing: AtomicBool::new(false),
             timeout,
             clock,
+            home,
         }
     }
 
@@ -114,7 +118,8 @@ impl Nodes {
         if let Some(connection) = self.map().connections.get(at) {
             return Some(connection.clone());
         }
-        let connection = Connection::new(self.client(at)?, self.clock.clone());
+        let client = self.client(at)?;
+        let connection = Connection::new(client, self.clock.clone(), self.home.clone());
         let connection = Arc::new(connection);
         self.change(|map| {
             map.connections.entry(at.to_owned()).or_insert(connection);
@@ -214,15 +219,15 @@ impl Nodes {
         if self.is_refreshing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let nodes = self.clone();
+        let refreshing = Refreshing(self.clone());
         tokio::spawn(async move {
+            let nodes = &refreshing.0;
             let read = nodes.read_map(Instant::now() + nodes.timeout).await;
             if let Err(failure) = read {
                 tracing::debug!(?failure, "no node answers CLUSTER SLOTS");
             }
             // No more often than this, whatever the calls meet.
             sleep(PAUSE).await;
-            nodes.is_refreshing.store(false, Ordering::Release);
         });
     }
 
@@ -283,6 +288,16 @@ impl Nodes {
     }
 }
 
+/// A refresh of the map, which is over when this is dropped: its runtime may end before it
+/// is done.
+struct Refreshing(Arc<Nodes>);
+
+impl Drop for Refreshing {
+    fn drop(&mut self) {
+        self.0.is_refreshing.store(false, Ordering::Release);
+    }
+}
+
 /// Sends a call to a node that is importing the slot. ASKING is harmless at its owner.
 async fn call_asking(connection: &Connection, call: &Cmd, by: Instant) -> CallResult<Value> {
     let mut row = redis::pipe();
@@ -314,6 +329,26 @@ fn ranges(slots: Value, asked: &str) -> Vec<(u16, u16, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each worker of a site may have a runtime of its own.
+    #[test]
+    fn a_refresh_that_ends_with_its_runtime_is_followed_by_the_next() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let clients = vec![Client::open(url).unwrap()];
+        let clock = Arc::new(cloakroom_core::SystemClock);
+        let nodes = Arc::new(Nodes::new(clients, Duration::from_secs(60), clock));
+        for _ in 0..2 {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(async {
+                assert!(!nodes.is_refreshing.load(Ordering::Acquire));
+                nodes.refresh();
+                tokio::task::yield_now().await;
+                assert!(nodes.is_refreshing.load(Ordering::Acquire));
+            });
+        }
+    }
 
     /// The examples of Redis's own specification of its clusters.
     #[test]

@@ -45,6 +45,10 @@
 //! when another one broke. A returned connection is pinged after the reply; no caller
 //! waits for it.
 //!
+//! Connections live on the tokio runtime on which the store was opened, as long as it runs,
+//! whichever runtime asks: where each worker has its own, none ends with a worker while
+//! others use it.
+//!
 //! A read on a broken connection is sent again. A write is not, since nobody knows
 //! whether it has happened: one that comes within that second after the server has cut
 //! its connection fails once, with [`Unavailable`](cloakroom_core::ErrorKind::Unavailable).
@@ -145,6 +149,7 @@ mod builder;
 mod dialect;
 mod driver;
 mod error;
+mod home;
 mod literals;
 mod migrate;
 #[cfg(feature = "postgres")]

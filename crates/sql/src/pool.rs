@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::driver::{Driver, TimeLimit};
 use crate::error::{Cause, StatementError, Target};
+use crate::home::Home;
 use crate::literals::Preface;
 use crate::row::Row;
 use crate::statement::{Arg, Statement};
@@ -69,6 +70,7 @@ pub(crate) struct ConnectionPool<DB: Driver> {
     pub(crate) preface: Option<Preface>,
     /// Connections that are in use.
     pub(crate) leases: AtomicU32,
+    pub(crate) home: Home,
 }
 
 /// A connection that goes back to the pool only if it can be used again.
@@ -195,7 +197,8 @@ impl<DB: Driver> ConnectionPool<DB> {
         within: Duration,
         work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StatementError> {
-        let conn = match self.pool.acquire().await {
+        // The pool may open another one, also after a wait.
+        let conn = match self.home.open(self.pool.acquire()).await {
             Err(sqlx::Error::PoolTimedOut) => return Err(self.no_connection()),
             conn => conn.map_err(|source| self.failed(source))?,
         };

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use cloakroom_core::store::BoxFuture;
-use cloakroom_web::{Closing, Engine, Exchange, Outcome};
+use cloakroom_web::{Closing, Engine, Exchange, LoginPage, Outcome};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::login::LoginPage;
+use crate::login::Login;
 use crate::outcome::{failure, outcome_of};
 
 /// Gives the services inside it their sessions.
@@ -26,7 +26,7 @@ use crate::outcome::{failure, outcome_of};
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
     engine: Engine,
-    login_page: Option<Arc<str>>,
+    login_page: Option<LoginPage>,
     reports_cost: bool,
 }
 
@@ -43,11 +43,11 @@ impl SessionLayer {
 
     /// Where visitors log in. Who asks for a page of a handler that wants them
     /// [logged in](crate::RequestSession::logged_in), without being so, is sent there, by a
-    /// 303 to `URL?next=PATH`. After the login, go to `next` only if it begins with one `/` and not with two: anybody
-    /// can make a link with another one.
+    /// 303 to `URL?next=PATH`. After the login, go to `next` only if it begins with one `/`
+    /// and not with two: anybody can make a link with another one.
     #[must_use]
     pub fn login_page(mut self, url: impl Into<Arc<str>>) -> Self {
-        self.login_page = Some(url.into());
+        self.login_page = Some(LoginPage::new(url));
         self
     }
 
@@ -78,7 +78,7 @@ impl<S> Layer<S> for SessionLayer {
 pub struct SessionService<S> {
     inner: S,
     engine: Engine,
-    login_page: Option<Arc<str>>,
+    login_page: Option<LoginPage>,
     reports_cost: bool,
 }
 
@@ -107,13 +107,13 @@ where
             };
         }
         let exchange = self.engine.exchange();
-        if let Some(url) = &self.login_page {
-            let page = LoginPage {
-                url: url.clone(),
+        if let Some(page) = &self.login_page {
+            let login = Login {
+                page: page.clone(),
                 method: request.method().clone(),
                 asked_for: request.uri().clone(),
             };
-            request.extensions_mut().insert(page);
+            request.extensions_mut().insert(login);
         }
         request.extensions_mut().insert(exchange.clone());
         SessionFuture {

@@ -1,10 +1,8 @@
 //! Where a visitor goes who is not logged in.
 
-use std::sync::Arc;
-
+use cloakroom_web::LoginPage;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::SessionError;
 
@@ -52,31 +50,17 @@ impl From<SessionError> for NotLoggedIn {
 
 /// Where visitors log in, and what this request has asked for.
 #[derive(Clone)]
-pub(crate) struct LoginPage {
-    pub(crate) url: Arc<str>,
+pub(crate) struct Login {
+    pub(crate) page: LoginPage,
     pub(crate) method: Method,
     pub(crate) asked_for: Uri,
 }
 
-/// What stays as it is in the value of a query: RFC 3986's unreserved characters and `/`.
-const IN_A_QUERY: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
-
-impl LoginPage {
-    /// Only who asks for a page is sent to another one: a script wants the 401, and a form
-    /// that was sent is lost either way.
+impl Login {
     pub(crate) fn url_for(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let dest = headers.get("sec-fetch-dest");
-        let is_page = dest.is_none_or(|dest| dest == "document")
-            && matches!(self.method, Method::GET | Method::HEAD);
         let asked_for = self.asked_for.path_and_query()?.as_str();
-        let asked_for = utf8_percent_encode(asked_for, IN_A_QUERY);
-        let joint = if self.url.contains('?') { '&' } else { '?' };
-        let url = format!("{}{joint}next={asked_for}", self.url);
-        HeaderValue::try_from(url).ok().filter(|_| is_page)
+        let dest = headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
+        let url = self.page.url_for(self.method.as_str(), asked_for, dest)?;
+        HeaderValue::try_from(url).ok()
     }
 }

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderValue, Request};
 
 use crate::SessionError;
-use crate::login::{LoginPage, NotLoggedIn};
+use crate::login::{Login, NotLoggedIn};
 
 /// The session of a request, for a request, its [`Parts`], or the two parts of it that
 /// count: its extensions and its headers.
@@ -41,8 +41,8 @@ pub trait RequestSession {
             match session.subject() {
                 Some(subject) => Ok((session, subject)),
                 None => {
-                    let page = extensions.get::<LoginPage>();
-                    let login_url = page.and_then(|page| page.url_for(headers));
+                    let login = extensions.get::<Login>();
+                    let login_url = login.and_then(|login| login.url_for(headers));
                     Err(NotLoggedIn::Nobody { login_url })
                 }
             }

@@ -4,7 +4,7 @@
 //! A framework's site has the [engine] of the script and the routes below, each as that
 //! framework's users would write it; what a handler does with its session is in [`pages`].
 //! [`run`] walks through all of it and panics at the first answer that differs.
-//! [`on_axum`] and [`on_hyper`] are sites to look at.
+//! [`on_axum`], [`on_actix`] and [`on_hyper`] are sites to look at.
 //!
 //! | route | what it does |
 //! |---|---|
@@ -36,6 +36,7 @@
 
 mod connections;
 mod middleware;
+pub mod on_actix;
 pub mod on_axum;
 pub mod on_hyper;
 mod overlap;

@@ -20,3 +20,4 @@ mod request_cost;
 mod sessions_of_a_subject;
 mod sites;
 mod store_faults;
+mod workers;

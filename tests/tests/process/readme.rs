@@ -1,5 +1,5 @@
-//! The README, followed to the letter: its two blocks under "Add it" make a program
-//! that counts a visitor's requests.
+//! The README, followed to the letter: the two blocks under "Add it", and those under "With
+//! actix-web", make a program that counts a visitor's requests.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -16,10 +16,16 @@ use tempfile::TempDir;
 const BUILD_MAX: Duration = Duration::from_secs(600);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// The one code block of this language in the section "Add it".
-fn block<'readme>(readme: &'readme str, language: &str) -> &'readme str {
-    let (_, section) = readme.split_once("\n## Add it\n").expect("the section");
-    let (section, _) = section.split_once("\n## ").expect("it is not the last");
+/// The text under a heading, to the next one.
+fn section<'readme>(readme: &'readme str, heading: &str) -> &'readme str {
+    let (_, section) = readme.split_once(heading).expect("the section");
+    let ends = ["\n## ", "\n### "].into_iter();
+    let end = ends.filter_map(|next| section.find(next)).min();
+    &section[..end.expect("it is not the last")]
+}
+
+/// The one code block of this language in a section.
+fn block<'readme>(section: &'readme str, language: &str) -> &'readme str {
     let mut fences = section.split("\n```").skip(1).step_by(2);
     let is_meant = |fence: &&str| fence.split(['\n', ',']).next() == Some(language);
     let found = fences.find(is_meant).expect("a block of this language");
@@ -40,7 +46,7 @@ struct Project {
 }
 
 impl Project {
-    fn of_readme() -> Self {
+    fn of_readme(heading: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let root = root.canonicalize().unwrap();
         let mut metadata = MetadataCommand::new();
@@ -49,9 +55,12 @@ impl Project {
         let port = cloakroom_servers::free_port();
 
         let readme = fs::read_to_string(root.join("README.md")).unwrap();
-        let dependencies = block(&readme, "toml");
+        let section = section(&readme, heading);
+        let dependencies = block(section, "toml");
         let dependencies = replaced(dependencies, "../cloakroom", root.to_str().unwrap());
-        let main = replaced(block(&readme, "rust"), "3000", &port.to_string());
+        let main = block(section, "rust");
+        assert!(main.lines().count() <= 30, "a quickstart is short");
+        let main = replaced(main, "3000", &port.to_string());
         // As `cargo new shop` begins it.
         let package = "[package]\nname = \"shop\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n";
         let folder = tempfile::tempdir().unwrap();
@@ -150,7 +159,15 @@ fn set_cookie(head: &str) -> &str {
 
 #[test]
 fn the_readme_makes_a_program_that_counts_also_after_a_restart() {
-    let project = Project::of_readme();
+    counts_also_after_a_restart(&Project::of_readme("\n## Add it\n"));
+}
+
+#[test]
+fn the_readme_makes_a_program_on_actix_web_too() {
+    counts_also_after_a_restart(&Project::of_readme("\n### With actix-web\n"));
+}
+
+fn counts_also_after_a_restart(project: &Project) {
     let running = project.run();
     let (head, body) = running.get(None);
     assert_eq!(body, "You have been here 1 times.\n");

@@ -11,6 +11,7 @@ use sqlx::{Connection, Pool};
 
 use crate::driver::{Driver, TimeLimit};
 use crate::error::{StatementError, Target};
+use crate::home::Home;
 use crate::literals::Preface;
 use crate::pool::{ConnectionPool, Health, Timeouts};
 use crate::statements::Statements;
@@ -231,6 +232,7 @@ impl SqlStoreBuilder {
             is_own: false,
             preface: (self.behind_pooler).then(|| Preface::new(self.timeouts.time_limit())),
             leases: AtomicU32::new(0),
+            home: Home::here(),
         }
     }
 

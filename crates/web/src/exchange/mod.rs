@@ -167,7 +167,7 @@ impl Exchange {
     /// A request that does not say that it is for something else counts as one for a
     /// document.
     pub fn note_fetch_dest(&self, header: Option<&[u8]>) {
-        let is_document = header.is_none_or(|dest| dest.eq_ignore_ascii_case(b"document"));
+        let is_document = is_document(header);
         self.inner.is_document.store(is_document, Ordering::Relaxed);
     }
 
@@ -291,6 +291,11 @@ impl Exchange {
             cost: std::mem::take(&mut client.cost),
         }
     }
+}
+
+/// Whether a request with this `Sec-Fetch-Dest` header may be one for a document.
+pub(crate) fn is_document(fetch_dest: Option<&[u8]>) -> bool {
+    fetch_dest.is_none_or(|dest| dest.eq_ignore_ascii_case(b"document"))
 }
 
 impl fmt::Debug for Exchange {
