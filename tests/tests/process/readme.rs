@@ -7,6 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cargo_metadata::MetadataCommand;
@@ -167,7 +168,11 @@ fn the_readme_makes_a_program_on_actix_web_too() {
     counts_also_after_a_restart(&Project::of_readme("\n### With actix-web\n"));
 }
 
+/// Cargo builds one program after the other, and whoever waits for it has a deadline.
+static BUILDS: Mutex<()> = Mutex::new(());
+
 fn counts_also_after_a_restart(project: &Project) {
+    let _turn = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
     let running = project.run();
     let (head, body) = running.get(None);
     assert_eq!(body, "You have been here 1 times.\n");
