@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use cloakroom_disk::{FileIdentity, check_access, make_private_file, next_step};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::NAME;
-use crate::builder::SqliteStoreBuilder;
+use crate::builder::{SqliteStoreBuilder, Synchronous};
 use crate::lost_frames::lost_frames;
 use crate::migrate::migrate;
 use crate::statements::Statements;
@@ -26,14 +27,19 @@ const STATEMENTS: usize = 20;
 /// wait for that lock.
 const TURN: Duration = Duration::from_millis(20);
 
+/// The log is long with so many rows: a row and its indexes take some four pages of 4 KiB,
+/// and SQLite itself empties a log of 1,000 pages.
+const LOG_ROWS_MAX: usize = 256;
+
 /// The connections to a database, and the file that it lies in.
 pub(crate) struct Database {
     path: PathBuf,
     identity: FileIdentity,
     settings: SqliteStoreBuilder,
     statements: Statements,
-    /// The thread that writes has it.
     writer: Mutex<Connection>,
+    /// How many rows were written since the log was emptied, where commits do not do so.
+    rows_in_log: AtomicUsize,
     /// Those that nobody reads on. There are as many as once read at the same time: few,
     /// since a read does not wait.
     readers: Mutex<Vec<Connection>>,
@@ -82,6 +88,10 @@ impl Database {
         let writer = connect(path, &settings);
         let writer = writer.and_then(|conn| {
             write_ahead(&conn, settings.lock_timeout())?;
+            if settings.synchronous == Synchronous::Normal {
+                // A commit that empties the log syncs; see `empty_long_log`.
+                conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+            }
             Ok(conn)
         });
         let writer = writer.map_err(|source| failed(path, &settings.table, source).error)?;
@@ -94,6 +104,7 @@ impl Database {
             identity,
             settings,
             writer: Mutex::new(writer),
+            rows_in_log: AtomicUsize::new(0),
             readers: Mutex::default(),
         })
     }
@@ -129,21 +140,89 @@ impl Database {
         lock_timeout: Duration,
         work: impl FnOnce(&mut Table<'_>) -> Result<(), rusqlite::Error>,
     ) -> Result<(), Failure> {
-        let conn = lock(&self.writer);
+        let done = self.transact_on(&lock(&self.writer), lock_timeout, work);
+        done.map_err(|source| self.failed(source))?;
+        Ok(self.check_place()?)
+    }
+
+    fn transact_on(
+        &self,
+        conn: &Connection,
+        lock_timeout: Duration,
+        work: impl FnOnce(&mut Table<'_>) -> Result<(), rusqlite::Error>,
+    ) -> Result<(), rusqlite::Error> {
         let run = |sql: &str| conn.prepare_cached(sql)?.execute([]);
         let done = conn.busy_timeout(lock_timeout).and_then(|()| {
             run("BEGIN IMMEDIATE")?;
-            let mut table = Table::on(&conn, &self.statements);
+            let mut table = Table::on(conn, &self.statements);
             work(&mut table)?;
             // Every write was refused, or had nothing to do: there is nothing to sync.
-            run(if table.changed { "COMMIT" } else { "ROLLBACK" })
+            match table.changed {
+                0 => run("ROLLBACK"),
+                rows => run("COMMIT").inspect(|_| {
+                    self.rows_in_log.fetch_add(rows, Ordering::Relaxed);
+                }),
+            }
         });
         if !conn.is_autocommit() {
             // It fails where SQLite has rolled back already.
             let _ = run("ROLLBACK");
         }
-        done.map_err(|source| self.failed(source))?;
-        Ok(self.check_place()?)
+        done.map(drop)
+    }
+
+    /// Runs a short write in a transaction of its own where nobody else writes, in this
+    /// process or another, and the log is not long; else `None`.
+    pub(crate) fn transact_at_once<T>(
+        &self,
+        work: impl FnOnce(&mut Table<'_>) -> Result<T, TableError>,
+    ) -> Result<Option<T>, Error> {
+        if self.is_log_long() {
+            return Ok(None);
+        }
+        let Ok(conn) = self.writer.try_lock() else {
+            return Ok(None);
+        };
+        let mut done = None;
+        let transacted = self.transact_on(&conn, Duration::ZERO, |table| match work(table) {
+            Err(TableError::Database(source)) => Err(source),
+            written => {
+                done = Some(written);
+                Ok(())
+            }
+        });
+        match (transacted, done) {
+            // It has not begun.
+            (Err(source), None) if is_busy(&source) => Ok(None),
+            (Err(source), _) => Err(self.failed(source).error),
+            (Ok(()), Some(Err(TableError::Refused(error)))) => Err(error.in_store(NAME)),
+            (Ok(()), done) => {
+                self.check_place()?;
+                Ok(done.and_then(Result::ok))
+            }
+        }
+    }
+
+    /// Whether a commit waits for the disk.
+    pub(crate) fn syncs(&self) -> bool {
+        self.settings.synchronous == Synchronous::Full
+    }
+
+    fn is_log_long(&self) -> bool {
+        !self.syncs() && self.rows_in_log.load(Ordering::Relaxed) >= LOG_ROWS_MAX
+    }
+
+    /// Where a commit does not sync, and so does not empty a long log either, this does. It
+    /// syncs, and so does the next commit, which begins the log anew.
+    pub(crate) fn empty_long_log(&self) {
+        if !self.is_log_long() {
+            return;
+        }
+        let conn = lock(&self.writer);
+        self.rows_in_log.store(0, Ordering::Relaxed);
+        // As much as other readers and writers allow. What fails here fails a commit soon,
+        // and that is answered.
+        let _ = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 
     /// Fails where the file is no longer the one at its path: what is written to it then,

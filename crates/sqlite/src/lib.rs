@@ -65,10 +65,13 @@
 //! transaction, and commits them together: one sync for all. A write that is refused (a
 //! conflict, a record that is gone) has changed nothing, and does not disturb the others.
 //! Where one fails the transaction, each is tried in one of its own, so that it fails alone.
+//! With [`Synchronous::Normal`] there is no sync to share: a short write is a transaction on
+//! its caller's thread where nobody else writes, since a hop to another thread costs more
+//! than that. The thread then empties the log, which syncs, after each 256 rows.
 //!
 //! **A load runs where it is called,** on a snapshot, and waits for nobody: where its pages
 //! are in memory it takes some microseconds, a hop to another thread thirty. Where the disk
-//! is slower than 25 ms, loads leave the caller's thread, and after 10 s they fail: see
+//! is slower than 25 ms, such work leaves the caller's thread, and after 10 s it fails: see
 //! [`InlineWork`]. Pages of lists and scans are read on a thread of their own, one after the
 //! other. There are as many connections as reads at the same time, which are few.
 //!
@@ -127,7 +130,7 @@ pub struct SqliteStore {
 struct Inner {
     // Before the database: the threads have ended when that is closed.
     writer: Writer,
-    loads: InlineWork,
+    inline: InlineWork,
     reader: JobThreads,
     database: Arc<DatabaseHandle>,
 }
@@ -166,12 +169,12 @@ impl SqliteStore {
             let message = format!("cannot start the background threads of the store: {source}");
             unavailable(message).with_source(source)
         };
-        let loads = InlineWork::start("cloakroom-sqlite-load").map_err(no_threads)?;
+        let inline = InlineWork::start("cloakroom-sqlite").map_err(no_threads)?;
         let reader = JobThreads::start("cloakroom-sqlite-read", 1).map_err(no_threads)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 writer,
-                loads,
+                inline,
                 reader,
                 database,
             }),
@@ -197,29 +200,39 @@ impl SqliteStore {
     ) -> Result<T, Error> {
         self.inner.writer.write(work).await
     }
+
+    async fn write_short<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Table<'_>) -> Result<T, TableError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let Inner {
+            writer,
+            inline,
+            database,
+            ..
+        } = &*self.inner;
+        writer.write_short(inline, database, work).await
+    }
 }
 
 impl SessionStore for SqliteStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let digest = *digest;
         let load = move |handle: &DatabaseHandle| handle.to_read()?.read(|t| t.load(&digest));
-        match self.inner.loads.run(&self.inner.database, load).await {
+        match self.inner.inline.run(&self.inner.database, load).await {
             Ok(loaded) => loaded,
-            Err(source) => {
-                let path = self.inner.writer.path().display();
-                Err(unavailable(format!("cannot read {path}: {source}")).with_source(source))
-            }
+            Err(not_done) => Err(self.inner.writer.not_done("read", not_done)),
         }
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         let (digest, record) = (*digest, record.clone());
-        self.write(move |t| t.create(&digest, &record)).await
+        self.write_short(move |t| t.create(&digest, &record)).await
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
         let (digest, record) = (*digest, record.clone());
-        self.write(move |t| t.update(&digest, &record)).await
+        self.write_short(move |t| t.update(&digest, &record)).await
     }
 
     async fn touch(
@@ -229,7 +242,8 @@ impl SessionStore for SqliteStore {
         touch: Touch,
     ) -> Result<(), Error> {
         let digest = *digest;
-        self.write(move |t| t.touch(&digest, revision, touch)).await
+        self.write_short(move |t| t.touch(&digest, revision, touch))
+            .await
     }
 
     async fn rotate(
@@ -240,13 +254,13 @@ impl SessionStore for SqliteStore {
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
         let (old, new, record) = (*old, *new, record.clone());
-        self.write(move |t| t.rotate(&old, &new, &record, mark_until))
+        self.write_short(move |t| t.rotate(&old, &new, &record, mark_until))
             .await
     }
 
     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
         let digest = *digest;
-        self.write(move |t| t.delete(&digest)).await
+        self.write_short(move |t| t.delete(&digest)).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {

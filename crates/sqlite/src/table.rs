@@ -49,8 +49,8 @@ impl From<rusqlite::Error> for TableError {
 pub(crate) struct Table<'c> {
     conn: &'c Connection,
     statements: &'c Statements,
-    /// Whether there is anything to commit.
-    pub(crate) changed: bool,
+    /// How many rows were changed: with none, there is nothing to commit.
+    pub(crate) changed: usize,
 }
 
 impl<'c> Table<'c> {
@@ -58,7 +58,7 @@ impl<'c> Table<'c> {
         Self {
             conn,
             statements,
-            changed: false,
+            changed: 0,
         }
     }
 
@@ -66,7 +66,7 @@ impl<'c> Table<'c> {
     fn execute(&mut self, sql: &str, args: &[Arg<'_>]) -> Result<usize, rusqlite::Error> {
         let mut statement = self.conn.prepare_cached(sql)?;
         let written = statement.execute(params_from_iter(args))?;
-        self.changed |= written > 0;
+        self.changed += written;
         Ok(written)
     }
 
@@ -232,7 +232,7 @@ impl<'c> Table<'c> {
         let mut statement = self.conn.prepare_cached(&self.statements.revoke)?;
         let mut rows = statement.query(params_from_iter(args))?;
         while let Some(row) = rows.next()? {
-            self.changed = true;
+            self.changed += 1;
             ended.push(Row(row).digest(0)?);
         }
         let more = ended.len() == REVOKE_STEP_MAX;

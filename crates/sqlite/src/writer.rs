@@ -1,11 +1,12 @@
-//! The thread that writes: one transaction, and one sync, for all the writes that wait.
+//! The thread that writes: one transaction, and one sync, for all the writes that wait. A
+//! short write that syncs nothing is done on the caller's thread, where nobody else writes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::Error;
-use cloakroom_disk::{Handle, JobLost, JobThreads, Recovery, Reply};
+use cloakroom_disk::{Handle, InlineWork, JobLost, JobThreads, NotDone, Recovery, Reply};
 
 use crate::NAME;
 use crate::database::{Database, Failure, closed, unavailable};
@@ -74,6 +75,8 @@ pub(crate) type DatabaseHandle = Handle<Database, Error>;
 pub(crate) struct Writer {
     thread: JobThreads<Job>,
     path: PathBuf,
+    /// Whether a commit waits for the disk.
+    syncs: bool,
 }
 
 impl Writer {
@@ -91,6 +94,7 @@ impl Writer {
             let path = path.clone();
             move || Err(closed(&path))
         };
+        let syncs = database.syncs();
         let mut lifetime = Recovery::new(database, never_again);
         let handle = lifetime.handle();
         let run = {
@@ -105,7 +109,41 @@ impl Writer {
             let message = format!("cannot start the thread that writes: {source}");
             unavailable(message).with_source(source)
         })?;
-        Ok((Self { thread, path }, handle))
+        let writer = Self {
+            thread,
+            path,
+            syncs,
+        };
+        Ok((writer, handle))
+    }
+
+    /// As [`write`](Self::write), for a write that takes microseconds: on the caller's
+    /// thread, where a commit syncs nothing and nobody else is writing.
+    pub(crate) async fn write_short<T: Send + 'static>(
+        &self,
+        inline: &InlineWork,
+        database: &Arc<DatabaseHandle>,
+        mut work: impl FnMut(&mut Table<'_>) -> Result<T, TableError> + Send + 'static,
+    ) -> Result<T, Error> {
+        if self.syncs {
+            return self.write(work).await;
+        }
+        let at_once = move |handle: &DatabaseHandle| {
+            let written = handle.to_write()?.transact_at_once(&mut work)?;
+            Ok(written.ok_or(work))
+        };
+        match inline.run(database, at_once).await {
+            Ok(Ok(Ok(written))) => Ok(written),
+            Ok(Ok(Err(work))) => self.write(work).await,
+            Ok(Err(error)) => Err(error),
+            Err(not_done) => Err(self.not_done("write to", not_done)),
+        }
+    }
+
+    /// What is answered where the disk has not.
+    pub(crate) fn not_done(&self, what: &str, not_done: NotDone) -> Error {
+        let message = format!("cannot {what} {}: {not_done}", self.path.display());
+        unavailable(message).with_source(not_done)
     }
 
     /// Resolves when the work has been done and is on the disk. It is done whether or
@@ -179,6 +217,7 @@ fn commit(database: &Database, mut writes: Vec<Box<dyn Write>>, lock_timeout: Du
     // disk that was slow is no reason not to wait for a lock that is free in a moment.
     let lock_timeout = lock_timeout.saturating_sub(waited).max(lock_timeout / 8);
     let until = Instant::now() + lock_timeout;
+    database.empty_long_log();
     let transact = |writes: &mut [Box<dyn Write>]| {
         let lock_timeout = until.saturating_duration_since(Instant::now());
         database.transact(lock_timeout, |table| {

@@ -20,7 +20,7 @@ use cloakroom_testkit::{
 };
 use rusqlite::Connection;
 
-use common::{aside, file, folder, later, open, set};
+use common::{aside, file, folder, later, open, set, unsynced};
 
 fn kind<T: Debug>(result: Result<T, Error>) -> ErrorKind {
     result.unwrap_err().kind()
@@ -44,16 +44,44 @@ async fn what_was_acknowledged_survives_reopening() {
     survives_reopening(&Profile::SHARED, async || open(&folder)).await;
 }
 
+/// Short writes on callers' threads then, beside those of the thread.
+#[tokio::test]
+async fn conforms_where_a_commit_does_not_sync() {
+    let folder = folder();
+    conformance(&unsynced(&folder), &Profile::SHARED).await;
+}
+
 #[test]
 fn races_have_one_winner() {
     let folder = folder();
-    races(&open(&folder), 20);
+    for store in [open(&folder), unsynced(&folder)] {
+        races(&store, 20);
+    }
 }
 
 #[test]
 fn logins_that_race_a_revocation_are_ended_or_listed() {
     let folder = folder();
-    races_of_subjects(&open(&folder), 30);
+    for store in [open(&folder), unsynced(&folder)] {
+        races_of_subjects(&store, 30);
+    }
+}
+
+/// No commit empties it then, and the thread does.
+#[tokio::test]
+async fn the_log_stays_short_where_a_commit_does_not_sync() {
+    let folder = folder();
+    let store = unsynced(&folder);
+    let (digest, record) = (key().digest(), sample("x"));
+    let mut revision = store.create(&digest, &record).await.unwrap();
+    for _ in 0..3_000 {
+        let changed = record.at_revision(revision);
+        revision = store.update(&digest, &changed).await.unwrap();
+    }
+    let mut log = file(&folder).into_os_string();
+    log.push("-wal");
+    let bytes = std::fs::metadata(log).unwrap().len();
+    assert!((1..8 * 1024 * 1024).contains(&bytes), "{bytes}");
 }
 
 /// Two stores over one file race as two processes do: by the lock of SQLite alone.

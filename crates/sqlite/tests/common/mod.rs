@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloakroom_core::Timestamp;
 use cloakroom_core::store::KeyDigest;
-use cloakroom_sqlite::SqliteStore;
+use cloakroom_sqlite::{SqliteStore, Synchronous};
 use cloakroom_testkit::sample;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -22,6 +22,12 @@ pub(crate) fn file(folder: &TempDir) -> PathBuf {
 
 pub(crate) fn open(folder: &TempDir) -> SqliteStore {
     SqliteStore::open(file(folder)).unwrap()
+}
+
+/// A store whose commits do not sync.
+pub(crate) fn unsynced(folder: &TempDir) -> SqliteStore {
+    let builder = SqliteStore::builder().synchronous(Synchronous::Normal);
+    builder.open(file(folder)).unwrap()
 }
 
 pub(crate) fn aside(folder: &TempDir) -> Connection {
