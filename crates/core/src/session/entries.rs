@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::codec::{Cursor, corrupt, put_counted_bytes, put_varint};
-use crate::session::value::encode;
+use crate::session::value::encode_into;
 use crate::session::{Limits, Value};
 use crate::store::{Data, Record};
 use crate::{Error, ErrorKind};
@@ -170,8 +172,8 @@ impl Entries {
 
 /// Entries built and read without a session, for tools and for moving sessions in.
 impl Data {
-    /// The data of these names and values. Of a name that comes twice, the last
-    /// value counts.
+    /// The data of these names and values, each a [`Value`] or anything else that serde
+    /// can serialise. Of a name that comes twice, the last value counts.
     ///
     /// ```
     /// use cloakroom_core::session::{Limits, Value};
@@ -186,19 +188,40 @@ impl Data {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] where they exceed the limits.
-    pub fn from_values<N: AsRef<str>>(
-        values: impl IntoIterator<Item = (N, Value)>,
+    /// [`ErrorKind::TooLarge`] where they exceed the limits, [`ErrorKind::Mismatch`] for
+    /// what a type refuses to serialise.
+    pub fn from_values<N: AsRef<str>, V: Serialize>(
+        values: impl IntoIterator<Item = (N, V)>,
         limits: &Limits,
     ) -> Result<Self, Error> {
-        let mut laid = BTreeMap::new();
-        for (name, value) in values {
+        let mut values: Vec<(N, V)> = values.into_iter().collect();
+        // Stable: of one name, the last value stays the last.
+        values.sort_by(|(one, _), (other, _)| one.as_ref().cmp(other.as_ref()));
+        let mut entries = Vec::new();
+        let mut scratch = Vec::new();
+        let mut count = 0;
+        let mut values = values.into_iter().peekable();
+        while let Some((name, value)) = values.next() {
             let name = name.as_ref();
             limits.check_name(name)?;
-            let bytes = encode(&value, limits.depth())?;
-            laid.insert(Arc::from(name), Some(Arc::from(bytes)));
+            encode_into(&mut scratch, &value, limits.depth())?;
+            let is_last = |(next, _): &(N, V)| next.as_ref() != name;
+            if values.peek().is_none_or(is_last) {
+                put_counted_bytes(&mut entries, name.as_bytes());
+                put_counted_bytes(&mut entries, &scratch);
+                count += 1;
+            }
         }
-        Ok(Entries::empty().merge(&laid, limits)?.data)
+        if count > limits.entries_max {
+            return Err(too_many_entries(count, limits));
+        }
+        let mut bytes = Vec::with_capacity(entries.len() + 3);
+        put_varint(&mut bytes, count as u64);
+        bytes.append(&mut entries);
+        if bytes.len() > limits.record_bytes_max {
+            return Err(too_many_bytes(bytes.len(), limits));
+        }
+        Ok(Self::from_bytes(bytes))
     }
 }
 
@@ -303,6 +326,41 @@ mod tests {
             let error = Entries::open(Data::from_bytes(bytes)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn data_of_values_is_what_a_map_holds(values: Vec<(String, u64)>) {
+            let data = Data::from_values(values.iter().cloned(), &Limits::default()).unwrap();
+            let entries = Entries::open(data).unwrap();
+            let model: BTreeMap<String, u64> = values.into_iter().collect();
+            let read = entries.iter().map(|(n, v)| (n.to_owned(), Value::decode_as(v).unwrap()));
+            prop_assert_eq!(read.collect::<BTreeMap<_, _>>(), model);
+        }
+    }
+
+    #[test]
+    fn data_of_values_keeps_each_limit() {
+        let limits = Limits::default().with_entries_max(2).with_name_bytes_max(3);
+        let laid = |names: &[&str], limits: &Limits| {
+            let data = Data::from_values(names.iter().map(|name| (name, 1)), limits);
+            data.map(|data| data.as_bytes().len())
+                .map_err(|error| error.kind())
+        };
+        let too_large = Err(ErrorKind::TooLarge);
+        let bytes = laid(&["a", "bcd", "a"], &limits).unwrap();
+        assert_eq!(laid(&["a", "b", "c"], &limits), too_large);
+        assert_eq!(laid(&["abcd"], &limits), too_large);
+        assert_eq!(
+            laid(&["a", "bcd"], &limits.with_record_bytes_max(bytes)),
+            Ok(bytes)
+        );
+        assert_eq!(
+            laid(&["a", "bcd"], &limits.with_record_bytes_max(bytes - 1)),
+            too_large
+        );
+        let deep = Data::from_values([("a", [[1]])], &limits.with_nesting_depth_max(1));
+        assert_eq!(deep.unwrap_err().kind(), ErrorKind::TooLarge);
     }
 
     #[test]
