@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("cloakroom-core", 0),
     ("cloakroom-disk", 0),
     ("cloakroom-map", 0),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, u8); 20] = [
     ("cloakroom-axum", 2),
     ("cloakroom-cookie", 2),
     ("cloakroom-sealed", 2),
+    ("cloakroom-tower-sessions", 2),
     ("cloakroom", 3),
     ("cloakroom-demo", 4),
     ("cloakroom-cli", 5),
