@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -36,27 +37,10 @@ impl Entries {
     /// # Errors
     /// [`ErrorKind::Corrupt`] where the bytes are not entries.
     pub fn open(data: Data) -> Result<Self, Error> {
-        let mut cursor = Cursor::new(data.as_bytes());
-        let count = cursor
-            .varint()
-            .and_then(|count| usize::try_from(count).ok())
-            .ok_or_else(|| corrupt("entries have no count"))?;
-        let mut last: Option<&str> = None;
-        for _ in 0..count {
-            let name = cursor
-                .counted_bytes()
-                .and_then(|name| std::str::from_utf8(name).ok())
-                .ok_or_else(|| corrupt("an entry's name is cut or is not UTF-8"))?;
-            if last.is_some_and(|last| last >= name) {
-                return Err(corrupt("entries are out of order"));
-            }
-            last = Some(name);
-            cursor
-                .counted_bytes()
-                .ok_or_else(|| corrupt("an entry's value is cut"))?;
-        }
-        if cursor.left() > 0 {
-            return Err(corrupt("bytes after the entries"));
+        let mut count = 0;
+        for entry in data.read_entries()? {
+            entry?;
+            count += 1;
         }
         Ok(Self { data, count })
     }
@@ -170,6 +154,62 @@ impl Entries {
     }
 }
 
+/// The entries of some data, checked while they are read: see [`Data::read_entries`].
+pub struct ReadEntries<'a> {
+    cursor: Cursor<'a>,
+    left: usize,
+    last: Option<&'a str>,
+}
+
+impl<'a> ReadEntries<'a> {
+    fn read(&mut self) -> Result<Option<(&'a str, &'a [u8])>, Error> {
+        if self.left == 0 {
+            return match self.cursor.left() {
+                0 => Ok(None),
+                _ => Err(corrupt("bytes after the entries")),
+            };
+        }
+        self.left -= 1;
+        let name = self
+            .cursor
+            .counted_bytes()
+            .and_then(|name| std::str::from_utf8(name).ok())
+            .ok_or_else(|| corrupt("an entry's name is cut or is not UTF-8"))?;
+        if self.last.is_some_and(|last| last >= name) {
+            return Err(corrupt("entries are out of order"));
+        }
+        self.last = Some(name);
+        let value = self.cursor.counted_bytes();
+        let value = value.ok_or_else(|| corrupt("an entry's value is cut"))?;
+        Ok(Some((name, value)))
+    }
+}
+
+impl<'a> Iterator for ReadEntries<'a> {
+    type Item = Result<(&'a str, &'a [u8]), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.read();
+        if entry.is_err() {
+            // What follows damage is not read.
+            self.left = 0;
+            self.cursor = Cursor::new(&[]);
+        }
+        entry.transpose()
+    }
+
+    /// The count is believed no further than the bytes reach: an entry has two at least.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left.min(self.cursor.left() / 2 + 1)))
+    }
+}
+
+impl fmt::Debug for ReadEntries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadEntries({} left)", self.left)
+    }
+}
+
 /// Entries built and read without a session, for tools and for moving sessions in.
 impl Data {
     /// The data of these names and values, each a [`Value`] or anything else that serde
@@ -195,33 +235,51 @@ impl Data {
         limits: &Limits,
     ) -> Result<Self, Error> {
         let mut values: Vec<(N, V)> = values.into_iter().collect();
-        // Stable: of one name, the last value stays the last.
+        // Stable, so that the last value of a name is the one that stays.
         values.sort_by(|(one, _), (other, _)| one.as_ref().cmp(other.as_ref()));
-        let mut entries = Vec::new();
-        let mut scratch = Vec::new();
-        let mut count = 0;
-        let mut values = values.into_iter().peekable();
-        while let Some((name, value)) = values.next() {
-            let name = name.as_ref();
-            limits.check_name(name)?;
-            encode_into(&mut scratch, &value, limits.depth())?;
-            let is_last = |(next, _): &(N, V)| next.as_ref() != name;
-            if values.peek().is_none_or(is_last) {
-                put_counted_bytes(&mut entries, name.as_bytes());
-                put_counted_bytes(&mut entries, &scratch);
-                count += 1;
+        values.dedup_by(|later, kept| {
+            let is_same = later.0.as_ref() == kept.0.as_ref();
+            if is_same {
+                std::mem::swap(later, kept);
             }
+            is_same
+        });
+        if values.len() > limits.entries_max {
+            return Err(too_many_entries(values.len(), limits));
         }
-        if count > limits.entries_max {
-            return Err(too_many_entries(count, limits));
+        let mut bytes = Vec::with_capacity(64 * values.len());
+        put_varint(&mut bytes, values.len() as u64);
+        let mut scratch = Vec::with_capacity(64);
+        for (name, value) in &values {
+            limits.check_name(name.as_ref())?;
+            encode_into(&mut scratch, value, limits.depth())?;
+            put_counted_bytes(&mut bytes, name.as_ref().as_bytes());
+            put_counted_bytes(&mut bytes, &scratch);
         }
-        let mut bytes = Vec::with_capacity(entries.len() + 3);
-        put_varint(&mut bytes, count as u64);
-        bytes.append(&mut entries);
         if bytes.len() > limits.record_bytes_max {
             return Err(too_many_bytes(bytes.len(), limits));
         }
         Ok(Self::from_bytes(bytes))
+    }
+
+    /// Names and encoded values, in ascending order of the names, each checked when it is
+    /// reached: for who reads all of them once. Whoever reads some of them checks all with
+    /// [`Entries::open`](crate::session::Entries::open) first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the bytes are not entries, here or, as the last item, in
+    /// the iteration.
+    pub fn read_entries(&self) -> Result<ReadEntries<'_>, Error> {
+        let mut cursor = Cursor::new(self.as_bytes());
+        let count = cursor
+            .varint()
+            .and_then(|count| usize::try_from(count).ok())
+            .ok_or_else(|| corrupt("entries have no count"))?;
+        Ok(ReadEntries {
+            cursor,
+            left: count,
+            last: None,
+        })
     }
 }
 
