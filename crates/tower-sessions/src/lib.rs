@@ -178,12 +178,16 @@ impl<S: SessionStore> CloakroomStore<S> {
     /// The digest under which the session with this id is stored: of a session of
     /// tower-sessions, `session.id().map(|id| store.digest_of(id.0))`.
     ///
-    /// It is the digest of the [`SessionKey`] that is derived from the id's 16 bytes,
-    /// little-endian as in their cookie, in the domain `"tower-sessions"`.
+    /// It is the digest of a [`SessionKey`] of the 16 bytes `"tower-sessions/1"` and the 16
+    /// of the id, little-endian as in their cookie. It opens no session.
     #[must_use]
     pub fn digest_of(&self, id: i128) -> KeyDigest {
-        let key = SessionKey::derive("tower-sessions", &id.to_le_bytes());
-        key.of_site(&self.inner.site).digest()
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(b"tower-sessions/1");
+        bytes[16..].copy_from_slice(&id.to_le_bytes());
+        SessionKey::from_bytes(bytes)
+            .of_site(&self.inner.site)
+            .digest()
     }
 
     /// The sessions of a subject, at most `max`, without their data.

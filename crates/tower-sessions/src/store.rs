@@ -12,7 +12,7 @@ use cloakroom_core::{Error, ErrorKind, Subject, Timestamp};
 use serde_json::Value as Json;
 
 use crate::CloakroomStore;
-use crate::loaded::{Hashes, Loaded, Origin, RESERVED};
+use crate::loaded::{Hashes, Loaded, Origin, RESERVED, Reserved};
 use crate::saved::Saved;
 
 /// The data of a session as tower-sessions has it.
@@ -64,7 +64,7 @@ impl<S: SessionStore> CloakroomStore<S> {
     pub(crate) async fn load_session(&self, id: i128) -> Result<Option<(Map, Timestamp)>, Error> {
         let digest = self.digest_of(id);
         let loaded = match self.inner.store.load(&digest).await {
-            Ok(stored) => stored.map_or(Ok(None), |stored| self.handed_out(&digest, stored)),
+            Ok(stored) => stored.map_or(Ok(None), |stored| self.handed_out(id, &digest, stored)),
             Err(error) => Err(error),
         };
         match loaded {
@@ -79,6 +79,7 @@ impl<S: SessionStore> CloakroomStore<S> {
 
     fn handed_out(
         &self,
+        id: i128,
         digest: &KeyDigest,
         stored: Stored,
     ) -> Result<Option<(Map, Timestamp)>, Error> {
@@ -96,46 +97,61 @@ impl<S: SessionStore> CloakroomStore<S> {
                 return Ok((until > now).then(|| moved(until)));
             }
         }
-        let entries = Entries::open(record.data.clone())?;
-        let mut map = read(&entries)?;
-        map.insert(RESERVED.to_owned(), self.origin(digest, &record, &entries));
+        let entries = record.data.read_entries()?;
+        let count = entries.size_hint().1.unwrap_or_default();
+        // Room for the reserved entry, and for one that the request adds.
+        let mut map = Map::with_capacity(count + 2);
+        let mut reserved = Reserved::new(self.nonce(), (id, digest), &record, count);
+        for entry in entries {
+            let (name, value) = entry?;
+            map.insert(name.to_owned(), Value::decode_as(value)?);
+            reserved.push(name, value);
+        }
+        reserved.put_into(&mut map);
         Ok(Some((map, record.expires_at)))
     }
 
-    fn origin(&self, digest: &KeyDigest, record: &Record, entries: &Entries) -> Json {
-        let nonce = self.inner.nonce.fetch_add(1, Ordering::Relaxed);
-        Origin::entry(nonce, digest, record, entries)
+    /// The entries as a request saw them last: when it saved, or else when it loaded.
+    fn seen(&self, loaded: &Loaded<'_>) -> Result<Hashes, Error> {
+        match self.inner.saves.get(loaded.nonce) {
+            Some(saved) => Ok(Hashes::of(&Entries::open(saved.data)?)),
+            None => Ok(loaded.hashes()),
+        }
     }
 
-    /// Replaces a session, by one compare-and-swap where nobody else has written to it.
+    fn nonce(&self) -> u64 {
+        self.inner.nonce.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Replaces a session, by one compare-and-swap where nobody else has written to it. What
+    /// is seldom needed is boxed, so that each save is a small future.
     pub(crate) async fn save_session(
         &self,
         id: i128,
         wanted: &Map,
         expires_at: Timestamp,
     ) -> Result<(), Error> {
-        let digest = self.digest_of(id);
-        let data = self.encode(wanted)?;
         let loaded = match Origin::read(wanted) {
             Some(Origin::Moved) => return Err(gone()),
-            Some(Origin::Loaded(loaded)) if loaded.digest == digest => loaded,
+            Some(Origin::Loaded(loaded)) if loaded.id == id => loaded,
             // What `clear` leaves, which replaces everything, also what it has not seen.
             _ => {
                 let replaced = |_| without_reserved(wanted);
-                self.replay(&digest, expires_at, replaced).await?;
-                return Ok(());
+                let replaced = Box::pin(self.replay(self.digest_of(id), expires_at, replaced));
+                return replaced.await;
             }
         };
+        let data = self.encode(wanted)?;
+        let mut record = self.record(wanted, loaded.created_at, expires_at, data);
         let saved = self.inner.saves.get(loaded.nonce);
-        let mut record = self.record(wanted, loaded.created_at, expires_at, data.clone());
-        record.revision = saved
-            .as_ref()
-            .map_or(loaded.revision, |saved| saved.revision);
-        let revision = match self.inner.store.update(&digest, &record).await {
+        record.revision = saved.map_or(loaded.revision, |saved| saved.revision);
+        let written = self.inner.store.update(&loaded.digest, &record).await;
+        let data = record.data;
+        let revision = match written {
             Err(error) if error.kind() == ErrorKind::Conflict => {
-                let difference = seen(&loaded, saved)?.difference(data.clone())?;
-                let replayed = |present| difference.replay(wanted, present);
-                self.replay(&digest, expires_at, replayed).await?;
+                let difference = self.seen(&loaded)?.difference(data.clone())?;
+                let replayed = move |present| difference.replay(wanted, present);
+                Box::pin(self.replay(loaded.digest, expires_at, replayed)).await?;
                 Revision::NONE
             }
             written => written.map_err(ended_meanwhile)?,
@@ -147,26 +163,26 @@ impl<S: SessionStore> CloakroomStore<S> {
     /// Changes what stands at a digest now, again where somebody else is faster.
     async fn replay(
         &self,
-        digest: &KeyDigest,
+        digest: KeyDigest,
         expires_at: Timestamp,
         change: impl Fn(Map) -> Map + Send + Sync,
-    ) -> Result<Revision, Error> {
+    ) -> Result<(), Error> {
         let give_up = Instant::now() + CONFLICT;
         loop {
-            let present = match self.inner.store.load(digest).await? {
+            let present = match self.inner.store.load(&digest).await? {
                 Some(Stored::Record(present)) => present,
                 _ => return Err(gone()),
             };
             let State::Live = State::of(&present, self.now()) else {
                 return Err(gone());
             };
-            let map = change(read(&Entries::open(present.data)?)?);
+            let map = change(read(&present.data)?);
             let data = self.encode(&map)?;
             let mut record = self.record(&map, present.created_at, expires_at, data);
             record.revision = present.revision;
-            match self.inner.store.update(digest, &record).await {
+            match self.inner.store.update(&digest, &record).await {
                 Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < give_up => {}
-                written => return written.map_err(ended_meanwhile),
+                written => return written.map(|_| ()).map_err(ended_meanwhile),
             }
         }
     }
@@ -183,15 +199,14 @@ impl<S: SessionStore> CloakroomStore<S> {
         let Some(Origin::Loaded(loaded)) = Origin::read(wanted) else {
             return self.begin(wanted, expires_at, draw).await;
         };
+        let old = loaded.digest;
         let data = self.encode(wanted)?;
         let saved = self.inner.saves.get(loaded.nonce);
-        let base = saved
-            .as_ref()
-            .map_or(loaded.revision, |saved| saved.revision);
-        let difference = seen(&loaded, saved)?.difference(data)?;
+        let base = saved.map_or(loaded.revision, |saved| saved.revision);
+        let difference = self.seen(&loaded)?.difference(data)?;
         let give_up = Instant::now() + CONFLICT;
         loop {
-            let ended = match self.continued(&loaded.digest).await? {
+            let ended = match self.continued(&old).await? {
                 Continued::From(ended) => ended,
                 Continued::Copied => return self.begin(wanted, expires_at, draw).await,
                 // Ended by somebody else: nothing of it comes back, but a login is not lost.
@@ -202,14 +217,14 @@ impl<S: SessionStore> CloakroomStore<S> {
             };
             // `delete` has added one to the revision that this request knows.
             if ended.revision != base.next() {
-                let present = read(&Entries::open(ended.data.clone())?)?;
+                let present = read(&ended.data)?;
                 let mut replayed = difference.replay(wanted, present);
                 // Stays until the session is stored: a second try is still a rotation.
                 replayed.extend(wanted.remove_entry(RESERVED));
                 *wanted = replayed;
             }
             let id = draw();
-            let rotated = self.rotate(&loaded.digest, &ended, id, wanted, expires_at);
+            let rotated = self.rotate(&old, &ended, id, wanted, expires_at);
             match rotated.await {
                 Err(error) if is_raced(&error) && Instant::now() < give_up => {}
                 rotated => return rotated.map(|()| id),
@@ -232,7 +247,7 @@ impl<S: SessionStore> CloakroomStore<S> {
                 Err(error) if error.kind() == ErrorKind::Exists => {}
                 created => {
                     record.revision = created?;
-                    self.hand_out(wanted, &digest, record)?;
+                    self.hand_out(wanted, (id, &digest), &record)?;
                     return Ok(id);
                 }
             }
@@ -264,20 +279,29 @@ impl<S: SessionStore> CloakroomStore<S> {
                 let Ok(Some(Stored::Record(moved))) = store.load(&new).await else {
                     return Err(error);
                 };
-                self.hand_out(wanted, &new, moved)
+                self.hand_out(wanted, (id, &new), &moved)
             }
             rotated => {
                 record.revision = rotated?;
-                self.hand_out(wanted, &new, record)
+                self.hand_out(wanted, (id, &new), &record)
             }
         }
     }
 
     /// Gives a record that was just stored its reserved entry, for the next save of the
     /// same request.
-    fn hand_out(&self, map: &mut Map, digest: &KeyDigest, stored: Record) -> Result<(), Error> {
+    fn hand_out(
+        &self,
+        map: &mut Map,
+        name: (i128, &KeyDigest),
+        stored: &Record,
+    ) -> Result<(), Error> {
         let entries = Entries::open(stored.data.clone())?;
-        map.insert(RESERVED.to_owned(), self.origin(digest, &stored, &entries));
+        let mut reserved = Reserved::new(self.nonce(), name, stored, entries.len());
+        for (name, value) in entries.iter() {
+            reserved.push(name, value);
+        }
+        reserved.put_into(map);
         Ok(())
     }
 
@@ -352,7 +376,8 @@ impl<S: SessionStore> CloakroomStore<S> {
     }
 
     fn encode(&self, map: &Map) -> Result<Data, Error> {
-        let own = map.iter().filter(|(name, _)| *name != RESERVED);
+        let mut own = Vec::with_capacity(map.len());
+        own.extend(map.iter().filter(|(name, _)| *name != RESERVED));
         Data::from_values(own, &self.inner.limits)
     }
 
@@ -361,27 +386,19 @@ impl<S: SessionStore> CloakroomStore<S> {
     }
 }
 
-fn read(entries: &Entries) -> Result<Map, Error> {
-    // Room for the reserved entry too.
-    let mut map = Map::with_capacity(entries.len() + 1);
-    for (name, value) in entries.iter() {
-        map.insert(name.to_owned(), Value::decode_as(value)?);
-    }
-    Ok(map)
+fn read(data: &Data) -> Result<Map, Error> {
+    data.read_entries()?
+        .map(|entry| {
+            let (name, value) = entry?;
+            Ok((name.to_owned(), Value::decode_as(value)?))
+        })
+        .collect()
 }
 
 fn without_reserved(map: &Map) -> Map {
     let mut own = map.clone();
     own.remove(RESERVED);
     own
-}
-
-/// The entries as a request saw them last: when it saved, or else when it loaded.
-fn seen(loaded: &Loaded, saved: Option<Saved>) -> Result<Hashes, Error> {
-    match saved {
-        Some(saved) => Ok(Hashes::of(&Entries::open(saved.data)?)),
-        None => Ok(loaded.hashes.clone()),
-    }
 }
 
 /// Whether somebody else was faster, so that another look tells more.
