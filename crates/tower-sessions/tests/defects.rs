@@ -85,20 +85,29 @@ async fn changes_of_two_requests_both_survive() {
 
 #[tokio::test]
 async fn what_a_request_removes_is_not_put_back_by_another() {
-    async fn outcome(store: impl Foreign + Clone) -> [Option<String>; 2] {
+    async fn outcome(store: impl Foreign + Clone, removes_last: bool) -> [Option<String>; 2] {
         let id = begun(&store).await;
-        let (one, other) = (loaded(&store, id).await, loaded(&store, id).await);
-        one.remove_value("cart").await.unwrap();
+        let (remover, other) = (loaded(&store, id).await, loaded(&store, id).await);
+        remover.remove_value("cart").await.unwrap();
         other.insert("lang", "en").await.unwrap();
-        one.save().await.unwrap();
-        other.save().await.unwrap();
+        let mut saves = [remover, other];
+        if removes_last {
+            saves.reverse();
+        }
+        for request in saves {
+            request.save().await.unwrap();
+        }
         [
             text(&store, id, "cart").await,
             text(&store, id, "lang").await,
         ]
     }
-    assert_eq!(outcome(Theirs::default()).await, [some("tea"), some("en")]);
-    assert_eq!(outcome(ours()).await, [None, some("en")]);
+    let theirs = Theirs::default();
+    assert_eq!(outcome(theirs, false).await, [some("tea"), some("en")]);
+    assert_eq!(outcome(Theirs::default(), true).await, [None, None]);
+    for removes_last in [false, true] {
+        assert_eq!(outcome(ours(), removes_last).await, [None, some("en")]);
+    }
 }
 
 #[tokio::test]
@@ -127,15 +136,21 @@ async fn a_second_save_of_a_request_keeps_what_another_saved_between() {
 
 #[tokio::test]
 async fn a_slow_request_does_not_bring_a_logged_out_session_back() {
-    async fn outcome(store: impl Foreign + Clone) -> (bool, Option<String>) {
+    async fn outcome(store: impl Foreign + Clone, logouts: usize) -> (bool, Option<String>) {
         let id = begun(&store).await;
         let slow = loaded(&store, id).await;
-        request(&store, id).flush().await.unwrap();
+        for _ in 0..logouts {
+            request(&store, id).flush().await.unwrap();
+        }
         slow.insert("late", true).await.unwrap();
         (slow.save().await.is_ok(), text(&store, id, "cart").await)
     }
-    assert_eq!(outcome(Theirs::default()).await, (true, some("tea")));
-    assert_eq!(outcome(ours()).await, (false, None));
+    // The first logout leaves the data for a moment, the second one removes it.
+    for logouts in [1, 2] {
+        let theirs = outcome(Theirs::default(), logouts).await;
+        assert_eq!(theirs, (true, some("tea")));
+        assert_eq!(outcome(ours(), logouts).await, (false, None));
+    }
 }
 
 #[tokio::test]
