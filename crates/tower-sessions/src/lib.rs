@@ -48,6 +48,12 @@
 //! own by that name is not stored. A session that was rotated with no entries is stored, where
 //! tower-sessions would remove its cookie.
 //!
+//! A request is a load and, where it changed something, an update; a conflict is a load and
+//! an update more. A rotation is two loads and two writes, a logout a load and a write. Over
+//! our in-memory store a load takes some 1.5 times as long as over theirs and a save some 1.6
+//! times, since theirs keeps records as they are and ours keeps bytes; with two threads at
+//! once, which wait for each other's lock there, 1.3 and 1.2 (`examples/ratio.rs`).
+//!
 //! # What goes wrong without it, and does not here
 //!
 //! Each line is a test of that name in `tests/defects.rs`. Those marked with a star are also
