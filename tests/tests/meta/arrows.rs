@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("cloakroom-core", 0),
     ("cloakroom-disk", 0),
     ("cloakroom-map", 0),
@@ -24,6 +24,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("cloakroom-cookie", 2),
     ("cloakroom-sealed", 2),
     ("cloakroom-tower", 2),
+    ("cloakroom-tower-sessions", 2),
     ("cloakroom-axum", 3),
     ("cloakroom", 4),
     ("cloakroom-demo", 5),

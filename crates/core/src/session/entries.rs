@@ -2,11 +2,14 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::codec::{Cursor, corrupt, put_counted_bytes, put_varint};
-use crate::session::value::encode;
+use crate::session::value::encode_into;
 use crate::session::{Limits, Value};
 use crate::store::{Data, Record};
 use crate::{Error, ErrorKind};
@@ -34,27 +37,10 @@ impl Entries {
     /// # Errors
     /// [`ErrorKind::Corrupt`] where the bytes are not entries.
     pub fn open(data: Data) -> Result<Self, Error> {
-        let mut cursor = Cursor::new(data.as_bytes());
-        let count = cursor
-            .varint()
-            .and_then(|count| usize::try_from(count).ok())
-            .ok_or_else(|| corrupt("entries have no count"))?;
-        let mut last: Option<&str> = None;
-        for _ in 0..count {
-            let name = cursor
-                .counted_bytes()
-                .and_then(|name| std::str::from_utf8(name).ok())
-                .ok_or_else(|| corrupt("an entry's name is cut or is not UTF-8"))?;
-            if last.is_some_and(|last| last >= name) {
-                return Err(corrupt("entries are out of order"));
-            }
-            last = Some(name);
-            cursor
-                .counted_bytes()
-                .ok_or_else(|| corrupt("an entry's value is cut"))?;
-        }
-        if cursor.left() > 0 {
-            return Err(corrupt("bytes after the entries"));
+        let mut count = 0;
+        for entry in data.read_entries()? {
+            entry?;
+            count += 1;
         }
         Ok(Self { data, count })
     }
@@ -168,10 +154,66 @@ impl Entries {
     }
 }
 
+/// The entries of some data, checked while they are read: see [`Data::read_entries`].
+pub struct ReadEntries<'a> {
+    cursor: Cursor<'a>,
+    left: usize,
+    last: Option<&'a str>,
+}
+
+impl<'a> ReadEntries<'a> {
+    fn read(&mut self) -> Result<Option<(&'a str, &'a [u8])>, Error> {
+        if self.left == 0 {
+            return match self.cursor.left() {
+                0 => Ok(None),
+                _ => Err(corrupt("bytes after the entries")),
+            };
+        }
+        self.left -= 1;
+        let name = self
+            .cursor
+            .counted_bytes()
+            .and_then(|name| std::str::from_utf8(name).ok())
+            .ok_or_else(|| corrupt("an entry's name is cut or is not UTF-8"))?;
+        if self.last.is_some_and(|last| last >= name) {
+            return Err(corrupt("entries are out of order"));
+        }
+        self.last = Some(name);
+        let value = self.cursor.counted_bytes();
+        let value = value.ok_or_else(|| corrupt("an entry's value is cut"))?;
+        Ok(Some((name, value)))
+    }
+}
+
+impl<'a> Iterator for ReadEntries<'a> {
+    type Item = Result<(&'a str, &'a [u8]), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.read();
+        if entry.is_err() {
+            // What follows damage is not read.
+            self.left = 0;
+            self.cursor = Cursor::new(&[]);
+        }
+        entry.transpose()
+    }
+
+    /// The count is believed no further than the bytes reach: an entry has two at least.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left.min(self.cursor.left() / 2 + 1)))
+    }
+}
+
+impl fmt::Debug for ReadEntries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadEntries({} left)", self.left)
+    }
+}
+
 /// Entries built and read without a session, for tools and for moving sessions in.
 impl Data {
-    /// The data of these names and values. Of a name that comes twice, the last
-    /// value counts.
+    /// The data of these names and values, each a [`Value`] or anything else that serde
+    /// can serialise. Of a name that comes twice, the last value counts.
     ///
     /// ```
     /// use cloakroom_core::session::{Limits, Value};
@@ -186,19 +228,58 @@ impl Data {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] where they exceed the limits.
-    pub fn from_values<N: AsRef<str>>(
-        values: impl IntoIterator<Item = (N, Value)>,
+    /// [`ErrorKind::TooLarge`] where they exceed the limits, [`ErrorKind::Mismatch`] for
+    /// what a type refuses to serialise.
+    pub fn from_values<N: AsRef<str>, V: Serialize>(
+        values: impl IntoIterator<Item = (N, V)>,
         limits: &Limits,
     ) -> Result<Self, Error> {
-        let mut laid = BTreeMap::new();
-        for (name, value) in values {
-            let name = name.as_ref();
-            limits.check_name(name)?;
-            let bytes = encode(&value, limits.depth())?;
-            laid.insert(Arc::from(name), Some(Arc::from(bytes)));
+        let mut values: Vec<(N, V)> = values.into_iter().collect();
+        // Stable, so that the last value of a name is the one that stays.
+        values.sort_by(|(one, _), (other, _)| one.as_ref().cmp(other.as_ref()));
+        values.dedup_by(|later, kept| {
+            let is_same = later.0.as_ref() == kept.0.as_ref();
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
+        if values.len() > limits.entries_max {
+            return Err(too_many_entries(values.len(), limits));
         }
-        Ok(Entries::empty().merge(&laid, limits)?.data)
+        let mut bytes = Vec::with_capacity(64 * values.len());
+        put_varint(&mut bytes, values.len() as u64);
+        let mut scratch = Vec::with_capacity(64);
+        for (name, value) in &values {
+            limits.check_name(name.as_ref())?;
+            encode_into(&mut scratch, value, limits.depth())?;
+            put_counted_bytes(&mut bytes, name.as_ref().as_bytes());
+            put_counted_bytes(&mut bytes, &scratch);
+        }
+        if bytes.len() > limits.record_bytes_max {
+            return Err(too_many_bytes(bytes.len(), limits));
+        }
+        Ok(Self::from_bytes(bytes))
+    }
+
+    /// Names and encoded values, in ascending order of the names, each checked when it is
+    /// reached: for who reads all of them once. Whoever reads some of them checks all with
+    /// [`Entries::open`](crate::session::Entries::open) first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the bytes are not entries, here or, as the last item, in
+    /// the iteration.
+    pub fn read_entries(&self) -> Result<ReadEntries<'_>, Error> {
+        let mut cursor = Cursor::new(self.as_bytes());
+        let count = cursor
+            .varint()
+            .and_then(|count| usize::try_from(count).ok())
+            .ok_or_else(|| corrupt("entries have no count"))?;
+        Ok(ReadEntries {
+            cursor,
+            left: count,
+            last: None,
+        })
     }
 }
 
@@ -303,6 +384,41 @@ mod tests {
             let error = Entries::open(Data::from_bytes(bytes)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn data_of_values_is_what_a_map_holds(values: Vec<(String, u64)>) {
+            let data = Data::from_values(values.iter().cloned(), &Limits::default()).unwrap();
+            let entries = Entries::open(data).unwrap();
+            let model: BTreeMap<String, u64> = values.into_iter().collect();
+            let read = entries.iter().map(|(n, v)| (n.to_owned(), Value::decode_as(v).unwrap()));
+            prop_assert_eq!(read.collect::<BTreeMap<_, _>>(), model);
+        }
+    }
+
+    #[test]
+    fn data_of_values_keeps_each_limit() {
+        let limits = Limits::default().with_entries_max(2).with_name_bytes_max(3);
+        let laid = |names: &[&str], limits: &Limits| {
+            let data = Data::from_values(names.iter().map(|name| (name, 1)), limits);
+            data.map(|data| data.as_bytes().len())
+                .map_err(|error| error.kind())
+        };
+        let too_large = Err(ErrorKind::TooLarge);
+        let bytes = laid(&["a", "bcd", "a"], &limits).unwrap();
+        assert_eq!(laid(&["a", "b", "c"], &limits), too_large);
+        assert_eq!(laid(&["abcd"], &limits), too_large);
+        assert_eq!(
+            laid(&["a", "bcd"], &limits.with_record_bytes_max(bytes)),
+            Ok(bytes)
+        );
+        assert_eq!(
+            laid(&["a", "bcd"], &limits.with_record_bytes_max(bytes - 1)),
+            too_large
+        );
+        let deep = Data::from_values([("a", [[1]])], &limits.with_nesting_depth_max(1));
+        assert_eq!(deep.unwrap_err().kind(), ErrorKind::TooLarge);
     }
 
     #[test]

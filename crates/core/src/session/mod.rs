@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-pub use self::entries::Entries;
+pub use self::entries::{Entries, ReadEntries};
 pub use self::limits::{Limits, NESTING_DEPTH_CEILING};
 pub use self::typed::{SessionStruct, Typed};
 pub use self::value::{Value, ValueError};

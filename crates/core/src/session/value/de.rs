@@ -270,6 +270,11 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
     type Error = ValueError;
 
     fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
+        // Most values are short texts: they need no head.
+        if let Some(kind @ kind::SHORT_STR..kind::SHORT_LIST) = self.next_kind() {
+            self.source.cursor.take(1);
+            return visitor.visit_borrowed_str(self.source.short_text(kind, self.is_key)?);
+        }
         match self.head()? {
             Head::Null => visitor.visit_unit(),
             Head::Bool(truth) => visitor.visit_bool(truth),

@@ -216,6 +216,15 @@ impl Value {
         decode(bytes)
     }
 
+    /// Reads stored bytes as a `T`: what [`decode`](Self::decode) and then
+    /// [`read`](Self::read) give, without the value between them.
+    ///
+    /// # Errors
+    /// As both of them.
+    pub fn decode_as<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+        decode(bytes)
+    }
+
     /// The bytes to store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
