@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("cloakroom-core", 0),
     ("cloakroom-disk", 0),
     ("cloakroom-map", 0),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8); 20] = [
     ("cloakroom-sqlite", 1),
     ("cloakroom-testkit", 1),
     ("cloakroom-web", 1),
+    ("cloakroom-adopt", 2),
     ("cloakroom-axum", 2),
     ("cloakroom-cookie", 2),
     ("cloakroom-sealed", 2),
