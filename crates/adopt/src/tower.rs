@@ -16,7 +16,7 @@ use crate::source::{Format, Place, Source, cookie, corrupt};
 use crate::{FoundRecord, Records};
 
 /// The sessions of a site of tower-sessions 0.14 or 0.15: its cookie `id`, and the records of
-/// tower-sessions-sqlx-store (a [table](crate#reexports) of SQLite, PostgreSQL or MySQL) or
+/// tower-sessions-sqlx-store (a table of SQLite, PostgreSQL or MySQL) or
 /// tower-sessions-redis-store. Its in-memory and moka stores keep none over a restart.
 ///
 /// Defaults: as tower-sessions has them, a plain cookie `id` with `SameSite=Strict`. Give

@@ -8,10 +8,11 @@ use ::redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, cm
 use cloakroom_core::store::BoxFuture;
 use cloakroom_core::{Error, ErrorKind};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::{FoundRecord, Records};
 
-/// How long Redis may take to connect or to answer.
+/// How long a request waits for Redis, to connect and to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The keys of a Redis or Valkey, a single node.
@@ -63,26 +64,30 @@ impl RedisKeys {
     /// Asks, and asks once more on a new connection where the one at hand had broken: each of
     /// these commands may be sent twice.
     async fn ask<T: FromRedisValue>(&self, pipe: &::redis::Pipeline) -> Result<T, Error> {
-        let mut failed = None;
-        for _ in 0..2 {
-            let answer = match self.connected().await {
-                Ok(mut connection) => pipe.query_async(&mut connection).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failed = Some(error),
+        let twice = async {
+            match self.ask_once(pipe).await {
+                Err(_) => self.ask_once(pipe).await,
+                answer => answer,
             }
-            *self.connection.lock().await = None;
-        }
+        };
         let error = Error::new(
             ErrorKind::Unavailable,
             "the Redis of the former sessions does not answer",
         );
-        Err(match failed {
-            Some(source) => error.with_source(source),
-            None => error,
-        })
+        match timeout(PATIENCE, twice).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(source)) => Err(error.with_source(source)),
+            Err(late) => Err(error.with_source(late)),
+        }
+    }
+
+    async fn ask_once<T: FromRedisValue>(&self, pipe: &::redis::Pipeline) -> Result<T, RedisError> {
+        let mut connection = self.connected().await?;
+        let answer = pipe.query_async(&mut connection).await;
+        if answer.is_err() {
+            *self.connection.lock().await = None;
+        }
+        answer
     }
 }
 

@@ -1,18 +1,23 @@
 //! A table in SQLite.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::store::BoxFuture;
 use cloakroom_core::{Error, ErrorKind};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::{FoundRecord, Records, check_name};
 
 /// How long another process may hold the database.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// How long a request waits for those ahead of it.
+const TURN_MAX: Duration = Duration::from_secs(10);
 
 /// The table of tower-sessions' `SqliteStore`.
 #[derive(Clone, Debug)]
@@ -64,15 +69,15 @@ impl SqliteTable {
         &self,
         work: impl FnOnce(&Connection, &str) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let Self { connection, table } = self.clone();
-        let done = spawn_blocking(move || {
-            let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&connection, &table)
-        });
         let unavailable = |source: &dyn std::error::Error| {
             let why = format!("the former sessions in SQLite do not answer: {source}");
             Error::new(ErrorKind::Unavailable, why)
         };
+        let Self { connection, table } = self.clone();
+        // Whoever waits holds no thread.
+        let turn = timeout(TURN_MAX, connection.lock_owned()).await;
+        let connection = turn.map_err(|late| unavailable(&late))?;
+        let done = spawn_blocking(move || work(&connection, &table));
         match done.await {
             Ok(done) => done.map_err(|source| unavailable(&source)),
             Err(source) => Err(unavailable(&source)),
