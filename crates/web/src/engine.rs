@@ -252,7 +252,10 @@ impl EngineBuilder {
     ///   event, one a minute at most, says why.
     /// - The former cookie opens the session until the visitor comes back with this engine's
     ///   own, and that at least [`rotation_mark`](Self::rotation_mark) after the adoption.
-    ///   Until then the session has an entry of the name `cloakroom.adopted`.
+    ///   Until then the session has an entry of the name `cloakroom.adopted`; where a handler
+    ///   clears the session meanwhile, the former cookie goes on opening it.
+    /// - A server that is killed at the wrong moment may leave a session that nobody holds a
+    ///   key to: it stands in the list of its user until it expires.
     /// - The absolute lifetime counts from the adoption.
     /// - A logout ends the former session too, where its cookie came with the request.
     ///   [`Engine::end_sessions_of`] and the pages of a user's sessions know only sessions
