@@ -35,6 +35,10 @@ docs *args:
 bench *args:
     cargo bench -p cloakroom-benches "$@"
 
+# Counts the instructions of what every request does, and fails where they have changed.
+instructions:
+    cargo run -q --release -p cloakroom-instructions
+
 # Measures beside the peers and writes docs/speed.md, its charts and the README's figures;
 # or only what the arguments say, such as report.
 compare *args:

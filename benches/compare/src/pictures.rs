@@ -84,7 +84,7 @@ const PICTURES: &[Picture] = &[
         file: "cookie", title: "The whole session in a cookie", work: "W5",
         variants: &[("seal", "to the cookie"), ("open", "from the cookie")],
         contenders: &[
-            ENCRYPTED, "cloakroom cookie encrypted by ring", PRIVATE, SIGNED, SIGNED_JAR,
+            ENCRYPTED, PRIVATE, SIGNED, SIGNED_JAR,
         ],
     },
     Picture {

@@ -49,13 +49,15 @@
 //! | `redis` | [`stores::RedisStore`], `redis://…`, a single server or a cluster |
 //! | `redis-tls` | the same over TLS, `rediss://…` |
 //! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
-//! | `cookie-ring` | the same bytes, made faster by ring |
+//! | `cookie-ring` | the same, and ring as its cipher without the default features too |
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
 //! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
 //! | `axum` | [`axum`]: a layer and an extractor |
 //! | `sweeper` | [`Sweeper`]: removes expired sessions in the background |
 //!
-//! A feature adds names and dependencies of its own; it changes nothing else.
+//! A feature adds names and dependencies of its own; it changes nothing else. By default,
+//! `cookie` seals through ring, which needs a C compiler; with `default-features = false` it
+//! makes the same bytes by a slower cipher that builds wherever Rust does.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -190,11 +190,11 @@ impl Files {
                 return Ok(Ending::Nothing);
             };
             let frame = locked.frame.as_deref().unwrap_or_default();
-            if let Ok(Stored::Rotated { to, .. }) = Stored::decode(frame) {
-                match path.follow(to) {
-                    Ok(()) => continue,
-                    Err(error) => return Ok(Ending::OutOfReach(error)),
-                }
+            let moved_to = Stored::moved_to(frame);
+            match moved_to.and_then(|to| to.map(|to| path.follow(to)).transpose()) {
+                Ok(Some(())) => continue,
+                Ok(None) => {}
+                Err(error) => return Ok(Ending::OutOfReach(error)),
             }
             let owner = subject_in(frame);
             if !is_meant(&at, &owner)? {

@@ -71,6 +71,22 @@ async fn nothing_is_ended_where_a_mark_to_the_spared_session_cannot_be_read() {
 }
 
 #[tokio::test]
+async fn a_session_behind_a_mark_that_cannot_be_read_is_not_answered_to_have_ended() {
+    let folder = folder();
+    let store = FileStore::open_with(folder.path(), Durability::Lazy).unwrap();
+    let path = marks_to_session(&store, 2).await;
+    let file = session_path(folder.path(), &path[1]);
+    let mut mark = fs::read(&file).unwrap();
+    *mark.last_mut().unwrap() ^= 1;
+    fs::write(&file, mark).unwrap();
+    let error = store.delete(&path[0]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(stands(&store, &path[2]).await);
+    store.delete(&path[2]).await.unwrap();
+    assert!(!stands(&store, &path[2]).await);
+}
+
+#[tokio::test]
 async fn an_orphan_whose_marks_lead_past_the_bound_does_not_fail_a_revocation_of_all() {
     let folder = folder();
     let store = FileStore::open_with(folder.path(), Durability::Lazy).unwrap();

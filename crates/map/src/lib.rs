@@ -44,7 +44,7 @@ pub use crate::shard::{Inserted, Shard};
 /// What a value is found by: 32 uniform bytes.
 pub type Digest = [u8; 32];
 
-/// How many shards there are at most. Each costs some 150 bytes.
+/// How many shards there are at most. Each costs some 700 bytes.
 const SHARDS_MAX: u64 = 256;
 
 /// A smaller map has fewer shards, since a shard holds no value that is larger than its

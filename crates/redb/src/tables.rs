@@ -339,10 +339,13 @@ impl<'t> Tables<'t> {
         }))
     }
 
-    /// Follows rotation marks to the session that is to be ended. A frame that cannot be
-    /// read is taken for that session.
+    /// Follows rotation marks to the session that is to be ended.
     fn session_to_end(&self, digest: &KeyDigest) -> Result<KeyDigest, TableError> {
-        Stored::resolve_rotations(digest, |at| Ok(self.mark(at)?.unwrap_or_default()))
+        Stored::resolve_rotations(digest, |at| {
+            let stored = self.stored(at)?;
+            let moved_to = stored.map(|stored| Stored::moved_to(stored.frame()));
+            Ok(moved_to.transpose()?.flatten())
+        })
     }
 
     /// Follows rotation marks to the session that is to be spared. A frame that cannot be

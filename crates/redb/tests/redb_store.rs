@@ -378,6 +378,24 @@ async fn nothing_is_ended_where_a_mark_to_the_spared_session_cannot_be_read() {
     assert!(store.load(&digests[3]).await.unwrap().is_some());
 }
 
+#[tokio::test]
+async fn a_session_behind_a_mark_that_cannot_be_read_is_not_answered_to_have_ended() {
+    let folder = folder();
+    let digests = {
+        let store = RedbStore::open(file(&folder)).unwrap();
+        rotated(&store, 2).await
+    };
+    with_tables(&folder, |raw| {
+        raw.change(&digests[1], |frame| *frame.last_mut().unwrap() ^= 1);
+    });
+    let store = RedbStore::open(file(&folder)).unwrap();
+    let error = store.delete(&digests[0]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(store.load(&digests[2]).await.unwrap().is_some());
+    store.delete(&digests[2]).await.unwrap();
+    assert!(store.load(&digests[2]).await.unwrap().is_none());
+}
+
 #[test]
 fn logins_that_race_a_revocation_are_ended_or_listed() {
     let folder = folder();

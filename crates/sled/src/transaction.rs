@@ -137,7 +137,10 @@ impl Transaction<'_> {
     /// Follows rotation marks to the session that is to be ended. A row that cannot be
     /// read is taken for that session.
     pub(crate) fn session_to_end(&self, digest: &KeyDigest) -> Step<KeyDigest> {
-        self.resolve_rotations(digest, |at| Ok(self.mark(at)?.unwrap_or_default()))
+        self.resolve_rotations(digest, |at| match self.row(at)? {
+            Ok(Some(row)) => Stored::moved_to(row.frame()).map_err(abort),
+            Ok(None) | Err(_) => Ok(None),
+        })
     }
 
     /// Follows rotation marks to the session that is to be spared. A row that cannot be

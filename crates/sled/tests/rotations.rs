@@ -43,6 +43,26 @@ async fn stands(store: &SledStore, digest: &KeyDigest) -> bool {
 }
 
 #[tokio::test]
+async fn a_session_behind_a_mark_that_cannot_be_read_is_not_answered_to_have_ended() {
+    let folder = folder();
+    let path = {
+        let store = SledStore::open(folder.path()).unwrap();
+        marks_to_session(&store, 2).await
+    };
+    with_trees(&folder, |[records, ..]| {
+        let mut mark = records.get(path[1].as_bytes()).unwrap().unwrap().to_vec();
+        *mark.last_mut().unwrap() ^= 1;
+        records.insert(path[1].as_bytes(), mark).unwrap();
+    });
+    let store = SledStore::open(folder.path()).unwrap();
+    let error = store.delete(&path[0]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(stands(&store, &path[2]).await);
+    store.delete(&path[2]).await.unwrap();
+    assert!(!stands(&store, &path[2]).await);
+}
+
+#[tokio::test]
 async fn nothing_is_ended_where_a_mark_to_the_spared_session_cannot_be_read() {
     let folder = folder();
     let path = {

@@ -109,7 +109,7 @@ pub const ENTRIES: &[Entry] = &[
         });
         web_by_url(run, redis_url);
     }),
-    (ENCRYPTED, |run| {
+    (crate::goals::ENCRYPTED, |run| {
         run.seal(Cookies::new(false));
         run.web(async || site::app(cookies::store(false)));
     }),
@@ -124,10 +124,3 @@ pub const ENTRIES: &[Entry] = &[
     ("raw: sled, batches of 64", raw::sled_batches),
     ("raw: sqlite, batches of 64", raw::sqlite_batches),
 ];
-
-/// The name says which cipher this program was built with.
-const ENCRYPTED: &str = if cfg!(feature = "ring") {
-    "cloakroom cookie encrypted by ring"
-} else {
-    "cloakroom cookie encrypted"
-};

@@ -175,6 +175,30 @@ impl Stored {
             }
         }
     }
+
+    /// Where the session of a frame has moved, for who is to end that session: `None` where
+    /// the frame is itself what is to be removed, a record, or what cannot be read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the frame says that it is a rotation mark, and cannot be
+    /// read: the session lives on at a digest that nobody knows, so it must not be answered
+    /// that it was ended.
+    pub fn moved_to(frame: &[u8]) -> Result<Option<KeyDigest>, Error> {
+        match Self::decode(frame) {
+            Ok(Self::Rotated { to, .. }) => Ok(Some(to)),
+            Ok(Self::Record(_)) => Ok(None),
+            Err(error) => match FrameHead::peek(frame) {
+                Ok(head) if head.kind == FrameKind::Rotated => {
+                    let why = format!(
+                        "cannot end a session, since the rotation mark that leads to it cannot \
+                         be read: {error}"
+                    );
+                    Err(Error::new(ErrorKind::Corrupt, why).with_source(error))
+                }
+                _ => Ok(None),
+            },
+        }
+    }
 }
 
 const VERSION: u8 = 1;
@@ -414,6 +438,26 @@ mod tests {
                 until: Timestamp::from_millis(5),
             },
         ]
+    }
+
+    #[test]
+    fn who_ends_a_session_is_told_where_it_has_moved_or_that_nobody_knows() {
+        let to = KeyDigest::from_bytes([7; 32]);
+        let mark = Stored::Rotated {
+            to,
+            until: Timestamp::MAX,
+        };
+        let mut mark = mark.encode().unwrap();
+        assert_eq!(Stored::moved_to(&mark).unwrap(), Some(to));
+        *mark.last_mut().unwrap() ^= 1;
+        let error = Stored::moved_to(&mark).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
+        let mut record = record.encode().unwrap();
+        assert_eq!(Stored::moved_to(&record).unwrap(), None);
+        *record.last_mut().unwrap() ^= 1;
+        assert_eq!(Stored::moved_to(&record).unwrap(), None);
+        assert_eq!(Stored::moved_to(&[1, 2, 3]).unwrap(), None);
     }
 
     #[test]
