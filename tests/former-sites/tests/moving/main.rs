@@ -66,8 +66,10 @@ fn each(visitors: &mut [Visitor], work: impl Fn(&mut Visitor) + Sync) {
 /// often.
 fn kill_now_and_then(site: &Site, is_over: &AtomicBool) -> usize {
     let mut kills = 0;
+    // Some dozens of kills, however many sessions there are.
+    let pause = 180 * (sessions() / 300).max(1);
     while !is_over.load(Ordering::SeqCst) {
-        thread::sleep(Duration::from_millis(20 + chance(180)));
+        thread::sleep(Duration::from_millis(20 + chance(pause)));
         site.kill();
         kills += 1;
         site.start();
