@@ -83,6 +83,10 @@ linearizable trials="20000":
 outage secs="120":
     CLOAKROOM_OUTAGE_SECS="$1" cargo test -p cloakroom-tests may_be_killed_and_restarted
 
+# Moves so many sessions of each real site of another library, while ours is killed.
+moving sessions="10000":
+    cd tests/former-sites && CLOAKROOM_MOVES="$1" cargo test -- --nocapture --test-threads 1
+
 # Measures sweeps among so many sessions.
 sweep sessions="1000000":
     CLOAKROOM_SWEEP_SESSIONS="$1" cargo test --release -p cloakroom-tests a_sweep_

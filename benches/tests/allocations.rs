@@ -9,9 +9,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
-use cloakroom::Engine;
 use cloakroom::axum::{Session, SessionError, SessionLayer};
-use cloakroom::engine::{AnyStore, SessionKey, TokenStore as _};
+use cloakroom::engine::{
+    AnyStore, FormerId, FormerSession, FormerSessions, SessionKey, TokenStore as _,
+};
+use cloakroom::store::BoxFuture;
+use cloakroom::{CookiePolicy, Engine, EngineBuilder, Error, Timestamp};
 use cloakroom_benches::{NOW, Typical, fill, record};
 use futures_util::FutureExt as _;
 use tokio::runtime::{Builder, Runtime};
@@ -68,10 +71,11 @@ impl Site {
     }
 
     /// With a typical session in the default store, and its cookie.
-    fn with_a_session() -> Self {
+    fn with_a_session(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
         let runtime = runtime();
         let store = runtime.block_on(cloakroom::open("memory:")).unwrap();
-        let mut site = Self::of(routes().layer(SessionLayer::new(Engine::new(store))));
+        let engine = build(Engine::builder(store)).build().unwrap();
+        let mut site = Self::of(routes().layer(SessionLayer::new(engine)));
         let request = Request::get("/new").body(Body::empty()).unwrap();
         let made = site.runtime.block_on(site.app.clone().oneshot(request));
         let made = made.unwrap();
@@ -102,11 +106,49 @@ impl Site {
     }
 }
 
+/// Sessions of another library, of which no request here brings a cookie.
+struct Former(CookiePolicy);
+
+impl FormerSessions for Former {
+    fn name(&self) -> &str {
+        "former"
+    }
+
+    fn cookie(&self) -> &CookiePolicy {
+        &self.0
+    }
+
+    fn read_cookie(&self, _: &str) -> Option<FormerId> {
+        None
+    }
+
+    fn load<'a>(
+        &'a self,
+        _: &'a FormerId,
+        _: Timestamp,
+    ) -> BoxFuture<'a, Result<Option<FormerSession>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn delete<'a>(&'a self, _: &'a FormerId) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
 #[test]
 fn a_request_allocates_no_more_than_this() {
+    requests_allocate_no_more(|builder| builder);
+}
+
+#[test]
+fn a_request_without_a_former_cookie_allocates_no_more_where_sessions_are_adopted() {
+    requests_allocate_no_more(|builder| builder.adopt(Former(CookiePolicy::loopback_http())));
+}
+
+fn requests_allocate_no_more(build: impl FnOnce(EngineBuilder) -> EngineBuilder) {
     let empty = MapRequestLayer::new(|request: Request<Body>| request);
     let bare = Site::of(routes().layer(empty));
-    let site = Site::with_a_session();
+    let site = Site::with_a_session(build);
     let mut counts = BTreeMap::new();
     let empty_layer = bare.allocations("/untouched");
     for path in ["/untouched", "/read", "/write", "/new"] {

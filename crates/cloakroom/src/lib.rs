@@ -117,8 +117,9 @@ pub mod store {
 pub mod engine {
     pub use cloakroom_core::engine::*;
     pub use cloakroom_web::{
-        COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, ClientState, Closing, Cost, Exchange, HeaderEdit,
-        Outcome, Presented, SESSIONS_LISTED_MAX, SubjectSessions, Transport,
+        COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, ClientState, Closing, Cost, Exchange, FormerId,
+        FormerSession, FormerSessions, HeaderEdit, Outcome, Presented, SESSIONS_LISTED_MAX,
+        SubjectSessions, Transport,
     };
 }
 

@@ -8,10 +8,11 @@ use cloakroom_core::session::Limits;
 use cloakroom_core::store::{FRAME_BYTES_CEILING, SubjectDigest};
 use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Subject, SystemClock};
 
+use crate::adopt::Sources;
 use crate::event_limit::EventLimit;
 use crate::queue::Queue;
 use crate::shared::Shared;
-use crate::{BearerPolicy, CookiePolicy, Exchange, Transport};
+use crate::{BearerPolicy, CookiePolicy, Exchange, FormerSessions, Transport};
 
 /// One application's sessions: a store, a cookie policy, lifetimes and limits.
 /// Cheap to clone; all clones are the one engine.
@@ -48,6 +49,7 @@ impl Engine {
             shared: Shared {
                 store: AnyStore::new(store),
                 transport: Transport::Cookie(CookiePolicy::default()),
+                sources: Sources::default(),
                 site: Site::default(),
                 token_bytes_max: TOKEN_BYTES_MAX,
                 expiry: Expiry::default(),
@@ -62,6 +64,7 @@ impl Engine {
                 entropy: Arc::new(OsEntropy),
                 queue: Queue::default(),
                 unknown_keys: EventLimit::default(),
+                not_adopted: EventLimit::default(),
             },
         }
     }
@@ -230,6 +233,43 @@ impl EngineBuilder {
         self
     }
 
+    /// Adopts the sessions of another library, so that nobody is logged out by the move to
+    /// this one. May be called for several sources; the first whose cookie a request brings
+    /// is tried first.
+    ///
+    /// A request that brings a former cookie, and no token of this engine that opens a
+    /// session, opens the former session: it is created in this engine's store, its record
+    /// is deleted where it lay, and the answer hands out this engine's cookie and removes
+    /// the former one. A crash at any point leaves the visitor logged in. Requests at once
+    /// adopt once, and a session that was ended does not come back. Requests without a
+    /// former cookie cost nothing more.
+    ///
+    /// - Where the source or the store does not answer, the request fails as by a store that
+    ///   is down, and the visitor keeps the former cookie.
+    /// - A former session that has ended or expired is a fresh visitor, and the next page
+    ///   removes its cookie. Where the cookie's signature does not verify, or its record
+    ///   cannot be read, the cookie stays: it may be the configuration that is wrong. An
+    ///   event, one a minute at most, says why.
+    /// - The former cookie opens the session until the visitor comes back with this engine's
+    ///   own, and that at least [`rotation_mark`](Self::rotation_mark) after the adoption.
+    ///   Until then the session has an entry of the name `cloakroom.adopted`; where a handler
+    ///   clears the session meanwhile, the former cookie goes on opening it.
+    /// - A server that is killed at the wrong moment may leave a session that nobody holds a
+    ///   key to: it stands in the list of its user until it expires.
+    /// - The absolute lifetime counts from the adoption.
+    /// - A logout ends the former session too, where its cookie came with the request.
+    ///   [`Engine::end_sessions_of`] and the pages of a user's sessions know only sessions
+    ///   that were adopted already.
+    /// - Requests that run while the former site still does may adopt a session that is
+    ///   logged out there in the same moment: stop that site first.
+    ///
+    /// Take the source out when the last former session has expired.
+    #[must_use]
+    pub fn adopt(mut self, source: impl FormerSessions) -> Self {
+        self.shared.sources.push(source);
+        self
+    }
+
     /// Where the time comes from. Default: the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -248,7 +288,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`], saying which one cannot work.
-    pub fn build(self) -> Result<Engine, Error> {
+    pub fn build(mut self) -> Result<Engine, Error> {
         let refuse = |why: &'static str| Err(Error::new(ErrorKind::Misconfigured, why));
         if self.shared.touch_share_percent > 100 {
             return refuse("touch_share_percent is 100 at most");
@@ -263,6 +303,15 @@ impl EngineBuilder {
             return refuse("a session must be allowed one entry and one byte at least");
         }
         self.shared.transport.check_formers(self.site.is_some())?;
+        let Shared {
+            sources,
+            store,
+            transport,
+            ..
+        } = &mut self.shared;
+        sources.check(transport, store)?;
+        let site = self.site.clone();
+        sources.of_site(&site.unwrap_or_else(|| transport.default_site()))?;
         if let Some(max) = self.shared.sessions_per_subject_max {
             if max == 0 {
                 return refuse("sessions_per_subject_max is one at least: the login itself");

@@ -73,6 +73,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod adopt;
 mod bearer;
 mod carry_out;
 mod closing;
@@ -93,6 +94,7 @@ mod shared;
 mod transport;
 mod write;
 
+pub use adopt::{FormerId, FormerSession, FormerSessions};
 pub use bearer::BearerPolicy;
 pub use closing::{Closing, Outcome};
 pub use cookie::{

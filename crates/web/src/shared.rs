@@ -9,6 +9,7 @@ use cloakroom_core::store::{KeyDigest, Record, Subjects};
 use cloakroom_core::{Clock, Error, Expiry, Site, Timestamp};
 
 use crate::Transport;
+use crate::adopt::Sources;
 use crate::cookie::COOKIE_AGE_MAX;
 use crate::event_limit::EventLimit;
 use crate::queue::Queue;
@@ -17,6 +18,8 @@ use crate::queue::Queue;
 pub(crate) struct Shared {
     pub(crate) store: AnyStore,
     pub(crate) transport: Transport,
+    /// Former sessions of other libraries.
+    pub(crate) sources: Sources,
     /// Keeps the sessions of two applications over one store apart.
     pub(crate) site: Site,
     pub(crate) token_bytes_max: usize,
@@ -33,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     /// Tokens under a key that the store does not have.
     pub(crate) unknown_keys: EventLimit,
+    /// Former cookies that open nothing.
+    pub(crate) not_adopted: EventLimit,
 }
 
 impl Shared {

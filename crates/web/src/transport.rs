@@ -5,6 +5,7 @@ use std::time::Duration;
 use cloakroom_core::engine::Token;
 use cloakroom_core::{Error, Site};
 
+use crate::adopt::FormerCookie;
 use crate::{BearerPolicy, ClientState, CookiePolicy, HeaderEdit};
 
 /// How the token travels between client and engine.
@@ -33,6 +34,8 @@ pub struct Presented {
     pub former_tokens: Vec<Token>,
     /// Which cookies of those policies the browser holds.
     pub(crate) formers: Vec<(usize, ClientState)>,
+    /// Cookies of other libraries, whose sessions may be adopted.
+    pub(crate) adoptable: Vec<FormerCookie>,
 }
 
 impl Presented {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
+mod adopting;
 mod after_the_end;
 mod bad_input;
 mod concurrent_requests;

@@ -236,6 +236,11 @@ impl CookiePolicy {
         Ok(())
     }
 
+    /// Whether a cookie of this name is this policy's, or one that it replaces.
+    pub(crate) fn uses_name(&self, name: &str) -> bool {
+        self.name == name || self.formers.iter().any(|former| former.name == name)
+    }
+
     /// What a request holds of the cookies of former policies.
     fn find_former(
         &self,

@@ -84,9 +84,13 @@ impl Inner {
         });
         let token = opened.client().token.clone();
         let mut writer = Writer::new(engine, now);
-        let others = match changeset.is_flushed() {
-            true => std::mem::take(&mut opened.client().others),
-            false => Vec::new(),
+        let (others, adoptable) = match changeset.is_flushed() {
+            true => {
+                let mut client = opened.client();
+                let others = std::mem::take(&mut client.others);
+                (others, std::mem::take(&mut client.adoptable))
+            }
+            false => Default::default(),
         };
         let outcome = self
             .carry_out(
@@ -100,6 +104,7 @@ impl Inner {
             .await;
         // After its own: nobody's stray cookie keeps a visitor logged in.
         let others_ended = writer.remove_all(&others).await;
+        let others_ended = others_ended.and(self.end_formers(opened, adoptable, &mut writer).await);
         if decision == Decision::Forget && end.is_some() {
             self.forget(opened, changeset.is_modified());
         }

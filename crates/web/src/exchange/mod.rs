@@ -1,6 +1,7 @@
 //! One request and its response: open the session on first use, write it before the
 //! headers leave.
 
+mod adopting;
 mod committing;
 mod opening;
 
@@ -15,6 +16,7 @@ use cloakroom_core::store::{BoxFuture, KeyDigest};
 use cloakroom_core::{Error, ErrorKind};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
+use crate::adopt::FormerCookie;
 use crate::carry_out::carry_out;
 use crate::decide::Arrival;
 use crate::shared::Shared;
@@ -85,6 +87,12 @@ struct Client {
     /// The present cookie for a session that a former one has opened: set in the answer
     /// to a document.
     successor: CookieAction,
+    /// Whether the answer to a script sets it as well.
+    hands_out_always: bool,
+    /// Cookies of other libraries that were not looked at.
+    adoptable: Vec<FormerCookie>,
+    /// The sources whose cookies open nothing beside the present one.
+    adopted: Vec<usize>,
     /// Other tokens of the request that may open a session: a logout ends these too.
     others: Vec<Token>,
     /// The new token of a rotation whose outcome is not known yet.
@@ -132,9 +140,17 @@ impl Exchange {
     ) -> Result<Session, Error> {
         let engine = &*self.inner.engine;
         let find = || {
-            engine.transport.find(headers, |token| {
-                token.len() <= engine.token_bytes_max && engine.store.is_well_formed(token)
-            })
+            let mut adoptable = Vec::new();
+            let bytes_max = engine.token_bytes_max;
+            let headers =
+                headers.inspect(|header| engine.sources.look(header, bytes_max, &mut adoptable));
+            let presented = engine.transport.find(headers, |token| {
+                token.len() <= bytes_max && engine.store.is_well_formed(token)
+            });
+            Presented {
+                adoptable,
+                ..presented
+            }
         };
         self.open_presented(find).await
     }
@@ -258,7 +274,7 @@ impl Exchange {
         let mut client = opened.client();
         let policy = &self.inner.engine.transport;
         if matches!(client.action, CookieAction::Nothing)
-            && self.inner.is_document.load(Ordering::Relaxed)
+            && (client.hands_out_always || self.inner.is_document.load(Ordering::Relaxed))
         {
             client.action = std::mem::take(&mut client.successor);
         }
@@ -274,6 +290,7 @@ impl Exchange {
         };
         if !token_headers.is_empty() {
             token_headers.extend(policy.former_removals(&client.formers));
+            token_headers.extend(self.inner.engine.sources.removals(&client.adopted));
         }
         // What is gone was told when it was found.
         let untold = failure

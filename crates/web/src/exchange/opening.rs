@@ -9,6 +9,7 @@ use cloakroom_core::store::{Record, Stored};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use super::{Client, CookieAction, Inner, Opened};
+use crate::adopt::part;
 use crate::decide::Arrival;
 use crate::{Cost, Presented};
 
@@ -21,6 +22,7 @@ impl Inner {
         let mut client = Client {
             state: presented.state,
             formers: presented.formers,
+            adoptable: presented.adoptable,
             ..Client::default()
         };
         let now = engine.clock.now();
@@ -51,6 +53,8 @@ impl Inner {
             };
             match loaded.stored {
                 Stored::Record(record) if !engine.expiry.is_expired(&record, now) => {
+                    let parted = part(engine, &token, &record, now, &mut client.cost).await;
+                    let record = parted.unwrap_or(record);
                     let age = engine.cookie_age(&record, now);
                     match self.session(Some(record), now) {
                         Ok(session) => {
@@ -72,6 +76,15 @@ impl Inner {
                 }
                 Stored::Record(_) | Stored::Rotated { .. } => {}
             }
+        }
+        // Where a token of ours has moved, a login in another request has just set the next.
+        if arrival != Arrival::Rotated
+            && !client.adoptable.is_empty()
+            && let Some(session) = self
+                .open_former(&mut client, &mut arrival, &mut passed, now)
+                .await?
+        {
+            return Ok(Opened::new(session, Arrival::Stored, client));
         }
         // A logout under an old token ends the session where it has moved.
         let mut passed = passed.into_iter();
@@ -117,7 +130,11 @@ impl Inner {
         }
     }
 
-    fn session(self: &Arc<Self>, stored: Option<Record>, now: Timestamp) -> Result<Session, Error> {
+    pub(super) fn session(
+        self: &Arc<Self>,
+        stored: Option<Record>,
+        now: Timestamp,
+    ) -> Result<Session, Error> {
         let commit: Weak<Inner> = Arc::downgrade(self);
         let context = Context::new(now, self.engine.limits, self.engine.expiry)
             .of_site(&self.engine.site)
@@ -125,7 +142,7 @@ impl Inner {
         Session::open(stored, context)
     }
 
-    fn unreadable(&self, token: &Token, error: &Error) {
+    pub(super) fn unreadable(&self, token: &Token, error: &Error) {
         tracing::error!(
             session = %self.engine.short(token),
             error = %error,
