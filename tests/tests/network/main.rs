@@ -10,6 +10,7 @@ mod fresh_stores;
 mod in_chromium;
 mod layered_servers;
 mod linearizable_nodes;
+mod migrating_servers;
 mod outage;
 mod round_trips;
 mod several_processes;
