@@ -11,8 +11,28 @@ use crate::moving::{as_known, inverted, is_flagged};
 use crate::{Migrating, importing, is_unreadable};
 
 /// What the cursor of a scan begins with while it reads the former store, and the new one.
-const FORMER: &str = "former ";
-const NEW: &str = "new ";
+pub(crate) const FORMER: &str = "former ";
+pub(crate) const NEW: &str = "new ";
+
+/// Which store a cursor is of, and that store's own cursor; none at its beginning.
+///
+/// # Errors
+/// `Mismatch` where it is of neither.
+pub(crate) fn of_either(
+    from: Option<&ScanCursor>,
+) -> Result<(&'static str, Option<ScanCursor>), Error> {
+    let text = from.map_or(FORMER, ScanCursor::as_str);
+    let (name, inner) = match (text.strip_prefix(FORMER), text.strip_prefix(NEW)) {
+        (Some(inner), _) => (FORMER, inner),
+        (_, Some(inner)) => (NEW, inner),
+        _ => return Err(foreign()),
+    };
+    Ok((name, (!inner.is_empty()).then(|| ScanCursor::new(inner))))
+}
+
+fn foreign() -> Error {
+    Error::new(ErrorKind::Mismatch, "the cursor is of another store")
+}
 
 impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
     pub(crate) fn both_capabilities(&self) -> Capabilities<'_> {
@@ -84,23 +104,15 @@ impl<A: SessionStore, B: SessionStore> Scan for Migrating<A, B> {
     ) -> BoxFuture<'a, Result<ScanPage, Error>> {
         Box::pin(async move {
             let [former, new] = [self.from.capabilities(), self.to.capabilities()];
-            let text = from.map_or(FORMER, ScanCursor::as_str);
-            let foreign = || Error::new(ErrorKind::Mismatch, "the cursor is of another store");
-            // What follows the name is a cursor of that store, or nothing at its beginning.
-            let (name, scan, inner) = match (text.strip_prefix(FORMER), text.strip_prefix(NEW)) {
-                (Some(inner), _) => (FORMER, former.scan, inner),
-                (_, Some(inner)) => (NEW, new.scan, inner),
-                _ => return Err(foreign()),
-            };
+            let (name, inner) = of_either(from)?;
+            let is_former = name == FORMER;
+            let scan = if is_former { former.scan } else { new.scan };
             let scan = scan.ok_or_else(foreign)?;
-            let inner = Some(ScanCursor::new(inner)).filter(|inner| !inner.as_str().is_empty());
             let page = scan.scan(inner.as_ref(), max).await?;
             let next = match page.next {
                 Some(next) => Some(format!("{name}{}", next.as_str())),
-                None if name == FORMER => Some(NEW.to_owned()),
-                None => None,
+                None => is_former.then(|| NEW.to_owned()),
             };
-            let is_former = name == FORMER;
             let items = page.items.into_iter().filter_map(|item| {
                 let stored = match item.stored {
                     Ok(stored) => stored,

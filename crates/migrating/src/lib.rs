@@ -39,8 +39,9 @@
 //! - **A session moves as it is,** its revision included, so no writer meets a conflict
 //!   that no other writer has made.
 //! - **What a node without the new store writes is not lost**: a session moves in the state
-//!   that it has when it moves. From then on that node does not find it, so no such node
-//!   should be left when the first session moves.
+//!   that it has when it moves. From then on that node does not find it, and its visitor
+//!   seems to be logged out there. So no such node should be left when the first session
+//!   moves: [`Migrating::prepared`] is for the nodes that take their places before.
 //!
 //! What does not hold: between the two crashes of a machine described by the file store,
 //! which writes a rotation in two steps, a session that shortens its expiry may keep the
@@ -101,7 +102,13 @@
 //! them. A record that cannot be read cannot be moved: it is answered as the former store
 //! answers it, ended where it is ended, and counted by `copy`.
 //!
-//! Each of these ends in one step in the new store, before which nothing has changed that
+//! A [`prepared`](Migrating::prepared) node reads the new store first as well, and moves
+//! nothing but what is frozen already: it loads, updates, touches and rotates a session in
+//! the former store where it is there. Where that is `Gone`, since another node has frozen
+//! it, the above is done. It creates in the former store, lists the one and then the other,
+//! and settles what is to be ended.
+//!
+//! Each of these ends in one step in one store, before which nothing has changed that
 //! a caller can see: so a call that fails or is dropped is as safe as it is with the new
 //! store alone. No two nodes can disagree, since a digest leaves the former store once
 //! and for ever, and the new store decides everything else.
@@ -111,6 +118,7 @@
 mod capabilities;
 mod copy;
 mod moving;
+mod prepared;
 mod subjects;
 
 use std::fmt;
@@ -126,6 +134,7 @@ pub use crate::copy::Copied;
 pub struct Migrating<A, B> {
     from: A,
     to: B,
+    is_prepared: bool,
 }
 
 impl<A, B> fmt::Debug for Migrating<A, B> {
@@ -144,7 +153,29 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
     /// [`ErrorKind::Misconfigured`] where the new store takes no imports.
     pub fn new(from: A, to: B) -> Result<Self, Error> {
         importing(&to)?;
-        Ok(Self { from, to })
+        Ok(Self {
+            from,
+            to,
+            is_prepared: false,
+        })
+    }
+
+    /// The same, but a session that is in the former store stays there and is written to
+    /// there, and new ones begin there. What a node without the new store needs is not
+    /// moved, so such nodes can be replaced one by one. Once all are, and there are only
+    /// [`prepared`](Self::prepared) nodes, these can be replaced one by one by
+    /// [`new`](Self::new) ones.
+    ///
+    /// Only a session that is ended here may be moved first. A `copy` moves all the same.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn prepared(from: A, to: B) -> Result<Self, Error> {
+        let moving = Self::new(from, to)?;
+        Ok(Self {
+            is_prepared: true,
+            ..moving
+        })
     }
 
     /// The former store.
@@ -178,16 +209,26 @@ impl<A: SessionStore, B: SessionStore> SessionStore for Migrating<A, B> {
         if let Some(stored) = self.to.load(digest).await? {
             return Ok(Some(stored));
         }
+        if let Some(stored) = self.load_where_it_is(digest).await? {
+            return Ok(Some(stored));
+        }
         self.settle(digest).await?;
         self.to.load(digest).await
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        if self.is_prepared {
+            return self.create_in_former(digest, record).await;
+        }
         self.settle_before_new(digest).await?;
         self.to.create(digest, record).await
     }
 
     async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        let in_former = self.from.update(digest, record);
+        if let Some(updated) = self.write_where_it_is(in_former).await {
+            return updated;
+        }
         match self.to.update(digest, record).await {
             Err(error) if error.kind() == ErrorKind::Gone => {}
             updated => return updated,
@@ -202,6 +243,10 @@ impl<A: SessionStore, B: SessionStore> SessionStore for Migrating<A, B> {
         revision: Revision,
         touch: Touch,
     ) -> Result<(), Error> {
+        let in_former = self.from.touch(digest, revision, touch);
+        if let Some(touched) = self.write_where_it_is(in_former).await {
+            return touched;
+        }
         match self.to.touch(digest, revision, touch).await {
             Err(error) if error.kind() == ErrorKind::Gone => {}
             touched => return touched,
@@ -217,6 +262,10 @@ impl<A: SessionStore, B: SessionStore> SessionStore for Migrating<A, B> {
         record: &Record,
         mark_until: Timestamp,
     ) -> Result<Revision, Error> {
+        let in_former = self.from.rotate(old, new, record, mark_until);
+        if let Some(rotated) = self.write_where_it_is(in_former).await {
+            return rotated;
+        }
         self.settle(old).await?;
         self.settle_before_new(new).await?;
         self.to.rotate(old, new, record, mark_until).await

@@ -1,7 +1,7 @@
 //! How one session moves. The first page of the crate says why each step is safe.
 
 use cloakroom_core::store::{
-    KeyDigest, Record, Revision, RotationPath, SessionStore, Stored, Touch,
+    KeyDigest, Listed, Record, Revision, RotationPath, SessionStore, Stored, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -47,6 +47,14 @@ pub(crate) fn as_known(digest: KeyDigest, stored: Stored) -> Option<(KeyDigest, 
         }
         Stored::Rotated { to, .. } if to == inverted(&digest) => None,
         stored => Some((digest, stored)),
+    }
+}
+
+/// Where a session that the former store lists is, as its owner knows it.
+pub(crate) fn known_place(listed: &Listed) -> KeyDigest {
+    match is_flagged(&listed.record) {
+        true => inverted(&listed.digest),
+        false => listed.digest,
     }
 }
 

@@ -55,6 +55,38 @@ fn it_keeps_the_contract_among_threads() {
     linearizable(&maps(), 100);
 }
 
+/// A prepared node keeps the contract too. A node without the new store finds all that it
+/// does, but for what it ends.
+#[tokio::test]
+async fn a_prepared_node_keeps_the_contract_and_moves_nothing_that_goes_on() {
+    let prepared = || Migrating::prepared(Arc::default(), Arc::default()).expect("it imports");
+    conformance(&prepared(), &Profile::SERVER_SIDE).await;
+    let store: Maps = prepared();
+    let subject = record(1).subject_digest().unwrap();
+    for number in 1..=3 {
+        store.create(&digest(number), &record(1)).await.unwrap();
+    }
+    store.load(&digest(1)).await.unwrap();
+    store.update(&digest(1), &record(1)).await.unwrap();
+    let until = record(1).expires_at;
+    let (old, new) = (digest(1), digest(9));
+    store.rotate(&old, &new, &record(2), until).await.unwrap();
+    let subjects = store.capabilities().required_subjects().unwrap();
+    assert_eq!(subjects.sessions_of(&subject, 9).await.unwrap().len(), 3);
+    assert!(store.to().snapshot().is_empty());
+    let mut ended = subjects
+        .revoke(&subject, Revoke::AllBut(old))
+        .await
+        .unwrap();
+    ended.sort();
+    assert_eq!(ended, [digest(2), digest(3)]);
+    let left = store.from().load(&new).await.unwrap();
+    assert!(
+        matches!(left, Some(Stored::Record(_))),
+        "it is spared, and stays"
+    );
+}
+
 /// What the former store was told before the nodes began, they answer for. They and two
 /// copies then run at once.
 #[test]
