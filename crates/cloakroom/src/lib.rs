@@ -67,6 +67,11 @@
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
+/// The code of the page on moving between stores, compiled.
+#[cfg(all(doctest, feature = "migrating", feature = "postgres", feature = "redb"))]
+#[doc = include_str!("../../../docs/migrating.md")]
+mod migrating {}
+
 #[allow(dead_code)] // Without a backend there is nothing to put layers around.
 mod layers;
 mod open;

@@ -137,11 +137,14 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
             self.to.rotate(&claim_at, digest, &record, until).await
         };
         let mut done = committed(claim.revision).await;
-        // The claim of who has read an older state, where half a rotation was left and
-        // written to.
         if kind_of(&done) == Some(ErrorKind::Conflict)
             && let Some(Stored::Record(other)) = self.to.load(&claim_at).await?
         {
+            if other.revision > record.revision {
+                return Err(same_store());
+            }
+            // The claim of who has read an older state, where half a rotation was left and
+            // written to.
             claim.revision = other.revision;
             done = committed(claim.revision).await;
         }
@@ -216,6 +219,15 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
             }
         }
     }
+}
+
+/// What stands where a claim should is the session that was frozen just now.
+fn same_store() -> Error {
+    Error::new(
+        ErrorKind::Misconfigured,
+        "the store to move sessions from and the one to move them to are the same: give the new \
+         one a table, a file or a prefix of its own",
+    )
 }
 
 fn kind_of<T>(result: &Result<T, Error>) -> Option<ErrorKind> {
