@@ -71,6 +71,10 @@ fuzz target="" secs="60":
 crash kills="100":
     CLOAKROOM_CRASHES="$1" cargo test -p cloakroom-tests a_killed_ -- --nocapture
 
+# Moves a site under load from redb to PostgreSQL so often, killing it twice each time.
+migrations times="20":
+    CLOAKROOM_MIGRATIONS="$1" cargo test -p cloakroom-tests a_site_that_moves_ -- --nocapture
+
 # Compares sessions and stores with models over so many random histories.
 model cases="20000":
     CLOAKROOM_CASES="$1" cargo test -p cloakroom-tests model

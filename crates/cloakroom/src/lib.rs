@@ -51,6 +51,7 @@
 //! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
 //! | `cookie-ring` | the same, and ring as its cipher without the default features too |
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
+//! | `migrating` | [`stores::Migrating`]: moves sessions from one store to another while the site runs |
 //! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
 //! | `axum` | [`axum`]: a layer and extractors |
 //! | `tower` | [`tower`]: the layer for any tower service of http 1: hyper, warp, tonic, Leptos, Dioxus |
@@ -73,6 +74,11 @@
 ))]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
+
+/// The code of the page on moving between stores, compiled.
+#[cfg(all(doctest, feature = "migrating", feature = "postgres", feature = "redb"))]
+#[doc = include_str!("../../../docs/migrating.md")]
+mod migrating {}
 
 #[allow(dead_code)] // Without a backend there is nothing to put layers around.
 mod layers;
@@ -142,6 +148,9 @@ pub mod stores {
     #[cfg(feature = "memory")]
     #[cfg_attr(docsrs, doc(cfg(feature = "memory")))]
     pub use cloakroom_memory::MemoryStore;
+    #[cfg(feature = "migrating")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "migrating")))]
+    pub use cloakroom_migrating::{Copied, Migrating};
     #[cfg(feature = "redb")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
     pub use cloakroom_redb::RedbStore;

@@ -11,6 +11,7 @@ mod fresh_stores;
 mod in_chromium;
 mod layered_servers;
 mod linearizable_nodes;
+mod migrating_servers;
 mod on_actix;
 mod outage;
 mod round_trips;

@@ -5,6 +5,8 @@
 
 #[cfg(unix)]
 mod crash;
+#[cfg(unix)]
+mod migration;
 mod readme;
 #[cfg(target_os = "linux")]
 mod syscalls;

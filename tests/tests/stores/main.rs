@@ -11,6 +11,7 @@ mod emptied_disk;
 mod full_disk;
 mod layered_stores;
 mod linearizability;
+mod migrating_stores;
 mod model;
 mod sealed_stores;
 mod sweep_cost;
