@@ -206,6 +206,11 @@ fn of_a_session_in_both_stores_the_new_one_counts() {
             block_on(store.copy(fast())).unwrap();
             assert!(store.from().snapshot().is_empty());
         }
+        // A copy that has read the former one before, and writes it only now.
+        block_on(store.delete(&digest(1))).unwrap();
+        store.from().plant(digest(1), Stored::Record(record(5)));
+        block_on(store.copy(fast())).unwrap();
+        assert_eq!(block_on(store.load(&digest(1))).unwrap(), None);
     }
 }
 
