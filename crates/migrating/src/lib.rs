@@ -43,10 +43,14 @@
 //!   seems to be logged out there. So no such node should be left when the first session
 //!   moves: [`Migrating::prepared`] is for the nodes that take their places before.
 //!
-//! What does not hold: between the two crashes of a machine described by the file store,
-//! which writes a rotation in two steps, a session that shortens its expiry may keep the
-//! longer one. The new store must not hold copies of the former one's sessions that were
-//! made by other means: where it does, they count, and the former store's are dropped.
+//! What does not hold:
+//!
+//! - The new store must not hold copies of the former one's sessions that were made by
+//!   other means. Where it does, they count, and the former store's are dropped.
+//! - Files and Redis clusters write a rotation in several steps. Where a crash leaves half of
+//!   one in the new store, and the session then shortens its expiry and is swept before
+//!   anybody meets what is left in the former one, it lives until its former deadline.
+//! - A sweep does nothing to a store that forgets by itself.
 //!
 //! # How a session moves
 //!

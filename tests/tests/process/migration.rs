@@ -161,6 +161,11 @@ impl<S: SessionStore> Visitor<S> {
     async fn visit(&mut self, session: u64) {
         let store = self.store.clone();
         let told = self.ledger.entry(session).or_default();
+        let first = digest(session, 0);
+        if told.is_created && !told.is_ending && self.chance.below(20) == 0 {
+            // Nobody has looked for it, so it may be in redb still.
+            return self.deed(session, ("end", 0), store.delete(&first)).await;
+        }
         let Some((at, mut record)) = find(&*store, session, told).await else {
             if !self.ledger[&session].is_begun {
                 let (at, record) = (digest(session, 0), record(session));
@@ -185,7 +190,6 @@ impl<S: SessionStore> Visitor<S> {
             }
             12 => {
                 // By its first key, as of a logout that many rotations have overtaken.
-                let first = digest(session, 0);
                 let delete = store.delete(&first);
                 self.deed(session, ("end", 0), delete).await;
             }
