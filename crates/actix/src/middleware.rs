@@ -45,8 +45,9 @@ impl SessionMiddleware {
 
     /// Where visitors log in. Who asks for a page of a [`LoggedIn`](crate::LoggedIn)
     /// handler without being logged in is sent there, by a 303 to `URL?next=PATH`. After
-    /// the login, go to `next` only if it begins with one `/` and not with two: anybody
-    /// can make a link with another one.
+    /// the login, go to `next` only if it begins with one `/` and not with two, and is
+    /// printable ASCII without a `\`: anybody can make a link with another one, and browsers
+    /// take `/\host` and `/`, a tab and `/host` for other sites.
     #[must_use]
     pub fn login_page(mut self, url: impl Into<Arc<str>>) -> Self {
         self.login_page = Some(LoginPage::new(url));

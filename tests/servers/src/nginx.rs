@@ -22,17 +22,26 @@ impl Nginx {
     /// # Panics
     /// Where it is absent and `CI` is set, or does not start.
     pub fn start(upstream: u16, location: &str) -> Option<Self> {
+        Self::start_with(upstream, "", location)
+    }
+
+    /// As [`start`](Self::start), with further directives of its server too, such as
+    /// `large_client_header_buffers 4 32k;`.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_with(upstream: u16, server: &str, location: &str) -> Option<Self> {
         let Some(program) = machine::program("nginx") else {
             machine::absent(&["nginx"], "nginx");
             return None;
         };
-        let location = location.to_owned();
+        let (server, location) = (server.to_owned(), location.to_owned());
         let kind = Kind {
             name: "nginx",
             stop: "TERM",
             answers,
             command: Box::new(move |port, folder| {
-                let text = configuration(port, folder, upstream, &location);
+                let text = configuration(port, folder, upstream, [&server, &location]);
                 let file = folder.join("nginx.conf");
                 std::fs::write(&file, text).expect("the folder can be written");
                 // This process may have a narrow mask and another user.
@@ -52,7 +61,7 @@ impl Nginx {
     }
 }
 
-fn configuration(port: u16, folder: &Path, upstream: u16, location: &str) -> String {
+fn configuration(port: u16, folder: &Path, upstream: u16, [server, location]: [&str; 2]) -> String {
     let folder = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|of| format!("    {of}_temp_path {folder}/{of};\n"))
@@ -61,7 +70,7 @@ fn configuration(port: u16, folder: &Path, upstream: u16, location: &str) -> Str
         "daemon off;\nworker_processes 1;\npid {folder}/nginx.pid;\nerror_log stderr;\n\
          events {{}}\nhttp {{\n    access_log off;\n{temporary}    \
          proxy_cache_path {folder}/cache keys_zone=shared:1m;\n    server {{\n        \
-         listen 127.0.0.1:{port};\n        location = /nginx {{ return 200 '{folder}'; }}\n        \
+         listen 127.0.0.1:{port};\n        {server}\n        location = /nginx {{ return 200 '{folder}'; }}\n        \
          location / {{\n            proxy_pass http://127.0.0.1:{upstream};\n            \
          {location}\n        }}\n    }}\n}}\n"
     )

@@ -33,10 +33,11 @@ const FLOORS: [(&str, u8); 25] = [
     ("cloakroom-cli", 6),
 ];
 
-/// Members that test or measure, and may import anything.
-const ABOVE_ALL: [&str; 3] = [
+/// Members that test, measure or show, and may import anything.
+const ABOVE_ALL: [&str; 4] = [
     "cloakroom-tests",
     "cloakroom-benches",
+    "cloakroom-examples",
     "cloakroom-instructions",
 ];
 
