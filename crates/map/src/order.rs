@@ -140,4 +140,19 @@ mod tests {
         order.insert(4);
         assert_eq!(order.first(), Some(4));
     }
+
+    #[test]
+    fn more_uses_than_wait_keep_their_order() {
+        let mut order = Order::new();
+        for position in [0, 1, 2] {
+            order.insert(position);
+        }
+        for use_number in 0..10 * UNMOVED_MAX as u32 {
+            order.renew(use_number % 2);
+        }
+        for expected in [2, 0, 1] {
+            assert_eq!(order.first(), Some(expected));
+            order.remove(expected);
+        }
+    }
 }

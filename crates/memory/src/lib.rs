@@ -1,9 +1,9 @@
 //! Cloakroom sessions in memory.
 //!
 //! [`MemoryStore`] is bounded by bytes. A full store evicts the session that has gone
-//! unused longest in its shard, so a login is never refused in favour of an idle visitor; an event at
-//! `WARN`, once a minute at most, says how many sessions were ended so. Sessions end with
-//! the process.
+//! unused longest in its shard, so a login is never refused in favour of an idle visitor;
+//! an event at `WARN`, once a minute at most, says how many sessions were ended so.
+//! Sessions end with the process.
 //!
 //! Which sessions are whose stands in an index, in memory too; a session without a
 //! subject has no entry there. A session that is listed does not count as used.
@@ -144,8 +144,9 @@ pub struct MemoryStoreBuilder {
 impl MemoryStoreBuilder {
     /// Bytes it may hold, bookkeeping included. Default
     /// [`CAPACITY_BYTES_DEFAULT`]. Where many small sessions have given way to few large
-    /// ones, their empty places may take almost as much again. From 8 MiB on it is divided into up to 256 shards of 4
-    /// MiB or more; a session that is larger than such a share is refused.
+    /// ones, their empty places may take almost as much again. From 8 MiB on it is divided
+    /// into up to 256 shards of 4 MiB or more; a session that is larger than such a share
+    /// is refused.
     #[must_use]
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.capacity_bytes = bytes;

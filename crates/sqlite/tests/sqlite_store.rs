@@ -67,6 +67,22 @@ fn logins_that_race_a_revocation_are_ended_or_listed() {
     }
 }
 
+/// It is done at the first poll then, since a hop to another thread costs more than it.
+#[test]
+fn a_short_write_waits_for_no_thread_where_a_commit_does_not_sync() {
+    let folders = [folder(), folder()];
+    let at_once = |store: &SqliteStore| {
+        let (digest, record) = (key().digest(), sample("x"));
+        let created = store.create(&digest, &record);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(created).poll(&mut context).is_ready()
+    };
+    let (synced, unsynced) = (open(&folders[0]), unsynced(&folders[1]));
+    assert!((0..20).all(|_| !at_once(&synced)));
+    // On a machine that is busy, one that took long sends the next ones away for a while.
+    assert!((0..20).any(|_| at_once(&unsynced)));
+}
+
 /// No commit empties it then, and the thread does.
 #[tokio::test]
 async fn the_log_stays_short_where_a_commit_does_not_sync() {

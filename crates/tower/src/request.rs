@@ -85,8 +85,8 @@ impl RequestSession for (&Extensions, &HeaderMap) {
 }
 
 /// Opens the session of an exchange, for a framework that shows its handlers neither a
-/// request nor all its extensions. [`SessionLayer`](crate::SessionLayer) leaves the [`Exchange`] among these:
-/// warp's `warp::ext::get::<Exchange>()` finds it there.
+/// request nor all its extensions. [`SessionLayer`](crate::SessionLayer) leaves the
+/// [`Exchange`] among these: warp's `warp::ext::get::<Exchange>()` finds it there.
 ///
 /// # Errors
 /// Where the store does not answer.
