@@ -24,6 +24,14 @@ impl MapStore {
         self.map().clone()
     }
 
+    /// The records and rotation marks that it holds, without the tombstones.
+    #[must_use]
+    pub fn standing(&self) -> BTreeMap<KeyDigest, Stored> {
+        let mut all = self.snapshot();
+        all.retain(|_, stored| !matches!(stored, Stored::Ended(_)));
+        all
+    }
+
     /// Stores something at a digest, whatever was there before.
     pub fn plant(&self, digest: KeyDigest, stored: Stored) {
         self.map().insert(digest, stored);
