@@ -341,6 +341,10 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         self.inner.delete_token(token)
     }
 
+    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
+        self.inner.delete_at(digest)
+    }
+
     fn token_capabilities(&self) -> Capabilities<'_> {
         self.inner.capabilities()
     }

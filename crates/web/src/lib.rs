@@ -82,6 +82,7 @@ mod cost;
 mod decide;
 mod engine;
 mod event_limit;
+mod everybody;
 mod exchange;
 mod header_edit;
 mod headers;

@@ -13,6 +13,7 @@ mod dead_cookies;
 mod django;
 mod endings;
 mod engine_options;
+mod everybody;
 mod extractors;
 mod in_the_field;
 mod late_changes;

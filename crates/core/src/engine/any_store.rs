@@ -128,6 +128,10 @@ impl TokenStore for AnyStore {
         self.store.delete_token(token)
     }
 
+    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
+        self.store.delete_at(digest)
+    }
+
     fn end_sessions_of<'a>(
         &'a self,
         site: &'a Site,
