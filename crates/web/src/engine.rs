@@ -56,6 +56,7 @@ impl Engine {
                 limits: Limits::default(),
                 touch_share_percent: 10,
                 rotation_mark: Duration::from_secs(60),
+                no_store: false,
                 conflict_deadline: Duration::from_secs(2),
                 strict_reads: false,
                 drop_late_changes: false,
@@ -185,6 +186,15 @@ impl EngineBuilder {
     #[must_use]
     pub fn rotation_mark(mut self, duration: Duration) -> Self {
         self.shared.rotation_mark = duration;
+        self
+    }
+
+    /// Answers that depend on the session say `Cache-Control: no-store` where the handler
+    /// says nothing, instead of `private`: not even the visitor's browser keeps them.
+    /// Default off: pages behind the Back button are then loaded again in most browsers.
+    #[must_use]
+    pub fn no_store(mut self, no_store: bool) -> Self {
+        self.shared.no_store = no_store;
         self
     }
 

@@ -42,7 +42,9 @@
 //!   Refuse a POST whose `Sec-Fetch-Site` is `cross-site` before it gets there.
 //! - **The Back button shows pages from the browser's memory**, after a logout too. A page
 //!   that must not be shown again sends `Cache-Control: no-store`, which the engine leaves
-//!   as it is; an answer to a logout may send `Clear-Site-Data: "cache"` beside it.
+//!   as it is, or sends for all that depend on the session
+//!   ([`no_store`](EngineBuilder::no_store)); and the answer to a logout may clear what the
+//!   browser keeps ([`clear_site_data`](CookiePolicyBuilder::clear_site_data)).
 //!
 //! # Decisions
 //!

@@ -6,6 +6,7 @@
 mod adopting;
 mod after_the_end;
 mod bad_input;
+mod browser_storage;
 mod concurrent_requests;
 mod cookie_chunks;
 mod cookie_store;

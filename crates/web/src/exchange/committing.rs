@@ -108,6 +108,9 @@ impl Inner {
         if decision == Decision::Forget && end.is_some() {
             self.forget(opened, changeset.is_modified());
         }
+        if changeset.is_flushed() {
+            opened.client().has_ended = true;
+        }
         if writer.is_gone {
             opened.client().successor = CookieAction::Nothing;
         }
