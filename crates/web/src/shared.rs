@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) touch_share_percent: u8,
     pub(crate) rotation_mark: Duration,
+    pub(crate) renew_key_after: Option<Duration>,
     pub(crate) no_store: bool,
     pub(crate) conflict_deadline: Duration,
     pub(crate) strict_reads: bool,
