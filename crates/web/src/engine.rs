@@ -64,6 +64,7 @@ impl Engine {
                 sessions_per_subject_max: None,
                 clock: Arc::new(SystemClock),
                 entropy: Arc::new(OsEntropy),
+                has_own_entropy: false,
                 queue: Queue::default(),
                 unknown_keys: EventLimit::default(),
                 not_adopted: EventLimit::default(),
@@ -305,6 +306,7 @@ impl EngineBuilder {
     #[must_use]
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.shared.entropy = entropy;
+        self.shared.has_own_entropy = true;
         self
     }
 

@@ -45,6 +45,8 @@
 //!   as it is, or sends for all that depend on the session
 //!   ([`no_store`](EngineBuilder::no_store)); and the answer to a logout may clear what the
 //!   browser keeps ([`clear_site_data`](CookiePolicyBuilder::clear_site_data)).
+//! - **An auditor asks** what the sessions do: [`Engine::audit`] answers by the numbers of
+//!   OWASP ASVS, NIST SP 800-63B and PCI DSS.
 //!
 //! # Decisions
 //!
@@ -76,6 +78,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod adopt;
+mod audit;
 mod bearer;
 mod carry_out;
 mod closing;
@@ -98,6 +101,7 @@ mod transport;
 mod write;
 
 pub use adopt::{FormerId, FormerSession, FormerSessions};
+pub use audit::{Audit, Finding, Profile, UnknownProfile, Verdict};
 pub use bearer::BearerPolicy;
 pub use closing::{Closing, Outcome};
 pub use cookie::{

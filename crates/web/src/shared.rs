@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) sessions_per_subject_max: Option<usize>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// Whether keys come from elsewhere than the operating system.
+    pub(crate) has_own_entropy: bool,
     pub(crate) queue: Queue,
     /// Tokens under a key that the store does not have.
     pub(crate) unknown_keys: EventLimit,

@@ -5,6 +5,7 @@
 
 mod adopting;
 mod after_the_end;
+mod audit;
 mod bad_input;
 mod browser_storage;
 mod concurrent_requests;

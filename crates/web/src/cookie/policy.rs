@@ -140,6 +140,27 @@ impl CookiePolicy {
         self.secure
     }
 
+    /// The other choices, as an audit looks at them.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    pub(crate) fn is_http_only(&self) -> bool {
+        self.http_only
+    }
+
+    pub(crate) fn same_site(&self) -> SameSite {
+        self.same_site
+    }
+
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     pub(crate) fn clears_site_data(&self) -> bool {
         self.clears_site_data
     }
