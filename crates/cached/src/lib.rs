@@ -288,6 +288,7 @@ impl<S: SessionStore> SessionStore for Cached<S> {
     /// Those of the store behind.
     fn capabilities(&self) -> Capabilities<'_> {
         let mut all = self.inner.capabilities();
+        all = all.with_staleness_max(all.staleness_max.saturating_add(self.cache.staleness_max()));
         if all.sweep.is_some() {
             all = all.with_sweep(self);
         }

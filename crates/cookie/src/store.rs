@@ -7,7 +7,8 @@ use cloakroom_core::engine::{
     Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, EndReason, Ending, KeyDigest, Record, Revision, Stored, Tombstone,
+    BoxFuture, Capabilities, ClientSide, EndReason, Ending, KeyDigest, Record, Revision, Stored,
+    Tombstone,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, Site, Subject, SystemClock, Timestamp};
 
@@ -312,7 +313,8 @@ impl TokenStore for CookieStore {
     }
 
     /// Leaves no rotation mark: the old token opens until its own deadline. Where the
-    /// session leaves its subject, that is a logout of it.
+    /// session leaves its subject, that is a logout of it; where the subject has logged in
+    /// again, it ends what a logout would, the old token first, and the new one goes on.
     fn rotate_token<'a>(
         &'a self,
         token: &'a Token,
@@ -324,6 +326,9 @@ impl TokenStore for CookieStore {
             let base = self.base(token).await?;
             let record = based_on(&base, record)?;
             let leaves_subject = base.record.subject != record.subject;
+            if !leaves_subject && base.record.created_at != record.created_at {
+                self.end(&base.record).await?;
+            }
             let written = self.begin(new, Some(&base), record).await?;
             if leaves_subject {
                 self.end(&base.record).await?;
@@ -376,10 +381,18 @@ impl TokenStore for CookieStore {
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {
-        let close = self.revocation.as_ref().and_then(|kept| kept.close());
-        close.map_or(Capabilities::NONE, |close| {
-            Capabilities::NONE.with_close(close)
-        })
+        let mut side = ClientSide::sealed();
+        if self.revocation.is_some() {
+            side = side.ending_by_subject(self.logout_ends_all);
+        }
+        if self.sealer.mode() == Mode::Signed {
+            side = side.readable();
+        }
+        let all = Capabilities::NONE.with_client_side(side);
+        match self.revocation.as_ref().and_then(|kept| kept.close()) {
+            Some(close) => all.with_close(close),
+            None => all,
+        }
     }
 }
 
@@ -451,8 +464,9 @@ impl CookieStoreBuilder<'_> {
     }
 
     /// Makes each logout (an `end_token`, or a rotation that leaves the subject) end
-    /// all sessions of its subject, on every device. An epoch is of a subject and not of
-    /// a session, so no logout can end a copied cookie otherwise. Without this, the engine's
+    /// all sessions of its subject, on every device, and so does each login of the same
+    /// subject again, but for the session that it goes on with. An epoch is of a subject and
+    /// not of a session, so nothing can end a copied cookie otherwise. Without this, the engine's
     /// `end_sessions_of` ends all sessions. Needs [`revocation`](Self::revocation).
     #[must_use]
     pub fn logout_ends_all(mut self) -> Self {

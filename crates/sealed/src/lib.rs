@@ -347,6 +347,10 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         self.inner.end_token(token, ending)
     }
 
+    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
+        self.inner.delete_at(digest)
+    }
+
     fn token_capabilities(&self) -> Capabilities<'_> {
         self.inner.capabilities()
     }

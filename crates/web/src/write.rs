@@ -184,6 +184,8 @@ impl<'e> Writer<'e> {
             };
             match error.kind() {
                 ErrorKind::Conflict => {}
+                // A renewal alone has nothing to take along.
+                ErrorKind::Gone if !changeset.is_modified() => return SaveOutcome::Gone,
                 ErrorKind::Gone => return self.gone(token, changeset).await,
                 _ => return failed(error),
             }
@@ -192,6 +194,7 @@ impl<'e> Writer<'e> {
             }
             let replayed = match self.fresh(token).await {
                 Ok(Some(fresh)) => self.replay(token, changeset, fresh),
+                Ok(None) if !changeset.is_modified() => return SaveOutcome::Gone,
                 Ok(None) => return self.gone(token, changeset).await,
                 Err(error) => Err(error),
             };

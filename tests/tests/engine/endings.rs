@@ -170,7 +170,8 @@ async fn a_shortened_policy_holds_for_the_cookie_and_for_the_list_of_a_subjects_
         let builder = Engine::builder(store.clone()).clock(clock.clone());
         builder.expiry(expiry).build().unwrap()
     };
-    let (long, short) = (engine(Expiry::default()), engine(Expiry::aal2()));
+    let short = Expiry::new(Duration::from_secs(60 * 60), Some(DAY)).unwrap();
+    let (long, short) = (engine(Expiry::default()), engine(short));
     let login = async |engine: &Engine| {
         let exchange = engine.exchange();
         let session = exchange.open(std::iter::empty()).await.unwrap();

@@ -132,6 +132,10 @@ impl TokenStore for AnyStore {
         self.store.end_token(token, ending)
     }
 
+    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
+        self.store.delete_at(digest)
+    }
+
     fn end_sessions_of<'a>(
         &'a self,
         site: &'a Site,

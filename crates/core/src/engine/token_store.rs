@@ -186,6 +186,21 @@ pub trait TokenStore: Send + Sync + 'static {
         self.end_token(token, None)
     }
 
+    /// Ends the session that a [scan](Capabilities::scan) has found at a digest.
+    ///
+    /// # Errors
+    /// As [`SessionStore::delete`], and [`ErrorKind::Misconfigured`] where sessions stand at
+    /// no digest, as by default.
+    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = digest;
+        Box::pin(async {
+            Err(Error::new(
+                ErrorKind::Misconfigured,
+                "this store has no session that could be named by its digest",
+            ))
+        })
+    }
+
     /// Ends all sessions of a subject at a site; answers how many there were, zero where
     /// the store cannot know: the cookie store with revocation. Every other store does what
     /// its [`subjects`](Capabilities::subjects) do, as this default.
@@ -328,6 +343,10 @@ impl<S: SessionStore> TokenStore for S {
                 None => Ok(()),
             }
         })
+    }
+
+    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.delete(digest))
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {

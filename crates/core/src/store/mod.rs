@@ -14,7 +14,7 @@ mod scan;
 mod subjects;
 
 pub use capabilities::{
-    Capabilities, Close, Import, Invalidation, Invalidations, Listener, Sweep, Swept,
+    Capabilities, ClientSide, Close, Import, Invalidation, Invalidations, Listener, Sweep, Swept,
 };
 pub use contract::{BoxFuture, SessionStore};
 pub use data::Data;
