@@ -7,7 +7,8 @@ use cloakroom_core::engine::{
     Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, ClientSide, KeyDigest, Record, Revision, Stored,
+    BoxFuture, Capabilities, ClientSide, EndReason, Ending, KeyDigest, Record, Revision, Stored,
+    Tombstone,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, Site, Subject, SystemClock, Timestamp};
 
@@ -243,8 +244,17 @@ impl TokenStore for CookieStore {
                 return Ok(None);
             };
             let envelope = opened.envelope;
-            if self.is_dead(&envelope).await? {
-                return Ok(None);
+            let now = self.clock.now();
+            if envelope.record.is_expired(now) {
+                let left = Tombstone::of_expired(&envelope.record, now);
+                return Ok(left.map(Stored::Ended).map(LoadedToken::new));
+            }
+            if self.is_revoked(&envelope).await? {
+                let mut ending = Ending::new(EndReason::Epoch, now);
+                // When the epoch was advanced is not kept.
+                ending.at = Timestamp::EPOCH;
+                let tombstone = Tombstone::new(&ending, envelope.record.subject_digest());
+                return Ok(Some(LoadedToken::new(Stored::Ended(tombstone))));
             }
             if let Some(at) = self.sealer.position(&envelope.begun_under) {
                 self.sealer.count(at);
@@ -330,7 +340,11 @@ impl TokenStore for CookieStore {
     /// Does nothing, since there is nothing to remove; under
     /// [`logout_ends_all`](CookieStoreBuilder::logout_ends_all), ends all
     /// sessions of the subject.
-    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+    fn end_token<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             if !self.logout_ends_all {
                 return Ok(());
@@ -352,6 +366,7 @@ impl TokenStore for CookieStore {
         &'a self,
         site: &'a Site,
         subject: &'a Subject,
+        _: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<usize, Error>> {
         Box::pin(async move {
             let Some(revocation) = &self.revocation else {
@@ -448,7 +463,7 @@ impl CookieStoreBuilder<'_> {
         self
     }
 
-    /// Makes each logout (a `delete_token`, or a rotation that leaves the subject) end
+    /// Makes each logout (an `end_token`, or a rotation that leaves the subject) end
     /// all sessions of its subject, on every device, and so does each login of the same
     /// subject again, but for the session that it goes on with. An epoch is of a subject and
     /// not of a session, so nothing can end a copied cookie otherwise. Without this, the engine's

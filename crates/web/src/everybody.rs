@@ -1,7 +1,7 @@
 //! Ending every session of a site.
 
 use cloakroom_core::engine::TokenStore as _;
-use cloakroom_core::store::{SCAN_PAGE_ITEMS_MAX, ScanCursor, Scanned, Stored};
+use cloakroom_core::store::{EndReason, Ending, SCAN_PAGE_ITEMS_MAX, ScanCursor, Scanned, Stored};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::Engine;
@@ -84,6 +84,7 @@ async fn end_those_found(engine: &Shared, begun_by: Timestamp) -> Result<Pass, E
              put a new secret into the key file in the place of all others, on every server",
         )
     })?;
+    let ending = Ending::new(EndReason::AllEnded, begun_by);
     let mut pass = Pass::default();
     let mut next: Option<ScanCursor> = None;
     loop {
@@ -93,7 +94,7 @@ async fn end_those_found(engine: &Shared, begun_by: Timestamp) -> Result<Pass, E
                 Ok(Stored::Record(record))
                     if record.site == engine.site && record.created_at <= begun_by =>
                 {
-                    engine.store.delete_at(&digest).await?;
+                    engine.store.end_at(&digest, Some(&ending)).await?;
                     pass.ended += 1;
                 }
                 // A mark opens nothing, and what it leads to is found by itself.
