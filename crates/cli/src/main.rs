@@ -3,6 +3,7 @@
 //! `cloakroom demo` runs a small web site on Cloakroom sessions; see
 //! `cloakroom demo --help`.
 
+mod audit;
 mod demo;
 
 use std::process::ExitCode;
@@ -21,6 +22,9 @@ struct Command {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Hold a site's engine against what a security standard asks of sessions
+    #[command(after_help = audit::EXAMPLE)]
+    Audit(audit::Arguments),
     /// Run the demo site: log in, count, fill a cart, see what it costs
     Demo(demo::Arguments),
 }
@@ -29,6 +33,7 @@ fn main() -> ExitCode {
     let command = Command::try_parse().unwrap_or_else(|error| explain(error).exit());
     log_to_stderr();
     let result = match command.what {
+        What::Audit(arguments) => audit::run(arguments),
         What::Demo(arguments) => demo::run(arguments),
     };
     match result {
