@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cookie")]
 pub(crate) mod cookie;
+pub(crate) mod migrating;
 mod nearest;
 
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ pub(crate) use self::nearest::nearest;
 use crate::layers::FromStore;
 
 /// The options that every store on the server takes.
-const COMMON: &str = "cache=64MiB with stale=5s, sealed=true, seal_key_file=PATH";
+const COMMON: &str = "cache=64MiB with stale=5s, sealed=true, seal_key_file=PATH, \
+                      migrating_from=URL or prepared_from=URL as the last one";
 
 /// The options of one URL. Each may be given once. What is left when the store has
 /// taken its own is refused, with a list of the options that exist.
@@ -256,6 +258,26 @@ pub(crate) fn not_built(feature: &'static str) -> Error {
              it to the features in Cargo.toml"
         ),
     )
+}
+
+/// Says that an error speaks of the URL that follows this option, and not of the whole.
+pub(crate) fn of_option(option: &str, error: Error) -> Error {
+    let hint = match error.kind() {
+        ErrorKind::Misconfigured => {
+            format!(
+                "; what follows {option} is read to its end as this one URL, and not escaped: \
+                 write the other options before it"
+            )
+        }
+        _ => String::new(),
+    };
+    let message = format!("the store of {option}: {}{hint}", error.message());
+    let told = Error::new(error.kind(), message);
+    let told = match error.store() {
+        Some(store) => told.in_store(store),
+        None => told,
+    };
+    told.with_source(error)
 }
 
 #[cfg(test)]
