@@ -113,17 +113,17 @@ impl TestApp {
         self.engine.store().digest_of(&self.engine.token(token))
     }
 
-    /// What stands in the store under a token.
+    /// The record or rotation mark in the store under a token.
     #[must_use]
     pub fn stored(&self, token: &str) -> Option<Stored> {
         let digest = self.digest_of(token)?;
-        self.model().snapshot().get(&digest).cloned()
+        self.model().standing().remove(&digest)
     }
 
     /// How many records and rotation marks the store holds.
     #[must_use]
     pub fn records(&self) -> usize {
-        self.model().snapshot().len()
+        self.model().standing().len()
     }
 
     /// The innermost store.

@@ -3,6 +3,7 @@
 
 pub mod embedded;
 pub mod in_process;
+pub mod reasons;
 pub mod script;
 
 use std::collections::BTreeMap;

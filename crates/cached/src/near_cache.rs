@@ -115,6 +115,10 @@ impl NearCache {
         }
     }
 
+    pub(crate) fn staleness_max(&self) -> Duration {
+        self.staleness_max
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let is_disconnected = self.is_disconnected.load(Ordering::SeqCst);
         self.counters.stats(is_disconnected)

@@ -130,6 +130,12 @@ pub mod engine {
     };
 }
 
+/// What security standards ask of sessions, and whether an engine does it:
+/// [`Engine::audit`].
+pub mod audit {
+    pub use cloakroom_web::{Audit, Finding, Profile, UnknownProfile, Verdict};
+}
+
 /// The stores by type, for what their URLs cannot say.
 pub mod stores {
     #[cfg(feature = "cached")]

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use cloakroom_core::engine::{
     Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
-use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision, Stored};
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, ClientSide, EndReason, Ending, KeyDigest, Record, Revision, Stored,
+    Tombstone,
+};
 use cloakroom_core::{Clock, Error, ErrorKind, Site, Subject, SystemClock, Timestamp};
 
 use crate::envelope::Envelope;
@@ -241,8 +244,17 @@ impl TokenStore for CookieStore {
                 return Ok(None);
             };
             let envelope = opened.envelope;
-            if self.is_dead(&envelope).await? {
-                return Ok(None);
+            let now = self.clock.now();
+            if envelope.record.is_expired(now) {
+                let left = Tombstone::of_expired(&envelope.record, now);
+                return Ok(left.map(Stored::Ended).map(LoadedToken::new));
+            }
+            if self.is_revoked(&envelope).await? {
+                let mut ending = Ending::new(EndReason::Epoch, now);
+                // When the epoch was advanced is not kept.
+                ending.at = Timestamp::EPOCH;
+                let tombstone = Tombstone::new(&ending, envelope.record.subject_digest());
+                return Ok(Some(LoadedToken::new(Stored::Ended(tombstone))));
             }
             if let Some(at) = self.sealer.position(&envelope.begun_under) {
                 self.sealer.count(at);
@@ -301,7 +313,8 @@ impl TokenStore for CookieStore {
     }
 
     /// Leaves no rotation mark: the old token opens until its own deadline. Where the
-    /// session leaves its subject, that is a logout of it.
+    /// session leaves its subject, that is a logout of it; where the subject has logged in
+    /// again, it ends what a logout would, the old token first, and the new one goes on.
     fn rotate_token<'a>(
         &'a self,
         token: &'a Token,
@@ -313,6 +326,9 @@ impl TokenStore for CookieStore {
             let base = self.base(token).await?;
             let record = based_on(&base, record)?;
             let leaves_subject = base.record.subject != record.subject;
+            if !leaves_subject && base.record.created_at != record.created_at {
+                self.end(&base.record).await?;
+            }
             let written = self.begin(new, Some(&base), record).await?;
             if leaves_subject {
                 self.end(&base.record).await?;
@@ -324,7 +340,11 @@ impl TokenStore for CookieStore {
     /// Does nothing, since there is nothing to remove; under
     /// [`logout_ends_all`](CookieStoreBuilder::logout_ends_all), ends all
     /// sessions of the subject.
-    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+    fn end_token<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             if !self.logout_ends_all {
                 return Ok(());
@@ -346,6 +366,7 @@ impl TokenStore for CookieStore {
         &'a self,
         site: &'a Site,
         subject: &'a Subject,
+        _: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<usize, Error>> {
         Box::pin(async move {
             let Some(revocation) = &self.revocation else {
@@ -360,10 +381,18 @@ impl TokenStore for CookieStore {
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {
-        let close = self.revocation.as_ref().and_then(|kept| kept.close());
-        close.map_or(Capabilities::NONE, |close| {
-            Capabilities::NONE.with_close(close)
-        })
+        let mut side = ClientSide::sealed();
+        if self.revocation.is_some() {
+            side = side.ending_by_subject(self.logout_ends_all);
+        }
+        if self.sealer.mode() == Mode::Signed {
+            side = side.readable();
+        }
+        let all = Capabilities::NONE.with_client_side(side);
+        match self.revocation.as_ref().and_then(|kept| kept.close()) {
+            Some(close) => all.with_close(close),
+            None => all,
+        }
     }
 }
 
@@ -434,9 +463,10 @@ impl CookieStoreBuilder<'_> {
         self
     }
 
-    /// Makes each logout (a `delete_token`, or a rotation that leaves the subject) end
-    /// all sessions of its subject, on every device. An epoch is of a subject and not of
-    /// a session, so no logout can end a copied cookie otherwise. Without this, the engine's
+    /// Makes each logout (an `end_token`, or a rotation that leaves the subject) end
+    /// all sessions of its subject, on every device, and so does each login of the same
+    /// subject again, but for the session that it goes on with. An epoch is of a subject and
+    /// not of a session, so nothing can end a copied cookie otherwise. Without this, the engine's
     /// `end_sessions_of` ends all sessions. Needs [`revocation`](Self::revocation).
     #[must_use]
     pub fn logout_ends_all(mut self) -> Self {

@@ -68,33 +68,36 @@ impl Expiry {
 
     /// NIST SP 800-63B-4, section 2.1.3 (AAL1): reauthentication after 30 days
     /// at most. The standard asks for no idle limit here; this preset keeps the
-    /// default of two weeks.
+    /// default of two weeks. As section 5.1 asks of every level, the cookie ends with
+    /// the browser.
     #[must_use]
     pub fn aal1() -> Self {
         Self {
+            idle: 14 * DAY,
             absolute: Some(30 * DAY),
-            ..Self::default()
+            ends_with_browser: true,
         }
     }
 
-    /// NIST SP 800-63B-4, section 2.2.3 (AAL2): one hour idle, 24 hours at most.
+    /// NIST SP 800-63B-4, section 2.2.3 (AAL2): one hour idle, 24 hours at most; and
+    /// section 5.1: the cookie ends with the browser.
     #[must_use]
     pub fn aal2() -> Self {
         Self {
             idle: HOUR,
             absolute: Some(24 * HOUR),
-            ends_with_browser: false,
+            ends_with_browser: true,
         }
     }
 
     /// NIST SP 800-63B-4, section 2.3.3 (AAL3): 15 minutes idle, 12 hours at
-    /// most.
+    /// most; and section 5.1: the cookie ends with the browser.
     #[must_use]
     pub fn aal3() -> Self {
         Self {
             idle: 15 * MINUTE,
             absolute: Some(12 * HOUR),
-            ends_with_browser: false,
+            ends_with_browser: true,
         }
     }
 
@@ -273,6 +276,19 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn the_presets_are_those_of_the_standard() {
+        for (preset, idle, absolute) in [
+            (Expiry::aal1(), 14 * DAY, 30 * DAY),
+            (Expiry::aal2(), HOUR, 24 * HOUR),
+            (Expiry::aal3(), 15 * MINUTE, 12 * HOUR),
+        ] {
+            assert_eq!((preset.idle(), preset.absolute()), (idle, Some(absolute)));
+            assert!(preset.ends_with_browser());
+        }
+        assert!(!Expiry::default().ends_with_browser());
     }
 
     #[test]

@@ -37,5 +37,5 @@ pub use accounts::{
     PASSWORD_BYTES_MIN,
 };
 pub use error::DemoError;
-pub use serve::{Options, Ready, serve};
+pub use serve::{Options, Ready, engine, serve};
 pub use site::{FORM_BYTES_MAX, site};

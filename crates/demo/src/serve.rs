@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloakroom::engine::TokenStore;
 use cloakroom::stores::RedbStore;
-use cloakroom::{AnyStore, CookiePolicy, Engine, Sweeper};
+use cloakroom::{AnyStore, CookiePolicy, Engine, Error, Sweeper};
 use tokio::net::TcpListener;
 
 use crate::{Accounts, DemoError, connections, site, store_url};
@@ -89,10 +90,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         None => RedbStore::open(sessions).map(AnyStore::new),
     };
     let store = store.map_err(not_opened)?;
-    let engine = Engine::builder(store.clone())
-        .cookie(CookiePolicy::loopback_http())
-        .build()
-        .map_err(not_opened)?;
+    let engine = engine(store.clone()).map_err(not_opened)?;
     let sweeper = Sweeper::spawn(store.clone(), SWEEP_EVERY);
     let stopped = stop_signal().map_err(DemoError::Signal)?;
     ready(&Ready {
@@ -106,6 +104,18 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         tracing::warn!(error = %error, "the store was not closed well");
     }
     Ok(())
+}
+
+/// The demo's engine over a store: the defaults, but for a cookie that travels over plain
+/// http on this machine.
+///
+/// # Errors
+/// [`ErrorKind::Misconfigured`](cloakroom::ErrorKind::Misconfigured) where the store cannot
+/// do what the engine needs.
+pub fn engine(store: impl TokenStore) -> Result<Engine, Error> {
+    Engine::builder(store)
+        .cookie(CookiePolicy::loopback_http())
+        .build()
 }
 
 /// Ends when the process is asked to stop. It listens as soon as this returns.

@@ -39,7 +39,10 @@ fn foreign() -> Error {
 impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
     pub(crate) fn both_capabilities(&self) -> Capabilities<'_> {
         let [former, new] = [self.from.capabilities(), self.to.capabilities()];
-        let mut all = Capabilities::NONE.with_import(self);
+        let staleness_max = former.staleness_max.max(new.staleness_max);
+        let mut all = Capabilities::NONE
+            .with_import(self)
+            .with_staleness_max(staleness_max);
         if former.sweep.is_some() || new.sweep.is_some() {
             all = all.with_sweep(self);
         }

@@ -134,11 +134,14 @@ impl Copying {
                 Ok(None) => continue,
                 Ok(Some((digest, stored))) => {
                     let settled = store.settle(&digest).await;
-                    if let (Ok(()), Stored::Rotated { .. }) = (&settled, stored) {
-                        self.pass.rotation_marks += 1;
-                        continue;
+                    match (&settled, stored) {
+                        (Ok(()), Stored::Rotated { .. }) => {
+                            self.pass.rotation_marks += 1;
+                            continue;
+                        }
+                        (Ok(()), Stored::Ended(_)) => continue,
+                        _ => settled,
                     }
-                    settled
                 }
                 Err(error) => Err(error),
             };

@@ -80,6 +80,7 @@ pub(crate) fn is_trace(digest: &KeyDigest, stored: &Stored) -> bool {
     match stored {
         Stored::Record(record) => record.flushes & CLAIM != 0,
         Stored::Rotated { to, .. } => is_from_claim(digest, to),
+        Stored::Ended(_) => false,
     }
 }
 
@@ -173,15 +174,20 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
                         }
                         // The session was frozen here before, and then did not move.
                         Some(Stored::Rotated { .. }) => sweep_freezes(&self.from).await?,
+                        // A leftover of that which was ended with all of its subject's.
+                        Some(Stored::Ended(_)) => self.from.delete(&frozen_at).await?,
                         Some(Stored::Record(_)) | None => {}
                     }
                     continue;
                 }
                 Some(Stored::Rotated { to, .. }) if to == frozen_at => {}
                 Some(stored) if is_trace(digest, &stored) => return Ok(()),
-                Some(rotated) => {
-                    importing(&self.to)?.import(digest, &rotated).await?;
-                    return Ok(());
+                Some(stays) => {
+                    importing(&self.to)?.import(digest, &stays).await?;
+                    return match stays {
+                        Stored::Ended(_) => self.from.delete(digest).await,
+                        _ => Ok(()),
+                    };
                 }
                 None => {}
             }

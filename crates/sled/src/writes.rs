@@ -1,6 +1,6 @@
 //! The writes of a store, on the trees.
 
-use cloakroom_core::store::{FrameHead, KeyDigest, Record, Revision, Stored, Touch};
+use cloakroom_core::store::{Ending, FrameHead, KeyDigest, Record, Revision, Stored, Touch};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::layout::Row;
@@ -19,10 +19,7 @@ impl Trees {
     /// Writes a new row, unless one stands there, and answers whether it did.
     pub(crate) fn import(&self, digest: &KeyDigest, stored: &Stored) -> Result<bool, Error> {
         let frame = stored.encode()?;
-        let subject = match stored {
-            Stored::Record(record) => record.subject_digest(),
-            Stored::Rotated { .. } => None,
-        };
+        let subject = stored.listed_under();
         self.transact(|all| {
             let is_free = all.records.get(digest.as_bytes())?.is_none();
             if is_free {
@@ -105,8 +102,11 @@ impl Trees {
         })
     }
 
-    pub(crate) fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.transact(|all| all.end(&all.session_to_end(digest)?).map(drop))
+    pub(crate) fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        self.transact(|all| {
+            let current = all.session_to_end(digest)?;
+            all.end(&current, ending).map(drop)
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use cloakroom_core::engine::TokenStore;
 
-use crate::{clauses, scan, subjects, sweep};
+use crate::{clauses, endings, scan, subjects, sweep};
 
 /// What a store promises. Clauses that it does not promise are not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Profile {
     pub durable: bool,
     /// Several processes can use it at once.
     pub shared: bool,
+    /// A session that was ended leaves a tombstone.
+    pub remembers_ends: bool,
     /// Bytes of data that one record may hold.
     pub data_bytes_max: usize,
 }
@@ -29,6 +31,7 @@ impl Profile {
         revocable: true,
         durable: false,
         shared: false,
+        remembers_ends: true,
         data_bytes_max: 64 * 1024,
     };
 
@@ -50,6 +53,7 @@ impl Profile {
         revocable: false,
         durable: true,
         shared: true,
+        remembers_ends: false,
         data_bytes_max: 2 * 1024,
     };
 }
@@ -129,6 +133,14 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_write_racing_a_delete_never_resurrects,
         a_dropped_future_leaves_the_store_whole,
     );
+    run!(store, profile.remembers_ends, endings:
+        an_end_leaves_a_tombstone,
+        a_tombstone_takes_no_write,
+        an_end_of_nothing_leaves_nothing,
+        an_end_follows_marks_and_leaves_them,
+        a_delete_leaves_no_trace,
+        a_tombstone_is_scanned_and_imported,
+    );
     clauses::the_largest_record_comes_back(store, profile.data_bytes_max).await;
     let can_sweep = store.token_capabilities().sweep.is_some();
     run!(store, can_sweep, sweep:
@@ -139,6 +151,9 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_sweep_spares_what_was_updated_meanwhile,
         a_sweep_takes_a_deadline_that_was_moved_forward,
         what_was_swept_is_gone,
+    );
+    run!(store, can_sweep && profile.remembers_ends, endings:
+        a_sweep_leaves_tombstones_for_a_day,
     );
     let can_list = store.token_capabilities().subjects.is_some();
     run!(store, can_list, subjects:
@@ -156,6 +171,9 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_list_refuses_a_foreign_cursor,
         a_revocation_of_many_misses_none_that_moves,
         a_sweep_takes_the_entry_as_well,
+    );
+    run!(store, can_list && profile.remembers_ends, endings:
+        sessions_that_are_ended_together_leave_tombstones,
     );
     let can_scan = store.token_capabilities().scan.is_some();
     run!(store, can_scan, scan:

@@ -33,6 +33,9 @@ impl From<u16> for Outcome {
     }
 }
 
+/// Not `"cookies"`: those of other applications on the domain are not ours to remove.
+const CLEARED_SITE_DATA: &str = "\"cache\", \"storage\"";
+
 /// What to tell the client at the end of a request.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -43,6 +46,10 @@ pub struct Closing {
     pub(crate) accessed: bool,
     /// The request header that it then depends on.
     pub(crate) varies_on: &'static str,
+    /// Whether it must not be stored then, not even by the browser.
+    pub(crate) no_store: bool,
+    /// Whether the browser is told to forget what it keeps of the site.
+    pub(crate) clears_site_data: bool,
     /// Why the changes were not written: the response must be replaced by an
     /// error of status [`Closing::status_of`], with the
     /// [header edits](Closing::header_edits) and nothing of the handler's.
@@ -57,6 +64,8 @@ impl Closing {
             token_headers: Vec::new(),
             accessed: false,
             varies_on: "Cookie",
+            no_store: false,
+            clears_site_data: false,
             failure: None,
             cost: Cost::default(),
         }
@@ -122,9 +131,12 @@ impl Closing {
             }
         }
         let vary = vary_on(self.varies_on, vary.into_iter());
-        let control = cache_control(control.into_iter(), sets_token);
+        let control = cache_control(control.into_iter(), sets_token, self.no_store);
         edits.extend(vary.map(|value| HeaderEdit::set("vary", value)));
         edits.extend(control.map(|value| HeaderEdit::set("cache-control", value)));
+        if self.clears_site_data {
+            edits.push(HeaderEdit::set("clear-site-data", CLEARED_SITE_DATA));
+        }
         edits.extend_from_slice(&self.token_headers);
         edits
     }

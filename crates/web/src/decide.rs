@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) content: bool,
     /// Whether the deadline is worth moving.
     pub(crate) touch_due: bool,
+    /// Whether the session has had its key for long enough.
+    pub(crate) renewal_due: bool,
 }
 
 /// What to do with the store.
@@ -58,6 +60,8 @@ pub(crate) enum Decision {
     Touch,
     /// Move it to a new key, as it is or with what follows a flush.
     Rotate,
+    /// Move it to a new key because of its age, with what was changed.
+    Renew,
     /// End it.
     Delete,
     /// End the session that has moved, and store a new one with what follows the flush.
@@ -68,8 +72,9 @@ pub(crate) enum Decision {
 ///
 /// 1. A stored session that was flushed is rotated into what came after the
 ///    flush, or deleted where nothing did.
-/// 2. A stored session is rotated where that was asked for, updated where it
-///    was modified, touched where it was read and a touch is due.
+/// 2. A stored session is rotated where that was asked for, renewed where it was used
+///    and that is due, updated where it was modified, touched where it was read and a
+///    touch is due.
 /// 3. Without a stored session, changes that leave something to keep create
 ///    one; but under a token whose session has just been rotated, only a login
 ///    does: anything else would wipe the fresh cookie with an older request.
@@ -90,6 +95,9 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
             } => Decision::Rotate,
             Facts { flushed: true, .. } => Decision::Delete,
             Facts { rotate: true, .. } => Decision::Rotate,
+            Facts {
+                renewal_due: true, ..
+            } if used => Decision::Renew,
             Facts { modified: true, .. } => Decision::Update,
             Facts {
                 touch_due: true, ..
@@ -137,6 +145,7 @@ mod tests {
         login: false,
         content: false,
         touch_due: false,
+        renewal_due: false,
     };
     const READ: Facts = Facts {
         accessed: true,
@@ -193,7 +202,15 @@ mod tests {
             touch_due: true,
             ..UNTOUCHED
         };
-        let table: [(&str, Facts, [Decision; 6]); 11] = [
+        let read_old = Facts {
+            renewal_due: true,
+            ..read_late
+        };
+        let written_old = Facts {
+            renewal_due: true,
+            ..WRITTEN
+        };
+        let table: [(&str, Facts, [Decision; 6]); 13] = [
             // Arrivals:             Anonymous Malformed Missing OfUnknownKey Rotated Stored
             (
                 "untouched",
@@ -214,6 +231,16 @@ mod tests {
                 "read, late",
                 read_late,
                 [Nothing, Forget, Forget, Nothing, Nothing, Touch],
+            ),
+            (
+                "read, with an old key",
+                read_old,
+                [Nothing, Forget, Forget, Nothing, Nothing, Renew],
+            ),
+            (
+                "written, with an old key",
+                written_old,
+                [Create, Create, Create, Create, Refuse, Renew],
             ),
             (
                 "written",

@@ -56,12 +56,15 @@ impl Engine {
                 limits: Limits::default(),
                 touch_share_percent: 10,
                 rotation_mark: Duration::from_secs(60),
+                renew_key_after: None,
+                no_store: false,
                 conflict_deadline: Duration::from_secs(2),
                 strict_reads: false,
                 drop_late_changes: false,
                 sessions_per_subject_max: None,
                 clock: Arc::new(SystemClock),
                 entropy: Arc::new(OsEntropy),
+                has_own_entropy: false,
                 queue: Queue::default(),
                 unknown_keys: EventLimit::default(),
                 not_adopted: EventLimit::default(),
@@ -188,6 +191,28 @@ impl EngineBuilder {
         self
     }
 
+    /// Moves a session that goes on for long to a new key: the first use after each such
+    /// time, counted from the login, does it, so that a copied key opens nothing for longer
+    /// than this after its owner's last use of it. It costs one write each time.
+    ///
+    /// A visitor whose answer is lost in just this moment must log in again, and a request
+    /// that is sent between the renewal and the arrival of its answer finds no session: take
+    /// hours rather than minutes. Default: never; a login always gives a new key.
+    #[must_use]
+    pub fn renew_key_after(mut self, duration: Duration) -> Self {
+        self.shared.renew_key_after = Some(duration);
+        self
+    }
+
+    /// Answers that depend on the session say `Cache-Control: no-store` where the handler
+    /// says nothing, instead of `private`: not even the visitor's browser keeps them.
+    /// Default off: pages behind the Back button are then loaded again in most browsers.
+    #[must_use]
+    pub fn no_store(mut self, no_store: bool) -> Self {
+        self.shared.no_store = no_store;
+        self
+    }
+
     /// How long a save is tried again where other processes keep changing the
     /// same session. Default 2 s.
     #[must_use]
@@ -281,6 +306,7 @@ impl EngineBuilder {
     #[must_use]
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.shared.entropy = entropy;
+        self.shared.has_own_entropy = true;
         self
     }
 
@@ -295,6 +321,18 @@ impl EngineBuilder {
         }
         if self.shared.rotation_mark.is_zero() {
             return refuse("rotation_mark must outlast the requests that run in parallel");
+        }
+        if let Some(after) = self.shared.renew_key_after {
+            if after < self.shared.rotation_mark {
+                return refuse("renew_key_after is at least as long as rotation_mark");
+            }
+            let capabilities = self.shared.store.token_capabilities();
+            if capabilities.client_side.is_some() {
+                return refuse(
+                    "renew_key_after needs a store on the server: in a cookie store the token \
+                     before would open as well",
+                );
+            }
         }
         if self.shared.limits.record_bytes_max > FRAME_BYTES_CEILING - HEADER_BYTES {
             return refuse("record_bytes_max leaves no room in a frame: 16 MiB less 4 KiB at most");

@@ -27,13 +27,15 @@ pub(crate) fn vary_on<'h>(
 /// The `Cache-Control` header of a response that depends on the session, or
 /// `None` where the handler's own stays.
 ///
-/// Without one: `no-store` beside a token, else `private`. A handler's own wins,
+/// Without one: `no-store` beside a token and where the engine is told so, else `private`.
+/// A handler's own wins,
 /// but a shared cache must never keep a response that hands out a token: beside
 /// one, `public` and `s-maxage` give way to `no-store`, and any other value gets
 /// `private` added where it has neither that nor `no-store`.
 pub(crate) fn cache_control<'h>(
     existing: impl Iterator<Item = &'h str>,
     hands_out_token: bool,
+    no_store: bool,
 ) -> Option<Cow<'static, str>> {
     let own: Vec<&str> = existing
         .flat_map(|value| value.split(','))
@@ -47,8 +49,8 @@ pub(crate) fn cache_control<'h>(
         })
     };
     match (own.is_empty(), hands_out_token) {
-        (true, false) => Some("private".into()),
-        (true, true) => Some("no-store".into()),
+        (true, false) if !no_store => Some("private".into()),
+        (true, _) => Some("no-store".into()),
         (false, false) => None,
         (false, true) if has("public") || has("s-maxage") => Some("no-store".into()),
         (false, true) if has("private") || has("no-store") => None,
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_handlers_own_cache_control_counts_but_beside_a_token() {
-        let control = |own: &'static str, token| cache_control([own].into_iter(), token);
+        let control = |own: &'static str, token| cache_control([own].into_iter(), token, false);
         assert_eq!(control("", false).as_deref(), Some("private"));
         assert_eq!(control("", true).as_deref(), Some("no-store"));
         assert_eq!(control("public, max-age=60", false), None);
@@ -117,6 +119,14 @@ mod tests {
             Some("max-age=60, private")
         );
         assert_eq!(control("private, max-age=60", true), None);
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_stored_a_handlers_own_still_counts() {
+        let control = |own: &'static str, token| cache_control([own].into_iter(), token, true);
+        assert_eq!(control("", false).as_deref(), Some("no-store"));
+        assert_eq!(control("", true).as_deref(), Some("no-store"));
+        assert_eq!(control("private, max-age=60", false), None);
     }
 
     #[test]
@@ -151,7 +161,7 @@ mod tests {
             (&["public"], false, None),
             (&["max-age=5"], false, None),
         ] {
-            let control = cache_control(lines.iter().copied(), token);
+            let control = cache_control(lines.iter().copied(), token, false);
             assert_eq!(control.as_deref(), expected, "{lines:?}");
         }
     }

@@ -42,7 +42,11 @@
 //!   Refuse a POST whose `Sec-Fetch-Site` is `cross-site` before it gets there.
 //! - **The Back button shows pages from the browser's memory**, after a logout too. A page
 //!   that must not be shown again sends `Cache-Control: no-store`, which the engine leaves
-//!   as it is; an answer to a logout may send `Clear-Site-Data: "cache"` beside it.
+//!   as it is, or sends for all that depend on the session
+//!   ([`no_store`](EngineBuilder::no_store)); and the answer to a logout may clear what the
+//!   browser keeps ([`clear_site_data`](CookiePolicyBuilder::clear_site_data)).
+//! - **An auditor asks** what the sessions do: [`Engine::audit`] answers by the numbers of
+//!   OWASP ASVS, NIST SP 800-63B and PCI DSS.
 //!
 //! # Decisions
 //!
@@ -74,6 +78,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod adopt;
+mod audit;
 mod bearer;
 mod carry_out;
 mod closing;
@@ -82,6 +87,7 @@ mod cost;
 mod decide;
 mod engine;
 mod event_limit;
+mod everybody;
 mod exchange;
 mod header_edit;
 mod headers;
@@ -95,6 +101,7 @@ mod transport;
 mod write;
 
 pub use adopt::{FormerId, FormerSession, FormerSessions};
+pub use audit::{Audit, Finding, Profile, UnknownProfile, Verdict};
 pub use bearer::BearerPolicy;
 pub use closing::{Closing, Outcome};
 pub use cookie::{

@@ -27,12 +27,16 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) touch_share_percent: u8,
     pub(crate) rotation_mark: Duration,
+    pub(crate) renew_key_after: Option<Duration>,
+    pub(crate) no_store: bool,
     pub(crate) conflict_deadline: Duration,
     pub(crate) strict_reads: bool,
     pub(crate) drop_late_changes: bool,
     pub(crate) sessions_per_subject_max: Option<usize>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// Whether keys come from elsewhere than the operating system.
+    pub(crate) has_own_entropy: bool,
     pub(crate) queue: Queue,
     /// Tokens under a key that the store does not have.
     pub(crate) unknown_keys: EventLimit,

@@ -123,6 +123,11 @@ impl Transport {
         }
     }
 
+    /// Whether the end of a session clears what the browser keeps of the site.
+    pub(crate) fn clears_site_data(&self) -> bool {
+        matches!(self, Self::Cookie(policy) if policy.clears_site_data())
+    }
+
     /// Takes away what the client holds of former policies.
     pub(crate) fn former_removals(&self, presented: &[(usize, ClientState)]) -> Vec<HeaderEdit> {
         match self {

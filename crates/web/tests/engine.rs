@@ -95,7 +95,7 @@ async fn what_is_gone_is_not_written_again() {
     let closing = slow.close(200).await;
     assert_eq!(closing.failure.as_ref().unwrap().kind(), ErrorKind::Gone);
     assert!(closing.token_headers().is_empty());
-    assert_eq!(app.store.snapshot().len(), 0);
+    assert_eq!(app.store.standing().len(), 0);
 }
 
 /// The clock of the node that writes last runs behind.

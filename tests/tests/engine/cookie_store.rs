@@ -334,6 +334,56 @@ async fn by_its_url_a_logout_ends_the_copied_cookies_of_its_subject() {
     nobody(&again, laptop, "after a restart").await;
 }
 
+/// An epoch is of a subject, so what ends the token of before ends the subject's other
+/// sessions too; without one nothing can.
+#[tokio::test]
+async fn a_login_of_the_same_subject_again_ends_the_token_of_before_where_anything_can() {
+    let (ring, clock) = site();
+    let epochs = || Arc::new(EpochStore::in_non_evicting(MapStore::default()));
+    let subject = || Subject::new("7").unwrap();
+    let login = async |s: Session| s.set_subject(subject()).unwrap();
+    for (builder, ends) in [
+        (store(&ring, &clock), false),
+        (store(&ring, &clock).revocation(epochs()), false),
+        (
+            store(&ring, &clock).revocation(epochs()).logout_ends_all(),
+            true,
+        ),
+    ] {
+        let app = desk_of(builder.build().unwrap(), &clock);
+        app.visit(login).await;
+        let phone = app.token().unwrap();
+        app.set_token(None);
+        app.visit(async |s| s.insert("cart", 3).unwrap()).await;
+        app.visit(login).await;
+        let before = app.token().unwrap();
+        assert!(opens(&app, &phone).await, "another login ends nobody");
+
+        clock.advance(Duration::from_secs(1));
+        app.set_token(Some(&before));
+        assert!(app.visit(login).await.sets_token());
+        let after = app.token().unwrap();
+        assert_ne!(before, after);
+        for old in [&before, &phone] {
+            assert_eq!(opens(&app, old).await, !ends);
+        }
+        app.set_token(Some(&after));
+        assert_eq!(number(&app, "cart").await, Some(3), "its data came along");
+        // Another key for the same login is none.
+        app.visit(async |s| s.cycle_key().unwrap()).await;
+        assert!(opens(&app, &after).await);
+    }
+}
+
+/// Whether somebody is logged in with this token.
+async fn opens(app: &TestApp, token: &str) -> bool {
+    app.set_token(Some(token));
+    let mut is_logged_in = false;
+    app.visit(async |s| is_logged_in = s.subject().is_some())
+        .await;
+    is_logged_in
+}
+
 #[tokio::test]
 async fn by_its_url_a_renamed_cookie_still_opens() {
     let ring = key_file();

@@ -122,7 +122,7 @@ async fn what_a_handler_ends_is_ended_though_its_client_hangs_up() {
         assert!(waits.await);
         drop(handler);
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(store.inner().snapshot().len(), 1, "{call:?}");
+        assert_eq!(store.inner().standing().len(), 1, "{call:?}");
     }
 }
 
@@ -170,7 +170,8 @@ async fn a_shortened_policy_holds_for_the_cookie_and_for_the_list_of_a_subjects_
         let builder = Engine::builder(store.clone()).clock(clock.clone());
         builder.expiry(expiry).build().unwrap()
     };
-    let (long, short) = (engine(Expiry::default()), engine(Expiry::aal2()));
+    let short = Expiry::new(Duration::from_secs(60 * 60), Some(DAY)).unwrap();
+    let (long, short) = (engine(Expiry::default()), engine(short));
     let login = async |engine: &Engine| {
         let exchange = engine.exchange();
         let session = exchange.open(std::iter::empty()).await.unwrap();
@@ -294,6 +295,6 @@ async fn a_login_behind_later_ones_at_the_limit_ends_itself() {
     login(&first).await;
     let set = login(&second).await;
     assert!(set.contains("Max-Age=0"), "{set}");
-    let standing = store.snapshot().len();
+    let standing = store.standing().len();
     assert_eq!(standing, 1, "one session stands");
 }

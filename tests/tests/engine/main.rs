@@ -5,7 +5,9 @@
 
 mod adopting;
 mod after_the_end;
+mod audit;
 mod bad_input;
+mod browser_storage;
 mod concurrent_requests;
 mod cookie_chunks;
 mod cookie_store;
@@ -13,10 +15,12 @@ mod dead_cookies;
 mod django;
 mod endings;
 mod engine_options;
+mod everybody;
 mod extractors;
 mod in_the_field;
 mod late_changes;
 mod peer_defects;
+mod renewal;
 mod request_cost;
 mod sessions_of_a_subject;
 mod sites;

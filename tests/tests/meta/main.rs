@@ -1,6 +1,5 @@
 //! The workspace itself: its sources, its dependencies, and what must not compile.
 
 mod arrows;
-mod compile_errors;
 mod packages;
 mod tidy;

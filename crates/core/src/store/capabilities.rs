@@ -1,6 +1,7 @@
 //! What a store can do beyond keeping records.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::store::{BoxFuture, KeyDigest, Revision, Scan, Stored, Subjects};
 use crate::{Error, ErrorKind, Timestamp};
@@ -38,6 +39,50 @@ pub struct Capabilities<'a> {
     pub invalidations: Option<&'a dyn Invalidations>,
     /// Letting go of what the store holds open.
     pub close: Option<&'a dyn Close>,
+    /// How long a load may go on answering what was ended or changed on another node: the
+    /// bound of a near cache, and zero without one.
+    pub staleness_max: Duration,
+    /// Where the sessions lie with the clients, what that means for their end; `None` for a
+    /// store on the server, where an ended session opens no more.
+    pub client_side: Option<ClientSide>,
+}
+
+/// What can be done about sessions that lie with the clients. Their tokens open until the
+/// deadline that is sealed into them, unless something on the server says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientSide {
+    /// Whether all sessions of a subject can be ended at once, by
+    /// [`end_sessions_of`](crate::engine::TokenStore::end_sessions_of).
+    pub ends_by_subject: bool,
+    /// Whether a logout, and a login of the same subject again, does that: copies of the
+    /// token open nothing afterwards.
+    pub ends_at_logout: bool,
+    /// Whether whoever holds a token can read the session in it.
+    pub is_readable: bool,
+}
+
+impl ClientSide {
+    /// Of sealed sessions that nothing ends before their deadline.
+    #[must_use]
+    pub fn sealed() -> Self {
+        Self::default()
+    }
+
+    /// With an end of all sessions of a subject, and whether a logout is one.
+    #[must_use]
+    pub fn ending_by_subject(mut self, at_logout: bool) -> Self {
+        self.ends_by_subject = true;
+        self.ends_at_logout = at_logout;
+        self
+    }
+
+    /// With data that whoever holds a token can read.
+    #[must_use]
+    pub fn readable(mut self) -> Self {
+        self.is_readable = true;
+        self
+    }
 }
 
 impl Capabilities<'_> {
@@ -49,6 +94,8 @@ impl Capabilities<'_> {
         import: None,
         invalidations: None,
         close: None,
+        staleness_max: Duration::ZERO,
+        client_side: None,
     };
 }
 
@@ -108,6 +155,26 @@ impl<'a> Capabilities<'a> {
         self.close = Some(close);
         self
     }
+
+    /// With a bound on how old an answer may be.
+    #[must_use]
+    pub fn with_staleness_max(mut self, staleness_max: Duration) -> Self {
+        self.staleness_max = staleness_max;
+        self
+    }
+
+    /// With sessions that lie with the clients.
+    #[must_use]
+    pub fn with_client_side(mut self, client_side: ClientSide) -> Self {
+        self.client_side = Some(client_side);
+        self
+    }
+
+    /// Whether all sessions of a subject can be ended.
+    #[must_use]
+    pub fn ends_by_subject(&self) -> bool {
+        self.subjects.is_some() || self.client_side.is_some_and(|side| side.ends_by_subject)
+    }
 }
 
 impl fmt::Debug for Capabilities<'_> {
@@ -119,14 +186,17 @@ impl fmt::Debug for Capabilities<'_> {
             .field("import", &self.import.is_some())
             .field("invalidations", &self.invalidations.is_some())
             .field("close", &self.close.is_some())
+            .field("staleness_max", &self.staleness_max)
+            .field("client_side", &self.client_side)
             .finish()
     }
 }
 
 /// Removes what has expired, in bounded steps that let others work.
 pub trait Sweep: Send + Sync {
-    /// Removes at most `max` records and rotation marks whose deadline is at or
-    /// before `now`.
+    /// Removes at most `max` records, rotation marks and tombstones whose deadline is at or
+    /// before `now`. A record and a mark leave a tombstone ([`Stored::swept`]) in a store that
+    /// keeps any.
     ///
     /// The deadline is judged again in the same step as the removal, so that a
     /// session touched meanwhile survives. One unreadable record does not stop
@@ -152,7 +222,7 @@ pub trait Sweep: Send + Sync {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Swept {
-    /// How many records and marks were removed.
+    /// How many records, marks and tombstones were removed.
     pub removed: usize,
     /// Whether the step stopped at its limit, and more may be waiting.
     pub more: bool,
@@ -168,8 +238,9 @@ impl Swept {
 
 /// Takes over what another store held.
 pub trait Import: Send + Sync {
-    /// Puts a record or a mark at a digest as it is, its revision included, where
-    /// nothing stands; `false` where something does, and then nothing is changed.
+    /// Puts a record, a mark or a tombstone at a digest as it is, its revision included, where
+    /// nothing stands; `false` where something does, and then nothing is changed: a session
+    /// that has ended here does not come back.
     /// It is as durable as a `create`, and listed under its subject.
     ///
     /// # Errors
@@ -184,7 +255,7 @@ pub trait Import: Send + Sync {
 
 /// Announces to near caches what other nodes have changed.
 ///
-/// Whoever writes announces: each `update`, `rotate`, `delete` and `revoke` that any
+/// Whoever writes announces: each `update`, `rotate`, `end` and `end_sessions` that any
 /// node makes through a store of the same kind reaches every listener at least once, or
 /// the listener fails. A touch is not announced, since it ends nothing; nor is a sweep,
 /// since the engine judges deadlines.

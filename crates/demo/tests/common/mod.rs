@@ -9,8 +9,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use cloakroom::engine::{Cost, TokenStore};
-use cloakroom::{CookiePolicy, Engine};
-use cloakroom_demo::{Accounts, site};
+use cloakroom_demo::{Accounts, engine, site};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
@@ -30,12 +29,8 @@ impl Site {
     pub(crate) fn over<T: TokenStore>(store: T) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let accounts = Arc::new(Accounts::open(folder.path()).unwrap());
-        let engine = Engine::builder(store)
-            .cookie(CookiePolicy::loopback_http())
-            .build()
-            .unwrap();
         Self {
-            router: site(engine, accounts),
+            router: site(engine(store).unwrap(), accounts),
             folder,
         }
     }

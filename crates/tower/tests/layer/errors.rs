@@ -47,7 +47,7 @@ async fn an_error_drops_the_changes() {
     assert_eq!(look(&engine, &cookie, n).await, Some(1));
     // Nor does one begin.
     fail(&engine, "", async |session| session.insert("n", 2).unwrap()).await;
-    assert_eq!(store.inner().snapshot().len(), 1);
+    assert_eq!(store.inner().standing().len(), 1);
 }
 
 /// With a response of status 500 the session moves, and the response says where to. Here
@@ -85,7 +85,7 @@ async fn a_logout_is_written_though_its_request_ends_in_an_error() {
         })
         .await;
         assert_eq!(look(&engine, &cookie, Session::subject).await, None);
-        assert!(store.inner().snapshot().is_empty(), "nothing follows it");
+        assert!(store.inner().standing().is_empty(), "nothing follows it");
     }
 }
 

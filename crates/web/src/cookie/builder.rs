@@ -122,6 +122,18 @@ impl CookiePolicyBuilder {
         self
     }
 
+    /// Makes the browser forget more than the cookie when a session ends: each answer that
+    /// ends one or removes its cookie says `Clear-Site-Data: "cache", "storage"`. That is the
+    /// browser's cache of this origin, what scripts have stored there (local storage,
+    /// IndexedDB, service workers), and the pages behind the Back button. Default off: it
+    /// also clears what a site keeps for whoever is not logged in, and over plain http,
+    /// except on this machine, browsers ignore it.
+    #[must_use]
+    pub fn clear_site_data(mut self) -> Self {
+        self.policy.clears_site_data = true;
+        self
+    }
+
     /// Checks the combination.
     ///
     /// # Errors

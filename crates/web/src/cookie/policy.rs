@@ -38,6 +38,7 @@ pub struct CookiePolicy {
     pub(super) partitioned: bool,
     pub(super) bytes_max: usize,
     pub(super) chunks_max: usize,
+    pub(super) clears_site_data: bool,
     /// The policies that it replaces, none of which replaces another.
     pub(super) formers: Vec<CookiePolicy>,
     /// Bytes of the longest token; see [`measure`](Self::measure).
@@ -57,6 +58,7 @@ impl Default for CookiePolicy {
             partitioned: false,
             bytes_max: COOKIE_BYTES_MAX,
             chunks_max: 1,
+            clears_site_data: false,
             formers: Vec::new(),
             token_bytes_max: 0,
         };
@@ -136,6 +138,31 @@ impl CookiePolicy {
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.secure
+    }
+
+    /// The other choices, as an audit looks at them.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
+    pub(crate) fn is_http_only(&self) -> bool {
+        self.http_only
+    }
+
+    pub(crate) fn same_site(&self) -> SameSite {
+        self.same_site
+    }
+
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    pub(crate) fn clears_site_data(&self) -> bool {
+        self.clears_site_data
     }
 
     /// Bytes of the longest token that can be sent whatever its age. The engine

@@ -23,11 +23,13 @@ impl Inner {
             let uses = !session.peeks && outcome == Outcome::Success;
             let touch = session.stored.filter(|_| uses);
             let touch = touch.and_then(|record| self.touch_due(record, self.engine.clock.now()));
+            let renewal_due = self.is_renewal_due(session.stored.filter(|_| uses));
             let decision = decide(&Facts {
                 arrival: opened.arrival_of(session.dead),
                 stored: session.stored.is_some(),
                 accessed: session.accessed,
                 touch_due: touch.is_some(),
+                renewal_due,
                 ..Facts::default()
             });
             matches!(decision, Decision::Nothing | Decision::Forget).then_some(decision)
@@ -52,6 +54,20 @@ impl Inner {
             .touch_due(record, now, engine.touch_share_percent)
     }
 
+    /// Whether this use is the first of the session in another period of
+    /// [`renew_key_after`](crate::EngineBuilder::renew_key_after). Each write moves the last
+    /// use, so each write of such a use must renew.
+    fn is_renewal_due(&self, used: Option<&Record>) -> bool {
+        let (Some(record), Some(after)) = (used, self.engine.renew_key_after) else {
+            return false;
+        };
+        let periods_at = |at: Timestamp| {
+            let age = at.saturating_since(record.created_at);
+            age.as_millis() / after.as_millis().max(1)
+        };
+        periods_at(self.engine.clock.now()) > periods_at(record.last_seen_at)
+    }
+
     /// Writes what the session has recorded: at the `end` of the request, or early.
     pub(super) async fn commit(&self, opened: &Opened, end: Option<Outcome>) -> Result<(), Error> {
         let turn = opened.saving.lock().await;
@@ -71,6 +87,7 @@ impl Inner {
             .stored()
             .filter(|_| uses)
             .and_then(|record| self.touch_due(record, now));
+        let uses_or_changes = uses || changeset.is_modified();
         let decision = decide(&Facts {
             arrival: opened.arrival_of(changeset.is_dead()),
             stored: changeset.stored().is_some(),
@@ -81,6 +98,7 @@ impl Inner {
             login: changeset.is_login(),
             content: changeset.has_content(),
             touch_due: touch.is_some(),
+            renewal_due: self.is_renewal_due(changeset.stored().filter(|_| uses_or_changes)),
         });
         let token = opened.client().token.clone();
         let mut writer = Writer::new(engine, now);
@@ -103,10 +121,13 @@ impl Inner {
             )
             .await;
         // After its own: nobody's stray cookie keeps a visitor logged in.
-        let others_ended = writer.remove_all(&others).await;
+        let others_ended = writer.log_out_all(&others).await;
         let others_ended = others_ended.and(self.end_formers(opened, adoptable, &mut writer).await);
         if decision == Decision::Forget && end.is_some() {
             self.forget(opened, changeset.is_modified());
+        }
+        if changeset.is_flushed() {
+            opened.client().has_ended = true;
         }
         if writer.is_gone {
             opened.client().successor = CookieAction::Nothing;
@@ -155,8 +176,9 @@ impl Inner {
             (Decision::Create, _) => writer.create(changeset).await,
             (Decision::Update, Some(token)) => writer.update(token, changeset).await,
             (Decision::Rotate, Some(token)) => self.rotate(opened, writer, token, changeset).await,
+            (Decision::Renew, Some(token)) => self.renew(opened, writer, token, changeset).await,
             (Decision::Touch, Some(token)) => writer.touch(token, changeset, touch).await,
-            (Decision::Delete, Some(token)) => writer.delete(token).await,
+            (Decision::Delete, Some(token)) => writer.log_out(token).await,
             (Decision::Replace, Some(token)) => writer.replace(token, changeset).await,
             (Decision::Refuse, _) => SaveOutcome::Gone,
             // A stored session always has its token.
@@ -183,6 +205,39 @@ impl Inner {
             opened.client().candidate = None;
         }
         outcome
+    }
+
+    /// Gives the session a new key because it has had the present one for long. A request
+    /// that only reads does not fail where that cannot be done: a later one does it.
+    async fn renew(
+        &self,
+        opened: &Opened,
+        writer: &mut Writer<'_>,
+        token: &Token,
+        changeset: &mut Changeset,
+    ) -> SaveOutcome {
+        let error = match self.rotate(opened, writer, token, changeset).await {
+            SaveOutcome::Gone if !changeset.is_modified() => {
+                writer.is_gone = true;
+                return SaveOutcome::Unchanged;
+            }
+            SaveOutcome::NotWritten(error) | SaveOutcome::Unknown(error)
+                if !changeset.is_modified() =>
+            {
+                error
+            }
+            outcome => return outcome,
+        };
+        let candidate = opened.client().candidate.take();
+        if let Some(token) = candidate
+            && let Some(record) = writer.look_for(&token).await
+        {
+            let token = Some(token);
+            return SaveOutcome::Stored { token, record };
+        }
+        let session = self.engine.short(token);
+        tracing::warn!(%session, %error, "the session's key was not renewed");
+        SaveOutcome::Unchanged
     }
 
     /// Loads the candidate of a rotation whose outcome is unknown, and hands its token out

@@ -98,6 +98,9 @@ struct Client {
     /// The new token of a rotation whose outcome is not known yet.
     candidate: Option<Token>,
     action: CookieAction,
+    /// Whether a session was ended: the answer may tell the browser to forget more than
+    /// its cookie.
+    has_ended: bool,
     cost: Cost,
 }
 
@@ -278,6 +281,7 @@ impl Exchange {
         {
             client.action = std::mem::take(&mut client.successor);
         }
+        client.has_ended |= matches!(client.action, CookieAction::Remove);
         let mut token_headers = match &client.action {
             CookieAction::Nothing => Vec::new(),
             CookieAction::Remove => policy.removal(client.state),
@@ -303,6 +307,8 @@ impl Exchange {
         Closing {
             token_headers,
             varies_on: policy.request_header(),
+            no_store: self.inner.engine.no_store,
+            clears_site_data: client.has_ended && policy.clears_site_data(),
             accessed,
             failure,
             cost: std::mem::take(&mut client.cost),

@@ -1,0 +1,1 @@
+//! The cases in `tests/ui` need no code but what they use.
