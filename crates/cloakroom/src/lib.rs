@@ -51,7 +51,7 @@
 //! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
 //! | `cookie-ring` | the same, and ring as its cipher without the default features too |
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
-//! | `migrating` | [`stores::Migrating`]: moves sessions from one store to another while the site runs |
+//! | `migrating` | [`stores::Migrating`]: moves sessions from one store to another while the site runs, `migrating_from=URL` |
 //! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
 //! | `axum` | [`axum`]: a layer and extractors |
 //! | `tower` | [`tower`]: the layer for any tower service of http 1: hyper, warp, tonic, Leptos, Dioxus |
@@ -92,6 +92,7 @@ mod sweeper;
 
 pub use cloakroom_core::engine::AnyStore;
 pub use cloakroom_core::session::Limits;
+pub use cloakroom_core::store::AnySessionStore;
 pub use cloakroom_core::{
     Clock, Error, ErrorKind, Expiry, Label, SessionExpiry, Site, Subject, SystemClock, Timestamp,
 };
@@ -99,7 +100,7 @@ pub use cloakroom_web::{
     BearerPolicy, CookiePolicy, CookiePolicyBuilder, Engine, EngineBuilder, Prefix, SameSite,
     SessionInfo,
 };
-pub use open::open;
+pub use open::{open, open_session_store};
 #[cfg(feature = "sweeper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sweeper")))]
 pub use sweeper::{SweepReport, Sweeper};
