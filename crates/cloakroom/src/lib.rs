@@ -100,6 +100,9 @@ pub use cloakroom_web::{
     SessionInfo,
 };
 pub use open::open;
+#[cfg(feature = "cookie")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
+pub use open::open_cookie_store;
 #[cfg(feature = "sweeper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sweeper")))]
 pub use sweeper::{SweepReport, Sweeper};

@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use cloakroom_cookie::{CookieStore, EpochStore, KeyRing, Revocation};
-use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::SessionStore;
 use cloakroom_core::{Error, ErrorKind};
 
@@ -67,7 +66,7 @@ impl<'u> Cookie<'u> {
         })
     }
 
-    pub(crate) async fn open(self) -> Result<AnyStore, Error> {
+    pub(crate) async fn open(self) -> Result<CookieStore, Error> {
         let mut builder = CookieStore::builder(self.name, &self.ring);
         if self.signed {
             builder = builder.signed();
@@ -79,7 +78,7 @@ impl<'u> Cookie<'u> {
             let epochs: Arc<dyn Revocation> = open_keyed(url).await.map_err(of_revocation)?;
             builder = builder.revocation(epochs).logout_ends_all();
         }
-        builder.build().map(AnyStore::new)
+        builder.build()
     }
 }
 
