@@ -58,4 +58,4 @@ pub use map::MapStore;
 pub use races::{races, races_of_subjects};
 pub use recording::{Recorder, RecordingStore};
 pub use sample::{Sample, key, listed_as, sample, touch_until};
-pub use suite::{Profile, conformance};
+pub use suite::{Clause, Profile, clauses_of, conformance};

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use cloakroom_core::engine::AnyStore;
-use cloakroom_testkit::{FaultyStore, MapStore, Profile, RecordingStore, conformance, races};
+use cloakroom_testkit::{
+    FaultyStore, MapStore, Profile, RecordingStore, clauses_of, conformance, races,
+};
 
 #[test]
 fn writers_that_race_from_threads_conform() {
@@ -16,6 +18,19 @@ async fn the_model_conforms() {
     conformance(&store, &Profile::SERVER_SIDE).await;
     conformance(&Arc::new(store), &Profile::SERVER_SIDE).await;
     conformance(&AnyStore::new(MapStore::default()), &Profile::SERVER_SIDE).await;
+}
+
+#[tokio::test]
+async fn a_tool_asks_about_the_clauses_that_the_profile_promises_and_no_other() {
+    let store = MapStore::default();
+    let names = |profile| -> Vec<&str> {
+        let clauses = clauses_of(&store, profile).into_iter();
+        clauses.map(|clause| clause.name).collect()
+    };
+    let (server, client) = (names(&Profile::SERVER_SIDE), names(&Profile::CLIENT_SIDE));
+    assert!(server.contains(&"an_update_on_a_stale_revision_is_a_conflict"));
+    assert!(!client.contains(&"an_update_on_a_stale_revision_is_a_conflict"));
+    assert!(client.contains(&"what_was_created_is_loaded_whole"));
 }
 
 #[tokio::test]
