@@ -92,6 +92,7 @@ mod sweeper;
 
 pub use cloakroom_core::engine::AnyStore;
 pub use cloakroom_core::session::Limits;
+pub use cloakroom_core::store::AnySessionStore;
 pub use cloakroom_core::{
     Clock, Error, ErrorKind, Expiry, Label, SessionExpiry, Site, Subject, SystemClock, Timestamp,
 };
@@ -99,10 +100,10 @@ pub use cloakroom_web::{
     BearerPolicy, CookiePolicy, CookiePolicyBuilder, Engine, EngineBuilder, Prefix, SameSite,
     SessionInfo,
 };
-pub use open::open;
 #[cfg(feature = "cookie")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
 pub use open::open_cookie_store;
+pub use open::{open, open_session_store};
 #[cfg(feature = "sweeper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sweeper")))]
 pub use sweeper::{SweepReport, Sweeper};

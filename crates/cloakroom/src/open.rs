@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::AnySessionStore;
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::layers::FromStore;
@@ -158,6 +159,33 @@ pub async fn open_cookie_store(url: &str) -> Result<cloakroom_cookie::CookieStor
     }
 }
 
+/// Opens the store that a URL names for what asks it by digests: the adapter
+/// for tower-sessions, [`Migrating`](crate::stores::Migrating), a store of your own that is
+/// made of another one. The URLs and their options are those of [`open`], but for `cookie:`
+/// and `sealed=true`: what these keep is opened by a session's key, and by no digest.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let store = cloakroom::open_session_store("memory:").await?;
+/// let error = cloakroom::open_session_store("cookie:?key_file=./ring").await.unwrap_err();
+/// assert_eq!(error.kind(), cloakroom::ErrorKind::Misconfigured);
+/// # let _ = store;
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`open`], and [`ErrorKind::Misconfigured`] for `cookie:` and `sealed=true`.
+pub async fn open_session_store(url: &str) -> Result<AnySessionStore, Error> {
+    match url.split_once(':') {
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("cookie") => Err(Error::new(
+            ErrorKind::Misconfigured,
+            "cookie: keeps each session with its visitor, and this program asks its store by \
+             digests, under which nothing is kept: give redb:PATH or another store on the server",
+        )),
+        _ => open_keyed(url).await,
+    }
+}
+
 const NO_PATH: &str = "memory: and cookie: take no path";
 
 /// Opens a store that keeps records under digests: any but `cookie:`.
@@ -186,9 +214,9 @@ pub(crate) async fn open_keyed<T: FromStore>(url: &str) -> Result<T, Error> {
             Err(refuse("file:, sled:, redb: and sqlite: need a path"))
         }
         "sqlite" => sqlite(path, options),
-        "file" => file(path, &Layers::parse(scheme, options)?),
-        "redb" => redb(path, &Layers::parse(scheme, options)?),
-        "sled" => sled(path, &Layers::parse(scheme, options)?),
+        "file" => file(path, &Layers::parse::<T>(scheme, options)?),
+        "redb" => redb(path, &Layers::parse::<T>(scheme, options)?),
+        "sled" => sled(path, &Layers::parse::<T>(scheme, options)?),
         _ => Err(match nearest(scheme, SCHEMES) {
             Some(near) => refuse(format_args!("no such scheme, did you mean {near}:?")),
             None => refuse("no such scheme"),
@@ -267,7 +295,7 @@ opens!(
     "memory",
     fn memory(options: &str) {
         let mut query = crate::options::Query::parse("memory", options, "capacity=64MiB")?;
-        let layers = Layers::take(&mut query)?;
+        let layers = Layers::take::<T>(&mut query)?;
         let capacity = query.bytes("capacity")?;
         query.finish()?;
         let mut builder = cloakroom_memory::MemoryStore::builder();
@@ -302,7 +330,7 @@ opens!(
 
         const OWN: &str = "table=NAME, timeout=5s, migrate=false, synchronous=normal";
         let mut query = crate::options::Query::parse("sqlite", options, OWN)?;
-        let layers = Layers::take(&mut query)?;
+        let layers = Layers::take::<T>(&mut query)?;
         let mut builder = cloakroom_sqlite::SqliteStore::builder();
         if let Some(table) = query.text("table") {
             builder = builder.table(table);

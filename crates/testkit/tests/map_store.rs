@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::{AnySessionStore, SessionStore as _};
 use cloakroom_testkit::{
     FaultyStore, MapStore, Profile, RecordingStore, clauses_of, conformance, races,
 };
@@ -18,6 +19,11 @@ async fn the_model_conforms() {
     conformance(&store, &Profile::SERVER_SIDE).await;
     conformance(&Arc::new(store), &Profile::SERVER_SIDE).await;
     conformance(&AnyStore::new(MapStore::default()), &Profile::SERVER_SIDE).await;
+    let on_digests = AnySessionStore::new(MapStore::default());
+    conformance(&on_digests, &Profile::SERVER_SIDE).await;
+    // The suite asks only about what a store says that it can do.
+    let offered = format!("{:?}", on_digests.capabilities());
+    assert_eq!(offered, format!("{:?}", MapStore::default().capabilities()));
 }
 
 #[tokio::test]
