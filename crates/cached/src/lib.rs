@@ -75,9 +75,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Close, Import, Invalidations, KeyDigest, ListPage, Listener, Record,
-    Revision, Revoke, RotationPath, ScanCursor, SessionStore, Stored, SubjectDigest, Subjects,
-    Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Close, Ending, Import, Invalidations, KeyDigest, ListPage, Listener,
+    Record, Revision, Revoke, RotationPath, ScanCursor, SessionStore, Stored, SubjectDigest,
+    Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 
@@ -261,7 +261,8 @@ impl<S: SessionStore> SessionStore for Cached<S> {
         .await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let ending = ending.cloned();
         let (inner, cache, digest) = (self.inner.clone(), self.cache.clone(), *digest);
         CarryOut::new(async move {
             // The store follows rotation marks to the session it ends. Until those marks
@@ -269,7 +270,7 @@ impl<S: SessionStore> SessionStore for Cached<S> {
             // go.
             let any = InvalidateAll(&cache);
             let _write = cache.begin_write(digest);
-            let deleted = inner.delete(&digest).await;
+            let deleted = inner.end(&digest, ending.as_ref()).await;
             let moved = writes_along_marks(&*inner, &cache, digest).await;
             if moved.is_ok() {
                 any.cancel();
@@ -319,12 +320,14 @@ impl<S: SessionStore> Subjects for Cached<S> {
         }
     }
 
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let (inner, cache, subject) = (self.inner.clone(), self.cache.clone(), *subject);
+        let ending = ending.cloned();
         let revocation = async move {
             let Some(subjects) = inner.capabilities().subjects else {
                 return Ok(Vec::new());
@@ -332,7 +335,9 @@ impl<S: SessionStore> Subjects for Cached<S> {
             // Only the store's answer says which sessions have ended: where it fails,
             // any entry may be of one, unless a single one was to be ended.
             let any = InvalidateAll(&cache);
-            let revoked = subjects.revoke(&subject, which).await;
+            let revoked = subjects
+                .end_sessions(&subject, which, ending.as_ref())
+                .await;
             if revoked.is_err()
                 && let Revoke::One(digest) = which
                 && let _write = cache.begin_write(digest)

@@ -22,7 +22,7 @@ impl Version {
                 revision: record.revision,
                 touch: record.into(),
             },
-            Some(Stored::Rotated { .. }) | None => Self {
+            Some(Stored::Rotated { .. } | Stored::Ended(_)) | None => Self {
                 revision: Revision::LAST,
                 touch: touch_at(Timestamp::MAX),
             },

@@ -11,7 +11,8 @@ use std::time::Duration;
 use cloakroom_cached::{Cached, Stats};
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    Data, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, SessionStore, Stored, Touch,
+    Data, Ending, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, SessionStore, Stored,
+    Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use cloakroom_testkit::Call::{self, Create, Delete, Load, Rotate, Update};
@@ -357,8 +358,8 @@ impl SessionStore for Slow {
         self.0.rotate(old, new, record, mark_until).await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.0.delete(digest).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        self.0.end(digest, ending).await
     }
 }
 

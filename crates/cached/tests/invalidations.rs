@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use cloakroom_cached::{Cached, OnDisconnect, Stats};
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Invalidation, Invalidations, KeyDigest, Listener, Record, Revision,
-    Revoke, SessionStore, Stored, Touch,
+    BoxFuture, Capabilities, Ending, Invalidation, Invalidations, KeyDigest, Listener, Record,
+    Revision, Revoke, SessionStore, Stored, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use cloakroom_testkit::{MapStore, key, listed_as, sample};
@@ -96,8 +96,8 @@ impl SessionStore for Shared {
         Ok(revision)
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.store.delete(digest).await?;
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        self.store.end(digest, ending).await?;
         self.announce(digest, Revision::LAST);
         Ok(())
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use cloakroom_cached::Cached;
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Invalidation, Invalidations, KeyDigest, ListPage, Listener, Record,
-    Revision, Revoke, ScanCursor, SessionStore, Stored, SubjectDigest, Subjects, Touch,
+    BoxFuture, Capabilities, Ending, Invalidation, Invalidations, KeyDigest, ListPage, Listener,
+    Record, Revision, Revoke, ScanCursor, SessionStore, Stored, SubjectDigest, Subjects, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
 use cloakroom_testkit::{MapStore, Trial, key, listed_as, sample};
@@ -63,9 +63,9 @@ impl SessionStore for Slow {
         done
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
         yield_now().await;
-        let done = self.0.delete(digest).await;
+        let done = self.0.end(digest, ending).await;
         yield_now().await;
         done
     }
@@ -86,14 +86,15 @@ impl Subjects for Slow {
         self.0.list_sessions(subject, from)
     }
 
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
             yield_now().await;
-            let done = self.0.revoke(subject, which).await;
+            let done = self.0.end_sessions(subject, which, ending).await;
             yield_now().await;
             done
         })

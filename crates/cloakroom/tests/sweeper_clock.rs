@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::store::{
-    BoxFuture, Capabilities, KeyDigest, Record, Revision, SessionStore, Stored, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Ending, KeyDigest, Record, Revision, SessionStore, Stored, Sweep,
+    Swept, Touch,
 };
 use cloakroom::{AnyStore, Clock as _, Error, Sweeper, SystemClock, Timestamp};
 use cloakroom_testkit::{ManualClock, MapStore, key, sample};
@@ -158,8 +159,8 @@ impl SessionStore for OnServer {
         self.map.rotate(old, new, record, mark_until).await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.map.delete(digest).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        self.map.end(digest, ending).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {

@@ -88,7 +88,7 @@ impl<S: SessionStore> EpochStore<S> {
         let record = match self.0.load(digest).await? {
             None => return Ok(None),
             Some(Stored::Record(record)) => record,
-            Some(Stored::Rotated { .. }) => return Err(not_an_epoch()),
+            Some(Stored::Rotated { .. } | Stored::Ended(_)) => return Err(not_an_epoch()),
         };
         let epoch = record.data.as_bytes().try_into();
         let epoch = u64::from_le_bytes(epoch.map_err(|_| not_an_epoch())?);

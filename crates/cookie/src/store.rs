@@ -6,7 +6,9 @@ use std::sync::Arc;
 use cloakroom_core::engine::{
     Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
-use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision, Stored};
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, EndReason, Ending, KeyDigest, Record, Revision, Stored, Tombstone,
+};
 use cloakroom_core::{Clock, Error, ErrorKind, Site, Subject, SystemClock, Timestamp};
 
 use crate::envelope::Envelope;
@@ -255,8 +257,17 @@ impl TokenStore for CookieStore {
                 return Ok(None);
             };
             let envelope = opened.envelope;
-            if self.is_dead(&envelope).await? {
-                return Ok(None);
+            let now = self.clock.now();
+            if envelope.record.is_expired(now) {
+                let left = Tombstone::of_expired(&envelope.record, now);
+                return Ok(left.map(Stored::Ended).map(LoadedToken::new));
+            }
+            if self.is_revoked(&envelope).await? {
+                let mut ending = Ending::new(EndReason::Epoch, now);
+                // When the epoch was advanced is not kept.
+                ending.at = Timestamp::EPOCH;
+                let tombstone = Tombstone::new(&ending, envelope.record.subject_digest());
+                return Ok(Some(LoadedToken::new(Stored::Ended(tombstone))));
             }
             if let Some(at) = self.sealer.position(&envelope.begun_under) {
                 self.sealer.count(at);
@@ -338,7 +349,11 @@ impl TokenStore for CookieStore {
     /// Does nothing, since there is nothing to remove; under
     /// [`logout_ends_all`](CookieStoreBuilder::logout_ends_all), ends all
     /// sessions of the subject.
-    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+    fn end_token<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             if !self.logout_ends_all {
                 return Ok(());
@@ -360,6 +375,7 @@ impl TokenStore for CookieStore {
         &'a self,
         site: &'a Site,
         subject: &'a Subject,
+        _: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<usize, Error>> {
         Box::pin(async move {
             let Some(revocation) = &self.revocation else {
@@ -448,7 +464,7 @@ impl CookieStoreBuilder<'_> {
         self
     }
 
-    /// Makes each logout (a `delete_token`, or a rotation that leaves the subject) end
+    /// Makes each logout (an `end_token`, or a rotation that leaves the subject) end
     /// all sessions of its subject, on every device. An epoch is of a subject and not of
     /// a session, so no logout can end a copied cookie otherwise. Without this, the engine's
     /// `end_sessions_of` ends all sessions. Needs [`revocation`](Self::revocation).

@@ -365,18 +365,24 @@ async fn a_subjects_sessions_end_through_the_store_itself() {
     let site = site();
     let token = issued(&site.store, &sample("x")).await;
     let elsewhere = At::new("elsewhere").unwrap();
-    let ended = site.store.end_sessions_of(&elsewhere, &user()).await;
+    let ended = site.store.end_sessions_of(&elsewhere, &user(), None).await;
     assert_eq!(ended.unwrap(), 0);
     assert!(load(&site.store, &token).await.is_some(), "another site's");
-    site.store.end_sessions_of(&at(), &user()).await.unwrap();
+    site.store
+        .end_sessions_of(&at(), &user(), None)
+        .await
+        .unwrap();
     assert!(load(&site.store, &token).await.is_none());
 
     site.faults.fail_always(Some(Fault::Refuse));
-    let error = site.store.end_sessions_of(&at(), &user()).await;
+    let error = site.store.end_sessions_of(&at(), &user(), None).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
     let ring = ring(1, &[]);
     let without = CookieStore::builder(COOKIE, &ring).build().unwrap();
-    let error = without.end_sessions_of(&at(), &user()).await.unwrap_err();
+    let error = without
+        .end_sessions_of(&at(), &user(), None)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.message().contains("revocation=URL"), "{error}");
 }

@@ -103,7 +103,7 @@ impl Files {
         let head = FrameHead::read(&frame).map_err(frame_error)?;
         match head.kind {
             FrameKind::Record => Ok((head, frame)),
-            FrameKind::Rotated => Err(ErrorKind::Gone.into()),
+            FrameKind::Rotated | FrameKind::Ended => Err(ErrorKind::Gone.into()),
         }
     }
 

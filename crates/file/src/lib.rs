@@ -151,7 +151,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, ListPage, Record, Revision, Revoke, Scan,
+    BoxFuture, Capabilities, Ending, Import, KeyDigest, ListPage, Record, Revision, Revoke, Scan,
     ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
@@ -286,7 +286,7 @@ impl SessionStore for FileStore {
             .await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
         let digest = *digest;
         self.run(move |files| files.delete(&digest)).await
     }
@@ -317,10 +317,11 @@ impl Subjects for FileStore {
         Box::pin(self.run(move |files| files.list(&subject, from.as_ref())))
     }
 
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        _ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
         Box::pin(self.run(move |files| files.revoke(&subject, which)))

@@ -31,10 +31,7 @@ impl Files {
     fn write_new(&self, digest: &KeyDigest, stored: &Stored) -> Result<(), Error> {
         self.require_free(digest)?;
         let staged = self.layout.stage(digest, &stored.encode()?)?;
-        let subject = match stored {
-            Stored::Record(record) => record.subject_digest(),
-            Stored::Rotated { .. } => None,
-        };
+        let subject = stored.listed_under();
         if subject.is_none() {
             self.link(staged, digest)?;
             return self.layout.sync(&[*digest]);

@@ -60,8 +60,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, Record, Revision, SessionStore, Stored,
-    SubjectDigest, Touch,
+    BoxFuture, Capabilities, Ending, Import, KeyDigest, Record, Revision, SessionStore, Stored,
+    Tombstone, Touch,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 use cloakroom_map::{BoundedMap, Shard};
@@ -87,7 +87,8 @@ const NAME: &str = "memory";
 /// store.
 ///
 /// It is not durable, and not shared with other processes. A record is gone at its
-/// deadline, by the store's clock; no sweep is needed.
+/// deadline, by the store's clock; no sweep is needed. What has ended is remembered as a
+/// tombstone ([`Stored::Ended`]) that counts among the bytes, until it is evicted or due.
 #[derive(Clone)]
 pub struct MemoryStore {
     inner: Arc<Inner>,
@@ -180,13 +181,6 @@ fn memory_bytes(stored: &Stored) -> usize {
     stored.memory_bytes() + if is_listed { INDEX_ENTRY_BYTES } else { 0 }
 }
 
-fn subject_of(stored: &Stored) -> Option<SubjectDigest> {
-    match stored {
-        Stored::Record(record) => record.subject_digest(),
-        Stored::Rotated { .. } => None,
-    }
-}
-
 fn gone() -> Error {
     Error::from(ErrorKind::Gone).in_store(NAME)
 }
@@ -196,7 +190,7 @@ impl Inner {
     fn create(&self, digest: &KeyDigest, stored: Stored) -> Result<(), Error> {
         let now = self.clock.now();
         let shard = &mut *self.map.lock(digest.as_bytes());
-        if standing(shard, digest, now).is_some() {
+        if is_occupied(shard, digest, now) {
             return Err(Error::from(ErrorKind::Exists).in_store(NAME));
         }
         self.put(shard, digest, stored, now)
@@ -236,7 +230,7 @@ impl Inner {
             .next_revision_after(stored.revision)
             .map_err(|error| error.in_store(NAME))?;
         let shard = shards.of(new.as_bytes());
-        if standing(shard, new, now).is_some() {
+        if is_occupied(shard, new, now) {
             return Err(Error::from(ErrorKind::Exists).in_store(NAME));
         }
         // The index lists the new digest before it loses the old one, so that no
@@ -279,9 +273,10 @@ impl Inner {
             let is_expired = |stored: &Stored| stored.expires_at() <= now;
             for (digest, stored) in shard.remove_some(LOOKS_PER_INSERT, is_expired) {
                 self.unlist(&digest, &stored);
+                self.remember(shard, &digest, stored.swept(now));
             }
         }
-        let subject = (!keeps_subject).then(|| subject_of(&stored)).flatten();
+        let subject = (!keeps_subject).then(|| stored.listed_under()).flatten();
         let inserted = shard.insert(digest.as_bytes(), stored);
         if let Some(replaced) = inserted.replaced.filter(|_| !keeps_subject) {
             self.unlist(digest.as_bytes(), &replaced);
@@ -305,9 +300,22 @@ impl Inner {
         }
     }
 
+    /// Puts a tombstone, if there is one, where a session stood until now. It takes less
+    /// room, so nothing is evicted.
+    fn remember(
+        &self,
+        shard: &mut Shard<Stored>,
+        digest: &[u8; KeyDigest::BYTES],
+        left: Option<Tombstone>,
+    ) {
+        if let Some(tombstone) = left {
+            shard.insert(digest, Stored::Ended(tombstone));
+        }
+    }
+
     /// Removes the index entry of what is no more at a digest.
     fn unlist(&self, digest: &[u8; KeyDigest::BYTES], stored: &Stored) {
-        if let Some(subject) = subject_of(stored) {
+        if let Some(subject) = stored.listed_under() {
             self.index.remove(&subject, &KeyDigest::from_bytes(*digest));
         }
     }
@@ -323,11 +331,23 @@ fn standing<'s>(
     (stored.expires_at() > now).then_some(stored)
 }
 
+/// Whether anything stands at a digest, or has expired there so lately that it is remembered.
+fn is_occupied(shard: &Shard<Stored>, digest: &KeyDigest, now: Timestamp) -> bool {
+    let stored = shard.peek(digest.as_bytes());
+    stored.is_some_and(|stored| stored.expires_at() > now || stored.swept(now).is_some())
+}
+
 impl SessionStore for MemoryStore {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
         let now = self.inner.clock.now();
         let mut shard = self.inner.map.lock(digest.as_bytes());
-        Ok(standing(&mut shard, digest, now).cloned())
+        let Some(stored) = shard.get(digest.as_bytes()) else {
+            return Ok(None);
+        };
+        Ok(match stored.expires_at() > now {
+            true => Some(stored.clone()),
+            false => stored.swept(now).map(Stored::Ended),
+        })
     }
 
     async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
@@ -374,8 +394,8 @@ impl SessionStore for MemoryStore {
         Ok(next)
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.inner.end(digest, None, None)?;
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        self.inner.end(digest, None, None, ending)?;
         Ok(())
     }
 

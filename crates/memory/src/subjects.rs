@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use cloakroom_core::store::{
-    BoxFuture, KeyDigest, LIST_PAGE_ITEMS_MAX, ListPage, Listed, Revoke, RotationPath, ScanCursor,
-    Stored, SubjectDigest, Subjects,
+    BoxFuture, Ending, KeyDigest, LIST_PAGE_ITEMS_MAX, ListPage, Listed, Revoke, RotationPath,
+    ScanCursor, Stored, SubjectDigest, Subjects, Tombstone,
 };
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::yields::yield_now;
-use crate::{Inner, MemoryStore, NAME, standing, subject_of};
+use crate::{Inner, MemoryStore, NAME, standing};
 
 /// Sessions that a revocation ends before others get their turn.
 const STEP_MAX: usize = 128;
@@ -30,12 +30,13 @@ impl Subjects for MemoryStore {
         })
     }
 
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        Box::pin(self.inner.revoke(subject, which))
+        Box::pin(self.inner.revoke(subject, which, ending))
     }
 }
 
@@ -69,7 +70,7 @@ impl Inner {
         stored.filter(|stored| stored.expires_at() > now).cloned()
     }
 
-    /// Removes the record at a digest, or where rotation marks lead from there, if it is of
+    /// Ends the record at a digest, or where rotation marks lead from there, if it is of
     /// this subject or the subject does not matter; answers the digest that it stood at.
     /// The session that `kept` leads to is spared.
     pub(crate) fn end(
@@ -77,6 +78,7 @@ impl Inner {
         digest: &KeyDigest,
         whose: Option<&SubjectDigest>,
         kept: Option<&KeyDigest>,
+        ending: Option<&Ending>,
     ) -> Result<Option<KeyDigest>, Error> {
         let now = self.clock.now();
         let mut path = RotationPath::from(*digest);
@@ -98,14 +100,21 @@ impl Inner {
                 Some(Stored::Rotated { to, .. }) => {
                     path.follow(*to).map_err(|error| error.in_store(NAME))?;
                 }
-                Some(stored)
-                    if (whose.is_none() || subject_of(stored).as_ref() == whose)
+                Some(Stored::Record(record))
+                    if (whose.is_none() || record.subject_digest().as_ref() == whose)
                         && (kept.is_none() || also != at) =>
                 {
+                    let subject = record.subject_digest();
+                    let left = ending.map(|ending| Tombstone::new(ending, subject));
                     self.remove(shard, &at);
+                    self.remember(shard, at.as_bytes(), left);
                     return Ok(Some(at));
                 }
-                Some(Stored::Record(_)) | None => return Ok(None),
+                Some(Stored::Ended(_)) if ending.is_none() && whose.is_none() => {
+                    self.remove(shard, &at);
+                    return Ok(None);
+                }
+                Some(Stored::Record(_) | Stored::Ended(_)) | None => return Ok(None),
             }
         }
     }
@@ -114,13 +123,14 @@ impl Inner {
         &self,
         subject: &SubjectDigest,
         which: Revoke,
+        ending: Option<&Ending>,
     ) -> Result<Vec<KeyDigest>, Error> {
         let kept = match &which {
             Revoke::AllBut(kept) => Some(kept),
             Revoke::All | Revoke::One(_) => None,
         };
         if let Revoke::One(meant) = which {
-            let ended = self.end(&meant, Some(subject), None)?;
+            let ended = self.end(&meant, Some(subject), None, ending)?;
             return Ok(ended.into_iter().collect());
         }
         // Many at first, in steps: the index loses the entries of those that are ended.
@@ -131,7 +141,7 @@ impl Inner {
                 break;
             }
             for digest in &some {
-                ended.extend(self.end(digest, Some(subject), kept)?);
+                ended.extend(self.end(digest, Some(subject), kept, ending)?);
             }
             after = some.last().copied();
             yield_now().await;
@@ -146,7 +156,7 @@ impl Inner {
                 return Ok(ended);
             }
             for digest in &listed {
-                ended.extend(self.end(digest, Some(subject), kept)?);
+                ended.extend(self.end(digest, Some(subject), kept, ending)?);
             }
             visited = listed;
         }

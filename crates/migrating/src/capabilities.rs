@@ -135,6 +135,7 @@ fn is_trace(digest: &KeyDigest, stored: &Stored) -> bool {
     match stored {
         Stored::Record(record) => is_flagged(record),
         Stored::Rotated { to, .. } => *to == inverted(digest),
+        Stored::Ended(_) => false,
     }
 }
 

@@ -81,11 +81,14 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
                     Ok(None) => continue,
                     Ok(Some((digest, stored))) => {
                         let settled = self.settle(&digest).await;
-                        if let (Ok(()), Stored::Rotated { .. }) = (&settled, stored) {
-                            pass.rotation_marks += 1;
-                            continue;
+                        match (&settled, stored) {
+                            (Ok(()), Stored::Rotated { .. }) => {
+                                pass.rotation_marks += 1;
+                                continue;
+                            }
+                            (Ok(()), Stored::Ended(_)) => continue,
+                            _ => settled,
                         }
-                        settled
                     }
                     Err(error) => Err(error),
                 };

@@ -93,7 +93,7 @@
 //! | `create` | settles, then creates in the new store |
 //! | `update`, `touch` | writes to the new store; where that is `Gone`, settles and writes again |
 //! | `rotate` | settles both digests, then rotates in the new store |
-//! | `delete` | settles each digest along the rotation marks, then deletes in the new store |
+//! | `end` | settles each digest along the rotation marks, then ends in the new store |
 //! | list | at the first page, settles all sessions of the subject; then lists the new store |
 //! | revoke | settles all that are meant, then revokes in the new store; then in the former one, where what cannot be read may be left |
 //! | sweep | the former store, then the new one |
@@ -102,8 +102,8 @@
 //! | listen | to both stores |
 //!
 //! Rotation marks of the former store are imported into the new one, and stay where they
-//! are: `delete` would follow them. They expire within a minute, and a sweep removes
-//! them. A record that cannot be read cannot be moved: it is answered as the former store
+//! are: `delete` would follow them. They expire within a minute, and sweeps remove
+//! them. Tombstones move. A record that cannot be read cannot be moved: it is answered as the former store
 //! answers it, ended where it is ended, and counted by `copy`.
 //!
 //! A [`prepared`](Migrating::prepared) node reads the new store first as well, and moves
@@ -128,7 +128,7 @@ mod subjects;
 use std::fmt;
 
 use cloakroom_core::store::{
-    Capabilities, Import, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
+    Capabilities, Ending, Import, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -275,12 +275,12 @@ impl<A: SessionStore, B: SessionStore> SessionStore for Migrating<A, B> {
         self.to.rotate(old, new, record, mark_until).await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
         let (at, is_unreadable) = self.settle_along(digest).await?;
         if is_unreadable {
-            self.from.delete(&at).await?;
+            self.from.end(&at, ending).await?;
         }
-        self.to.delete(&at).await
+        self.to.end(&at, ending).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {

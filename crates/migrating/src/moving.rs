@@ -88,9 +88,12 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
                     Err(error) => return Err(error),
                 },
                 Some(Stored::Rotated { to, .. }) if to == frozen_at => {}
-                Some(rotated) => {
-                    importing(&self.to)?.import(digest, &rotated).await?;
-                    return Ok(());
+                Some(stays) => {
+                    importing(&self.to)?.import(digest, &stays).await?;
+                    return match stays {
+                        Stored::Ended(_) => self.from.delete(digest).await,
+                        _ => Ok(()),
+                    };
                 }
                 None => {}
             }

@@ -1,8 +1,8 @@
 //! The sessions of a subject, over both stores.
 
 use cloakroom_core::store::{
-    BoxFuture, KeyDigest, ListPage, Revoke, ScanCursor, SessionStore, Stored, SubjectDigest,
-    Subjects,
+    BoxFuture, Ending, KeyDigest, ListPage, Revoke, ScanCursor, SessionStore, Stored,
+    SubjectDigest, Subjects,
 };
 use cloakroom_core::{Error, ErrorKind};
 
@@ -90,10 +90,11 @@ impl<A: SessionStore, B: SessionStore> Subjects for Migrating<A, B> {
         })
     }
 
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
             // What cannot be read could not be moved. The former store is told of the named
@@ -114,10 +115,11 @@ impl<A: SessionStore, B: SessionStore> Subjects for Migrating<A, B> {
                 }
             };
             let [former, new] = [self.from.capabilities(), self.to.capabilities()];
-            let mut ended = new.required_subjects()?.revoke(subject, which).await?;
+            let ended = new.required_subjects()?;
+            let mut ended = ended.end_sessions(subject, which, ending).await?;
             let left = former
                 .required_subjects()?
-                .revoke(subject, unreadable)
+                .end_sessions(subject, unreadable, ending)
                 .await;
             ended.extend(left.map_err(|error| Revoke::cut_short(error, ended.len()))?);
             Ok(ended)

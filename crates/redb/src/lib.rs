@@ -113,8 +113,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Close, Import, KeyDigest, ListPage, Record, Revision, Revoke, Scan,
-    ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Close, Ending, Import, KeyDigest, ListPage, Record, Revision, Revoke,
+    Scan, ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
 use cloakroom_disk::{InlineWork, JobThreads};
@@ -278,7 +278,7 @@ impl SessionStore for RedbStore {
             .await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
         let digest = *digest;
         self.write(move |t| t.delete(&digest)).await
     }
@@ -314,10 +314,11 @@ impl Subjects for RedbStore {
     }
 
     /// In steps, each a transaction of its own, between which others write.
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        _ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
         let step = move |which| self.write(move |t| t.revoke(&subject, which));

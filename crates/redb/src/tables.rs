@@ -267,10 +267,7 @@ impl<'t> Tables<'t> {
         if self.exists(digest)? {
             return Ok(false);
         }
-        let subject = match stored {
-            Stored::Record(record) => record.subject_digest(),
-            Stored::Rotated { .. } => None,
-        };
+        let subject = stored.listed_under();
         self.insert(stored.expires_at(), digest, subject, &frame)?;
         Ok(true)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, ListPage, Listed, Record, Revision, Revoke,
+    BoxFuture, Capabilities, Ending, Import, KeyDigest, ListPage, Listed, Record, Revision, Revoke,
     RotationPath, ScanCursor, SessionStore, Stored, SubjectDigest, Subjects, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
@@ -70,7 +70,7 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
         match self.client.is_single() {
             true => single_node::delete(&self.client, digest).await,
             false => cluster::delete(&self.client, digest).await,
@@ -120,7 +120,7 @@ impl RedisStore {
                         return Ok(Resolved::Unlisted);
                     }
                 }
-                Ok(None) => return Ok(Resolved::Nothing),
+                Ok(Some(Stored::Ended(_)) | None) => return Ok(Resolved::Nothing),
                 Err(error) if is_of_one_session(&error) => return Ok(Resolved::Unlisted),
                 Err(error) => return Err(error),
             }
@@ -170,10 +170,11 @@ impl Subjects for RedisStore {
         })
     }
 
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        _ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
             match self.client.is_single() {

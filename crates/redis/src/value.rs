@@ -102,6 +102,7 @@ pub(crate) fn encode(stored: &Stored) -> Result<Vec<u8>, Error> {
         Stored::Rotated { to, until } => {
             head(MARK, Revision::NONE, *until, Timestamp::EPOCH, &to.to_hex())
         }
+        Stored::Ended(_) => return Err(ErrorKind::Unsupported.into()),
     };
     value.extend(stored.encode()?);
     Ok(value)
@@ -208,6 +209,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<StoredValue, Error> {
     let kinds_agree = match frame.kind {
         FrameKind::Record => kind == RECORD || kind == MOVING,
         FrameKind::Rotated => kind == MARK,
+        FrameKind::Ended => false,
     };
     // A touch moves the two instants forward, never back.
     let agrees = kinds_agree

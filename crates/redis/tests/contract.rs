@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use cloakroom_core::engine::AnyStore;
-use cloakroom_core::store::{KeyDigest, Record, Revision, SessionStore, Stored, Touch};
+use cloakroom_core::store::{Ending, KeyDigest, Record, Revision, SessionStore, Stored, Touch};
 use cloakroom_core::{Error, Timestamp};
 use cloakroom_redis::RedisStore;
 use cloakroom_testkit::{Profile, conformance, races, survives_reopening};
@@ -109,9 +109,9 @@ impl SessionStore for OnRuntime {
             .await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        let digest = *digest;
-        self.run(|store| async move { store.delete(&digest).await })
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let (digest, ending) = (*digest, ending.cloned());
+        self.run(|store| async move { store.end(&digest, ending.as_ref()).await })
             .await
     }
 }

@@ -182,7 +182,9 @@ use std::sync::Arc;
 use cloakroom_core::engine::{
     Entropy, LoadedToken, OsEntropy, SessionKey, Token, TokenStore, Written,
 };
-use cloakroom_core::store::{BoxFuture, Capabilities, KeyDigest, Record, SessionStore, Stored};
+use cloakroom_core::store::{
+    BoxFuture, Capabilities, Ending, KeyDigest, Record, SessionStore, Stored,
+};
 use cloakroom_core::{Error, Timestamp};
 
 pub use cloakroom_keyring::{KeyRing, Secret};
@@ -337,8 +339,12 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         })
     }
 
-    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
-        self.inner.delete_token(token)
+    fn end_token<'a>(
+        &'a self,
+        token: &'a Token,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.inner.end_token(token, ending)
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {

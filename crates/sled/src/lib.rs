@@ -124,8 +124,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Close, Import, KeyDigest, ListPage, Record, Revision, Revoke, Scan,
-    ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
+    BoxFuture, Capabilities, Close, Ending, Import, KeyDigest, ListPage, Record, Revision, Revoke,
+    Scan, ScanCursor, ScanPage, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use cloakroom_disk::{InlineWork, JobThreads};
@@ -342,7 +342,7 @@ impl SessionStore for SledStore {
             .await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
         let digest = *digest;
         self.write_durably(move |trees| trees.delete(&digest)).await
     }
@@ -378,10 +378,11 @@ impl Subjects for SledStore {
     /// Each step is a job and a transaction of its own, and on the disk before the next
     /// begins: where one fails, those before it hold, also in a database that is opened
     /// again meanwhile.
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        _ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
         let step = move |which| self.write_job_durably(move |trees| trees.revoke(&subject, which));

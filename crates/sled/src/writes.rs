@@ -19,10 +19,7 @@ impl Trees {
     /// Writes a new row, unless one stands there, and answers whether it did.
     pub(crate) fn import(&self, digest: &KeyDigest, stored: &Stored) -> Result<bool, Error> {
         let frame = stored.encode()?;
-        let subject = match stored {
-            Stored::Record(record) => record.subject_digest(),
-            Stored::Rotated { .. } => None,
-        };
+        let subject = stored.listed_under();
         self.transact(|all| {
             let is_free = all.records.get(digest.as_bytes())?.is_none();
             if is_free {

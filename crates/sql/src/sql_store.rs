@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloakroom_core::store::{
-    Capabilities, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
+    Capabilities, Ending, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
 
@@ -122,7 +122,7 @@ impl SessionStore for SqlStore {
         with_table!(self, table => table.rotate(old, new, record, mark_until).await)
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
         with_table!(self, table => table.delete(digest).await)
     }
 

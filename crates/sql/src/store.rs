@@ -226,6 +226,7 @@ impl<DB: Driver> Import for TableStore<DB> {
                     let args = [digest.into(), to.into(), (*until).into()];
                     self.pool.write(&statements.create_mark, &args).await
                 }
+                Stored::Ended(_) => return Ok(false),
             };
             match written {
                 Ok(_) => Ok(true),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cloakroom_core::Error;
 use cloakroom_core::store::{
-    BoxFuture, KeyDigest, LIST_PAGE_ITEMS_MAX, ListPage, Listed, ROTATION_HOPS_MAX, Revoke,
+    BoxFuture, Ending, KeyDigest, LIST_PAGE_ITEMS_MAX, ListPage, Listed, ROTATION_HOPS_MAX, Revoke,
     ScanCursor, Stored, SubjectDigest, Subjects,
 };
 
@@ -44,10 +44,11 @@ impl<DB: Driver> Subjects for TableStore<DB> {
         })
     }
 
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        _ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
             let mut ended = Vec::new();

@@ -112,6 +112,7 @@ impl<'c> Table<'c> {
                 let args = [digest(at), digest(to), instant(*until)];
                 Ok(self.execute(&self.statements.create_mark, &args)? > 0)
             }
+            Stored::Ended(_) => Ok(false),
         }
     }
 

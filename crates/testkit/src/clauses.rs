@@ -22,7 +22,7 @@ use crate::sample::{Sample, after, key, load, sample, stored};
 /// How many writers the concurrent clauses send at once.
 const WRITERS: usize = 16;
 
-fn kind<V: fmt::Debug>(result: Result<V, Error>) -> ErrorKind {
+pub(crate) fn kind<V: fmt::Debug>(result: Result<V, Error>) -> ErrorKind {
     result.expect_err("the write must be refused").kind()
 }
 

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, KeyDigest, ListPage, Record, Revision, Revoke, ScanCursor,
+    BoxFuture, Capabilities, Ending, KeyDigest, ListPage, Record, Revision, Revoke, ScanCursor,
     SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, Timestamp};
@@ -208,8 +208,8 @@ impl<S: SessionStore, I: Intercept> SessionStore for InterceptedStore<S, I> {
         self.run(Call::Rotate, Some(old), work).await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        let work = self.inner.delete(digest);
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let work = self.inner.end(digest, ending);
         self.run(Call::Delete, Some(digest), work).await
     }
 
@@ -239,14 +239,15 @@ impl<S: SessionStore, I: Intercept> Subjects for InterceptedStore<S, I> {
         }))
     }
 
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(self.run(Call::Revoke, None, async move {
             match self.inner.capabilities().subjects {
-                Some(subjects) => subjects.revoke(subject, which).await,
+                Some(subjects) => subjects.end_sessions(subject, which, ending).await,
                 None => Ok(Vec::new()),
             }
         }))

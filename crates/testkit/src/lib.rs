@@ -37,6 +37,7 @@
 pub mod clauses;
 mod clock;
 mod durable;
+pub mod endings;
 mod faulty;
 mod intercepted;
 mod linear;

@@ -219,7 +219,9 @@ impl Trial {
         let result = match call {
             Request::Load(at) => {
                 let loaded = store.load_token(&token(at)).await;
-                loaded.map(|loaded| Response::Found(loaded.map(|loaded| self.read(&loaded.stored))))
+                loaded.map(|loaded| {
+                    Response::Found(loaded.and_then(|loaded| self.read(&loaded.stored)))
+                })
             }
             Request::Create(at, content) => {
                 let record = self.record(0, content);
@@ -262,8 +264,9 @@ impl Trial {
         record
     }
 
-    fn read(&self, stored: &Stored) -> Occupant {
-        match stored {
+    /// What stands there; what is remembered of a session that has expired is nothing.
+    fn read(&self, stored: &Stored) -> Option<Occupant> {
+        Some(match stored {
             Stored::Record(record) => {
                 let value = record
                     .data
@@ -277,7 +280,8 @@ impl Trial {
                 Occupant::Record(record.revision.as_u64(), content)
             }
             Stored::Rotated { to, .. } => Occupant::Mark(self.number_of(to)),
-        }
+            Stored::Ended(_) => return None,
+        })
     }
 
     fn number_of(&self, digest: &KeyDigest) -> usize {

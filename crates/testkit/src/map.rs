@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Import, KeyDigest, ListPage, Listed, Record, Revision, Revoke, Scan,
-    ScanCursor, ScanPage, Scanned, SessionStore, Stored, SubjectDigest, Subjects, Sweep, Swept,
-    Touch,
+    BoxFuture, Capabilities, Ending, Import, KeyDigest, ListPage, Listed, Record, Revision, Revoke,
+    Scan, ScanCursor, ScanPage, Scanned, SessionStore, Stored, SubjectDigest, Subjects, Sweep,
+    Swept, Tombstone, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -43,10 +43,19 @@ fn current<'s>(map: &'s mut Map, digest: &KeyDigest) -> Result<&'s mut Record, E
 
 /// Follows rotation marks from `digest` to the session's current digest.
 fn current_digest(map: &Map, digest: &KeyDigest) -> Result<KeyDigest, Error> {
-    Stored::resolve_rotations(digest, |at| match map.get(at) {
-        Some(Stored::Rotated { to, .. }) => Ok(Some(*to)),
-        _ => Ok(None),
-    })
+    Stored::resolve_rotations(digest, |at| Ok(map.get(at).and_then(Stored::rotated_to)))
+}
+
+/// Ends what stands at a digest, if anything does. What has ended before stays as it is.
+fn end_at(map: &mut Map, at: &KeyDigest, ending: Option<&Ending>) {
+    match (map.get(at), ending) {
+        (Some(Stored::Record(record)), Some(ending)) => {
+            let tombstone = Tombstone::new(ending, record.subject_digest());
+            map.insert(*at, Stored::Ended(tombstone));
+        }
+        (_, Some(_)) => {}
+        (_, None) => drop(map.remove(at)),
+    }
 }
 
 fn vacant(map: &Map, digest: &KeyDigest) -> Result<(), Error> {
@@ -110,10 +119,10 @@ impl SessionStore for MapStore {
         Ok(next)
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
         let mut map = self.map();
         let at = current_digest(&map, digest)?;
-        map.remove(&at);
+        end_at(&mut map, &at, ending);
         Ok(())
     }
 
@@ -132,7 +141,6 @@ impl Sweep for MapStore {
             let mut map = self.map();
             let mut left = max;
             let mut more = false;
-            let before = map.len();
             map.retain(|_, stored| {
                 let due = stored.expires_at() <= now;
                 if due && left == 0 {
@@ -140,9 +148,13 @@ impl Sweep for MapStore {
                     return true;
                 }
                 left -= usize::from(due);
-                !due
+                match stored.swept(now).filter(|_| due) {
+                    Some(tombstone) => *stored = Stored::Ended(tombstone),
+                    None => return !due,
+                }
+                true
             });
-            Ok(Swept::new(before - map.len(), more))
+            Ok(Swept::new(max - left, more))
         })
     }
 }
@@ -176,10 +188,11 @@ impl Subjects for MapStore {
         })
     }
 
-    fn revoke<'a>(
+    fn end_sessions<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
             let mut map = self.map();
@@ -189,7 +202,7 @@ impl Subjects for MapStore {
                 .filter(|digest| which.means(digest))
                 .collect();
             for digest in &ended {
-                map.remove(digest);
+                end_at(&mut map, digest, ending);
             }
             Ok(ended)
         })

@@ -132,10 +132,11 @@ impl Sample {
     }
 }
 
-/// What stands under a token.
+/// The record or rotation mark that stands under a token. A tombstone is none.
 pub(crate) async fn load<T: TokenStore>(store: &T, token: &Token) -> Option<Stored> {
     let loaded = store.load_token(token).await.expect("the store answers");
-    loaded.map(|loaded| loaded.stored)
+    let stored = loaded.map(|loaded| loaded.stored);
+    stored.filter(|stored| !matches!(stored, Stored::Ended(_)))
 }
 
 /// The record that stands under a token.

@@ -5,7 +5,7 @@ use std::fmt;
 use cloakroom_core::engine::TokenStore;
 use cloakroom_core::store::BoxFuture;
 
-use crate::{clauses, scan, subjects, sweep};
+use crate::{clauses, endings, scan, subjects, sweep};
 
 /// What a store promises. Clauses that it does not promise are not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Profile {
     pub durable: bool,
     /// Several processes can use it at once.
     pub shared: bool,
+    /// A session that was ended leaves a tombstone.
+    pub remembers_ends: bool,
     /// Bytes of data that one record may hold.
     pub data_bytes_max: usize,
 }
@@ -32,6 +34,7 @@ impl Profile {
         revocable: true,
         durable: false,
         shared: false,
+        remembers_ends: true,
         data_bytes_max: 64 * 1024,
     };
 
@@ -53,6 +56,7 @@ impl Profile {
         revocable: false,
         durable: true,
         shared: true,
+        remembers_ends: false,
         data_bytes_max: 2 * 1024,
     };
 }
@@ -159,6 +163,14 @@ pub fn clauses_of<'s, T: TokenStore>(store: &'s T, profile: &Profile) -> Vec<Cla
         a_write_racing_a_delete_never_resurrects,
         a_dropped_future_leaves_the_store_whole,
     );
+    ask!(asked, store, profile.remembers_ends, endings:
+        an_end_leaves_a_tombstone,
+        a_tombstone_takes_no_write,
+        an_end_of_nothing_leaves_nothing,
+        an_end_follows_marks_and_leaves_them,
+        a_delete_leaves_no_trace,
+        a_tombstone_is_scanned_and_imported,
+    );
     asked.push(Clause {
         name: "the_largest_record_comes_back",
         asked: Box::pin(clauses::the_largest_record_comes_back(
@@ -176,6 +188,9 @@ pub fn clauses_of<'s, T: TokenStore>(store: &'s T, profile: &Profile) -> Vec<Cla
         a_sweep_takes_a_deadline_that_was_moved_forward,
         what_was_swept_is_gone,
     );
+    ask!(asked, store, can_sweep && profile.remembers_ends, endings:
+        a_sweep_leaves_tombstones_for_a_day,
+    );
     let can_list = store.token_capabilities().subjects.is_some();
     ask!(asked, store, can_list, subjects:
         sessions_are_listed_by_subject,
@@ -192,6 +207,9 @@ pub fn clauses_of<'s, T: TokenStore>(store: &'s T, profile: &Profile) -> Vec<Cla
         a_list_refuses_a_foreign_cursor,
         a_revocation_of_many_misses_none_that_moves,
         a_sweep_takes_the_entry_as_well,
+    );
+    ask!(asked, store, can_list && profile.remembers_ends, endings:
+        sessions_that_are_ended_together_leave_tombstones,
     );
     let can_scan = store.token_capabilities().scan.is_some();
     ask!(asked, store, can_scan, scan:

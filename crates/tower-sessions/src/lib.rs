@@ -134,7 +134,9 @@ use std::sync::atomic::AtomicU64;
 
 use cloakroom_core::engine::SessionKey;
 use cloakroom_core::session::Limits;
-use cloakroom_core::store::{KeyDigest, Listed, Revoke, SessionStore, SubjectDigest};
+use cloakroom_core::store::{
+    EndReason, Ending, KeyDigest, Listed, Revoke, SessionStore, SubjectDigest,
+};
 use cloakroom_core::{Clock, Error, Site, Subject, SystemClock};
 
 type SubjectOf = dyn Fn(&HashMap<String, serde_json::Value>) -> Option<Subject> + Send + Sync;
@@ -221,7 +223,9 @@ impl<S: SessionStore> CloakroomStore<S> {
     pub async fn end_sessions_of(&self, subject: &Subject, which: Revoke) -> Result<(), Error> {
         let subjects = self.inner.store.capabilities().required_subjects()?;
         let subject = SubjectDigest::new(&self.inner.site, subject);
-        subjects.revoke(&subject, which).await?;
+        let ending = Ending::new(EndReason::LoggedOutElsewhere, self.inner.clock.now());
+        let ended = subjects.end_sessions(&subject, which, Some(&ending));
+        ended.await?;
         Ok(())
     }
 }

@@ -87,6 +87,7 @@ impl<S: SessionStore> CloakroomStore<S> {
         let moved = |until| (Map::from([(RESERVED.to_owned(), Json::Null)]), until);
         let record = match stored {
             Stored::Rotated { until, .. } => return Ok((until > now).then(|| moved(until))),
+            Stored::Ended(_) => return Ok(None),
             Stored::Record(record) => record,
         };
         match State::of(&record, now) {
@@ -316,7 +317,7 @@ impl<S: SessionStore> CloakroomStore<S> {
                 State::Ended(_) => Continued::From(record),
                 State::Expired => Continued::Gone,
             },
-            Some(Stored::Rotated { .. }) | None => Continued::Gone,
+            Some(Stored::Rotated { .. } | Stored::Ended(_)) | None => Continued::Gone,
         })
     }
 
@@ -328,7 +329,7 @@ impl<S: SessionStore> CloakroomStore<S> {
         let mut path = RotationPath::from(self.digest_of(id));
         loop {
             let record = match store.load(path.at()).await {
-                Ok(None) => return Ok(()),
+                Ok(Some(Stored::Ended(_)) | None) => return Ok(()),
                 Ok(Some(Stored::Rotated { to, .. })) => {
                     path.follow(to)?;
                     continue;

@@ -2,9 +2,9 @@
 
 use cloakroom_core::engine::{Token, TokenStore as _};
 use cloakroom_core::store::{
-    KeyDigest, LIST_PAGE_ITEMS_MAX, Listed, Record, Revoke, SubjectDigest,
+    EndReason, Ending, KeyDigest, LIST_PAGE_ITEMS_MAX, Listed, Record, Revoke, SubjectDigest,
 };
-use cloakroom_core::{Error, Timestamp};
+use cloakroom_core::{Error, Label, Timestamp};
 
 use crate::Cost;
 use crate::shared::Shared;
@@ -35,6 +35,8 @@ pub(crate) struct Login {
     /// decides.
     order: (Timestamp, KeyDigest),
     max: usize,
+    /// What those that it ends are told.
+    label: Option<Label>,
 }
 
 impl Shared {
@@ -45,6 +47,7 @@ impl Shared {
             subject: record.subject_digest()?,
             order: (record.created_at, self.store.digest_of(token)?),
             max,
+            label: record.label.clone(),
         })
     }
 }
@@ -75,21 +78,29 @@ async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<b
     let read_max = login.max.saturating_add(LIST_PAGE_ITEMS_MAX);
     let mut listed = live(engine, &login.subject, read_max).await?;
     cost.list();
+    let because = Ending::new(EndReason::SessionLimit, engine.clock.now());
     let excess = listed.len().saturating_sub(login.max);
     let order = |listed: &Listed| (listed.record.created_at, listed.digest);
     let later = listed.iter().filter(|listed| order(listed) > login.order);
     if later.count() >= login.max {
         let which = Revoke::One(login.order.1);
         cost.touch();
-        engine.subjects()?.revoke(&login.subject, which).await?;
+        let ended = engine
+            .subjects()?
+            .end_sessions(&login.subject, which, Some(&because));
+        ended.await?;
         return Ok(true);
     }
     listed.retain(|listed| order(listed) < login.order);
     listed.sort_by_key(|listed| (listed.record.last_seen_at, listed.digest));
+    let because = because.with_note(login.label.clone());
     for listed in listed.iter().take(excess.min(ENDED_PER_LOGIN_MAX)) {
         let which = Revoke::One(listed.digest);
         cost.touch();
-        engine.subjects()?.revoke(&login.subject, which).await?;
+        let ended = engine
+            .subjects()?
+            .end_sessions(&login.subject, which, Some(&because));
+        ended.await?;
     }
     Ok(false)
 }

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 
 use cloakroom_core::engine::TokenStore as _;
-use cloakroom_core::store::{KeyDigest, Listed, Revoke};
+use cloakroom_core::store::{EndReason, Ending, KeyDigest, Listed, Revoke};
 use cloakroom_core::{Error, Label, Subject, Timestamp};
 
 use crate::carry_out::carry_out;
@@ -70,10 +70,31 @@ impl Engine {
     /// # Errors
     /// As said above.
     pub async fn end_sessions_of(&self, subject: &Subject) -> Result<usize, Error> {
+        self.end_all_of(subject, None).await
+    }
+
+    /// As [`end_sessions_of`](Self::end_sessions_of), with a note for their owner, which
+    /// [`Session::ended_because`](cloakroom_core::session::Session::ended_because) tells.
+    ///
+    /// # Errors
+    /// As said above.
+    pub async fn end_sessions_of_with_note(
+        &self,
+        subject: &Subject,
+        note: Label,
+    ) -> Result<usize, Error> {
+        self.end_all_of(subject, Some(note)).await
+    }
+
+    async fn end_all_of(&self, subject: &Subject, note: Option<Label>) -> Result<usize, Error> {
         let (engine, subject) = (self.clone(), subject.clone());
         carry_out(async move {
             let engine = engine.shared();
-            engine.store.end_sessions_of(&engine.site, &subject).await
+            let ending = Ending::new(EndReason::AllEnded, engine.clock.now()).with_note(note);
+            let ended = engine
+                .store
+                .end_sessions_of(&engine.site, &subject, Some(&ending));
+            ended.await
         })
         .await
     }
@@ -84,11 +105,39 @@ impl Engine {
     /// # Errors
     /// As said above.
     pub async fn end_session(&self, subject: &Subject, id: &KeyDigest) -> Result<bool, Error> {
+        self.end_one_of(subject, id, None).await
+    }
+
+    /// As [`end_session`](Self::end_session), with a note for its owner, which
+    /// [`Session::ended_because`](cloakroom_core::session::Session::ended_because) tells.
+    ///
+    /// # Errors
+    /// As said above.
+    pub async fn end_session_with_note(
+        &self,
+        subject: &Subject,
+        id: &KeyDigest,
+        note: Label,
+    ) -> Result<bool, Error> {
+        self.end_one_of(subject, id, Some(note)).await
+    }
+
+    async fn end_one_of(
+        &self,
+        subject: &Subject,
+        id: &KeyDigest,
+        note: Option<Label>,
+    ) -> Result<bool, Error> {
         let (engine, subject, id) = (self.clone(), self.subject_digest(subject), *id);
         carry_out(async move {
-            let subjects = engine.shared().subjects()?;
-            let ended = subjects.revoke(&subject, Revoke::One(id)).await?;
-            Ok(!ended.is_empty())
+            let engine = engine.shared();
+            let now = engine.clock.now();
+            let ending = Ending::new(EndReason::EndedByAdministrator, now).with_note(note);
+            let one = Revoke::One(id);
+            let ended = engine
+                .subjects()?
+                .end_sessions(&subject, one, Some(&ending));
+            Ok(!ended.await?.is_empty())
         })
         .await
     }

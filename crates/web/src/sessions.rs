@@ -4,7 +4,7 @@ use std::fmt;
 
 use cloakroom_core::Error;
 use cloakroom_core::session::Session;
-use cloakroom_core::store::{KeyDigest, Revoke, SubjectDigest};
+use cloakroom_core::store::{EndReason, Ending, KeyDigest, Revoke, SubjectDigest};
 
 use crate::carry_out::carry_out;
 use crate::of_subject::{SESSIONS_LISTED_MAX, SessionInfo, infos};
@@ -86,7 +86,7 @@ impl SubjectSessions {
             self.session.flush()?;
             return Ok(true);
         }
-        let ended = self.revoke(Revoke::One(*id)).await?;
+        let ended = self.end_elsewhere(Revoke::One(*id)).await?;
         Ok(ended > 0)
     }
 
@@ -96,8 +96,8 @@ impl SubjectSessions {
     /// As said above.
     pub async fn end_others(&self) -> Result<usize, Error> {
         match self.exchange.digest() {
-            Some(current) => self.revoke(Revoke::AllBut(current)).await,
-            None => self.revoke(Revoke::All).await,
+            Some(current) => self.end_elsewhere(Revoke::AllBut(current)).await,
+            None => self.end_elsewhere(Revoke::All).await,
         }
     }
 
@@ -112,14 +112,21 @@ impl SubjectSessions {
         self.end_others().await
     }
 
-    async fn revoke(&self, which: Revoke) -> Result<usize, Error> {
+    /// Each of them is told the label of this session.
+    async fn end_elsewhere(&self, which: Revoke) -> Result<usize, Error> {
         let Some(subject) = digest_of(&self.exchange, &self.session).or(self.subject) else {
             return Ok(0);
         };
         let exchange = self.exchange.clone();
+        let label = self.session.label();
         carry_out(async move {
-            let subjects = exchange.shared().subjects()?;
-            let ended = subjects.revoke(&subject, which).await?;
+            let engine = exchange.shared();
+            let now = engine.clock.now();
+            let ending = Ending::new(EndReason::LoggedOutElsewhere, now).with_note(label);
+            let ended = engine
+                .subjects()?
+                .end_sessions(&subject, which, Some(&ending));
+            let ended = ended.await?;
             exchange.count_revocation();
             Ok(ended.len())
         })

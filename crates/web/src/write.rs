@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloakroom_core::engine::{Changeset, SaveOutcome, SessionKey, Token, TokenStore as _, Written};
-use cloakroom_core::store::{Record, Stored, Touch};
+use cloakroom_core::store::{EndReason, Ending, Record, Stored, Touch};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -106,25 +106,26 @@ impl<'e> Writer<'e> {
         }
     }
 
-    pub(crate) async fn delete(&mut self, token: &Token) -> SaveOutcome {
-        // A delete waits in no queue: a slow writer ahead of it must not delay a logout.
-        match self.remove(token).await {
+    pub(crate) async fn log_out(&mut self, token: &Token) -> SaveOutcome {
+        // A logout waits in no queue: a slow writer ahead of it must not delay it.
+        match self.end(token, EndReason::LoggedOut).await {
             Ok(()) => SaveOutcome::Deleted,
             Err(error) => failed(error),
         }
     }
 
-    pub(crate) async fn remove_all(&mut self, tokens: &[Token]) -> Result<(), Error> {
+    pub(crate) async fn log_out_all(&mut self, tokens: &[Token]) -> Result<(), Error> {
         let mut ended = Ok(());
         for token in tokens {
-            ended = ended.and(self.remove(token).await);
+            ended = ended.and(self.end(token, EndReason::LoggedOut).await);
         }
         ended
     }
 
-    async fn remove(&mut self, token: &Token) -> Result<(), Error> {
+    async fn end(&mut self, token: &Token, because: EndReason) -> Result<(), Error> {
         self.cost.touch();
-        self.engine.store.delete_token(token).await
+        let ending = Ending::new(because, self.now);
+        self.engine.store.end_token(token, Some(&ending)).await
     }
 
     fn record(&self, changeset: &Changeset) -> Record {
@@ -205,8 +206,12 @@ impl<'e> Writer<'e> {
     /// ends the session wherever it has moved. A login is no late write: it begins a new
     /// session with nothing of the old one.
     async fn gone(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
+        let because = match changeset.is_login() {
+            true => EndReason::Flushed,
+            false => EndReason::LoggedOut,
+        };
         if changeset.is_flushed()
-            && let Err(error) = self.remove(token).await
+            && let Err(error) = self.end(token, because).await
         {
             return failed(error);
         }

@@ -11,7 +11,7 @@ use axum::routing::get;
 use cloakroom::axum::{Session as AxumSession, SessionError, SessionLayer};
 use cloakroom::engine::{LoadedToken, SessionKey, Token, TokenStore, Written};
 use cloakroom::store::{
-    BoxFuture, Capabilities, FRAME_BYTES_CEILING, KeyDigest, Record, SessionStore, Stored,
+    BoxFuture, Capabilities, Ending, FRAME_BYTES_CEILING, KeyDigest, Record, SessionStore, Stored,
 };
 use cloakroom::stores::MemoryStore;
 use cloakroom::{
@@ -218,8 +218,12 @@ impl TokenStore for Reissuing {
         })
     }
 
-    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async move { self.0.delete_token(&inner(token)).await })
+    fn end_token<'a>(
+        &'a self,
+        token: &'a Token,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.0.end_token(&inner(token), ending).await })
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {

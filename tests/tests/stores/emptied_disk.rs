@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cloakroom::engine::{SessionKey, TokenStore as _};
-use cloakroom::store::{Data, Record, Revision, Stored};
+use cloakroom::store::{Data, Record, Revision};
 use cloakroom::{AnyStore, Error, ErrorKind, Subject};
 use cloakroom_testkit::{key, sample};
 use cloakroom_tests::embedded::Chance;
@@ -150,10 +150,7 @@ impl Worker {
 
 async fn load(store: &AnyStore, key: &SessionKey) -> Result<Option<Record>, Error> {
     let loaded = store.load_token(&key.to_token()).await?;
-    Ok(loaded.and_then(|loaded| match loaded.stored {
-        Stored::Record(record) => Some(record),
-        Stored::Rotated { .. } => None,
-    }))
+    Ok(loaded.and_then(|loaded| loaded.stored.into_record()))
 }
 
 /// Waits until a number has grown by so much.

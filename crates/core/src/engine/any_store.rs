@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::{LoadedToken, SessionKey, Token, TokenStore, Written};
-use crate::store::{BoxFuture, Capabilities, KeyDigest, Record, Revision};
+use crate::store::{BoxFuture, Capabilities, Ending, KeyDigest, Record, Revision};
 use crate::{Error, Site, Subject, Timestamp};
 
 /// Any store, its type forgotten: what a backend chosen at run time is held as.
@@ -124,16 +124,21 @@ impl TokenStore for AnyStore {
         self.store.update_moved(digest, record)
     }
 
-    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
-        self.store.delete_token(token)
+    fn end_token<'a>(
+        &'a self,
+        token: &'a Token,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.store.end_token(token, ending)
     }
 
     fn end_sessions_of<'a>(
         &'a self,
         site: &'a Site,
         subject: &'a Subject,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<usize, Error>> {
-        self.store.end_sessions_of(site, subject)
+        self.store.end_sessions_of(site, subject, ending)
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {

@@ -2,8 +2,8 @@
 
 use crate::engine::{AnyStore, SessionKey, Token};
 use crate::store::{
-    BoxFuture, Capabilities, KeyDigest, Record, Revision, Revoke, RotationPath, SessionStore,
-    Stored, SubjectDigest,
+    BoxFuture, Capabilities, Ending, KeyDigest, Record, Revision, Revoke, RotationPath,
+    SessionStore, Stored, SubjectDigest,
 };
 use crate::{Error, ErrorKind, Site, Subject, Timestamp};
 
@@ -168,11 +168,23 @@ pub trait TokenStore: Send + Sync + 'static {
         Box::pin(async { Err(ErrorKind::Gone.into()) })
     }
 
-    /// Ends the session.
+    /// Ends the session, and remembers the ending as far as the store can.
     ///
     /// # Errors
-    /// As [`SessionStore::delete`].
-    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>>;
+    /// As [`SessionStore::end`].
+    fn end_token<'a>(
+        &'a self,
+        token: &'a Token,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Ends the session and leaves no trace: [`end_token`](Self::end_token) without an ending.
+    ///
+    /// # Errors
+    /// As [`end_token`](Self::end_token).
+    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        self.end_token(token, None)
+    }
 
     /// Ends all sessions of a subject at a site; answers how many there were, zero where
     /// the store cannot know: the cookie store with revocation. Every other store does what
@@ -180,16 +192,18 @@ pub trait TokenStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] where the store cannot, and what
-    /// [`Subjects::revoke`](crate::store::Subjects::revoke) fails with.
+    /// [`Subjects::end_sessions`](crate::store::Subjects::end_sessions) fails with.
     fn end_sessions_of<'a>(
         &'a self,
         site: &'a Site,
         subject: &'a Subject,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<usize, Error>> {
         Box::pin(async move {
             let subjects = self.token_capabilities().required_subjects()?;
             let subject = SubjectDigest::new(site, subject);
-            Ok(subjects.revoke(&subject, Revoke::All).await?.len())
+            let ended = subjects.end_sessions(&subject, Revoke::All, ending).await?;
+            Ok(ended.len())
         })
     }
 
@@ -303,10 +317,14 @@ impl<S: SessionStore> TokenStore for S {
         Box::pin(self.update(digest, record))
     }
 
-    fn delete_token<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+    fn end_token<'a>(
+        &'a self,
+        token: &'a Token,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             match token.key_digest() {
-                Some(digest) => self.delete(&digest).await,
+                Some(digest) => self.end(&digest, ending).await,
                 None => Ok(()),
             }
         })

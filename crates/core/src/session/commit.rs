@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use crate::session::Limits;
+use crate::session::{Ended, Limits};
 use crate::store::{BoxFuture, KeyDigest};
 use crate::{Error, Expiry, Site, Timestamp};
 
@@ -28,6 +28,9 @@ pub struct Context {
     pub expiry: Expiry,
     /// Which site a session that begins here belongs to.
     pub site: Site,
+    /// How the session has ended that the client came with; `None` where it came with
+    /// none, or with the one that is open.
+    pub ended: Option<Ended>,
     /// Who writes the changes. A session without one is its own store: what is
     /// saved stays in it.
     pub commit: Option<Weak<dyn Commit>>,
@@ -42,6 +45,7 @@ impl Context {
             limits,
             expiry,
             site: Site::default(),
+            ended: None,
             commit: None,
         }
     }
@@ -50,6 +54,13 @@ impl Context {
     #[must_use]
     pub fn of_site(mut self, site: &Site) -> Self {
         self.site = site.clone();
+        self
+    }
+
+    /// The same, of a session that begins where another has ended.
+    #[must_use]
+    pub fn after(mut self, ended: Option<Ended>) -> Self {
+        self.ended = ended;
         self
     }
 

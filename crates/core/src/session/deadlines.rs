@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::store::{Record, Touch};
+use crate::session::Ended;
+use crate::store::{EndReason, Record, Touch};
 use crate::{Expiry, SessionExpiry, Timestamp};
 
 /// For engines: the deadlines of a record under this policy.
@@ -59,6 +60,23 @@ impl Expiry {
             .absolute_deadline
             .map_or(record.expires_at, |end| end.min(record.expires_at));
         stored.min(self.deadline(record, record.last_seen_at))
+    }
+
+    /// How a session has ended that was not used again: at its absolute deadline, or since it
+    /// was idle.
+    #[must_use]
+    pub fn ended_unused(&self, record: &Record) -> Ended {
+        let end = self.end_of_unused(record);
+        let absolute = [record.absolute_deadline, self.end_of(record)];
+        let is_absolute = absolute
+            .into_iter()
+            .flatten()
+            .any(|deadline| deadline <= end);
+        let because = match is_absolute {
+            true => EndReason::Absolute,
+            false => EndReason::Idle,
+        };
+        Ended::new(because).at(end)
     }
 
     /// Whether a session is dead at `now` under this policy.

@@ -6,6 +6,7 @@ mod change;
 pub(crate) mod changeset;
 pub(crate) mod commit;
 mod deadlines;
+mod ended;
 mod entries;
 mod fields;
 mod flash;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+pub use self::ended::Ended;
 pub use self::entries::{Entries, ReadEntries};
 pub use self::limits::{Limits, NESTING_DEPTH_CEILING};
 pub use self::typed::{SessionStruct, Typed};

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::Session;
 use crate::session::{Entries, Value, value};
 use crate::store::{KeyDigest, Record};
-use crate::{Error, Subject, Timestamp};
+use crate::{Error, Label, Subject, Timestamp};
 
 /// Reading.
 impl Session {
@@ -163,6 +163,15 @@ impl Session {
         let mut state = self.lock();
         state.accessed = true;
         state.subject().cloned()
+    }
+
+    /// What its owner reads in a list of their sessions, as
+    /// [`set_label`](Self::set_label) says.
+    #[must_use]
+    pub fn label(&self) -> Option<Label> {
+        let mut state = self.lock();
+        state.accessed = true;
+        state.label().cloned()
     }
 
     fn read_all(&self) -> Result<Entries, Error> {

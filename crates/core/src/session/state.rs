@@ -7,7 +7,7 @@ use super::op::{HeaderChange, Op, Pending};
 use super::view::View;
 use crate::session::Entries;
 use crate::store::Record;
-use crate::{Error, Expiry, Subject, Timestamp};
+use crate::{Error, Expiry, Label, Subject, Timestamp};
 
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
@@ -66,6 +66,15 @@ impl State {
         header
             .iter()
             .find_map(|header| header.subject.as_ref())
+            .or(stored)
+    }
+
+    pub(super) fn label(&self) -> Option<&Label> {
+        let (header, stored) = self.header_parts();
+        let stored = stored.and_then(|record| record.label.as_ref());
+        header
+            .iter()
+            .find_map(|header| header.label.as_ref())
             .or(stored)
     }
 

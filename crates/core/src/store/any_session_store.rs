@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::store::{
-    BoxFuture, Capabilities, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
+    BoxFuture, Capabilities, Ending, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
 };
 use crate::{Error, Timestamp};
 
@@ -81,7 +81,11 @@ trait ObjectSafe: Send + Sync {
         mark_until: Timestamp,
     ) -> BoxFuture<'a, Result<Revision, Error>>;
 
-    fn delete<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>>;
+    fn end<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>>;
 
     fn capabilities(&self) -> Capabilities<'_>;
 }
@@ -126,8 +130,12 @@ impl<S: SessionStore> ObjectSafe for S {
         Box::pin(SessionStore::rotate(self, old, new, record, mark_until))
     }
 
-    fn delete<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(SessionStore::delete(self, digest))
+    fn end<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(SessionStore::end(self, digest, ending))
     }
 
     fn capabilities(&self) -> Capabilities<'_> {

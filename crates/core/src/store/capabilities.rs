@@ -125,8 +125,9 @@ impl fmt::Debug for Capabilities<'_> {
 
 /// Removes what has expired, in bounded steps that let others work.
 pub trait Sweep: Send + Sync {
-    /// Removes at most `max` records and rotation marks whose deadline is at or
-    /// before `now`.
+    /// Removes at most `max` records, rotation marks and tombstones whose deadline is at or
+    /// before `now`. A record and a mark leave a tombstone ([`Stored::swept`]) in a store that
+    /// keeps any.
     ///
     /// The deadline is judged again in the same step as the removal, so that a
     /// session touched meanwhile survives. One unreadable record does not stop
@@ -152,7 +153,7 @@ pub trait Sweep: Send + Sync {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Swept {
-    /// How many records and marks were removed.
+    /// How many records, marks and tombstones were removed.
     pub removed: usize,
     /// Whether the step stopped at its limit, and more may be waiting.
     pub more: bool,
@@ -168,8 +169,9 @@ impl Swept {
 
 /// Takes over what another store held.
 pub trait Import: Send + Sync {
-    /// Puts a record or a mark at a digest as it is, its revision included, where
-    /// nothing stands; `false` where something does, and then nothing is changed.
+    /// Puts a record, a mark or a tombstone at a digest as it is, its revision included, where
+    /// nothing stands; `false` where something does, and then nothing is changed: a session
+    /// that has ended here does not come back.
     /// It is as durable as a `create`, and listed under its subject.
     ///
     /// # Errors
@@ -184,7 +186,7 @@ pub trait Import: Send + Sync {
 
 /// Announces to near caches what other nodes have changed.
 ///
-/// Whoever writes announces: each `update`, `rotate`, `delete` and `revoke` that any
+/// Whoever writes announces: each `update`, `rotate`, `end` and `end_sessions` that any
 /// node makes through a store of the same kind reaches every listener at least once, or
 /// the listener fails. A touch is not announced, since it ends nothing; nor is a sweep,
 /// since the engine judges deadlines.

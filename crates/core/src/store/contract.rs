@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::store::{Capabilities, KeyDigest, Record, Revision, Stored, Touch};
+use crate::store::{Capabilities, Ending, KeyDigest, Record, Revision, Stored, Touch};
 use crate::{Error, Timestamp};
 
 /// A future that can be kept behind `dyn`.
@@ -20,9 +20,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// # Clauses
 ///
-/// 1. **Two occupants.** At a digest stands nothing, a record, or a rotation
-///    mark ([`Stored`]). At a rotation mark, `update`, `touch` and `rotate` answer
-///    `Gone`, `create` answers `Exists`, and `delete` follows it.
+/// 1. **Three occupants.** At a digest stands nothing, a record, a rotation
+///    mark, or a tombstone ([`Stored`]). At a mark and at a tombstone, `update`, `touch` and
+///    `rotate` answer `Gone`, `create` answers `Exists`; `end` follows a mark, and leaves a
+///    tombstone as it is.
 /// 2. **Compare-and-swap.** `update` and `rotate` succeed only on the revision
 ///    they were based on, and the comparison and the write are one step, also
 ///    against other processes if the store can be shared by them.
@@ -48,7 +49,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// use std::collections::HashMap;
 /// use std::sync::Mutex;
 ///
-/// use cloakroom_core::store::{KeyDigest, Record, Revision, SessionStore, Stored, Touch};
+/// use cloakroom_core::store::{
+///     Ending, KeyDigest, Record, Revision, SessionStore, Stored, Tombstone, Touch,
+/// };
 /// use cloakroom_core::{Error, ErrorKind, Timestamp};
 ///
 /// #[derive(Debug, Default)]
@@ -128,14 +131,21 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///         })
 ///     }
 ///
-///     async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+///     async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
 ///         self.with(|map| {
 ///             // Marks are followed, and stay.
-///             let at = Stored::resolve_rotations(digest, |at| match map.get(at) {
-///                 Some(Stored::Rotated { to, .. }) => Ok::<_, Error>(Some(*to)),
-///                 _ => Ok(None),
+///             let at = Stored::resolve_rotations(digest, |at| {
+///                 Ok::<_, Error>(map.get(at).and_then(Stored::rotated_to))
 ///             })?;
-///             map.remove(&at);
+///             match (map.get(&at), ending) {
+///                 (Some(Stored::Record(record)), Some(ending)) => {
+///                     let tombstone = Tombstone::new(ending, record.subject_digest());
+///                     map.insert(at, Stored::Ended(tombstone));
+///                 }
+///                 // What ended first stays as it is.
+///                 (_, Some(_)) => {}
+///                 (_, None) => drop(map.remove(&at)),
+///             }
 ///             Ok(())
 ///         })
 ///     }
@@ -225,18 +235,35 @@ pub trait SessionStore: Send + Sync + 'static {
         mark_until: Timestamp,
     ) -> impl Future<Output = Result<Revision, Error>> + Send;
 
-    /// Ends the session: removes the record that stands there. Idempotent:
-    /// nothing there is success.
+    /// Ends the session: puts a tombstone ([`Stored::Ended`]) in the place of the record that
+    /// stands there, in one step; without an `ending` it removes what stands there, a
+    /// tombstone too, and leaves no trace. Idempotent: nothing there is success, and leaves
+    /// nothing; a tombstone there stays as it is, since the first end is the one that counts.
     ///
     /// A rotation mark is followed to where the session has moved, from mark to
     /// mark ([`ROTATION_HOPS_MAX`](crate::store::ROTATION_HOPS_MAX) of them), and the
-    /// record there is removed; the marks stay. So a logout that a
+    /// record there is ended; the marks stay. So a logout that a
     /// rotation overtakes still ends the session, and parallel requests with the
     /// old cookie are still spared.
     ///
+    /// A store that cannot remember removes the record: whoever comes back is told that
+    /// nobody knows why. It may also forget before [`Ending::until`].
+    ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) where it may still stand.
-    fn delete(&self, digest: &KeyDigest) -> impl Future<Output = Result<(), Error>> + Send;
+    fn end(
+        &self,
+        digest: &KeyDigest,
+        ending: Option<&Ending>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Ends the session and leaves no trace: [`end`](Self::end) without an ending.
+    ///
+    /// # Errors
+    /// As [`end`](Self::end).
+    fn delete(&self, digest: &KeyDigest) -> impl Future<Output = Result<(), Error>> + Send {
+        self.end(digest, None)
+    }
 
     /// What the store can do beyond this trait. A store made of another store
     /// passes on what the inner one can.
@@ -288,8 +315,12 @@ impl<S: SessionStore> SessionStore for Arc<S> {
         (**self).rotate(old, new, record, mark_until)
     }
 
-    fn delete(&self, digest: &KeyDigest) -> impl Future<Output = Result<(), Error>> + Send {
-        (**self).delete(digest)
+    fn end(
+        &self,
+        digest: &KeyDigest,
+        ending: Option<&Ending>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        (**self).end(digest, ending)
     }
 
     fn capabilities(&self) -> Capabilities<'_> {

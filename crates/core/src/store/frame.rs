@@ -1,9 +1,12 @@
-//! The binary form of a record or a rotation mark.
+//! The binary form of a record, a rotation mark or a tombstone.
 
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, corrupt};
-use crate::store::{Data, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, SubjectDigest, Touch};
+use crate::store::{
+    Data, EndReason, Ending, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, SubjectDigest,
+    Tombstone, Touch,
+};
 use crate::{Error, ErrorKind, Label, SUBJECT_BYTES_MAX, SessionExpiry, Site, Subject, Timestamp};
 
 impl Record {
@@ -47,18 +50,19 @@ impl Record {
     }
 }
 
-/// What stands at a digest: a record, or the mark that a record has moved.
+/// What stands at a digest: a record, the mark that a record has moved, or what is
+/// remembered of one that has ended.
 ///
 /// As a frame, integers little-endian:
 ///
 /// | bytes | content |
 /// |---|---|
 /// | 1 | version, 1 |
-/// | 1 | kind: 0 record, 1 rotation mark |
-/// | 8 | revision; 0 in a mark |
+/// | 1 | kind: 0 record, 1 rotation mark, 2 tombstone |
+/// | 8 | revision; 0 in a mark and in a tombstone |
 /// | 8 | `expires_at`, milliseconds since the epoch |
-/// | 8 | `last_seen_at`, milliseconds since the epoch; 0 in a mark |
-/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>` (milliseconds since the epoch), `expiry: str` (empty for the default, else as [`SessionExpiry`] writes it), `site: str`, `subject: Option<str>`, `label: Option<str>`, `flushes: u32`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to |
+/// | 8 | `last_seen_at`, milliseconds since the epoch; 0 in a mark, when the session ended in a tombstone |
+/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>` (milliseconds since the epoch), `expiry: str` (empty for the default, else as [`SessionExpiry`] writes it), `site: str`, `subject: Option<str>`, `label: Option<str>`, `flushes: u32`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to; of a tombstone, in bincode, `because: str`, `subject: Option<bytes>` (the 32 bytes of its digest), `note: Option<str>` |
 /// | 4 | CRC-32 (IEEE) of all bytes before |
 ///
 /// Every version ends in that CRC, so damage and a newer version can be told
@@ -78,15 +82,18 @@ pub enum Stored {
         /// When the mark is no longer needed.
         until: Timestamp,
     },
+    /// There was a session here that has ended. It opens nothing, nothing can be written
+    /// to it, and nothing is created or imported in its place.
+    Ended(Tombstone),
 }
 
 impl Stored {
-    /// The record, unless it is a mark.
+    /// The record, where it is one.
     #[must_use]
     pub fn into_record(self) -> Option<Record> {
         match self {
             Self::Record(record) => Some(record),
-            Self::Rotated { .. } => None,
+            Self::Rotated { .. } | Self::Ended(_) => None,
         }
     }
 
@@ -96,6 +103,7 @@ impl Stored {
         match self {
             Self::Record(record) => record.expires_at,
             Self::Rotated { until, .. } => *until,
+            Self::Ended(tombstone) => tombstone.until,
         }
     }
 
@@ -116,6 +124,10 @@ impl Stored {
                 own + shared(record.data.as_bytes().len()) + texts
             }
             Self::Rotated { .. } => own,
+            Self::Ended(tombstone) => {
+                let note = tombstone.note.as_ref().map(Label::as_str);
+                own + note.map_or(0, |note| shared(note.len()))
+            }
         }
     }
 
@@ -133,6 +145,20 @@ impl Stored {
                 last_seen_at: Timestamp::EPOCH,
             }
             .frame(to.as_bytes())),
+            Self::Ended(tombstone) => {
+                let body = codec::encode(&TombstoneBody {
+                    because: tombstone.because.as_str(),
+                    subject: tombstone.subject.as_ref().map(|of| Bytes(of.as_bytes())),
+                    note: tombstone.note.as_ref().map(Label::as_str),
+                })?;
+                let head = FrameHead {
+                    kind: FrameKind::Ended,
+                    revision: Revision::NONE,
+                    expires_at: tombstone.until,
+                    last_seen_at: tombstone.at,
+                };
+                Ok(head.frame(&body))
+            }
         }
     }
 
@@ -152,6 +178,21 @@ impl Stored {
                 }),
                 Err(_) => Err(corrupt("a rotation mark does not say where to")),
             },
+            FrameKind::Ended => {
+                let body: TombstoneBody<'_> = codec::decode(body)?;
+                let subject = body.subject.map(|of| of.0.try_into());
+                let subject = subject
+                    .transpose()
+                    .map_err(|_| corrupt("the subject of a tombstone is no digest"))?;
+                Ok(Self::Ended(Tombstone {
+                    // A newer build may know more of them.
+                    because: body.because.parse().unwrap_or(EndReason::Unknown),
+                    at: head.last_seen_at,
+                    until: head.expires_at,
+                    subject: subject.map(SubjectDigest::from_bytes),
+                    note: body.note.map(note).transpose()?,
+                }))
+            }
             FrameKind::Record => {
                 let body = Body::read(body)?;
                 Ok(Self::Record(Record {
@@ -186,7 +227,7 @@ impl Stored {
     pub fn moved_to(frame: &[u8]) -> Result<Option<KeyDigest>, Error> {
         match Self::decode(frame) {
             Ok(Self::Rotated { to, .. }) => Ok(Some(to)),
-            Ok(Self::Record(_)) => Ok(None),
+            Ok(Self::Record(_) | Self::Ended(_)) => Ok(None),
             Err(error) => match FrameHead::peek(frame) {
                 Ok(head) if head.kind == FrameKind::Rotated => {
                     let why = format!(
@@ -201,16 +242,27 @@ impl Stored {
     }
 }
 
+impl Tombstone {
+    /// Of the record in a frame. Of one that cannot be read nobody knows whose it was.
+    #[must_use]
+    pub fn of_frame(frame: &[u8], ending: &Ending) -> Self {
+        let subject = FrameHead::read_with_subject(frame).map_or(None, |(_, subject)| subject);
+        Self::new(ending, subject)
+    }
+}
+
 const VERSION: u8 = 1;
 const CRC_BYTES: usize = 4;
 
-/// Whether a frame holds a record or a rotation mark.
+/// Whether a frame holds a record, a rotation mark or a tombstone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// A record.
     Record,
     /// A rotation mark.
     Rotated,
+    /// A tombstone.
+    Ended,
 }
 
 /// The start of a frame: what a compare-and-swap, a touch and a sweep need,
@@ -219,11 +271,11 @@ pub enum FrameKind {
 pub struct FrameHead {
     /// What the frame holds.
     pub kind: FrameKind,
-    /// The stored revision; zero for a mark.
+    /// The stored revision; zero for a mark and for a tombstone.
     pub revision: Revision,
     /// The deadline.
     pub expires_at: Timestamp,
-    /// When the session was last used; the epoch in a mark.
+    /// When the session was last used; the epoch in a mark, when it ended in a tombstone.
     pub last_seen_at: Timestamp,
 }
 
@@ -257,7 +309,7 @@ impl FrameHead {
     /// As [`Stored::decode`].
     pub fn read_with_subject(frame: &[u8]) -> Result<(Self, Option<SubjectDigest>), Error> {
         let (head, body) = Self::open(frame)?;
-        if head.kind == FrameKind::Rotated {
+        if head.kind != FrameKind::Record {
             return Ok((head, None));
         }
         let body = Body::read(body)?;
@@ -297,6 +349,7 @@ impl FrameHead {
         frame.push(match self.kind {
             FrameKind::Record => 0,
             FrameKind::Rotated => 1,
+            FrameKind::Ended => 2,
         });
         frame.extend_from_slice(&self.revision.as_u64().to_le_bytes());
         frame.extend_from_slice(&self.expires_at.as_millis().to_le_bytes());
@@ -346,6 +399,7 @@ impl FrameHead {
             kind: match kind {
                 0 => FrameKind::Record,
                 1 => FrameKind::Rotated,
+                2 => FrameKind::Ended,
                 _ => return Err(corrupt("no such frame kind")),
             },
             revision: Revision::from_u64(u64::from_le_bytes(*revision)),
@@ -389,6 +443,21 @@ impl<'a> Body<'a> {
     }
 }
 
+/// The part of a tombstone that bincode writes, in this order.
+#[derive(Serialize, Deserialize)]
+struct TombstoneBody<'a> {
+    #[serde(borrow)]
+    because: &'a str,
+    #[serde(borrow)]
+    subject: Option<Bytes<'a>>,
+    #[serde(borrow)]
+    note: Option<&'a str>,
+}
+
+fn note(text: &str) -> Result<Label, Error> {
+    Label::new(text).map_err(|_| corrupt("a note is over SUBJECT_BYTES_MAX"))
+}
+
 fn site(name: &str) -> Result<Site, Error> {
     Site::new(name).map_err(|_| corrupt("the record's site is no name of a site"))
 }
@@ -429,7 +498,14 @@ mod tests {
         }
     }
 
-    fn samples() -> [Stored; 3] {
+    fn tombstone(because: EndReason) -> Tombstone {
+        let ending = Ending::new(because, Timestamp::from_millis(6));
+        let note = Some(Label::new("Firefox on Linux").unwrap());
+        let subject = Some(SubjectDigest::from_bytes([9; 32]));
+        Tombstone::new(&ending.with_note(note), subject)
+    }
+
+    fn samples() -> [Stored; 5] {
         [
             Stored::Record(full()),
             Stored::Record(Record::new(Timestamp::EPOCH, Timestamp::EPOCH)),
@@ -437,6 +513,12 @@ mod tests {
                 to: KeyDigest::from_bytes([7; 32]),
                 until: Timestamp::from_millis(5),
             },
+            Stored::Ended(tombstone(EndReason::LoggedOutElsewhere)),
+            Stored::Ended(Tombstone {
+                subject: None,
+                note: None,
+                ..tombstone(EndReason::Idle)
+            }),
         ]
     }
 

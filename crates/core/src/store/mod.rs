@@ -6,6 +6,7 @@ mod capabilities;
 mod contract;
 mod data;
 mod digest;
+mod ending;
 mod frame;
 mod limits;
 mod record;
@@ -20,6 +21,7 @@ pub use capabilities::{
 pub use contract::{BoxFuture, SessionStore};
 pub use data::Data;
 pub use digest::{KeyDigest, SubjectDigest};
+pub use ending::{EndReason, Ending, TOMBSTONE_AGE_MAX, Tombstone};
 pub use frame::{FrameHead, FrameKind, Stored};
 pub use limits::{
     FRAME_BYTES_CEILING, LIST_PAGE_ITEMS_MAX, ROTATION_HOPS_MAX, SCAN_PAGE_BYTES_MAX,

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use crate::Error;
 use crate::store::{
-    BoxFuture, Data, KeyDigest, LIST_PAGE_ITEMS_MAX, Record, ScanCursor, SubjectDigest,
+    BoxFuture, Data, Ending, KeyDigest, LIST_PAGE_ITEMS_MAX, Record, ScanCursor, SubjectDigest,
 };
 
 /// Lists the sessions of a user, and ends them.
@@ -71,7 +71,9 @@ pub trait Subjects: Send + Sync {
     /// Every session of the subject that stood when the call began and was meant
     /// is ended when it is answered, also one that a rotation moves meanwhile, and
     /// one that cannot be read. A session that begins meanwhile may survive.
-    /// Rotation marks stay.
+    /// Rotation marks stay. Each ended session leaves a tombstone, as with
+    /// [`SessionStore::end`](crate::store::SessionStore::end); one that cannot be read may
+    /// leave none.
     ///
     /// Many sessions are ended in bounded steps, between which others get their turn.
     /// Where the call fails or is dropped between two of them, what was ended stays ended,
@@ -79,11 +81,25 @@ pub trait Subjects: Send + Sync {
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) where some of them may still stand.
+    fn end_sessions<'a>(
+        &'a self,
+        subject: &'a SubjectDigest,
+        which: Revoke,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>>;
+
+    /// Ends sessions of a subject and leaves no trace: [`end_sessions`](Self::end_sessions)
+    /// without an ending.
+    ///
+    /// # Errors
+    /// As [`end_sessions`](Self::end_sessions).
     fn revoke<'a>(
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
-    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>>;
+    ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
+        self.end_sessions(subject, which, None)
+    }
 }
 
 /// One page of a subject's sessions.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX, SessionStore, Stored, Touch,
+    Ending, KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX, SessionStore, Stored, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Subject, Timestamp};
 use cloakroom_sql::SqlStore;
@@ -196,9 +196,10 @@ impl SessionStore for Anywhere {
             .await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        let (store, digest) = (self.0.clone(), *digest);
-        self.run(async move { store.delete(&digest).await }).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let (store, digest, ending) = (self.0.clone(), *digest, ending.cloned());
+        self.run(async move { store.end(&digest, ending.as_ref()).await })
+            .await
     }
 }
 

@@ -31,7 +31,7 @@ impl Inner {
                 Adopted::Session(token, record) => {
                     let age = engine.cookie_age(&record, now);
                     let adopted_for = now.saturating_since(record.created_at);
-                    let session = match self.session(Some(record), now) {
+                    let session = match self.session(Some(record), now, None) {
                         Ok(session) => session,
                         Err(error) => {
                             self.unreadable(&token, &error);
@@ -84,7 +84,7 @@ impl Inner {
             let mut cost = Cost::default();
             let result = match self.adopted(&cookie, now, &mut cost).await {
                 Ok(Some(Adopted::Session(token, _) | Adopted::Moved(token))) => {
-                    writer.remove_all(&[token]).await
+                    writer.log_out_all(&[token]).await
                 }
                 Ok(_) => Ok(()),
                 Err(error) => Err(error),

@@ -103,7 +103,7 @@ impl Inner {
             )
             .await;
         // After its own: nobody's stray cookie keeps a visitor logged in.
-        let others_ended = writer.remove_all(&others).await;
+        let others_ended = writer.log_out_all(&others).await;
         let others_ended = others_ended.and(self.end_formers(opened, adoptable, &mut writer).await);
         if decision == Decision::Forget && end.is_some() {
             self.forget(opened, changeset.is_modified());
@@ -156,7 +156,7 @@ impl Inner {
             (Decision::Update, Some(token)) => writer.update(token, changeset).await,
             (Decision::Rotate, Some(token)) => self.rotate(opened, writer, token, changeset).await,
             (Decision::Touch, Some(token)) => writer.touch(token, changeset, touch).await,
-            (Decision::Delete, Some(token)) => writer.delete(token).await,
+            (Decision::Delete, Some(token)) => writer.log_out(token).await,
             (Decision::Replace, Some(token)) => writer.replace(token, changeset).await,
             (Decision::Refuse, _) => SaveOutcome::Gone,
             // A stored session always has its token.

@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cloakroom_core::engine::{Context, LoadedToken, Token, TokenStore as _};
-use cloakroom_core::session::Session;
-use cloakroom_core::store::{Record, Stored};
+use cloakroom_core::session::{Ended, Session};
+use cloakroom_core::store::{EndReason, Record, Stored};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use super::{Client, CookieAction, Inner, Opened};
@@ -36,11 +36,21 @@ impl Inner {
         let tokens = tokens.chain(presented.former_tokens);
         let mut tokens = tokens.map(|token| token.of_site(&engine.site)).enumerate();
         let mut passed = Vec::new();
+        let mut ended = None;
         while let Some((at, token)) = tokens.next() {
             let loaded = match self.load_token(&token, &mut client.cost).await {
                 Ok(Some(loaded)) => loaded,
-                Ok(None) => continue,
+                Ok(None) => {
+                    ended.get_or_insert_with(|| Ended::new(EndReason::Unknown));
+                    continue;
+                }
+                Err(error) if is_damaged(&error) => {
+                    self.unreadable(&token, &error);
+                    ended = Some(Ended::new(EndReason::Damaged));
+                    continue;
+                }
                 Err(error) if error.kind() == ErrorKind::UnknownKey => {
+                    ended = Some(Ended::new(EndReason::KeyUnknown));
                     if let Some(unlogged) = engine.unknown_keys.log_at(now) {
                         tracing::warn!(%error, unlogged, "a token names a key that this server does not have; another server may have it");
                     }
@@ -56,7 +66,7 @@ impl Inner {
                     let parted = part(engine, &token, &record, now, &mut client.cost).await;
                     let record = parted.unwrap_or(record);
                     let age = engine.cookie_age(&record, now);
-                    match self.session(Some(record), now) {
+                    match self.session(Some(record), now, None) {
                         Ok(session) => {
                             if at >= own {
                                 let token = token.clone();
@@ -67,14 +77,26 @@ impl Inner {
                             self.hold(&mut client, token, loaded.reissue, age);
                             return Ok(Opened::new(session, Arrival::Stored, client));
                         }
-                        Err(error) => self.unreadable(&token, &error),
+                        Err(error) => {
+                            self.unreadable(&token, &error);
+                            ended = Some(Ended::new(EndReason::Damaged));
+                        }
                     }
                 }
-                Stored::Rotated { until, .. } if until > now => {
-                    arrival = Arrival::Rotated;
-                    passed.push(token);
+                Stored::Record(record) => ended = Some(engine.expiry.ended_unused(&record)),
+                Stored::Rotated { until, .. } => {
+                    ended = Some(Ended::new(EndReason::Rotated));
+                    if until > now {
+                        arrival = Arrival::Rotated;
+                        passed.push(token);
+                    }
                 }
-                Stored::Record(_) | Stored::Rotated { .. } => {}
+                Stored::Ended(tombstone) if tombstone.until > now => {
+                    ended = Some(tombstone.into());
+                }
+                Stored::Ended(_) => {
+                    ended.get_or_insert_with(|| Ended::new(EndReason::Unknown));
+                }
             }
         }
         // Where a token of ours has moved, a login in another request has just set the next.
@@ -90,7 +112,11 @@ impl Inner {
         let mut passed = passed.into_iter();
         client.token = passed.next();
         client.others = passed.collect();
-        Ok(Opened::new(self.session(None, now)?, arrival, client))
+        Ok(Opened::new(
+            self.session(None, now, ended)?,
+            arrival,
+            client,
+        ))
     }
 
     async fn load_token(
@@ -98,16 +124,13 @@ impl Inner {
         token: &Token,
         cost: &mut Cost,
     ) -> Result<Option<LoadedToken>, Error> {
-        let loaded = match self.engine.store.load_token(token).await {
-            Ok(loaded) => loaded,
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge) => {
-                self.unreadable(token, &error);
-                None
-            }
-            Err(error) => return Err(error),
-        };
-        cost.load(&loaded);
-        Ok(loaded)
+        let loaded = self.engine.store.load_token(token).await;
+        match &loaded {
+            Ok(loaded) => cost.load(loaded),
+            Err(error) if is_damaged(error) => cost.load(&None),
+            Err(_) => {}
+        }
+        loaded
     }
 
     /// Notes the token that has opened the session.
@@ -134,10 +157,12 @@ impl Inner {
         self: &Arc<Self>,
         stored: Option<Record>,
         now: Timestamp,
+        ended: Option<Ended>,
     ) -> Result<Session, Error> {
         let commit: Weak<Inner> = Arc::downgrade(self);
         let context = Context::new(now, self.engine.limits, self.engine.expiry)
             .of_site(&self.engine.site)
+            .after(ended)
             .committed_by(commit);
         Session::open(stored, context)
     }
@@ -149,4 +174,9 @@ impl Inner {
             "the stored session cannot be read; a new one begins"
         );
     }
+}
+
+/// Whether what stands there cannot be read, and never will be.
+fn is_damaged(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge)
 }

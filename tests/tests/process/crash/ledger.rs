@@ -254,5 +254,6 @@ fn outline(stored: &Stored) -> String {
             record.expires_at.as_millis()
         ),
         Stored::Rotated { to, until } => format!("a mark to {to:?} until {}", until.as_millis()),
+        Stored::Ended(tombstone) => format!("a tombstone: {}", tombstone.because),
     }
 }

@@ -240,10 +240,11 @@ impl Op {
     }
 }
 
-/// What stands under a session's key in a store.
+/// The record or rotation mark under a session's key in a store.
 pub(crate) async fn load(store: &AnyStore, id: Id) -> Option<Stored> {
     let loaded = store.load_token(&token(id)).await;
     loaded
         .unwrap_or_else(|error| panic!("session {id} does not load: {error:?}"))
         .map(|loaded| loaded.stored)
+        .filter(|stored| !matches!(stored, Stored::Ended(_)))
 }
