@@ -286,9 +286,10 @@ impl SessionStore for FileStore {
             .await
     }
 
-    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
-        let digest = *digest;
-        self.run(move |files| files.delete(&digest)).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let (digest, ending) = (*digest, ending.cloned());
+        self.run(move |files| files.end(&digest, ending.as_ref()))
+            .await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -321,10 +322,10 @@ impl Subjects for FileStore {
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
-        _ending: Option<&'a Ending>,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        let subject = *subject;
-        Box::pin(self.run(move |files| files.revoke(&subject, which)))
+        let (subject, ending) = (*subject, ending.cloned());
+        Box::pin(self.run(move |files| files.revoke(&subject, which, ending.as_ref())))
     }
 }
 

@@ -278,9 +278,9 @@ impl SessionStore for RedbStore {
             .await
     }
 
-    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
-        let digest = *digest;
-        self.write(move |t| t.delete(&digest)).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let (digest, ending) = (*digest, ending.cloned());
+        self.write(move |t| t.end(&digest, ending.as_ref())).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -318,10 +318,13 @@ impl Subjects for RedbStore {
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
-        _ending: Option<&'a Ending>,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
-        let step = move |which| self.write(move |t| t.revoke(&subject, which));
+        let step = move |which| {
+            let ending = ending.cloned();
+            self.write(move |t| t.revoke(&subject, which, ending.as_ref()))
+        };
         Box::pin(which.in_steps(step))
     }
 }

@@ -342,9 +342,10 @@ impl SessionStore for SledStore {
             .await
     }
 
-    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
-        let digest = *digest;
-        self.write_durably(move |trees| trees.delete(&digest)).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let (digest, ending) = (*digest, ending.cloned());
+        self.write_durably(move |trees| trees.end(&digest, ending.as_ref()))
+            .await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -382,10 +383,13 @@ impl Subjects for SledStore {
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
-        _ending: Option<&'a Ending>,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
-        let step = move |which| self.write_job_durably(move |trees| trees.revoke(&subject, which));
+        let step = move |which| {
+            let ending = ending.cloned();
+            self.write_job_durably(move |trees| trees.revoke(&subject, which, ending.as_ref()))
+        };
         Box::pin(which.in_steps(step))
     }
 }
