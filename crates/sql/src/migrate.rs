@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use cloakroom_core::store::KeyDigest;
 use cloakroom_core::{Error, ErrorKind};
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _, SqlStr};
 
 use crate::driver::Driver;
-use crate::error::Cause;
+use crate::error::{Cause, Target};
 use crate::pool::{ConnectionPool, ROLLED_BACK_TRIES};
+use crate::store::TableStore;
 use crate::table::TableName;
 
 /// How long a migration may take, including the wait for other processes that migrate.
@@ -23,10 +25,30 @@ async fn number<DB: Driver>(
     Ok(number.flatten())
 }
 
-pub(crate) async fn migrate<DB: Driver>(
-    pool: &ConnectionPool<DB>,
-    table: &TableName,
-) -> Result<(), Error> {
+pub(crate) async fn migrate<DB: Driver>(store: &TableStore<DB>) -> Result<(), Error> {
+    make(&store.pool, &store.table).await?;
+    // The table may be older than the first release, or somebody's own. A row that is not
+    // there is asked for by every column.
+    let (pool, nobody) = (&store.pool, KeyDigest::from_bytes([0; KeyDigest::BYTES]));
+    match pool.read(&store.statements.load, &[(&nobody).into()]).await {
+        Err(failed) if failed.cause == Cause::NoTable => {
+            let said = std::error::Error::source(&failed.error).map(ToString::to_string);
+            let Target { table, address, .. } = &pool.target;
+            Err(pool.target.error(
+                ErrorKind::Misconfigured,
+                format!(
+                    "the table {table} of {address} is not as this build makes it: {}; a build \
+                     before the first release has made it: drop it and the table of that name \
+                     and _schema, which ends all sessions, and call migrate() again",
+                    said.unwrap_or_default()
+                ),
+            ))
+        }
+        read => Ok(read.map(drop)?),
+    }
+}
+
+async fn make<DB: Driver>(pool: &ConnectionPool<DB>, table: &TableName) -> Result<(), Error> {
     let statement = |sql: &str| AssertSqlSafe(sql.to_owned()).into_sql_str();
     let quote = DB::DIALECT.quote;
     let versions = table.with_suffix(quote, "_schema");
@@ -60,7 +82,7 @@ pub(crate) async fn migrate<DB: Driver>(
     if found == known {
         return Ok(());
     }
-    let make = async |conn: &mut DB::Connection| -> Result<bool, sqlx::Error> {
+    let make_tables = async |conn: &mut DB::Connection| -> Result<bool, sqlx::Error> {
         let mut tx = conn
             .begin_with(SqlStr::from_static(DB::DIALECT.begin))
             .await?;
@@ -78,7 +100,7 @@ pub(crate) async fn migrate<DB: Driver>(
         tx.commit().await.map(|()| true)
     };
     let made_once = async |conn: &mut DB::Connection| {
-        let made = make(conn).await;
+        let made = make_tables(conn).await;
         if let Some(release) = &release {
             DB::script_rows(conn, release.clone()).await?;
         }

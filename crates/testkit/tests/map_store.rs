@@ -6,6 +6,7 @@ use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{AnySessionStore, SessionStore as _};
 use cloakroom_testkit::{
     FaultyStore, MapStore, Profile, RecordingStore, clauses_of, conformance, races,
+    sweeps_at_every_edge,
 };
 
 #[test]
@@ -37,6 +38,11 @@ async fn a_tool_asks_about_the_clauses_that_the_profile_promises_and_no_other() 
     assert!(server.contains(&"an_update_on_a_stale_revision_is_a_conflict"));
     assert!(!client.contains(&"an_update_on_a_stale_revision_is_a_conflict"));
     assert!(client.contains(&"what_was_created_is_loaded_whole"));
+}
+
+#[tokio::test]
+async fn the_model_leaves_what_the_contract_says_at_every_edge_of_a_sweep() {
+    sweeps_at_every_edge(&MapStore::default()).await;
 }
 
 #[tokio::test]

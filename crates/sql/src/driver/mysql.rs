@@ -7,8 +7,10 @@ use sqlx::{AssertSqlSafe, MySql, SqlSafeStr as _, SqlStr};
 
 use super::{Driver, TimeLimit, server_address};
 use crate::dialect::{Dialect, MigrationLock, Rotation};
+use crate::endings::{is_remembered, remember};
 use crate::error::Cause;
 use crate::statement::{Arg, Statement};
+use crate::statements::DUE;
 use crate::table::TableName;
 
 impl Driver for MySql {
@@ -22,7 +24,26 @@ impl Driver for MySql {
         delete_returning: false,
         schemas_and_notify: false,
         survives_dropped_statement: false,
-        sweep: |t| format!("DELETE FROM {t} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"),
+        // The rows that are due are read first, so that it does not matter in which order
+        // MySQL assigns, nor what it makes of an index whose column it writes.
+        sweep: |t| {
+            format!(
+                "UPDATE (SELECT digest AS due_digest, revision AS due_revision, \
+                 moved_to AS due_moved_to, expires_at AS due_expires_at, \
+                 absolute_deadline AS due_absolute_deadline, \
+                 subject_digest AS due_subject_digest FROM {t} WHERE expires_at <= $1 \
+                 ORDER BY expires_at LIMIT $2) {DUE} STRAIGHT_JOIN {t} ON digest = due_digest \
+                 SET {} WHERE revision = due_revision AND expires_at = due_expires_at AND {}",
+                remember("due_", ""),
+                is_remembered()
+            )
+        },
+        sweep_rest: Some(|t| {
+            format!(
+                "DELETE FROM {t} WHERE expires_at <= $1 AND NOT ({}) ORDER BY expires_at LIMIT $2",
+                is_remembered()
+            )
+        }),
         // Whatever time zone the connection has.
         own_time: "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000",
     };
