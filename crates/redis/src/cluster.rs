@@ -5,14 +5,16 @@
 use std::collections::BTreeSet;
 
 use cloakroom_core::store::{
-    KeyDigest, Record, Revision, Revoke, RotationPath, Stored, SubjectDigest,
+    Ending, KeyDigest, Record, Revision, Revoke, RotationPath, Stored, SubjectDigest,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use futures_util::future::{join, join_all};
 
 use crate::client::Client;
 use crate::errors::NAME;
-use crate::session::{after_write, finish_rotation, list, load, message, put_value, read};
+use crate::session::{
+    after_write, finish_rotation, list, load, message, put_value, read, tombstone_args,
+};
 use crate::value::{self, HEAD_BYTES, StoredValue, lifetime, record_begins};
 use crate::{index, scripts};
 
@@ -87,11 +89,13 @@ enum Ended {
 
 /// Ends the session at a digest. `of` is the subject that it must be of, and whether its
 /// index lists it.
-async fn end(
+async fn end_one(
     client: &Client,
     digest: &KeyDigest,
     of: Option<(&SubjectDigest, bool)>,
+    ending: Option<&Ending>,
 ) -> Result<Ended, Error> {
+    let [tombstone, lifetime] = tombstone_args(client, ending, of.map(|(subject, _)| *subject))?;
     let args = [
         client.channel().into(),
         message(digest, Revision::LAST),
@@ -101,9 +105,11 @@ async fn end(
             Some((_, true)) => b"1".into(),
             _ => b"0".into(),
         },
+        tombstone,
+        lifetime,
     ];
     let keys = [client.session_key(digest)];
-    let reply = client.run(&scripts::DELETE_ONE, &keys, &args).await?;
+    let reply = client.run(&scripts::END_ONE, &keys, &args).await?;
     match reply.outcome.as_str() {
         "OK" => Ok(Ended::Session(reply.subject())),
         "NONE" => Ok(Ended::Nothing),
@@ -115,10 +121,14 @@ async fn end(
     }
 }
 
-pub(crate) async fn delete(client: &Client, digest: &KeyDigest) -> Result<(), Error> {
+pub(crate) async fn end(
+    client: &Client,
+    digest: &KeyDigest,
+    ending: Option<&Ending>,
+) -> Result<(), Error> {
     let mut path = RotationPath::from(*digest);
     loop {
-        match end(client, path.at(), None).await? {
+        match end_one(client, path.at(), None, ending).await? {
             Ended::Session(subject) => {
                 index::remove(client, subject, path.at()).await;
                 return Ok(());
@@ -140,9 +150,11 @@ pub(crate) async fn revoke(
     client: &Client,
     subject: &SubjectDigest,
     which: Revoke,
+    ending: Option<&Ending>,
 ) -> Result<Vec<KeyDigest>, Error> {
     if let Revoke::One(meant) = which {
-        let ended = revoke_from(client, subject, which, meant, &BTreeSet::new()).await?;
+        let none = BTreeSet::new();
+        let ended = revoke_from(client, subject, which, ending, meant, &none).await?;
         return Ok(ended.into_iter().collect());
     }
     let (mut ended, mut failed) = (BTreeSet::new(), None);
@@ -162,7 +174,7 @@ pub(crate) async fn revoke(
         for some in due.chunks(SESSIONS_AT_ONCE) {
             let each = some
                 .iter()
-                .map(|first| revoke_from(client, subject, which, *first, &listed));
+                .map(|first| revoke_from(client, subject, which, ending, *first, &listed));
             for (entry, done) in some.iter().zip(join_all(each).await) {
                 match done {
                     Ok(Some(at)) if at == *entry => drop(ended.insert(at)),
@@ -197,6 +209,7 @@ async fn revoke_from(
     client: &Client,
     subject: &SubjectDigest,
     which: Revoke,
+    ending: Option<&Ending>,
     first: KeyDigest,
     listed: &BTreeSet<KeyDigest>,
 ) -> Result<Option<KeyDigest>, Error> {
@@ -218,7 +231,7 @@ async fn revoke_from(
             Revoke::One(_) => index::has(client, subject, &at).await?,
             Revoke::All | Revoke::AllBut(_) => listed.contains(&at),
         };
-        let ended = match end(client, &at, Some((subject, is_listed))).await {
+        let ended = match end_one(client, &at, Some((subject, is_listed)), ending).await {
             // A damaged mark is no session; the one that it led to is listed itself.
             Err(error)
                 if error.kind() == ErrorKind::Corrupt && !matches!(which, Revoke::One(_)) =>

@@ -42,8 +42,8 @@ scripts! {
     ROTATE_MARK: "rotate_mark.lua",
     ROTATE_FINISH: "rotate_finish.lua",
     ROTATE_CANCEL: "rotate_cancel.lua",
-    DELETE: "delete.lua",
-    DELETE_ONE: "delete_one.lua",
+    END: "end.lua",
+    END_ONE: "end_one.lua",
     REVOKE: "revoke.lua",
     INDEX_ADD: "index_add.lua",
     REMOVE_ORPHANS: "remove_orphans.lua",
@@ -53,7 +53,8 @@ impl Script {
     fn new(body: &str) -> Self {
         let body = body
             .replace("\nLIST\n", include_str!("scripts/list.lua"))
-            .replace("\nRESOLVE\n", include_str!("scripts/resolve.lua"));
+            .replace("\nRESOLVE\n", include_str!("scripts/resolve.lua"))
+            .replace("\nTOMBSTONE\n", include_str!("scripts/tombstone.lua"));
         let code = format!(
             "local HEAD_BYTES, ROTATION_HOPS_MAX = {HEAD_BYTES}, {ROTATION_HOPS_MAX}\n\
              local REVISION_LAST = '{}'\n\

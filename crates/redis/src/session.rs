@@ -1,7 +1,9 @@
 //! The operations on one session, on a single node and in a cluster alike. In a cluster
 //! the index of its subject lies elsewhere, and is written by a step of its own.
 
-use cloakroom_core::store::{KeyDigest, Record, Revision, Stored, SubjectDigest, Touch};
+use cloakroom_core::store::{
+    Ending, KeyDigest, Record, Revision, Stored, SubjectDigest, Tombstone, Touch,
+};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use redis::Value;
 
@@ -90,7 +92,22 @@ pub(crate) fn message(digest: &KeyDigest, revision: Revision) -> Vec<u8> {
     format!("{} {}", digest.to_hex(), revision.as_u64()).into()
 }
 
-/// Puts a record or a mark where nothing stands; `false` where something does.
+/// The tombstone that a script is to put in the place of a session, and its lifetime: both
+/// empty where no trace is to be left. The script copies the subject of a record that it can
+/// read; `of` is whose a session is otherwise.
+pub(crate) fn tombstone_args(
+    client: &Client,
+    ending: Option<&Ending>,
+    of: Option<SubjectDigest>,
+) -> Result<[Vec<u8>; 2], Error> {
+    let Some(ending) = ending else {
+        return Ok([Vec::new(), Vec::new()]);
+    };
+    let tombstone = value::encode(&Stored::Ended(Tombstone::new(ending, of)))?;
+    Ok([tombstone, lifetime(ending.until, client.now()).into()])
+}
+
+/// Puts a record, a mark or a tombstone where nothing stands; `false` where something does.
 pub(crate) async fn put(
     client: &Client,
     digest: &KeyDigest,
@@ -117,7 +134,9 @@ pub(crate) async fn put(
             }
             Ok(put)
         }
-        mark => put_value(client, digest, &value, mark.expires_at()).await,
+        Stored::Rotated { .. } | Stored::Ended(_) => {
+            put_value(client, digest, &value, stored.expires_at()).await
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 //! and so one step.
 
 use cloakroom_core::store::{
-    KeyDigest, Record, Revision, Revoke, RevokeStep, Stored, SubjectDigest,
+    Ending, KeyDigest, Record, Revision, Revoke, RevokeStep, Stored, SubjectDigest,
 };
 use cloakroom_core::{Error, Timestamp};
 
 use crate::client::{Client, digests};
-use crate::session::message;
+use crate::session::{message, tombstone_args};
 use crate::value::{self, lifetime, record_begins};
 use crate::{index, scripts};
 
@@ -39,15 +39,22 @@ pub(crate) async fn rotate(
     Ok(next)
 }
 
-pub(crate) async fn delete(client: &Client, digest: &KeyDigest) -> Result<(), Error> {
+pub(crate) async fn end(
+    client: &Client,
+    digest: &KeyDigest,
+    ending: Option<&Ending>,
+) -> Result<(), Error> {
     let keys = [client.session_key(digest)];
+    let [tombstone, lifetime] = tombstone_args(client, ending, None)?;
     let args = [
         client.sessions().into(),
         client.indexes().into(),
         digest.to_hex().into(),
         client.channel().into(),
+        tombstone,
+        lifetime,
     ];
-    client.run_ok(&scripts::DELETE, &keys, &args).await?;
+    client.run_ok(&scripts::END, &keys, &args).await?;
     Ok(())
 }
 
@@ -60,8 +67,10 @@ pub(crate) async fn revoke(
     client: &Client,
     subject: &SubjectDigest,
     which: Revoke,
+    ending: Option<&Ending>,
 ) -> Result<Vec<KeyDigest>, Error> {
     let step = async |which| {
+        let [tombstone, lifetime] = tombstone_args(client, ending, Some(*subject))?;
         let (word, digest) = match which {
             Revoke::All => ("all", String::new()),
             Revoke::AllBut(kept) => ("but", kept.to_hex()),
@@ -74,6 +83,8 @@ pub(crate) async fn revoke(
             word.into(),
             digest.into(),
             REVOKE_STEP_MAX.to_string().into(),
+            tombstone,
+            lifetime,
         ];
         let keys = [client.index_key(subject)];
         let mut reply = client.run_ok(&scripts::REVOKE, &keys, &args).await?;

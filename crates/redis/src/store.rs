@@ -70,10 +70,10 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
         match self.client.is_single() {
-            true => single_node::delete(&self.client, digest).await,
-            false => cluster::delete(&self.client, digest).await,
+            true => single_node::end(&self.client, digest, ending).await,
+            false => cluster::end(&self.client, digest, ending).await,
         }
     }
 
@@ -174,12 +174,12 @@ impl Subjects for RedisStore {
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
-        _ending: Option<&'a Ending>,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
             match self.client.is_single() {
-                true => single_node::revoke(&self.client, subject, which).await,
-                false => cluster::revoke(&self.client, subject, which).await,
+                true => single_node::revoke(&self.client, subject, which, ending).await,
+                false => cluster::revoke(&self.client, subject, which, ending).await,
             }
         })
     }

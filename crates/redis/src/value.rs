@@ -1,7 +1,7 @@
 //! The string under a session's key: a head that scripts read and patch, then the frame.
 
 use cloakroom_core::store::{
-    FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, SubjectDigest, Touch,
+    FrameHead, FrameKind, KeyDigest, Record, Revision, Stored, SubjectDigest, Tombstone, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
@@ -15,6 +15,7 @@ pub(crate) const NO_SUBJECT: &str =
 const MAGIC: &[u8] = b"cr1 ";
 const RECORD: u8 = b'r';
 const MARK: u8 = b'm';
+const TOMBSTONE: u8 = b't';
 
 /// A session that a rotation is moving here. It opens once the mark at its old digest
 /// stands. The old digest follows the head, then the frame.
@@ -54,7 +55,7 @@ pub(crate) fn digits(number: u64) -> String {
     format!("{number:020}")
 }
 
-/// The target in a record's head: its subject.
+/// The target in the head of a record or a tombstone: its subject.
 pub(crate) fn subject_field(subject: Option<SubjectDigest>) -> String {
     subject.map_or_else(|| NO_SUBJECT.to_owned(), |subject| subject.to_hex())
 }
@@ -102,9 +103,21 @@ pub(crate) fn encode(stored: &Stored) -> Result<Vec<u8>, Error> {
         Stored::Rotated { to, until } => {
             head(MARK, Revision::NONE, *until, Timestamp::EPOCH, &to.to_hex())
         }
-        Stored::Ended(_) => return Err(ErrorKind::Unsupported.into()),
+        Stored::Ended(tombstone) => return encode_tombstone(tombstone),
     };
     value.extend(stored.encode()?);
+    Ok(value)
+}
+
+/// Whose session it was stands in the head alone, as a script copies it from the record's
+/// head: no script can make the CRC of a frame.
+fn encode_tombstone(tombstone: &Tombstone) -> Result<Vec<u8>, Error> {
+    let target = subject_field(tombstone.subject);
+    let (until, at) = (tombstone.until, tombstone.at);
+    let mut value = head(TOMBSTONE, Revision::NONE, until, at, &target);
+    let mut nobodys = tombstone.clone();
+    nobodys.subject = None;
+    value.extend(Stored::Ended(nobodys).encode()?);
     Ok(value)
 }
 
@@ -209,7 +222,7 @@ pub(crate) fn decode(value: &[u8]) -> Result<StoredValue, Error> {
     let kinds_agree = match frame.kind {
         FrameKind::Record => kind == RECORD || kind == MOVING,
         FrameKind::Rotated => kind == MARK,
-        FrameKind::Ended => false,
+        FrameKind::Ended => kind == TOMBSTONE,
     };
     // A touch moves the two instants forward, never back.
     let agrees = kinds_agree
@@ -232,6 +245,15 @@ pub(crate) fn decode(value: &[u8]) -> Result<StoredValue, Error> {
         Stored::Rotated { to, .. } if agrees && target == to.to_hex().as_bytes() => {
             Ok(StoredValue::Complete(stored))
         }
+        Stored::Ended(mut tombstone) if agrees && tombstone.subject.is_none() => {
+            if target != NO_SUBJECT.as_bytes() {
+                let subject = std::str::from_utf8(target).ok();
+                let subject = subject.and_then(SubjectDigest::from_hex);
+                let subject = subject.ok_or_else(|| corrupt("the tombstone's subject is none"));
+                tombstone.subject = Some(subject?);
+            }
+            Ok(StoredValue::Complete(Stored::Ended(tombstone)))
+        }
         _ => Err(corrupt("head and frame do not belong together")),
     }
 }
@@ -240,7 +262,8 @@ pub(crate) fn decode(value: &[u8]) -> Result<StoredValue, Error> {
 mod tests {
     use std::time::Duration;
 
-    use cloakroom_core::{SessionExpiry, Subject};
+    use cloakroom_core::store::{EndReason, Ending};
+    use cloakroom_core::{Label, SessionExpiry, Subject};
 
     use super::*;
 
@@ -252,10 +275,25 @@ mod tests {
         record
     }
 
-    fn samples() -> [Stored; 2] {
+    fn tombstone(subject: Option<SubjectDigest>) -> Stored {
+        let ending = Ending::new(EndReason::LoggedOutElsewhere, Timestamp::from_millis(6));
+        let note = Some(Label::new("Firefox on Linux").unwrap());
+        Stored::Ended(Tombstone::new(&ending.with_note(note), subject))
+    }
+
+    fn samples() -> [Stored; 4] {
         let to = KeyDigest::from_bytes([7; 32]);
         let until = Timestamp::MAX;
-        [Stored::Record(full()), Stored::Rotated { to, until }]
+        [
+            Stored::Record(full()),
+            Stored::Rotated { to, until },
+            tombstone(full().subject_digest()),
+            tombstone(None),
+        ]
+    }
+
+    fn heads() -> [Vec<u8>; 4] {
+        samples().map(|stored| encode(&stored).unwrap()[..HEAD_BYTES].to_vec())
     }
 
     fn kind(value: &[u8]) -> ErrorKind {
@@ -288,7 +326,8 @@ mod tests {
     }
 
     /// The two instants that a touch moves are no more than digits, so a later
-    /// one cannot be told from a touch; all else can.
+    /// one cannot be told from a touch, and the subject of a tombstone stands in the head
+    /// alone; all else can be told.
     #[test]
     fn a_value_cut_anywhere_or_with_any_bit_flipped_is_corrupt() {
         for stored in samples() {
@@ -306,6 +345,11 @@ mod tests {
                 }
                 match decode(&flipped) {
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}"),
+                    Ok(StoredValue::Complete(Stored::Ended(found)))
+                        if (69..HEAD_BYTES - 1).contains(&at) =>
+                    {
+                        assert_eq!(tombstone(found.subject), Stored::Ended(found));
+                    }
                     Ok(StoredValue::Complete(found)) => {
                         assert!(
                             (27..47).contains(&at) || (48..68).contains(&at),
@@ -333,11 +377,27 @@ mod tests {
         assert_eq!(kind(&[b'x'; 400]), ErrorKind::Corrupt);
     }
 
+    /// As a script makes it of the one that it was given.
+    #[test]
+    fn a_tombstone_takes_the_subject_that_is_put_into_its_head() {
+        let [record, ..] = heads();
+        let mut value = encode(&tombstone(None)).unwrap();
+        value[69..HEAD_BYTES - 1].copy_from_slice(&record[69..HEAD_BYTES - 1]);
+        let expected = tombstone(full().subject_digest());
+        assert_eq!(value, encode(&expected).unwrap());
+        value[69] = b'-';
+        assert_eq!(kind(&value), ErrorKind::Corrupt, "half a digest");
+        let mut twice = encode(&expected).unwrap();
+        twice.truncate(HEAD_BYTES);
+        twice.extend(expected.encode().unwrap());
+        assert_eq!(kind(&twice), ErrorKind::Corrupt);
+    }
+
     #[test]
     fn a_mark_is_told_from_a_record_by_its_head_and_one_that_cannot_be_read_is_an_error() {
-        let [record, mark] =
-            samples().map(|stored| encode(&stored).unwrap()[..HEAD_BYTES].to_vec());
+        let [record, mark, tombstone, _] = heads();
         assert_eq!(successor(&record).unwrap(), None);
+        assert_eq!(successor(&tombstone).unwrap(), None);
         assert_eq!(successor(b"").unwrap(), None);
         let to = KeyDigest::from_bytes([7; 32]);
         assert_eq!(successor(&mark).unwrap(), Some(to));
@@ -380,13 +440,13 @@ mod tests {
 
     #[test]
     fn what_refuses_a_write_is_told_by_the_head_alone() {
-        let [record, mark] =
-            samples().map(|stored| encode(&stored).unwrap()[..HEAD_BYTES].to_vec());
+        let [record, mark, tombstone, _] = heads();
         let begins = record_begins(full().revision);
         assert!(record.starts_with(begins.as_bytes()) && begins.len() == 26);
         assert_eq!(refusal(b""), "GONE");
         assert_eq!(refusal(&record), "CONFLICT");
         assert_eq!(refusal(&mark), "GONE");
+        assert_eq!(refusal(&tombstone), "GONE");
         for end in 1..HEAD_BYTES {
             assert_eq!(refusal(&record[..end]), "CORRUPT");
             assert_eq!(refusal(&mark[..end]), "CORRUPT");

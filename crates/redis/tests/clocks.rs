@@ -7,7 +7,10 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom_core::store::{KeyDigest, Record, SessionStore as _, Subjects as _, Touch};
+use cloakroom_core::store::{
+    EndReason, Ending, Import as _, KeyDigest, Record, Revoke, SessionStore as _, Stored,
+    Subjects as _, TOMBSTONE_AGE_MAX, Touch,
+};
 use cloakroom_core::{Clock, Subject, SystemClock, Timestamp};
 use cloakroom_testkit::{key, listed_as, sample};
 
@@ -79,6 +82,26 @@ async fn every_write(setup: &Setup, clock: &Off, subject: Option<&Subject>) {
         let left = Duration::from_millis(left);
         // As long again as the session has to live, at most as long as the touch gave it.
         assert!(left > IDLE && left < 5 * IDLE, "{left:?}");
+    }
+    let ending = Ending::new(EndReason::LoggedOut, clock.now());
+    store.end(&old, Some(&ending)).await.unwrap();
+    lives(setup, &name(&old), MARK);
+    lives(setup, &name(&new), TOMBSTONE_AGE_MAX);
+    let tombstone = store.load(&new).await.unwrap().unwrap();
+    assert!(matches!(tombstone, Stored::Ended(_)));
+    let imported = key().digest();
+    assert!(store.import(&imported, &tombstone).await.unwrap());
+    lives(setup, &name(&imported), TOMBSTONE_AGE_MAX);
+    if let Some(subject) = subject {
+        let digest = key().digest();
+        store
+            .create(&digest, &begun(clock.now(), Some(subject)))
+            .await
+            .unwrap();
+        let subject = listed_as(subject);
+        let ended = store.end_sessions(&subject, Revoke::All, Some(&ending));
+        assert_eq!(ended.await.unwrap(), [digest]);
+        lives(setup, &name(&digest), TOMBSTONE_AGE_MAX);
     }
 }
 

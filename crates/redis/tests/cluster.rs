@@ -7,7 +7,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::store::{
-    Import as _, KeyDigest, Record, Revoke, Scan as _, SessionStore as _, Stored, Subjects as _,
+    EndReason, Ending, Import as _, KeyDigest, Record, Revoke, Scan as _, SessionStore as _,
+    Stored, Subjects as _, Tombstone,
 };
 use cloakroom_core::{Error, ErrorKind, Subject};
 use cloakroom_redis::RedisStore;
@@ -65,9 +66,17 @@ async fn a_rotation_cut_anywhere_leaves_exactly_one_key_that_opens() {
             }
             other => panic!("cut after {cut:?}: {other:?}"),
         }
-        store.delete(&old).await.unwrap();
+        let ending = Ending::new(EndReason::LoggedOut, record.created_at);
+        store.end(&old, Some(&ending)).await.unwrap();
         assert_eq!(stored(&store, &old).await, None);
         assert_eq!(stored(&store, &new).await, None, "ended under both");
+        let tombstone = Stored::Ended(Tombstone::new(&ending, record.subject_digest()));
+        let left = [
+            store.load(&old).await.unwrap(),
+            store.load(&new).await.unwrap(),
+        ];
+        let left = left.iter().filter(|left| left.as_ref() == Some(&tombstone));
+        assert_eq!(left.count(), 1, "it is remembered where it was last");
     }
     assert!(before > 0 && after > 0, "{before} before, {after} after");
 }
@@ -435,9 +444,10 @@ async fn the_round_trips_are_those_that_the_first_page_says() {
         store.rotate(&digest, &new, &record, until).await.unwrap();
         store.delete(&new).await.unwrap();
     }
+    let ending = Ending::new(EndReason::LoggedOut, sample("text").created_at);
     for (subject, costs) in [
-        (false, [1, 1, 1, 1, 1, 3, 1]),
-        (true, [2, 1, 1, 2, 3, 5, 2]),
+        (false, [1, 1, 1, 1, 1, 3, 1, 1]),
+        (true, [2, 1, 1, 2, 3, 5, 2, 2]),
     ] {
         let mut record = sample("text");
         if !subject {
@@ -450,7 +460,7 @@ async fn the_round_trips_are_those_that_the_first_page_says() {
             // moving session by a GET.
             let now = trips();
             let inner = match operation {
-                "update" => 1,
+                "update" | "end" => 1,
                 "rotate" => 3,
                 _ => 0,
             };
@@ -483,5 +493,11 @@ async fn the_round_trips_are_those_that_the_first_page_says() {
         cost("rotate", costs[5]);
         store.delete(&new).await.unwrap();
         cost("delete", costs[6]);
+        // What is remembered of an end costs nothing more.
+        let other = key().digest();
+        store.create(&other, &record).await.unwrap();
+        cost("create", costs[0]);
+        store.end(&other, Some(&ending)).await.unwrap();
+        cost("end", costs[7]);
     }
 }

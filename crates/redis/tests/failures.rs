@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::store::{
-    Invalidations as _, Record, Revision, Revoke, SessionStore as _, Stored, Subjects as _, Touch,
+    EndReason, Ending, Invalidations as _, Record, Revision, Revoke, SessionStore as _, Stored,
+    Subjects as _, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Subject};
 use cloakroom_redis::RedisStore;
@@ -279,6 +280,36 @@ async fn a_full_server_is_unavailable_and_changes_nothing() {
     assert_eq!(found.into_record(), Some(record));
     store.delete(&digest).await.unwrap();
     assert!(store.load(&digest).await.unwrap().is_none());
+}
+
+/// Nobody is kept logged in because there is no room to remember why they are not.
+#[tokio::test]
+async fn a_session_ends_on_a_full_server_too() {
+    let Some(server) = Redis::start() else { return };
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let room = |bytes: &str| {
+        let set = ["CONFIG", "SET", "maxmemory", bytes];
+        assert_eq!(server.command(&set).unwrap(), "OK");
+    };
+    let mut anonymous = sample("text");
+    anonymous.subject = None;
+    for record in [sample("text"), anonymous] {
+        let (one, another) = (key().digest(), key().digest());
+        let ending = Ending::new(EndReason::LoggedOut, record.created_at);
+        for digest in [&one, &another] {
+            store.create(digest, &record).await.unwrap();
+        }
+        room("1");
+        store.end(&one, Some(&ending)).await.unwrap();
+        if let Some(subject) = &record.subject {
+            let subject = listed_as(subject);
+            let all = store.end_sessions(&subject, Revoke::All, Some(&ending));
+            assert_eq!(all.await.unwrap(), [another]);
+        }
+        room("0");
+        let left = store.load(&one).await.unwrap();
+        assert!(!matches!(left, Some(Stored::Record(_))), "{left:?}");
+    }
 }
 
 /// Such a server evicts the index of a subject before its sessions as well, and a logout

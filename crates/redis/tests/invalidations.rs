@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cloakroom_core::store::{
-    Invalidation, Invalidations as _, KeyDigest, Listener, Revision, Revoke, SessionStore as _,
-    Subjects as _, Touch,
+    EndReason, Ending, Invalidation, Invalidations as _, KeyDigest, Listener, Revision, Revoke,
+    SessionStore as _, Subjects as _, Touch,
 };
 use cloakroom_core::{ErrorKind, Subject};
 use cloakroom_redis::{HEARTBEAT, PROOF_AGE_MAX, PROOF_EVERY, RedisStore};
@@ -68,6 +68,20 @@ async fn every_write_but_a_create_and_a_touch_is_heard() {
             .unwrap();
         let expected = BTreeSet::from([(other, last)]);
         assert_eq!(heard(&mut *listener, 1).await, expected);
+        let ending = Ending::new(EndReason::LoggedOut, record.created_at);
+        let (one, other) = (key().digest(), key().digest());
+        for digest in [&one, &other] {
+            store.create(digest, &record).await.unwrap();
+        }
+        store.end(&one, Some(&ending)).await.unwrap();
+        let subject = listed_as(&subject);
+        let ended = store.end_sessions(&subject, Revoke::All, Some(&ending));
+        assert_eq!(ended.await.unwrap(), [other]);
+        let expected = BTreeSet::from([(one, last), (other, last)]);
+        assert_eq!(heard(&mut *listener, 2).await, expected);
+        // What has ended does not end again.
+        store.end(&one, Some(&ending)).await.unwrap();
+        assert_eq!(heard(&mut *listener, 0).await, BTreeSet::new());
     }
 }
 

@@ -7,7 +7,8 @@ mod common;
 use std::time::Duration;
 
 use cloakroom_core::store::{
-    Invalidations as _, KeyDigest, Record, Revoke, SessionStore as _, Stored, Subjects as _, Touch,
+    EndReason, Ending, Invalidations as _, KeyDigest, Record, Revoke, SessionStore as _, Stored,
+    Subjects as _, Touch,
 };
 use cloakroom_core::{Error, ErrorKind};
 use cloakroom_redis::RedisStore;
@@ -44,6 +45,9 @@ struct Bench<'s> {
     store: &'s RedisStore,
 }
 
+/// How many there are to [`act`](Bench::act) by.
+const OPERATIONS: usize = 16;
+
 impl Bench<'_> {
     async fn act(&self, operation: usize) -> Result<(), Error> {
         let (store, new) = (self.store, &self.new);
@@ -54,6 +58,7 @@ impl Bench<'_> {
         let far = record
             .expires_at
             .saturating_add(Duration::from_secs(1 << 22));
+        let ending = Ending::new(EndReason::LoggedOut, record.created_at);
         match operation / 2 {
             0 => store.create(new, &record).await.map(drop),
             1 => store.update(digest, &record).await.map(drop),
@@ -72,12 +77,12 @@ impl Bench<'_> {
             }
             4 => store.rotate(digest, new, &record, far).await.map(drop),
             5 => store.delete(digest).await,
+            6 => store.end(digest, Some(&ending)).await,
             _ => {
-                let subject = self.theirs.1.subject.as_ref().unwrap();
-                store
-                    .revoke(&listed_as(subject), Revoke::All)
-                    .await
-                    .map(drop)
+                let subject = listed_as(self.theirs.1.subject.as_ref().unwrap());
+                let ending = (operation % 2 == 0).then_some(&ending);
+                let ended = store.end_sessions(&subject, Revoke::All, ending);
+                ended.await.map(drop)
             }
         }
     }
@@ -111,7 +116,7 @@ async fn whatever_right_is_missing_what_is_refused_is_not_done_and_nothing_stays
     let store = RedisStore::connect(&url).await.unwrap();
     for command in COMMANDS {
         let mut refused = 0;
-        for operation in 0..13 {
+        for operation in 0..OPERATIONS {
             server.command(&["FLUSHALL"]).unwrap();
             let mut nobodys = sample("text");
             nobodys.subject = None;

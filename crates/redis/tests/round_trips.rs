@@ -4,7 +4,7 @@
 
 mod common;
 
-use cloakroom_core::store::{Revoke, SessionStore as _, Subjects as _, Touch};
+use cloakroom_core::store::{EndReason, Ending, Revoke, SessionStore as _, Subjects as _, Touch};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
 use cloakroom_testkit::{key, listed_as, sample};
@@ -60,6 +60,25 @@ async fn every_operation_on_a_single_server_is_one_round_trip() {
             .await
             .unwrap();
         cost("revoke");
+        // What is remembered of an end costs nothing more.
+        let ending = Ending::new(EndReason::LoggedOut, record.created_at);
+        let (old, new) = (key().digest(), key().digest());
+        record.revision = store.create(&old, &record).await.unwrap();
+        cost("create");
+        record.revision = store.rotate(&old, &new, &record, until).await.unwrap();
+        cost("rotate");
+        store.end(&old, Some(&ending)).await.unwrap();
+        cost("end through a mark");
+        store.end(&new, Some(&ending)).await.unwrap();
+        cost("end again");
+        store.create(&other, &record).await.unwrap();
+        cost("create");
+        let subject = listed_as(subject);
+        let ended = store.end_sessions(&subject, Revoke::All, Some(&ending));
+        assert_eq!(ended.await.unwrap(), [other]);
+        cost("end all");
+        store.delete(&other).await.unwrap();
+        cost("delete of a tombstone");
     }
     // A session of nobody is made by a command, without a script.
     record.subject = None;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloakroom_core::store::{
-    KeyDigest, ROTATION_HOPS_MAX, Record, Revoke, SessionStore as _, Stored, Subjects as _, Touch,
+    EndReason, Ending, KeyDigest, ROTATION_HOPS_MAX, Record, Revoke, SessionStore as _, Stored,
+    Subjects as _, Tombstone, Touch,
 };
 use cloakroom_core::{Clock as _, ErrorKind, Subject, SystemClock, Timestamp};
 use cloakroom_redis::RedisStore;
@@ -326,6 +327,78 @@ async fn a_damaged_session_is_not_listed_and_can_be_revoked() {
         ended.sort();
         assert_eq!(ended, expected);
         assert!(!opens(store, &expected).await);
+    }
+}
+
+/// The head of the record says whose it was, or the index that lists it.
+#[tokio::test]
+async fn a_damaged_session_is_remembered_once_it_has_ended() {
+    for setup in common::both().await {
+        let subject = &somebody();
+        let store = &setup.store;
+        let ending = Ending::new(EndReason::LoggedOut, SystemClock.now());
+        let of_nobody = Stored::Ended(Tombstone::new(&ending, None));
+        let of_subject = Stored::Ended(Tombstone::new(&ending, Some(listed_as(subject))));
+        let damaged = async |at: &str, by: &str| {
+            let (digest, _) = create(store, &record_of(subject)).await;
+            let name = format!("{}s:{}", setup.prefix, digest.to_hex());
+            setup.ask(&["SETRANGE", &name, at, by]);
+            digest
+        };
+        // In the frame, which the head outlives; in the subject; at the end of the head.
+        for (at, by, expected) in [
+            ("140", "?", &of_subject),
+            ("80", "?", &of_nobody),
+            ("80", "-", &of_nobody),
+            ("133", "?", &of_nobody),
+        ] {
+            let one = damaged(at, by).await;
+            store.end(&one, Some(&ending)).await.unwrap();
+            assert_eq!(store.load(&one).await.unwrap().as_ref(), Some(expected));
+            if by == "-" {
+                continue; // it reads as somebody else's
+            }
+            let another = damaged(at, by).await;
+            let theirs = listed_as(subject);
+            let ended = store.end_sessions(&theirs, Revoke::All, Some(&ending));
+            assert_eq!(ended.await.unwrap(), [another]);
+            let left = store.load(&another).await.unwrap();
+            assert_eq!(left.as_ref(), Some(&of_subject));
+        }
+    }
+}
+
+/// A crash, or damage, may leave the entry of a session that has ended.
+#[tokio::test]
+async fn a_session_that_has_ended_is_an_orphan_to_its_index() {
+    for setup in common::both().await {
+        let subject = &somebody();
+        let store = &setup.store;
+        let at = SystemClock.now();
+        let (ended, _) = create(store, &record_of(subject)).await;
+        let first = Ending::new(EndReason::LoggedOut, at);
+        store.end(&ended, Some(&first)).await.unwrap();
+        assert_eq!(entries(&setup, subject), 0);
+        let tombstone = store.load(&ended).await.unwrap();
+        assert!(matches!(tombstone, Some(Stored::Ended(_))));
+        let index = index(&setup, subject);
+        let later = Ending::new(EndReason::AllEnded, at);
+        for ending in [None, Some(&later)] {
+            for which in [Revoke::All, Revoke::One(ended)] {
+                setup.ask(&["ZADD", &index, "1", &ended.to_hex()]);
+                assert_eq!(digests(store, subject).await, []);
+                assert_eq!(entries(&setup, subject), 0, "a list takes it out");
+                setup.ask(&["ZADD", &index, "1", &ended.to_hex()]);
+                let theirs = listed_as(subject);
+                let ended = store.end_sessions(&theirs, which, ending);
+                assert_eq!(ended.await.unwrap(), []);
+            }
+        }
+        assert_eq!(store.load(&ended).await.unwrap(), tombstone);
+        // Its entry goes with it.
+        store.delete(&ended).await.unwrap();
+        assert_eq!(store.load(&ended).await.unwrap(), None);
+        assert_eq!(digests(store, subject).await, []);
     }
 }
 
