@@ -175,8 +175,8 @@ impl SessionStore for AnySessionStore {
         self.store.rotate(old, new, record, mark_until).await
     }
 
-    async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.store.delete(digest).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        self.store.end(digest, ending).await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
