@@ -47,13 +47,31 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
     /// # Panics
     /// Outside a tokio runtime with its time enabled.
     pub async fn copy(&self, sessions_per_second: NonZeroU32) -> Result<Copied, Error> {
+        self.copy_and_tell(sessions_per_second, |_| ()).await
+    }
+
+    /// As [`copy`](Self::copy), and tells after each session how many were moved so far, for
+    /// whoever watches.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    ///
+    /// # Panics
+    /// As [`copy`](Self::copy).
+    pub async fn copy_and_tell(
+        &self,
+        sessions_per_second: NonZeroU32,
+        mut tell: impl FnMut(u64) + Send,
+    ) -> Result<Copied, Error> {
         let mut moved = 0;
         let mut pace = Pace {
             each: Duration::from_secs(1) / sessions_per_second.get(),
             due: Instant::now(),
         };
         loop {
-            let (pass, found) = self.copy_pass(&mut pace).await?;
+            let (pass, found) = self
+                .copy_pass(&mut pace, |found| tell(moved + found))
+                .await?;
             moved += found;
             if found == 0 {
                 self.sweep_freezes().await?;
@@ -63,7 +81,11 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
     }
 
     /// One pass over the former store; answers how many sessions it has found there.
-    async fn copy_pass(&self, pace: &mut Pace) -> Result<(Copied, u64), Error> {
+    async fn copy_pass(
+        &self,
+        pace: &mut Pace,
+        mut tell: impl FnMut(u64) + Send,
+    ) -> Result<(Copied, u64), Error> {
         let scan = self.from.capabilities().scan.ok_or_else(|| {
             Error::new(
                 ErrorKind::Misconfigured,
@@ -93,7 +115,10 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
                     Err(error) => Err(error),
                 };
                 match settled {
-                    Ok(()) => found += 1,
+                    Ok(()) => {
+                        found += 1;
+                        tell(found);
+                    }
                     Err(error) if is_unreadable(&error) => pass.unreadable += 1,
                     Err(error) => return Err(error),
                 }
