@@ -2,6 +2,8 @@
 //!
 //! `cloakroom --help` says what there is; each subcommand is a file here.
 
+mod bench;
+mod check;
 mod completions;
 mod confirm;
 mod content;
@@ -20,6 +22,7 @@ mod output;
 mod progress;
 mod revoke;
 mod scan;
+mod scratch;
 mod session;
 mod show;
 mod stats;
@@ -92,6 +95,12 @@ enum What {
     /// Say what stands in a cookie that holds its session, and why it opens or not
     #[command(after_help = help_with_input(open_cookie::EXAMPLE))]
     OpenCookie(open_cookie::Arguments),
+    /// Ask a real store about each clause of the contract of Cloakroom's stores
+    #[command(after_help = help_with_place(check::EXAMPLE))]
+    Check(check::Arguments),
+    /// Measure the calls of a store from here
+    #[command(after_help = help_with_place(bench::EXAMPLE))]
+    Bench(bench::Arguments),
     /// Print a script that completes this command in a shell
     #[command(after_help = completions::EXAMPLE)]
     Completions(completions::Arguments),
@@ -103,6 +112,10 @@ enum What {
 /// What follows the options of a subcommand over a store.
 fn help(example: &str) -> String {
     format!("{}\n\n{example}", store::NAMING)
+}
+
+fn help_with_place(example: &str) -> String {
+    format!("{}\n\n{}", scratch::PLACE, help(example))
 }
 
 fn help_with_input(example: &str) -> String {
@@ -124,6 +137,8 @@ fn main() -> ExitCode {
         What::Migrate(arguments) => block_on(migrate::run(arguments)),
         What::Keys(arguments) => keys::run(arguments),
         What::OpenCookie(arguments) => block_on(open_cookie::run(arguments)),
+        What::Check(arguments) => block_on(check::run(arguments)),
+        What::Bench(arguments) => block_on(bench::run(arguments)),
         What::Completions(arguments) => completions::run(&arguments, Command::command()),
         What::Demo(arguments) => {
             demo::run(arguments).map_err(|error| Failure::new(Code::Failed, error.to_string()))

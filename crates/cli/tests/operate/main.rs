@@ -11,5 +11,6 @@ mod keys;
 mod migrate;
 mod privacy;
 mod reports;
+mod scratch;
 mod servers;
 mod support;

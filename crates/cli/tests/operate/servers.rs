@@ -45,6 +45,26 @@ fn a_database_without_a_table_is_told_and_given_none() {
 }
 
 #[test]
+fn a_check_of_a_server_touches_no_session_of_it() {
+    for url in stores("checked") {
+        Sessions::in_store(&url);
+        let mut command = cloakroom(&["check", "env:STAGING", "--json"]);
+        let report = json(command.env("STAGING", &url).output().unwrap());
+        assert_eq!(report["broken"], 0, "{report}");
+        let stats = json(over(&url, &["stats", "--json"]));
+        assert_eq!(stats["live"], 3, "{stats}");
+        let mut command = cloakroom(&["bench", "env:STAGING", "--sessions", "16"]);
+        text(command.env("STAGING", &url).output().unwrap());
+        if let Some(redis) = cloakroom_servers::redis() {
+            let kept = "local kept = {} for _, key in ipairs(redis.call('KEYS', 'cloakroom-scratch-*')) \
+                        do if redis.call('TTL', key) < 0 then kept[#kept + 1] = key end end \
+                        return table.concat(kept, ' ')";
+            assert_eq!(redis.command(&["EVAL", kept, "0"]).unwrap(), "");
+        }
+    }
+}
+
+#[test]
 fn a_session_on_a_server_is_ended_explained_exported_and_erased() {
     for url in stores("ended") {
         let sessions = Sessions::in_store(&url);
