@@ -100,6 +100,9 @@ pub use cloakroom_web::{
     BearerPolicy, CookiePolicy, CookiePolicyBuilder, Engine, EngineBuilder, Prefix, SameSite,
     SessionInfo,
 };
+#[cfg(feature = "cookie")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
+pub use open::open_cookie_store;
 pub use open::{open, open_session_store};
 #[cfg(feature = "sweeper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sweeper")))]

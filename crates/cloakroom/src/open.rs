@@ -137,15 +137,38 @@ use crate::servers::{self, Address};
 /// the store says where it cannot be opened. The URL's own text is never quoted:
 /// it may hold a password.
 pub async fn open(url: &str) -> Result<AnyStore, Error> {
+    match cookie_options(url)? {
+        Some(options) => cookie(options).await,
+        None => open_keyed(url).await,
+    }
+}
+
+/// What follows `cookie:` and its `?`; nothing where the URL names another store.
+fn cookie_options(url: &str) -> Result<Option<&str>, Error> {
     match url.split_once(':') {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("cookie") => match rest {
-            "" => cookie("").await,
-            _ => match rest.strip_prefix('?') {
-                Some(options) => cookie(options).await,
-                None => Err(refuse(NO_PATH)),
-            },
+            "" => Ok(Some("")),
+            _ => rest
+                .strip_prefix('?')
+                .map(Some)
+                .ok_or_else(|| refuse(NO_PATH)),
         },
-        _ => open_keyed(url).await,
+        _ => Ok(None),
+    }
+}
+
+/// Opens the store that a `cookie:` URL names, by its type, for what [`AnyStore`] does not
+/// offer: the counts of its keys, and why a cookie does not open
+/// ([`CookieStore::inspect`](cloakroom_cookie::CookieStore::inspect)).
+///
+/// # Errors
+/// As [`open`], and [`ErrorKind::Misconfigured`] for the URL of another store.
+#[cfg(feature = "cookie")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
+pub async fn open_cookie_store(url: &str) -> Result<cloakroom_cookie::CookieStore, Error> {
+    match cookie_options(url)? {
+        Some(options) => crate::options::cookie::Cookie::parse(options)?.open().await,
+        None => Err(refuse("only cookie: keeps the session in the cookie")),
     }
 }
 
@@ -352,7 +375,8 @@ opens!(
 
 #[cfg(feature = "cookie")]
 async fn cookie(options: &str) -> Result<AnyStore, Error> {
-    crate::options::cookie::Cookie::parse(options)?.open().await
+    let store = crate::options::cookie::Cookie::parse(options)?.open();
+    store.await.map(AnyStore::new)
 }
 
 #[cfg(not(feature = "cookie"))]

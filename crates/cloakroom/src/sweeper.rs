@@ -86,8 +86,12 @@ impl Sweeper {
             let mut errors = 0_u32;
             let mut clock = SweepClock::new(clock);
             while let Some(sweep) = store.token_capabilities().sweep {
-                match pass(sweep, &mut clock, &told).await {
-                    Ok(()) => errors = 0,
+                let swept = |removed| note(&told, |report| report.removed += removed);
+                match pass(sweep, &mut clock, swept).await {
+                    Ok(()) => {
+                        errors = 0;
+                        note(&told, |report| report.passes += 1);
+                    }
                     Err(error) => {
                         errors = errors.saturating_add(1);
                         tracing::error!(error = %error, errors, "sweep failed; it will go on");
@@ -104,6 +108,38 @@ impl Sweeper {
             }
         });
         Self { task, report }
+    }
+
+    /// Sweeps the store once, for a job that somebody else starts, and answers how many
+    /// records and rotation marks were removed; `step` is told as many after each step. A
+    /// store that cannot sweep is left alone. No clock is compared with the time that has
+    /// passed, but the store's own is, and what expired less than five minutes ago is left.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let store = cloakroom::open("memory:").await?;
+    /// let removed = cloakroom::Sweeper::once(&store, |_so_far| ()).await?;
+    /// assert_eq!(removed, 0);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) where the store does not answer; what
+    /// was removed stays removed.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time enabled.
+    pub async fn once(store: &AnyStore, mut step: impl FnMut(u64)) -> Result<u64, Error> {
+        let mut removed = 0;
+        if let Some(sweep) = store.token_capabilities().sweep {
+            let mut clock = SweepClock::new(Arc::new(SystemClock));
+            pass(sweep, &mut clock, |more| {
+                removed += more;
+                step(removed);
+            })
+            .await?;
+        }
+        Ok(removed)
     }
 
     /// Ends the sweep, and waits until it holds the store no more: a step that is under way
@@ -138,22 +174,21 @@ fn note(report: &Mutex<SweepReport>, change: impl FnOnce(&mut SweepReport)) {
     change(&mut report.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
+/// One pass over what is due; `removed` is told what each step has removed.
 async fn pass(
     sweep: &dyn Sweep,
     clock: &mut SweepClock,
-    report: &Mutex<SweepReport>,
+    mut removed: impl FnMut(u64),
 ) -> Result<(), Error> {
     let due_by = clock.due_by(sweep).await?;
     loop {
         let swept = sweep.sweep(due_by, STEP).await?;
-        note(report, |report| report.removed += swept.removed as u64);
+        removed(swept.removed as u64);
         if !swept.more {
-            break;
+            return Ok(());
         }
         tokio::task::yield_now().await;
     }
-    note(report, |report| report.passes += 1);
-    Ok(())
 }
 
 impl Drop for Sweeper {

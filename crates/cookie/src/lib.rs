@@ -151,12 +151,14 @@
 mod cipher;
 mod envelope;
 mod frame;
+mod inspect;
 mod revocation;
 mod store;
 
 pub use cloakroom_keyring::{
     KeyId, KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
 };
+pub use inspect::{Inspected, Verdict};
 pub use revocation::{EpochStore, Revocation};
 pub use store::{CookieStore, CookieStoreBuilder};
 

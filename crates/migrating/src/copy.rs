@@ -53,9 +53,27 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
     /// # Panics
     /// Outside a tokio runtime with its time enabled.
     pub async fn copy(&self, sessions_per_second: NonZeroU32) -> Result<Copied, Error> {
+        self.copy_and_tell(sessions_per_second, |_| ()).await
+    }
+
+    /// As [`copy`](Self::copy), and tells after each page of the former store how many
+    /// sessions were moved so far, for whoever watches.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    ///
+    /// # Panics
+    /// As [`copy`](Self::copy).
+    pub async fn copy_and_tell(
+        &self,
+        sessions_per_second: NonZeroU32,
+        mut tell: impl FnMut(u64) + Send,
+    ) -> Result<Copied, Error> {
         let mut copying = Copying::begin(sessions_per_second);
         loop {
-            if let Some(copied) = copying.next_page(self).await? {
+            let copied = copying.next_page(self).await?;
+            tell(copying.moved);
+            if let Some(copied) = copied {
                 return Ok(copied);
             }
         }

@@ -61,5 +61,5 @@ pub use map::MapStore;
 pub use races::{races, races_of_subjects};
 pub use recording::{Recorder, RecordingStore};
 pub use sample::{Sample, key, listed_as, sample, touch_until};
-pub use suite::{Profile, conformance};
+pub use suite::{Clause, Profile, clauses_of, conformance};
 pub use sweep_edges::sweeps_at_every_edge;

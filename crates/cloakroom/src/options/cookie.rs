@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use cloakroom_cookie::{CookieStore, EpochStore, KeyRing, Revocation};
-use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::SessionStore;
 use cloakroom_core::{Error, ErrorKind};
 
@@ -69,7 +68,7 @@ impl<'u> Cookie<'u> {
         })
     }
 
-    pub(crate) async fn open(self) -> Result<AnyStore, Error> {
+    pub(crate) async fn open(self) -> Result<CookieStore, Error> {
         let mut builder = CookieStore::builder(self.name, &self.ring);
         if self.signed {
             builder = builder.signed();
@@ -83,7 +82,7 @@ impl<'u> Cookie<'u> {
                 .map_err(|error| of_option(REVOCATION, error))?;
             builder = builder.revocation(epochs).logout_ends_all();
         }
-        builder.build().map(AnyStore::new)
+        builder.build()
     }
 }
 
