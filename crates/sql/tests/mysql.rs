@@ -14,11 +14,11 @@ use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, sample};
 
 use common::cases::Server;
-use common::proxy::Proxy;
 use common::{kind, table};
 
 impl Server for Mariadb {
     const NOTIFIES: bool = false;
+    const ROTATION_TRIPS: u64 = 2;
     const NOT_UTF8: &'static str = "x'ff'";
     const RETYPED: &'static str = "MODIFY last_seen_at VARCHAR(30)";
     const WRONG_URLS: &'static [&'static str] = &[
@@ -216,51 +216,6 @@ async fn each_index_is_used() {
     store.delete(&digest).await.unwrap();
     let since = read() - before;
     assert!(since < 15_000, "{since}");
-}
-
-#[tokio::test]
-async fn each_write_that_succeeds_is_one_round_trip_and_a_rotation_two() {
-    let Some(server) = Mariadb::start() else {
-        return;
-    };
-    let proxy = Proxy::start(server.port());
-    let url = proxy.url(&server.url(), server.port());
-    let store = SqlStore::builder().pool_size(1).connect(&url);
-    let store = store.await.unwrap();
-    store.migrate().await.unwrap();
-    let mut counts = Vec::new();
-    // The first time each statement is prepared.
-    for _ in 0..2 {
-        let (digest, new) = (key().digest(), key().digest());
-        let mut record = sample("x");
-        counts = vec![("", proxy.trips())];
-        record.revision = store.create(&digest, &record).await.unwrap();
-        counts.push(("create", proxy.trips()));
-        store.load(&digest).await.unwrap().unwrap();
-        counts.push(("load", proxy.trips()));
-        record.revision = store.update(&digest, &record).await.unwrap();
-        counts.push(("update", proxy.trips()));
-        let touch = cloakroom_testkit::touch_until(common::later(9_000));
-        store.touch(&digest, record.revision, touch).await.unwrap();
-        counts.push(("touch", proxy.trips()));
-        let until = common::later(60);
-        store.rotate(&digest, &new, &record, until).await.unwrap();
-        counts.push(("rotate", proxy.trips()));
-        store.delete(&new).await.unwrap();
-        counts.push(("delete", proxy.trips()));
-    }
-    let counts = counts
-        .windows(2)
-        .map(|pair| (pair[1].0, pair[1].1 - pair[0].1));
-    let expected = [
-        ("create", 1),
-        ("load", 1),
-        ("update", 1),
-        ("touch", 1),
-        ("rotate", 2),
-        ("delete", 1),
-    ];
-    assert_eq!(Vec::from_iter(counts), expected);
 }
 
 /// A rotation that fails half way, or meets nothing, leaves nothing: neither its rows
