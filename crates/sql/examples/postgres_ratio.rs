@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let begun = Instant::now();
             store.load(&digest).await?;
             times[0].push(begun.elapsed());
-            // What goes back to the pool is pinged behind the answer.
+            // Now and then a connection is pinged behind the answer.
             tokio::task::yield_now().await;
             let begun = Instant::now();
             sqlx::query(SELECT).bind(other).fetch_one(&mut raw).await?;

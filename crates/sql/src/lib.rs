@@ -39,11 +39,13 @@
 //!
 //! # Connections
 //!
-//! By default sqlx pings a connection before each use, which doubles the round trips.
-//! This store pings only a connection that may have died in the pool: one that was idle
-//! for a second ([`trusted_idle`](SqlStoreBuilder::trusted_idle)), or was in the pool
-//! when another one broke. A returned connection is pinged after the reply; no caller
-//! waits for it.
+//! sqlx pings a connection before each use, by default, and each time that it is returned;
+//! either doubles the round trips. This store pings only a connection that may have died in
+//! the pool: one that was idle for a second
+//! ([`trusted_idle`](SqlStoreBuilder::trusted_idle)), or was in the pool when another one
+//! broke. One that is used all the time is pinged as often, and closed where it is older than
+//! half an hour. A connection whose call was dropped half way, or whose statement failed, is
+//! pinged before it is used again; no caller waits for that.
 //!
 //! Connections live on the tokio runtime on which the store was opened, as long as it runs,
 //! whichever runtime asks: where each worker has its own, none ends with a worker while
@@ -160,6 +162,7 @@ mod driver;
 mod endings;
 mod error;
 mod home;
+mod idle;
 mod literals;
 mod migrate;
 #[cfg(feature = "postgres")]

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use cloakroom_core::Error;
 
 use sqlx::Pool;
-use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
+use sqlx::pool::PoolConnection;
+use tokio::runtime::Handle;
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use crate::driver::{Driver, TimeLimit};
 use crate::error::{Cause, StatementError, Target};
 use crate::home::Home;
+use crate::idle::{IdleConnection, IdleConnections};
 use crate::literals::Preface;
 use crate::row::Row;
 use crate::statement::{Arg, Statement};
@@ -35,9 +38,9 @@ impl Health {
 
     /// Whether a connection may be dead: idle for longer than is trusted, or in the pool
     /// when another one broke.
-    pub(crate) fn doubts(&self, meta: &PoolConnectionMetadata, trusted_idle: Duration) -> bool {
+    pub(crate) fn doubts(&self, idle_for: Duration, trusted_idle: Duration) -> bool {
         let broke = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        meta.idle_for >= trusted_idle || broke.is_some_and(|at| at.elapsed() <= meta.idle_for)
+        idle_for >= trusted_idle || broke.is_some_and(|at| at.elapsed() <= idle_for)
     }
 }
 
@@ -64,8 +67,9 @@ pub(crate) struct ConnectionPool<DB: Driver> {
     /// `None` in a pool that was handed in.
     pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) health: Health,
-    /// Whether the store opened the pool, and closes it.
-    pub(crate) is_own: bool,
+    /// What lies before a pool that the store opened, and closes. `None` in a pool that was
+    /// handed in, since others wait for its connections.
+    pub(crate) idle: Option<IdleConnections<DB>>,
     /// What stands before each statement that carries its values in its text, for a pooler.
     pub(crate) preface: Option<Preface>,
     /// Connections that are in use.
@@ -73,35 +77,45 @@ pub(crate) struct ConnectionPool<DB: Driver> {
     pub(crate) home: Home,
 }
 
-/// A connection that goes back to the pool only if it can be used again.
+/// What a call leaves its connection as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Every answer was read to its end, and nothing was refused: ready for the next call.
+    Clean,
+    /// There may be answers to read, or a transaction to end: a ping shows that it is ready.
+    Unsure,
+    /// Of no more use.
+    Unusable,
+}
+
+/// A connection that a call uses, and gives back however it ends.
 struct Lease<'p, DB: Driver> {
-    leases: &'p AtomicU32,
+    pool: &'p ConnectionPool<DB>,
     conn: Option<PoolConnection<DB>>,
-    return_timeout: Duration,
-    health: Health,
-    is_usable: bool,
+    acquired_at: Instant,
+    left: Left,
+    /// Ends behind the drop of the lease, when the connection is there for the next one.
+    _turn: Option<SemaphorePermit<'p>>,
 }
 
 impl<DB: Driver> Drop for Lease<'_, DB> {
-    /// sqlx pings a connection before it takes it back, and waits for that without end.
-    /// Here the wait is bounded, so that the place in the pool is not lost where the
-    /// network dies after the answer, or the server does not finish a dropped statement.
     fn drop(&mut self) {
-        self.leases.fetch_sub(1, Ordering::Relaxed);
-        let Some(mut conn) = self.conn.take() else {
+        self.pool.leases.fetch_sub(1, Ordering::Relaxed);
+        let Some(conn) = self.conn.take() else {
             return;
         };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if self.is_usable => {
-                let (return_timeout, health) = (self.return_timeout, self.health.clone());
-                let returned = conn.return_to_pool();
-                runtime.spawn(async move {
-                    if timeout(return_timeout, returned).await.is_err() {
-                        health.broke();
-                    }
-                });
-            }
-            _ => conn.close_on_drop(),
+        let returned = match &self.pool.idle {
+            Some(idle) if self.left == Left::Clean => idle.keep(IdleConnection {
+                conn,
+                acquired_at: self.acquired_at,
+                idle_since: Instant::now(),
+            }),
+            _ => Some(conn),
+        };
+        if let Some(conn) = returned {
+            let is_usable = self.left != Left::Unusable;
+            let within = self.pool.timeouts.statement;
+            self.pool.give_back(conn, is_usable.then_some(within));
         }
     }
 }
@@ -177,13 +191,83 @@ impl<DB: Driver> ConnectionPool<DB> {
         })
     }
 
+    /// A connection that nobody else uses: one that is ready, or the pool's.
+    async fn acquire(&self) -> Result<Lease<'_, DB>, sqlx::Error> {
+        // The pool may open another one, also after a wait.
+        let open = || self.home.open(self.pool.acquire());
+        let Some(idle) = &self.idle else {
+            return Ok(self.lease(open().await?, Instant::now(), None));
+        };
+        let acquired = timeout(self.timeouts.acquire, async {
+            let turn = idle.turn().await?;
+            while let Some(ready) = idle.take() {
+                let idle_for = ready.idle_since.elapsed();
+                if !self.health.doubts(idle_for, idle.trusted) {
+                    return Ok(self.lease(ready.conn, ready.acquired_at, Some(turn)));
+                }
+                self.give_back(ready.conn, Some(self.timeouts.acquire / 2));
+            }
+            Ok(self.lease(open().await?, Instant::now(), Some(turn)))
+        });
+        acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    fn lease<'p>(
+        &'p self,
+        conn: PoolConnection<DB>,
+        acquired_at: Instant,
+        turn: Option<SemaphorePermit<'p>>,
+    ) -> Lease<'p, DB> {
+        self.leases.fetch_add(1, Ordering::Relaxed);
+        // Until a statement has ended, which may be dropped.
+        let left = match DB::DIALECT.survives_dropped_statement {
+            true => Left::Unsure,
+            false => Left::Unusable,
+        };
+        Lease {
+            pool: self,
+            conn: Some(conn),
+            acquired_at,
+            left,
+            _turn: turn,
+        }
+    }
+
+    /// Gives a connection back to sqlx's pool, behind the answer; closes it where it may have
+    /// no time for a ping.
+    ///
+    /// sqlx pings it before it takes it back, and waits for that without end. Here the wait is
+    /// bounded, so that the place in the pool is not lost where the network dies after the
+    /// answer, or the server does not finish a dropped statement.
+    fn give_back(&self, mut conn: PoolConnection<DB>, ping_within: Option<Duration>) {
+        match (Handle::try_current(), ping_within) {
+            (Ok(runtime), Some(within)) => {
+                let health = self.health.clone();
+                let returned = conn.return_to_pool();
+                runtime.spawn(async move {
+                    if timeout(within, returned).await.is_err() {
+                        health.broke();
+                    }
+                });
+            }
+            (Ok(_), None) => conn.close_on_drop(),
+            // sqlx has nowhere to close it in good form.
+            (Err(_), _) => drop(conn.detach()),
+        }
+    }
+
     /// Closes the connections once they are free: each statement has its time limit.
     pub(crate) async fn close(&self) -> Result<(), Error> {
         let within = self
             .timeouts
             .acquire
             .saturating_add(self.timeouts.statement);
-        timeout(within, self.pool.close()).await.map_err(|_| {
+        // From here on, what comes back to the pool is closed.
+        let closed = self.pool.close();
+        for conn in self.idle.iter().flat_map(IdleConnections::close) {
+            self.give_back(conn, Some(within));
+        }
+        timeout(within, closed).await.map_err(|_| {
             self.target.unavailable(format!(
                 "some connections to {} were still in use {within:?} after the store was closed",
                 self.target.address
@@ -197,29 +281,22 @@ impl<DB: Driver> ConnectionPool<DB> {
         within: Duration,
         work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StatementError> {
-        // The pool may open another one, also after a wait.
-        let conn = match self.home.open(self.pool.acquire()).await {
+        let mut lease = match self.acquire().await {
             Err(sqlx::Error::PoolTimedOut) => return Err(self.no_connection()),
-            conn => conn.map_err(|source| self.failed(source))?,
-        };
-        self.leases.fetch_add(1, Ordering::Relaxed);
-        let mut lease = Lease {
-            leases: &self.leases,
-            conn: Some(conn),
-            return_timeout: self.timeouts.statement,
-            health: self.health.clone(),
-            // For as long as a statement is under way, and may be dropped.
-            is_usable: DB::DIALECT.survives_dropped_statement,
+            lease => lease.map_err(|source| self.failed(source))?,
         };
         let conn = lease.conn.as_mut().expect("taken in drop alone");
         let Ok(result) = timeout(within, work(conn)).await else {
-            lease.is_usable = false;
+            lease.left = Left::Unusable;
             self.health.broke();
             return Err(self.target.no_answer(within));
         };
         let result = result.map_err(|source| self.failed(source));
-        let broken = |failed: &StatementError| failed.cause == Cause::Broken;
-        lease.is_usable = !result.as_ref().is_err_and(broken);
+        lease.left = match &result {
+            Ok(_) => Left::Clean,
+            Err(failed) if failed.cause == Cause::Broken => Left::Unusable,
+            Err(_) => Left::Unsure,
+        };
         result
     }
 

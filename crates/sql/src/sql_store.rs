@@ -75,7 +75,7 @@ fn capabilities<DB: Driver>(table: &TableStore<DB>) -> Capabilities<'_> {
         None => all,
     };
     // A pool that was handed in is not this store's to close.
-    match table.pool.is_own {
+    match table.pool.idle.is_some() {
         true => all.with_close(table),
         false => all,
     }

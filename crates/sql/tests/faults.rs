@@ -94,8 +94,8 @@ async fn a_write_whose_look_lags_behind_is_a_conflict() {
     }
 }
 
-/// On one thread, what goes back to the pool has not been asked yet whether it lives
-/// when the answer is here.
+/// A connection that has just answered is trusted, and may be dead at its next use all the
+/// same.
 async fn finds_its_only_place_again(url: &str, port: u16) {
     let proxy = Proxy::start(port);
     let bound = Duration::from_secs(2);
@@ -144,7 +144,7 @@ async fn sends_no_write_twice(url: &str, port: u16) {
     // Each write is made twice: a statement that its connection has not seen yet is asked
     // for first, and that is the answer that would be lost.
     let lose = async || {
-        // No ping behind the answer before.
+        // No ping that may have followed the answer before.
         tokio::time::sleep(Duration::from_millis(300)).await;
         proxy.lose_answer();
     };

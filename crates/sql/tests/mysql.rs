@@ -19,6 +19,7 @@ use common::{DAY_MILLIS, ending, kind, table};
 
 impl Server for Mariadb {
     const NOTIFIES: bool = false;
+    const ROTATION_TRIPS: u64 = 2;
     const NOT_UTF8: &'static str = "x'ff'";
     const RETYPED: &'static str = "MODIFY last_seen_at VARCHAR(30)";
     const WRONG_URLS: &'static [&'static str] = &[

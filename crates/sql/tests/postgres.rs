@@ -18,6 +18,7 @@ use common::{DAY_MILLIS, drops, ending, kind, later, table};
 
 impl Server for Postgres {
     const NOTIFIES: bool = true;
+    const ROTATION_TRIPS: u64 = 1;
     const NOT_UTF8: &'static str = "'\\xff'";
     const RETYPED: &'static str = "ALTER COLUMN last_seen_at TYPE int4 USING 1";
     const WRONG_URLS: &'static [&'static str] = &[
@@ -232,6 +233,53 @@ async fn a_dropped_future_costs_no_connection_and_mixes_no_answers_up() {
     assert_eq!(before, after, "one connection served them all");
 }
 
+/// A transaction that its client has left would keep its locks for as long as nobody uses
+/// the connection.
+#[tokio::test]
+async fn a_transaction_that_is_dropped_half_way_is_rolled_back_at_once() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let pool = sqlx::PgPool::connect(&server.url()).await.unwrap();
+    let mut held = pool.begin().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(hashtext('cloakroom cloakroom_sessions'))";
+    sqlx::query(lock).execute(&mut *held).await.unwrap();
+    let builder = SqlStore::builder().pool_size(1);
+    let store = builder.connect(&server.url()).await.unwrap();
+    let count =
+        |of: &str| server.query(&format!("SELECT count(*) FROM {of}")).unwrap()[0][0].clone();
+    {
+        let mut making = std::pin::pin!(store.migrate());
+        let waits = "pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        while count(waits) == "0" {
+            let moment = tokio::time::timeout(Duration::from_millis(20), &mut making).await;
+            assert!(moment.is_err(), "the lock is another's");
+        }
+    }
+    held.rollback().await.unwrap();
+    let locked = "pg_locks WHERE locktype = 'advisory'";
+    common::eventually("nothing is locked", || count(locked) == "0").await;
+    let open = "pg_stat_activity WHERE state LIKE 'idle in transaction%'";
+    assert_eq!(count(open), "0");
+    store.migrate().await.unwrap();
+}
+
+/// As a `main` that is not asynchronous drops it, after its runtime.
+#[test]
+fn a_store_may_be_dropped_outside_of_a_runtime() {
+    let Some(server) = Postgres::start() else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = runtime.block_on(async {
+        let store = server.open_with(SqlStore::builder()).await;
+        store.create(&key().digest(), &sample("x")).await.unwrap();
+        store
+    });
+    drop(runtime);
+    drop(store);
+}
+
 #[tokio::test]
 async fn a_server_that_hangs_is_unavailable_and_is_found_again() {
     let Some(server) = Postgres::start() else {
@@ -348,8 +396,6 @@ async fn each_index_is_used() {
 async fn executed(server: &Postgres, work: impl Future<Output = ()>) -> Vec<String> {
     let before = server.log().len();
     work.await;
-    // What goes back to the pool does so behind the answer.
-    tokio::time::sleep(Duration::from_millis(100)).await;
     let log = server.log();
     let lines = log[before..].lines();
     lines

@@ -114,8 +114,7 @@ async fn on_postgres_a_request_costs_what_is_said() {
             |line: &&str| line.contains("LOG:  execute") || line.contains("LOG:  statement:");
         log.lines().filter(is_one).count() as u64
     };
-    // A connection goes back to the pool behind the answer. A second one would be
-    // opened where the first is not there yet.
+    // Each statement is prepared once on each connection.
     let url = format!("{}?pool=1", server.url());
     Site::open(&url, &counted).await.costs_what_is_said().await;
 }

@@ -12,6 +12,7 @@ use sqlx::{Connection, Pool};
 use crate::driver::{Driver, TimeLimit};
 use crate::error::{StatementError, Target};
 use crate::home::Home;
+use crate::idle::IdleConnections;
 use crate::literals::Preface;
 use crate::pool::{ConnectionPool, Health, Timeouts};
 use crate::statements::Statements;
@@ -106,8 +107,9 @@ impl SqlStoreBuilder {
     }
 
     /// Sets how long a connection may be idle before it is pinged at its next use.
-    /// Default 1 s; zero pings before each use. A pool that is handed in has its own
-    /// settings.
+    /// Default 1 s; zero pings before each use. One that is used all the time is pinged as
+    /// often, and once a minute at least, behind an answer. A pool that is handed in has its
+    /// own settings, and there a connection is pinged whenever it is returned.
     #[must_use]
     pub fn trusted_idle(mut self, idle: Duration) -> Self {
         self.trusted_idle = idle;
@@ -186,7 +188,7 @@ impl SqlStoreBuilder {
             .acquire_timeout(acquire)
             .test_before_acquire(false)
             .before_acquire(move |conn, meta| {
-                let is_doubtful = doubted.doubts(&meta, trusted_idle);
+                let is_doubtful = doubted.doubts(meta.idle_for, trusted_idle);
                 Box::pin(async move {
                     if is_doubtful {
                         let pong = tokio::time::timeout(acquire / 2, conn.ping()).await;
@@ -207,7 +209,7 @@ impl SqlStoreBuilder {
         let pool = pool.connect_with(options).await;
         let pool = pool.map_err(|source| DB::failed(&target, source))?;
         Ok(ConnectionPool {
-            is_own: true,
+            idle: Some(IdleConnections::new(self.pool_size, trusted_idle)),
             ..self.over(pool, time_limit, health)
         })
     }
@@ -229,7 +231,7 @@ impl SqlStoreBuilder {
             timeouts: self.timeouts,
             time_limit,
             health,
-            is_own: false,
+            idle: None,
             preface: (self.behind_pooler).then(|| Preface::new(self.timeouts.time_limit())),
             leases: AtomicU32::new(0),
             home: Home::here(),

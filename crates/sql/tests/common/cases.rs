@@ -8,6 +8,7 @@ use cloakroom_core::{Clock as _, ErrorKind, SystemClock};
 use cloakroom_sql::{SqlStore, SqlStoreBuilder};
 use cloakroom_testkit::{key, sample, sweeps_at_every_edge};
 
+use super::proxy::Proxy;
 use super::{kind, moves, table};
 
 /// A server, and what the cases must know of it.
@@ -16,6 +17,8 @@ pub(crate) trait Server:
 {
     /// Whether writes can notify.
     const NOTIFIES: bool;
+    /// How often a rotation asks the server.
+    const ROTATION_TRIPS: u64;
     /// The literal of a byte that is not UTF-8.
     const NOT_UTF8: &'static str;
     /// What ALTER TABLE says to give a column another type than it has.
@@ -77,6 +80,8 @@ macro_rules! cases {
             marks_in_a_circle_are_told
             a_sweep_leaves_what_the_contract_says_at_every_edge
             a_table_without_a_column_is_told_by_its_name
+            a_call_is_one_round_trip_and_no_ping
+            a_connection_is_pinged_once_it_has_been_trusted_for_long_enough
             eight_that_migrate_at_once_all_succeed
             rows_that_cannot_be_read_are_told_apart_and_ended
             a_table_of_other_types_is_set_up_wrongly_and_no_session_is_corrupt
@@ -206,6 +211,81 @@ pub(crate) async fn a_table_without_a_column_is_told_by_its_name<S: Server>() {
     }
 }
 
+/// A store of one connection, by a way on which its round trips are counted.
+async fn counted<S: Server>(server: &S, builder: SqlStoreBuilder) -> (Proxy, SqlStore) {
+    let proxy = Proxy::start(server.port());
+    let url = proxy.url(&server.url(), server.port());
+    let store = builder.table(table()).pool_size(1).connect(&url);
+    let store = store.await.unwrap();
+    store.migrate().await.unwrap();
+    (proxy, store)
+}
+
+pub(crate) async fn a_call_is_one_round_trip_and_no_ping<S: Server>() {
+    let Some(server) = S::shared() else {
+        return;
+    };
+    let builder = SqlStore::builder().trusted_idle(Duration::from_secs(60));
+    let (proxy, store) = counted(server, builder).await;
+    let trips = async || {
+        // For as long as something behind the answer might take.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        proxy.trips()
+    };
+    let mut counts = Vec::new();
+    // The first time each statement is prepared.
+    for _ in 0..2 {
+        let (digest, new) = (key().digest(), key().digest());
+        let mut record = sample("x");
+        counts = vec![("", trips().await)];
+        record.revision = store.create(&digest, &record).await.unwrap();
+        counts.push(("create", trips().await));
+        store.load(&digest).await.unwrap().unwrap();
+        counts.push(("load", trips().await));
+        record.revision = store.update(&digest, &record).await.unwrap();
+        counts.push(("update", trips().await));
+        let touch = cloakroom_testkit::touch_until(super::later(9_000));
+        store.touch(&digest, record.revision, touch).await.unwrap();
+        counts.push(("touch", trips().await));
+        let until = super::later(60);
+        store.rotate(&digest, &new, &record, until).await.unwrap();
+        counts.push(("rotate", trips().await));
+        store.delete(&new).await.unwrap();
+        counts.push(("delete", trips().await));
+    }
+    let counts = counts
+        .windows(2)
+        .map(|pair| (pair[1].0, pair[1].1 - pair[0].1));
+    let expected = [
+        ("create", 1),
+        ("load", 1),
+        ("update", 1),
+        ("touch", 1),
+        ("rotate", S::ROTATION_TRIPS),
+        ("delete", 1),
+    ];
+    assert_eq!(Vec::from_iter(counts), expected);
+}
+
+/// A connection that is used all the time comes to sqlx's pool, which looks at its age.
+pub(crate) async fn a_connection_is_pinged_once_it_has_been_trusted_for_long_enough<S: Server>() {
+    let Some(server) = S::shared() else {
+        return;
+    };
+    let trusted = Duration::from_secs(1);
+    let (proxy, store) = counted(server, SqlStore::builder().trusted_idle(trusted)).await;
+    let digest = key().digest();
+    store.load(&digest).await.unwrap();
+    let (before, begun, mut calls) = (proxy.trips(), Instant::now(), 0);
+    while begun.elapsed() < trusted * 2 {
+        store.load(&digest).await.unwrap();
+        calls += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pings = proxy.trips() - before - calls;
+    assert!((1..=4).contains(&pings), "{pings} pings");
+}
+
 pub(crate) async fn eight_that_migrate_at_once_all_succeed<S: Server>() {
     let Some(server) = S::shared() else {
         return;
@@ -312,10 +392,11 @@ pub(crate) async fn a_parameter_that_nobody_reads_is_refused_and_not_quoted<S: S
     SqlStore::connect(&url).await.unwrap();
 }
 
-/// Fills the pool with connections that nobody uses.
+/// Fills the pool with connections that nobody uses. So many ask that some do so while the
+/// others wait: where an answer is there at once, the next one finds the same connection.
 async fn warm_up(store: &SqlStore) {
     let digest = key().digest();
-    futures_util::future::join_all((0..4).map(|_| store.load(&digest))).await;
+    futures_util::future::join_all((0..100).map(|_| store.load(&digest))).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
