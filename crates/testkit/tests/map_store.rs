@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use cloakroom_core::engine::AnyStore;
-use cloakroom_testkit::{FaultyStore, MapStore, Profile, RecordingStore, conformance, races};
+use cloakroom_testkit::{
+    FaultyStore, MapStore, Profile, RecordingStore, conformance, races, sweeps_at_every_edge,
+};
 
 #[test]
 fn writers_that_race_from_threads_conform() {
@@ -16,6 +18,11 @@ async fn the_model_conforms() {
     conformance(&store, &Profile::SERVER_SIDE).await;
     conformance(&Arc::new(store), &Profile::SERVER_SIDE).await;
     conformance(&AnyStore::new(MapStore::default()), &Profile::SERVER_SIDE).await;
+}
+
+#[tokio::test]
+async fn the_model_leaves_what_the_contract_says_at_every_edge_of_a_sweep() {
+    sweeps_at_every_edge(&MapStore::default()).await;
 }
 
 #[tokio::test]
