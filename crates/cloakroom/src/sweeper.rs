@@ -134,7 +134,6 @@ impl Sweeper {
 
     /// What asks for the [`report`](Self::report) from elsewhere, such as a page, while the
     /// sweeper itself stays where it is stopped.
-    #[must_use]
     pub fn reporter(&self) -> impl Fn() -> SweepReport + Clone + Send + Sync + use<> + 'static {
         let report = self.report.clone();
         move || read(&report)
