@@ -84,8 +84,8 @@ use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 use crate::carry_out::CarryOut;
 pub use crate::near_cache::OnDisconnect;
 use crate::near_cache::{NearCache, WriteGuard};
-pub use crate::stats::Stats;
 use crate::subscription::WatchTask;
+pub use cloakroom_core::store::CacheStats;
 
 /// Bytes a cache holds by default: 64 MiB.
 pub const CAPACITY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -151,7 +151,7 @@ impl<S: SessionStore> Cached<S> {
 impl<S> Cached<S> {
     /// How it has answered so far.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> CacheStats {
         self.cache.stats()
     }
 }
@@ -287,7 +287,7 @@ impl<S: SessionStore> SessionStore for Cached<S> {
 
     /// Those of the store behind.
     fn capabilities(&self) -> Capabilities<'_> {
-        let mut all = self.inner.capabilities();
+        let mut all = self.inner.capabilities().with_near_cache(self);
         all = all.with_staleness_max(all.staleness_max.saturating_add(self.cache.staleness_max()));
         if all.sweep.is_some() {
             all = all.with_sweep(self);
@@ -305,6 +305,12 @@ impl<S: SessionStore> SessionStore for Cached<S> {
             all = all.with_close(self);
         }
         all
+    }
+}
+
+impl<S: SessionStore> cloakroom_core::store::NearCache for Cached<S> {
+    fn stats(&self) -> CacheStats {
+        self.cache.stats()
     }
 }
 

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloakroom_core::store::{Invalidation, KeyDigest, Record, Stored};
+use cloakroom_core::store::{CacheStats, Invalidation, KeyDigest, Record, Stored};
 use cloakroom_core::{Clock, Error, Timestamp};
 use cloakroom_map::BoundedMap;
 use futures_util::FutureExt as _;
 use futures_util::future::{Shared, WeakShared};
 
-use crate::stats::{Counters, Stats, count};
+use crate::stats::{Counters, count};
 use crate::version::Version;
 
 type Loaded = Result<Option<Stored>, Error>;
@@ -119,7 +119,7 @@ impl NearCache {
         self.staleness_max
     }
 
-    pub(crate) fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> CacheStats {
         let is_disconnected = self.is_disconnected.load(Ordering::SeqCst);
         self.counters.stats(is_disconnected)
     }

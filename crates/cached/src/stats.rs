@@ -2,27 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How a cache has answered since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Loads answered from memory.
-    pub hits: u64,
-    /// Loads that went to the store.
-    pub misses: u64,
-    /// Misses that found an entry which could no longer be trusted: it was too old,
-    /// or past its deadline.
-    pub stale: u64,
-    /// Loads that shared the answer of a load in flight.
-    pub coalesced: u64,
-    /// Entries dropped because another node announced a change.
-    pub invalidated: u64,
-    /// How often a subscription to invalidations has broken.
-    pub disconnects: u64,
-    /// Whether a subscription to invalidations was asked for and is broken, or not yet
-    /// open.
-    pub is_disconnected: bool,
-}
+use cloakroom_core::store::CacheStats;
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -35,17 +15,17 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn stats(&self, is_disconnected: bool) -> Stats {
+    pub(crate) fn stats(&self, is_disconnected: bool) -> CacheStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            hits: read(&self.hits),
-            misses: read(&self.misses),
-            stale: read(&self.stale),
-            coalesced: read(&self.coalesced),
-            invalidated: read(&self.invalidated),
-            disconnects: read(&self.disconnects),
-            is_disconnected,
-        }
+        let mut stats = CacheStats::default();
+        stats.hits = read(&self.hits);
+        stats.misses = read(&self.misses);
+        stats.stale = read(&self.stale);
+        stats.coalesced = read(&self.coalesced);
+        stats.invalidated = read(&self.invalidated);
+        stats.disconnects = read(&self.disconnects);
+        stats.is_disconnected = is_disconnected;
+        stats
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use cloakroom_cached::{Cached, Stats};
+use cloakroom_cached::{CacheStats, Cached};
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
     Data, Ending, KeyDigest, ROTATION_HOPS_MAX, Record, Revision, Revoke, SessionStore, Stored,
@@ -63,7 +63,7 @@ async fn a_second_load_costs_the_store_nothing() {
     let first = store.load(&digest).await.unwrap();
     assert_eq!(store.load(&digest).await.unwrap(), first);
     assert_eq!(inner.take(), [Load]);
-    let Stats {
+    let CacheStats {
         hits,
         misses,
         stale,
@@ -71,6 +71,9 @@ async fn a_second_load_costs_the_store_nothing() {
         ..
     } = store.stats();
     assert_eq!((hits, misses, stale, coalesced), (1, 1, 0, 0));
+    // Whoever was given a store of any kind reads them too.
+    let told = store.capabilities().near_cache.map(|cache| cache.stats());
+    assert_eq!(told, Some(store.stats()));
     assert!(store.load(&key().digest()).await.unwrap().is_none());
 }
 

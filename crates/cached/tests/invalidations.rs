@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloakroom_cached::{Cached, OnDisconnect, Stats};
+use cloakroom_cached::{CacheStats, Cached, OnDisconnect};
 use cloakroom_core::store::{
     BoxFuture, Capabilities, Ending, Invalidation, Invalidations, KeyDigest, Listener, Record,
     Revision, Revoke, SessionStore, Stored, Touch,
@@ -137,7 +137,7 @@ impl Listener for Subscription {
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-async fn until<S: SessionStore>(cached: &Cached<S>, holds: impl Fn(&Stats) -> bool) {
+async fn until<S: SessionStore>(cached: &Cached<S>, holds: impl Fn(&CacheStats) -> bool) {
     for _ in 0..5_000 {
         if holds(&cached.stats()) {
             return;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloakroom_core::engine::{AnyStore, TokenStore as _};
 use cloakroom_core::store::Sweep;
-use cloakroom_core::{Clock, Error, SystemClock};
+use cloakroom_core::{Clock, Error, SystemClock, Timestamp};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -55,6 +55,8 @@ pub struct Sweeper {
 pub struct SweepReport {
     /// Whole passes over what was due.
     pub passes: u64,
+    /// When the last of them ended, by the sweeper's clock.
+    pub last_pass_at: Option<Timestamp>,
     /// Records and rotation marks removed.
     pub removed: u64,
     /// Passes that ended in an error.
@@ -90,7 +92,11 @@ impl Sweeper {
                 match pass(sweep, &mut clock, swept).await {
                     Ok(()) => {
                         errors = 0;
-                        note(&told, |report| report.passes += 1);
+                        let ended_at = clock.reading();
+                        note(&told, |report| {
+                            report.passes += 1;
+                            report.last_pass_at = Some(ended_at);
+                        });
                     }
                     Err(error) => {
                         errors = errors.saturating_add(1);
@@ -163,11 +169,20 @@ impl Sweeper {
     /// What it has done.
     #[must_use]
     pub fn report(&self) -> SweepReport {
-        self.report
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        read(&self.report)
     }
+
+    /// What asks for the [`report`](Self::report) from elsewhere, such as a page, while the
+    /// sweeper itself stays where it is stopped.
+    pub fn reporter(&self) -> impl Fn() -> SweepReport + Clone + Send + Sync + use<> + 'static {
+        let report = self.report.clone();
+        move || read(&report)
+    }
+}
+
+fn read(report: &Mutex<SweepReport>) -> SweepReport {
+    let report = report.lock().unwrap_or_else(PoisonError::into_inner);
+    report.clone()
 }
 
 fn note(report: &Mutex<SweepReport>, change: impl FnOnce(&mut SweepReport)) {

@@ -4,8 +4,8 @@ use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::assets::{ICON, STYLE};
-use crate::bill;
 use crate::visitor::Visitor;
+use crate::{bill, ended};
 
 /// The ways through the site; the name at the top leads home.
 const WAYS: [(&str, &str); 7] = [
@@ -68,6 +68,9 @@ impl Page<'_> {
                         (self.ways())
                     }
                     main id="content" {
+                        @if let Some(ended) = self.visitor.and_then(|visitor| visitor.ended.as_ref()) {
+                            (ended::told(ended))
+                        }
                         h1 { (self.title) }
                         (self.content)
                     }

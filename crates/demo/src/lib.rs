@@ -19,6 +19,7 @@ mod bill;
 mod browser;
 mod connections;
 mod csrf;
+mod ended;
 mod error;
 mod layout;
 mod moment;

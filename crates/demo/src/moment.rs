@@ -23,6 +23,12 @@ pub(crate) fn instant(at: Timestamp) -> Markup {
     html! { time datetime=(format!("{date}T{clock}Z")) { (date) " " (clock) " UTC" } }
 }
 
+/// The time of day of an instant, in UTC, to the minute.
+pub(crate) fn time_of_day(at: Timestamp) -> Markup {
+    let minutes = at.as_millis() / 60_000 % (24 * 60);
+    html! { (format!("{:02}:{:02} UTC", minutes / 60, minutes % 60)) }
+}
+
 /// A span in its largest whole unit.
 pub(crate) fn span(span: Duration) -> String {
     const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
@@ -55,6 +61,8 @@ mod tests {
             r#"<time datetime="2023-11-14T22:13:20Z">2023-11-14 22:13:20 UTC</time>"#
         );
         assert_eq!(instant(Timestamp::MAX).into_string(), "never");
+        let evening = Timestamp::from_millis(1_700_000_000_999);
+        assert_eq!(time_of_day(evening).into_string(), "22:13 UTC");
     }
 
     #[test]

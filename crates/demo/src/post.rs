@@ -60,6 +60,12 @@ impl FromRequest<Site> for Post {
         let fields = Fields(fields);
         let is_allowed = csrf::is_allowed(&session, fields.get(csrf::NAME))
             .map_err(|error| SessionError::from(error).into_response())?;
+        // The page was that of somebody who was logged in: what it asks for is not for nobody.
+        if let Some(ended) = session.ended_because()
+            && !fields.get(csrf::NAME).is_empty()
+        {
+            return Err(problem::ended(&ended));
+        }
         if !is_allowed {
             return Err(problem::stale_form());
         }

@@ -5,10 +5,11 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use cloakroom::session::Ended;
 use maud::html;
 
-use crate::bill;
 use crate::layout::Page;
+use crate::{bill, ended};
 
 /// The layer that turns errors without a page into pages. It keeps status and
 /// headers: a cookie that goes along with an error must arrive.
@@ -36,6 +37,21 @@ pub(crate) fn foreign_form() -> Response {
         "This form was sent from another site, so nothing was done. Open the page here and send \
          it again.",
     )
+}
+
+/// The answer to a form of a visitor whose session has ended since.
+pub(crate) fn ended(ended: &Ended) -> Response {
+    let page = Page {
+        at: "",
+        title: "Your session has ended",
+        visitor: None,
+        content: html! {
+            (ended::told(ended))
+            p { "Nothing was done. Log in again, then send the form once more." }
+            p { a.button href="/login" { "Log in" } }
+        },
+    };
+    (StatusCode::FORBIDDEN, page.render()).into_response()
 }
 
 /// The answer to a form without the session's token.

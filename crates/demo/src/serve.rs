@@ -8,9 +8,12 @@ use std::time::Duration;
 use cloakroom::engine::TokenStore;
 use cloakroom::stores::RedbStore;
 use cloakroom::{AnyStore, CookiePolicy, Engine, Error, Sweeper};
+use cloakroom_admin::AdminPage;
 use tokio::net::TcpListener;
 
-use crate::{Accounts, DemoError, connections, site, store_url};
+use crate::pages::admin::administrator;
+use crate::site::with_admin_page;
+use crate::{Accounts, DemoError, connections, store_url};
 
 /// How often expired sessions are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -98,7 +101,10 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         store: shown_url,
         folder,
     });
-    connections::serve(listener, site(engine, accounts), stopped).await;
+    let of_sessions = AdminPage::new(engine.clone(), administrator);
+    let of_sessions = of_sessions.sweep_reports(sweeper.reporter());
+    let site = with_admin_page(engine, accounts, of_sessions);
+    connections::serve(listener, site, stopped).await;
     sweeper.stop().await;
     if let Err(error) = store.close().await {
         tracing::warn!(error = %error, "the store was not closed well");

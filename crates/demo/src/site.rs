@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use cloakroom::Engine;
 use cloakroom::axum::SessionLayer;
 use cloakroom::engine::TokenStore as _;
+use cloakroom_admin::AdminPage;
 
 use crate::assets::{ICON, STYLE};
 use crate::pages::{about, admin, cart, count, devices, enter, home, record, test_cookie};
@@ -21,11 +22,24 @@ use crate::{Accounts, bill, problem};
 /// Bytes of the longest form that is read.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
 
+/// Where admins find the sessions of everybody.
+pub(crate) const SESSIONS: &str = "/admin/sessions";
+
 /// The demo site over an engine and its accounts.
 ///
 /// Its forms are guarded on the understanding that the site is reached over
 /// http under the name in the `Host` header.
 pub fn site(engine: Engine, accounts: Arc<Accounts>) -> Router {
+    let of_sessions = AdminPage::new(engine.clone(), admin::administrator);
+    with_admin_page(engine, accounts, of_sessions)
+}
+
+/// The site with its page of sessions, which may know of a sweeper.
+pub(crate) fn with_admin_page(
+    engine: Engine,
+    accounts: Arc<Accounts>,
+    of_sessions: AdminPage,
+) -> Router {
     // What lists no sessions keeps none: they lie in the visitors' cookies.
     let keeping = match engine.store().token_capabilities().subjects {
         Some(_) => Keeping::Store,
@@ -48,6 +62,7 @@ pub fn site(engine: Engine, accounts: Arc<Accounts>) -> Router {
         .route("/admin", get(admin::page))
         .route("/admin/enter", post(admin::enter))
         .route("/admin/leave", post(admin::leave))
+        .nest(SESSIONS, of_sessions.into_router())
         .route("/devices", get(devices::page))
         .route("/devices/end", post(devices::end))
         .route("/devices/end-others", post(devices::end_others))
@@ -76,7 +91,10 @@ async fn guard(request: Request, next: Next) -> Response {
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "same-origin"),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        // The page of sessions has its own, which allows its style.
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -1,7 +1,7 @@
 //! Who looks at a page, as far as its session says.
 
 use cloakroom::Error;
-use cloakroom::session::Session;
+use cloakroom::session::{Ended, Session};
 use maud::{Markup, html};
 
 use crate::csrf;
@@ -17,17 +17,23 @@ pub(crate) struct Visitor {
     /// Whoever is logged in.
     pub(crate) name: Option<String>,
     pub(crate) is_admin: bool,
+    /// How the session has ended that their browser came with.
+    pub(crate) ended: Option<Ended>,
     token: Option<Token>,
 }
 
 impl Visitor {
     pub(crate) fn of(session: &Session) -> Result<Self, Error> {
         if session.subject().is_none() {
-            return Ok(Self::default());
+            return Ok(Self {
+                ended: session.ended_because(),
+                ..Self::default()
+            });
         }
         Ok(Self {
             name: Some(session.get(NAME)?.unwrap_or_default()),
             is_admin: session.get(ADMIN)?.unwrap_or_default(),
+            ended: None,
             token: csrf::token(session)?.map(Token),
         })
     }

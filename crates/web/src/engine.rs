@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cloakroom_core::engine::{AnyStore, Entropy, OsEntropy, TOKEN_BYTES_MAX, Token, TokenStore};
 use cloakroom_core::session::Limits;
-use cloakroom_core::store::{FRAME_BYTES_CEILING, SubjectDigest};
-use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Subject, SystemClock};
+use cloakroom_core::store::{FRAME_BYTES_CEILING, Record, SubjectDigest};
+use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Subject, SystemClock, Timestamp};
 
 use crate::adopt::Sources;
 use crate::event_limit::EventLimit;
@@ -95,6 +95,20 @@ impl Engine {
     #[must_use]
     pub fn store(&self) -> &AnyStore {
         &self.shared.store
+    }
+
+    /// The present by this engine's clock, for what compares it with what is stored.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Whether a record that a [scan](cloakroom_core::store::Scan) has found is a session of
+    /// this engine's site that would open now.
+    #[must_use]
+    pub fn is_live(&self, record: &Record) -> bool {
+        let engine = &self.shared;
+        record.site == engine.site && !engine.expiry.is_expired(record, engine.clock.now())
     }
 
     pub(crate) fn shared(&self) -> &Shared {

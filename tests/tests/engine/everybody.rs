@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::cookie::{CookieStore, KeyRing};
-use cloakroom::engine::OsEntropy;
+use cloakroom::engine::{OsEntropy, TokenStore as _};
 use cloakroom::store::{
     BoxFuture, Capabilities, Scan, ScanCursor, ScanPage, SessionStore as _, Stored,
 };
@@ -30,6 +30,18 @@ async fn opens(app: &TestApp, token: &str) -> bool {
     exists
 }
 
+/// How many sessions of the app's site a scan finds alive.
+async fn live(app: &TestApp) -> usize {
+    let engine = app.engine();
+    let scan = engine.store().token_capabilities().scan.unwrap();
+    let page = scan.scan(None, 1_000).await.unwrap();
+    let is_live = |stored| matches!(stored, Ok(Stored::Record(record)) if engine.is_live(&record));
+    page.items
+        .into_iter()
+        .filter_map(|item| is_live(item.stored).then_some(()))
+        .count()
+}
+
 /// On a store of any kind: all sessions of the site end, with a subject or without, and
 /// none of another site.
 async fn ends_all_of_the_site(store: AnyStore, kind: &str) {
@@ -47,7 +59,9 @@ async fn ends_all_of_the_site(store: AnyStore, kind: &str) {
     app.visit(async |s| s.insert("n", 1).unwrap()).await;
     tokens.extend(app.token());
 
+    assert_eq!((live(&app).await, live(&other).await), (6, 1), "{kind}");
     assert_eq!(app.engine().end_everybody().await.unwrap(), 6, "{kind}");
+    assert_eq!((live(&app).await, live(&other).await), (0, 1), "{kind}");
     for token in tokens {
         assert!(!opens(&app, &token).await, "{kind}");
     }

@@ -44,6 +44,11 @@ impl SweepClock {
         }
     }
 
+    /// What the clock says, whether it can be believed or not.
+    pub(super) fn reading(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// What had expired by this instant can be removed.
     ///
     /// # Errors

@@ -22,6 +22,13 @@ impl AnyStore {
         store.into_any()
     }
 
+    /// The name of the store's Rust type, with the types that it is made of: for a page or a
+    /// log that says what kind of store it is. It holds no address and no path of the store.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        self.type_name
+    }
+
     /// Closes the store, for all its clones: see [`Close`](crate::store::Close). A store
     /// that holds nothing open goes on answering, and this is success.
     ///

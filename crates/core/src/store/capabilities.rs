@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::store::{BoxFuture, KeyDigest, Revision, Scan, Stored, Subjects};
+use crate::store::{BoxFuture, KeyDigest, NearCache, Revision, Scan, Stored, Subjects};
 use crate::{Error, ErrorKind, Timestamp};
 
 /// What a store can do beyond keeping records; `None` is "cannot".
@@ -39,6 +39,8 @@ pub struct Capabilities<'a> {
     pub invalidations: Option<&'a dyn Invalidations>,
     /// Letting go of what the store holds open.
     pub close: Option<&'a dyn Close>,
+    /// Saying how the near cache does that stands in front; of several, the outermost.
+    pub near_cache: Option<&'a dyn NearCache>,
     /// How long a load may go on answering what was ended or changed on another node: the
     /// bound of a near cache, and zero without one.
     pub staleness_max: Duration,
@@ -94,6 +96,7 @@ impl Capabilities<'_> {
         import: None,
         invalidations: None,
         close: None,
+        near_cache: None,
         staleness_max: Duration::ZERO,
         client_side: None,
     };
@@ -156,6 +159,13 @@ impl<'a> Capabilities<'a> {
         self
     }
 
+    /// With a near cache in front.
+    #[must_use]
+    pub fn with_near_cache(mut self, near_cache: &'a dyn NearCache) -> Self {
+        self.near_cache = Some(near_cache);
+        self
+    }
+
     /// With a bound on how old an answer may be.
     #[must_use]
     pub fn with_staleness_max(mut self, staleness_max: Duration) -> Self {
@@ -186,6 +196,7 @@ impl fmt::Debug for Capabilities<'_> {
             .field("import", &self.import.is_some())
             .field("invalidations", &self.invalidations.is_some())
             .field("close", &self.close.is_some())
+            .field("near_cache", &self.near_cache.is_some())
             .field("staleness_max", &self.staleness_max)
             .field("client_side", &self.client_side)
             .finish()

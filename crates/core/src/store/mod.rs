@@ -9,6 +9,7 @@ mod digest;
 mod ending;
 mod frame;
 mod limits;
+mod near_cache;
 mod record;
 mod rotation;
 mod scan;
@@ -27,6 +28,7 @@ pub use limits::{
     FRAME_BYTES_CEILING, LIST_PAGE_ITEMS_MAX, ROTATION_HOPS_MAX, SCAN_PAGE_BYTES_MAX,
     SCAN_PAGE_ITEMS_MAX,
 };
+pub use near_cache::{CacheStats, NearCache};
 pub use record::{Record, Revision, Touch};
 pub use rotation::RotationPath;
 pub use scan::{Scan, ScanCursor, ScanPage, Scanned};

@@ -2,8 +2,10 @@
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use cloakroom::axum::{Session, SessionError};
+use cloakroom_admin::{Administrator, SESSION_ENTRY};
 use maud::{Markup, html};
 
 use super::Answer;
@@ -12,11 +14,22 @@ use crate::csrf;
 use crate::layout::{Page, ticket};
 use crate::notice::{self, NOTICE};
 use crate::post::Post;
+use crate::site::SESSIONS;
 use crate::state::{Keeping, Site};
 use crate::visitor::{ADMIN, Visitor};
 
 /// What the address says right after the key has changed.
 const MOVED: &str = "moved";
+
+/// Who may see everybody's sessions, for the page that shows them.
+pub(crate) async fn administrator(
+    session: Session,
+    _: Parts,
+) -> Result<Option<Administrator>, SessionError> {
+    let visitor = Visitor::of(&session)?;
+    let name = visitor.name.filter(|_| visitor.is_admin);
+    Ok(name.map(Administrator::new))
+}
 
 pub(crate) async fn page(
     State(site): State<Site>,
@@ -41,7 +54,8 @@ fn show(
         },
         (true, false) => ask(visitor, problem),
         (true, true) => html! {
-            p { "You may now do whatever only admins may. Here, that is to leave again." }
+            p { "You may now do whatever only admins may:" }
+            p { a.button href=(SESSIONS) { "See everybody’s sessions" } }
             (visitor.button("/admin/leave", "leave", "Leave admin mode"))
         },
     };
@@ -143,6 +157,7 @@ fn switch(session: &Session, on: bool) -> Result<(), SessionError> {
         session.insert(ADMIN, true)?;
     } else {
         session.remove(ADMIN)?;
+        session.remove(SESSION_ENTRY)?;
     }
     csrf::renew(session)?;
     Ok(())

@@ -6,6 +6,7 @@ use cloakroom::SessionExpiry;
 use cloakroom::axum::Session;
 use cloakroom::session::Value;
 use cloakroom::store::Record;
+use cloakroom_admin::SESSION_ENTRY;
 use maud::{Markup, html};
 
 use super::Answer;
@@ -106,8 +107,8 @@ fn entries(items: &[(String, Value)]) -> Markup {
                 @for (name, value) in items {
                     div {
                         dt { code { (name) } }
-                        // The token guards this visitor's forms; it is no one's to read aloud.
-                        @if name == csrf::NAME {
+                        // A token guards this visitor's forms; it is no one's to read aloud.
+                        @if [csrf::NAME, SESSION_ENTRY].contains(&name.as_str()) {
                             dd.quiet { "the secret of this site's forms, not shown" }
                         } @else {
                             dd { code { (value.display()) } }
