@@ -10,6 +10,7 @@ use cloakroom::store::{
 };
 use cloakroom::stores::{Cached, Sealed};
 use cloakroom::{AnyStore, Clock as _, Engine, Error, ErrorKind, Site, Subject};
+use cloakroom_servers::{Postgres, Redis};
 use cloakroom_testkit::{
     Call, Fault, Intercept, InterceptedStore, ManualClock, MapStore, Operation, Work, key, sample,
 };
@@ -79,6 +80,17 @@ async fn everybodys_session_ends_at_this_site_and_nobodys_at_another() {
     for kind in Embedded::ALL {
         let folder = tempfile::tempdir().unwrap();
         ends_all_of_the_site(kind.open(folder.path()).await, &kind.to_string()).await;
+    }
+}
+
+/// Each has a server of its own, since other tests share theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_does_on_a_server_that_all_nodes_share() {
+    if let Some(redis) = Redis::start() {
+        ends_all_of_the_site(cloakroom::open(&redis.url()).await.unwrap(), "Redis").await;
+    }
+    if let Some(postgres) = Postgres::start() {
+        ends_all_of_the_site(cloakroom::open(&postgres.url()).await.unwrap(), "SQL").await;
     }
 }
 
