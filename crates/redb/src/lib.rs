@@ -285,6 +285,7 @@ impl SessionStore for RedbStore {
 
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
+            .named("redb")
             .with_sweep(self)
             .with_subjects(self)
             .with_scan(self)
