@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::measure::Measure;
+
 /// How a cache has answered since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,31 +26,64 @@ pub struct Stats {
     pub is_disconnected: bool,
 }
 
-#[derive(Debug, Default)]
+/// A counter of a cache's own, and the measure of all caches that it is a part of.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    counted: AtomicU64,
+    measure: Measure,
+}
+
+impl Counter {
+    fn of(name: &'static str) -> Self {
+        Self {
+            counted: AtomicU64::new(0),
+            measure: Measure::of(name),
+        }
+    }
+
+    fn read(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
 pub(crate) struct Counters {
-    pub(crate) hits: AtomicU64,
-    pub(crate) misses: AtomicU64,
-    pub(crate) stale: AtomicU64,
-    pub(crate) coalesced: AtomicU64,
-    pub(crate) invalidated: AtomicU64,
-    pub(crate) disconnects: AtomicU64,
+    pub(crate) hits: Counter,
+    pub(crate) misses: Counter,
+    pub(crate) stale: Counter,
+    pub(crate) coalesced: Counter,
+    pub(crate) invalidated: Counter,
+    pub(crate) disconnects: Counter,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            hits: Counter::of("cloakroom_cache_hits_total"),
+            misses: Counter::of("cloakroom_cache_misses_total"),
+            stale: Counter::of("cloakroom_cache_stale_total"),
+            coalesced: Counter::of("cloakroom_cache_coalesced_total"),
+            invalidated: Counter::of("cloakroom_cache_invalidated_total"),
+            disconnects: Counter::of("cloakroom_cache_disconnects_total"),
+        }
+    }
 }
 
 impl Counters {
     pub(crate) fn stats(&self, is_disconnected: bool) -> Stats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            hits: read(&self.hits),
-            misses: read(&self.misses),
-            stale: read(&self.stale),
-            coalesced: read(&self.coalesced),
-            invalidated: read(&self.invalidated),
-            disconnects: read(&self.disconnects),
+            hits: self.hits.read(),
+            misses: self.misses.read(),
+            stale: self.stale.read(),
+            coalesced: self.coalesced.read(),
+            invalidated: self.invalidated.read(),
+            disconnects: self.disconnects.read(),
             is_disconnected,
         }
     }
 }
 
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+pub(crate) fn count(counter: &Counter) {
+    counter.counted.fetch_add(1, Ordering::Relaxed);
+    counter.measure.count();
 }

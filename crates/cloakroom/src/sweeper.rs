@@ -1,6 +1,7 @@
 //! The sweep in the background.
 
 mod clock;
+mod measure;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,9 +10,10 @@ use cloakroom_core::engine::{AnyStore, TokenStore as _};
 use cloakroom_core::store::Sweep;
 use cloakroom_core::{Clock, Error, SystemClock};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::clock::SweepClock;
+use self::measure::Measures;
 
 /// How many records one step removes, so that others get their turn.
 const STEP: usize = 1_000;
@@ -85,12 +87,20 @@ impl Sweeper {
         let task = tokio::spawn(async move {
             let mut errors = 0_u32;
             let mut clock = SweepClock::new(clock);
+            let name = store.token_capabilities().name;
+            let mut passes = Passes {
+                store: name,
+                report: &told,
+                measures: Measures::of(name),
+                since: Instant::now(),
+            };
             while let Some(sweep) = store.token_capabilities().sweep {
-                match pass(sweep, &mut clock, &told).await {
+                match passes.pass(sweep, &mut clock).await {
                     Ok(()) => errors = 0,
                     Err(error) => {
                         errors = errors.saturating_add(1);
-                        tracing::error!(error = %error, errors, "sweep failed; it will go on");
+                        passes.measures.failed();
+                        tracing::error!(event = "sweep_failed", store = name, error = %error, errors, "sweep failed; it will go on");
                         note(&told, |report| {
                             report.errors += 1;
                             report.last_error = Some(error);
@@ -138,22 +148,59 @@ fn note(report: &Mutex<SweepReport>, change: impl FnOnce(&mut SweepReport)) {
     change(&mut report.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
-async fn pass(
-    sweep: &dyn Sweep,
-    clock: &mut SweepClock,
-    report: &Mutex<SweepReport>,
-) -> Result<(), Error> {
-    let due_by = clock.due_by(sweep).await?;
-    loop {
-        let swept = sweep.sweep(due_by, STEP).await?;
-        note(report, |report| report.removed += swept.removed as u64);
-        if !swept.more {
-            break;
+/// What the passes over one store have in common.
+struct Passes<'r> {
+    store: &'static str,
+    report: &'r Mutex<SweepReport>,
+    measures: Measures,
+    /// The beginning of the last whole pass: what became due right after it has waited since.
+    since: Instant,
+}
+
+impl Passes<'_> {
+    async fn pass(&mut self, sweep: &dyn Sweep, clock: &mut SweepClock) -> Result<(), Error> {
+        let begun = Instant::now();
+        let due_by = clock.due_by(sweep).await?;
+        let mut removed = 0;
+        loop {
+            let swept = sweep.sweep(due_by, STEP).await?;
+            removed += swept.removed;
+            self.measures.removed(swept.removed);
+            note(self.report, |report| report.removed += swept.removed as u64);
+            if !swept.more {
+                break;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
+        note(self.report, |report| report.passes += 1);
+        let (took, lag) = (begun.elapsed(), self.since.elapsed());
+        self.since = begun;
+        self.tell(removed, took, lag);
+        Ok(())
     }
-    note(report, |report| report.passes += 1);
-    Ok(())
+
+    fn tell(&self, removed: usize, took: Duration, lag: Duration) {
+        self.measures.swept(took, lag);
+        let store = self.store;
+        if removed > 0 {
+            tracing::info!(
+                event = "sweep",
+                store,
+                removed,
+                ?took,
+                ?lag,
+                "the sweep has removed what was due"
+            );
+        } else {
+            tracing::debug!(
+                event = "sweep_without_work",
+                store,
+                ?took,
+                ?lag,
+                "the sweep has found nothing that was due"
+            );
+        }
+    }
 }
 
 impl Drop for Sweeper {
