@@ -21,6 +21,7 @@ mod connections;
 mod csrf;
 mod error;
 mod layout;
+mod metrics;
 mod moment;
 mod notice;
 mod pages;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use cloakroom::engine::TokenStore;
 use cloakroom::stores::RedbStore;
 use cloakroom::{AnyStore, CookiePolicy, Engine, Error, Sweeper};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
-use crate::{Accounts, DemoError, connections, site, store_url};
+use crate::{Accounts, DemoError, connections, metrics, site, store_url};
 
 /// How often expired sessions are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -54,7 +55,8 @@ pub struct Ready {
 }
 
 /// Runs the demo until Ctrl-C (or SIGTERM), then lets open requests finish and
-/// closes the store. `ready` is called once it listens.
+/// closes the store. `ready` is called once it listens. Where this machine alone can reach it,
+/// `/metrics` is what Prometheus reads.
 ///
 /// # Errors
 /// A [`DemoError`] where it cannot start.
@@ -72,6 +74,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         addr: listen,
         source,
     };
+    let recorder = metrics::recorder();
     let listener = TcpListener::bind(listen).await.map_err(refuse)?;
     let addr = listener.local_addr().map_err(refuse)?;
     let accounts = Arc::new(Accounts::open(&folder)?);
@@ -98,12 +101,27 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         store: shown_url,
         folder,
     });
-    connections::serve(listener, site(engine, accounts), stopped).await;
+    let mut site = site(engine, accounts);
+    if let Some(recorder) = recorder.filter(|_| listen.ip().is_loopback()) {
+        site = metrics::beside(site, recorder);
+    }
+    tokio::select! {
+        () = connections::serve(listener, site, stopped) => {}
+        () = upkeep(recorder) => {}
+    }
     sweeper.stop().await;
     if let Err(error) = store.close().await {
         tracing::warn!(error = %error, "the store was not closed well");
     }
     Ok(())
+}
+
+/// Never ends.
+async fn upkeep(recorder: Option<&PrometheusHandle>) {
+    match recorder {
+        Some(recorder) => metrics::upkeep(recorder).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The demo's engine over a store: the defaults, but for a cookie that travels over plain
