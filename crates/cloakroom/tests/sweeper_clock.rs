@@ -40,7 +40,8 @@ async fn fill<S: SessionStore>(store: &S) -> (Timestamp, [KeyDigest; 2]) {
 async fn stand<S: SessionStore>(store: &S, digests: &[KeyDigest]) -> usize {
     let mut stand = 0;
     for digest in digests {
-        stand += usize::from(store.load(digest).await.unwrap().is_some());
+        let stored = store.load(digest).await.unwrap();
+        stand += usize::from(matches!(stored, Some(Stored::Record(_))));
     }
     stand
 }
