@@ -5,6 +5,7 @@
 use std::sync::atomic::AtomicBool;
 
 use cloakroom_core::engine::{AnyStore, Changeset, SaveOutcome, Token, TokenStore as _};
+use cloakroom_core::session::Session;
 use cloakroom_core::store::{EndReason, KeyDigest, Record};
 use cloakroom_core::{Error, Subject, Timestamp};
 
@@ -70,12 +71,12 @@ impl Named for KeyDigest {
 
 /// What happens to sessions.
 impl Shared {
-    pub(crate) fn opened(&self, token: &Token, record: &Record) {
+    pub(crate) fn opened(&self, token: &Token, session: &Session) {
         tracing::debug!(
             event = "session_opened",
             session = self.short(token),
             store = self.events.store,
-            subject = self.events.subject(record.subject.as_ref()),
+            subject = self.events.subject(session.subject().as_ref()),
             "a request has opened its session"
         );
     }

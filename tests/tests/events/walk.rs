@@ -1,13 +1,14 @@
 //! A walk on which an engine tells what it can.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloakroom::cookie::{CookieStore, KeyRing};
 use cloakroom::engine::{AnyStore, OsEntropy, SubjectSessions};
 use cloakroom::session::Session;
-use cloakroom::{CookiePolicy, Engine, Expiry, Label, Subject, Sweeper};
-use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore};
+use cloakroom::{CookiePolicy, Engine, ErrorKind, Expiry, Label, Subject, Sweeper};
+use cloakroom_testkit::{Call, Fault, FaultyStore, InterceptedStore, ManualClock, MapStore};
 use cloakroom_tests::in_process::{COOKIE, TestApp};
 
 /// Whom the walk logs in.
@@ -70,6 +71,8 @@ pub(crate) async fn walk(names_subjects: bool) -> Vec<String> {
     requests_at_once(&app, &mut tokens).await;
     store_that_fails(&app, &mut tokens).await;
     app.engine().end_everybody().await.unwrap();
+    unreadable(names_subjects, &mut tokens).await;
+    renewal_that_fails(names_subjects, &mut tokens).await;
     in_a_cookie(names_subjects, &mut tokens).await;
     sweeps().await;
     tokens.0
@@ -214,6 +217,44 @@ async fn store_that_fails(app: &TestApp, tokens: &mut Tokens) {
     tokens.note(app);
     app.store.reset();
     app.visit(read).await;
+}
+
+/// What is stored cannot be read.
+async fn unreadable(names_subjects: bool, tokens: &mut Tokens) {
+    let is_damaged = Arc::new(AtomicBool::new(false));
+    let damages = is_damaged.clone();
+    let store = InterceptedStore::from_fn(MapStore::default(), move |operation, work| {
+        let is_damaged = operation.call == Call::Load && damages.load(Ordering::Relaxed);
+        Box::pin(async move {
+            match is_damaged {
+                true => Err(ErrorKind::Corrupt.into()),
+                false => work.await,
+            }
+        })
+    });
+    let app = TestApp::with(|_| {
+        let builder = Engine::builder(store).cookie(CookiePolicy::default());
+        builder.subjects_in_events(names_subjects)
+    });
+    app.visit(async |s| write(&s, "planted-value")).await;
+    tokens.note(&app);
+    is_damaged.store(true, Ordering::Relaxed);
+    app.visit(async |s| assert!(!s.exists())).await;
+}
+
+/// The key of a session is due to be renewed, and the store does not answer.
+async fn renewal_that_fails(names_subjects: bool, tokens: &mut Tokens) {
+    let app = TestApp::with(|builder| {
+        let builder = builder.subjects_in_events(names_subjects);
+        builder.renew_key_after(Duration::from_secs(600))
+    });
+    app.visit(async |s| write(&s, "planted-value")).await;
+    tokens.note(&app);
+    app.clock.advance(Duration::from_secs(601));
+    app.store.reset();
+    app.store.fail_at(1, Fault::Refuse);
+    let read = app.visit(async |s| assert!(s.exists())).await;
+    assert_eq!(read.status, 200);
 }
 
 async fn in_a_cookie(names_subjects: bool, tokens: &mut Tokens) {

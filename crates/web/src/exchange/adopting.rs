@@ -38,6 +38,7 @@ impl Inner {
                             continue;
                         }
                     };
+                    engine.opened(&token, &session);
                     // Answers to scripts may arrive after a login in a parallel request.
                     // Later on they hand the cookie out too: some sites load one document.
                     client.hands_out_always = adopted_for >= engine.rotation_mark;

@@ -65,12 +65,12 @@ impl Inner {
             };
             match loaded.stored {
                 Stored::Record(record) if !engine.expiry.is_expired(&record, now) => {
-                    engine.opened(&token, &record);
                     let parted = part(engine, &token, &record, now, &mut client.cost).await;
                     let record = parted.unwrap_or(record);
                     let age = engine.cookie_age(&record, now);
                     match self.session(Some(record), now, None) {
                         Ok(session) => {
+                            engine.opened(&token, &session);
                             if at >= own {
                                 let token = token.clone();
                                 client.successor = CookieAction::Set { token, age };
