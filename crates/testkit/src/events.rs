@@ -100,12 +100,13 @@ impl CollectedEvents {
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes those since it was last called, each as a line with its level, target, text and
-    /// fields.
+    /// Takes those since it was last called; of those of this level, and of the more severe,
+    /// answers a line each, with its level, target, text and fields.
     #[must_use]
-    pub fn take_text(&self) -> String {
-        let lines = self.take().into_iter().map(|event| format!("{event}\n"));
-        lines.collect()
+    pub fn take_text(&self, least: Level) -> String {
+        let mut events = self.take();
+        events.retain(|event| event.level <= least);
+        events.iter().map(|event| format!("{event}\n")).collect()
     }
 }
 

@@ -14,7 +14,7 @@ async fn a_request_without_a_session_and_one_that_only_opens_an_anonymous_one_te
     app.visit(async |s| assert!(!s.exists())).await;
     let other = format!("theme=dark; {COOKIE}2=text");
     app.request(&[other.as_bytes()], 200, async |_| {}).await;
-    assert_eq!(events.take_text(), "");
+    assert_eq!(events.take_text(tracing::Level::TRACE), "");
 }
 
 #[tokio::test]
