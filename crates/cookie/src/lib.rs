@@ -151,6 +151,7 @@
 mod cipher;
 mod envelope;
 mod frame;
+mod measure;
 mod revocation;
 mod store;
 

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use cloakroom::Engine;
+use cloakroom::cookie::{CookieStore, KeyRing};
+use cloakroom::engine::OsEntropy;
 use cloakroom::stores::Cached;
 use cloakroom_testkit::{CollectedEvents, MapStore};
 use cloakroom_tests::events_page;
-use cloakroom_tests::in_process::TestApp;
+use cloakroom_tests::in_process::{COOKIE, TestApp};
 
 use crate::recorder::Remembers;
 use crate::walk::{subject, walk};
@@ -71,6 +73,14 @@ async fn a_walk_is_counted() {
     for (name, value) in expected {
         assert_eq!(count(name), value, "{name}");
     }
+    let ring = KeyRing::generate(&OsEntropy).unwrap();
+    let store = CookieStore::builder(COOKIE, &ring).build().unwrap();
+    let app = TestApp::with(|_| Engine::builder(store));
+    app.visit(async |s| s.insert("n", 1).unwrap()).await;
+    app.visit(async |s| assert!(s.exists())).await;
+    let [a, b, c, d] = ring.secrets()[0].id();
+    let opened = format!("cookies_opened_total{{key={a:02x}{b:02x}{c:02x}{d:02x}}}");
+    assert_eq!(count(&opened), 1.0);
     let timed = |name: &str| {
         recorder
             .values(&format!("cloakroom_{name}{{store=map}}"))
