@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use cloakroom_core::store::{
-    Data, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored, SubjectDigest,
+    Data, EndReason, Ending, KeyDigest, Listed, Record, Revision, Revoke, SessionStore, Stored,
+    SubjectDigest, TOMBSTONE_AGE_MAX,
 };
 use cloakroom_core::{Site, Subject, Timestamp};
 use cloakroom_file::{Durability, FileStore};
@@ -39,6 +40,9 @@ enum Op {
     Import(u8, u8, u8, u64),
     ImportMark(u8, u8, u8),
     Scan(u8),
+    End(u8, u8),
+    EndAll(u8, u8),
+    SweepADayLater(u8),
 }
 
 struct Backends {
@@ -86,9 +90,24 @@ fn list<S: SessionStore>(store: &S, subject: &Subject) -> Vec<Listed> {
     listed
 }
 
+fn ending(at: Timestamp) -> Ending {
+    Ending::new(EndReason::LoggedOut, at)
+}
+
 fn revoke<S: SessionStore>(store: &S, subject: &Subject, which: Revoke) -> Vec<KeyDigest> {
+    end_sessions(store, subject, which, None)
+}
+
+fn end_sessions<S: SessionStore>(
+    store: &S,
+    subject: &Subject,
+    which: Revoke,
+    ending: Option<&Ending>,
+) -> Vec<KeyDigest> {
     let subjects = store.capabilities().subjects.expect("each of them can");
-    let mut ended = block_on(subjects.revoke(&listed_as(subject), which)).expect("the store answers");
+    let subject = listed_as(subject);
+    let ended = block_on(subjects.end_sessions(&subject, which, ending));
+    let mut ended = ended.expect("the store answers");
     ended.sort();
     ended
 }
@@ -198,6 +217,17 @@ fn run<S: SessionStore>(store: &S, ops: &[Op]) {
             Op::Scan(max) => {
                 let models: Vec<_> = model.snapshot().into_iter().collect();
                 assert_eq!(scan(store, max), models);
+            }
+            Op::End(one, when) => same!(end(&digest(one), Some(&ending(at(when))))),
+            Op::EndAll(of, when) => {
+                let (of, ending) = (subject(of), ending(at(when)));
+                let ours = end_sessions(store, of, Revoke::All, Some(&ending));
+                assert_eq!(ours, end_sessions(&model, of, Revoke::All, Some(&ending)));
+            }
+            Op::SweepADayLater(now) => {
+                let now = at(now).saturating_add(TOMBSTONE_AGE_MAX);
+                sweep(store, now);
+                sweep(&model, now);
             }
         }
         for digest in &digests {

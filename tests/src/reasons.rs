@@ -23,6 +23,27 @@ const ABSOLUTE: Duration = Duration::from_secs(2 * 60 * 60);
 /// A scene, and the reason that the visitor was told in it.
 pub type Told = BTreeMap<&'static str, Option<EndReason>>;
 
+/// What a store knows that sweeps, and keeps tombstones.
+#[must_use]
+pub fn all_known() -> Told {
+    use EndReason::*;
+    BTreeMap::from([
+        ("logged out", Some(LoggedOut)),
+        ("logged out on another device", Some(LoggedOutElsewhere)),
+        ("ended by an administrator", Some(EndedByAdministrator)),
+        ("all ended after a password reset", Some(AllEnded)),
+        ("over the limit of sessions", Some(SessionLimit)),
+        ("rotated by a login", Some(Rotated)),
+        ("rotated by a login, and swept", Some(Rotated)),
+        ("idle", Some(Idle)),
+        ("idle, and swept", Some(Idle)),
+        ("absolute", Some(Absolute)),
+        ("absolute, and swept", Some(Absolute)),
+        ("a day later", Some(Unknown)),
+        ("a day later, and swept", Some(Unknown)),
+    ])
+}
+
 /// A site over the store of the walk, whose clock is moved by hand. It begins at the system's
 /// time, since some stores have a clock of their own.
 struct Site {

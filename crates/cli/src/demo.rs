@@ -12,6 +12,10 @@ use cloakroom_demo::{Options, Ready, serve};
 /// How long work on other threads may take once the server has stopped.
 const THREADS_STOP_MAX: Duration = Duration::from_secs(2);
 
+pub(crate) const EXAMPLE: &str = "\
+Example:
+  cloakroom demo --listen 127.0.0.1:8080 --store sqlite:./demo.sqlite";
+
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 takes a free one

@@ -52,7 +52,7 @@
 //! | `cookie-ring` | the same, and ring as its cipher without the default features too |
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
 //! | `metrics` | counts and times what the engine, a near cache and the sweep do, through the [`metrics`](https://docs.rs/metrics) facade; docs/events.md lists it |
-//! | `migrating` | [`stores::Migrating`]: moves sessions from one store to another while the site runs |
+//! | `migrating` | [`stores::Migrating`]: moves sessions from one store to another while the site runs, `migrating_from=URL` |
 //! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
 //! | `axum` | [`axum`]: a layer and extractors |
 //! | `tower` | [`tower`]: the layer for any tower service of http 1: hyper, warp, tonic, Leptos, Dioxus |
@@ -93,6 +93,7 @@ mod sweeper;
 
 pub use cloakroom_core::engine::AnyStore;
 pub use cloakroom_core::session::Limits;
+pub use cloakroom_core::store::AnySessionStore;
 pub use cloakroom_core::{
     Clock, Error, ErrorKind, Expiry, Label, SessionExpiry, Site, Subject, SystemClock, Timestamp,
 };
@@ -100,7 +101,10 @@ pub use cloakroom_web::{
     BearerPolicy, CookiePolicy, CookiePolicyBuilder, Engine, EngineBuilder, Prefix, SameSite,
     SessionInfo,
 };
-pub use open::open;
+#[cfg(feature = "cookie")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
+pub use open::open_cookie_store;
+pub use open::{open, open_session_store};
 #[cfg(feature = "sweeper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sweeper")))]
 pub use sweeper::{SweepReport, Sweeper};

@@ -3,9 +3,11 @@
 use std::fmt::Display;
 
 use cloakroom_core::engine::AnyStore;
+use cloakroom_core::store::AnySessionStore;
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::layers::FromStore;
+use crate::options::migrating::Move;
 use crate::options::{Layers, nearest};
 use crate::servers::{self, Address};
 
@@ -32,6 +34,8 @@ use crate::servers::{self, Address};
 /// | `cache=64MiB&stale=5s` | a near cache of so many bytes, whose answers are no older than that | `cached` |
 /// | `sealed=true` | data at rest under the session's own key | `sealed` |
 /// | `sealed=true&seal_key_file=PATH` | the same, and under a key ring of the server | `sealed` |
+/// | `migrating_from=URL` | moves the sessions of another store to this one while the site runs; **the last option** | `migrating` |
+/// | `prepared_from=URL` | the same for nodes that start before the first session moves; **the last option** | `migrating` |
 ///
 /// A seal keeps data from who reads the database. With `seal_key_file=`, a private file
 /// such as `openssl rand -hex 32` writes, also nobody who writes to the database can make
@@ -42,6 +46,16 @@ use crate::servers::{self, Address};
 /// does while that subscription is broken, `on_disconnect=` says: `serve_stale` (the
 /// default) goes on answering within its bound on staleness, `bypass` asks the store
 /// each time.
+///
+/// What follows `migrating_from=` or `prepared_from=` is the URL of the former store as it
+/// stands, up to the end and not escaped:
+/// `postgres://USER:PASSWORD@HOST/DATABASE?migrating_from=redb:./sessions.redb`. What a
+/// request meets in the former store moves to the new one, and with `migrating_from=` all
+/// else too, in the background, 200 sessions a second. When all have moved, that is an event
+/// at `INFO`, and the URL of the new store can stand alone. A cache and a seal belong to
+/// the options before it, and stand in front of both stores; what is sealed keeps its seal.
+/// The steps, for one node and for several, and the way back, are in
+/// [docs/migrating.md](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/migrating.md).
 ///
 /// `memory:` takes `capacity=64MiB`, the bytes it may hold, bookkeeping included. The
 /// servers and SQLite take:
@@ -123,22 +137,81 @@ use crate::servers::{self, Address};
 /// the store says where it cannot be opened. The URL's own text is never quoted:
 /// it may hold a password.
 pub async fn open(url: &str) -> Result<AnyStore, Error> {
+    match cookie_options(url)? {
+        Some(options) => cookie(options).await,
+        None => open_keyed(url).await,
+    }
+}
+
+/// What follows `cookie:` and its `?`; nothing where the URL names another store.
+fn cookie_options(url: &str) -> Result<Option<&str>, Error> {
     match url.split_once(':') {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("cookie") => match rest {
-            "" => cookie("").await,
-            _ => match rest.strip_prefix('?') {
-                Some(options) => cookie(options).await,
-                None => Err(refuse(NO_PATH)),
-            },
+            "" => Ok(Some("")),
+            _ => rest
+                .strip_prefix('?')
+                .map(Some)
+                .ok_or_else(|| refuse(NO_PATH)),
         },
+        _ => Ok(None),
+    }
+}
+
+/// Opens the store that a `cookie:` URL names, by its type, for what [`AnyStore`] does not
+/// offer: the counts of its keys, and why a cookie does not open
+/// ([`CookieStore::inspect`](cloakroom_cookie::CookieStore::inspect)).
+///
+/// # Errors
+/// As [`open`], and [`ErrorKind::Misconfigured`] for the URL of another store.
+#[cfg(feature = "cookie")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
+pub async fn open_cookie_store(url: &str) -> Result<cloakroom_cookie::CookieStore, Error> {
+    match cookie_options(url)? {
+        Some(options) => crate::options::cookie::Cookie::parse(options)?.open().await,
+        None => Err(refuse("only cookie: keeps the session in the cookie")),
+    }
+}
+
+/// Opens the store that a URL names for what asks it by digests: the adapter
+/// for tower-sessions, [`Migrating`](crate::stores::Migrating), a store of your own that is
+/// made of another one. The URLs and their options are those of [`open`], but for `cookie:`
+/// and `sealed=true`: what these keep is opened by a session's key, and by no digest.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let store = cloakroom::open_session_store("memory:").await?;
+/// let error = cloakroom::open_session_store("cookie:?key_file=./ring").await.unwrap_err();
+/// assert_eq!(error.kind(), cloakroom::ErrorKind::Misconfigured);
+/// # let _ = store;
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`open`], and [`ErrorKind::Misconfigured`] for `cookie:` and `sealed=true`.
+pub async fn open_session_store(url: &str) -> Result<AnySessionStore, Error> {
+    match url.split_once(':') {
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("cookie") => Err(Error::new(
+            ErrorKind::Misconfigured,
+            "cookie: keeps each session with its visitor, and this program asks its store by \
+             digests, under which nothing is kept: give redb:PATH or another store on the server",
+        )),
         _ => open_keyed(url).await,
     }
 }
 
 const NO_PATH: &str = "memory: and cookie: take no path";
 
-/// Opens a store that keeps records under digests: any but `cookie:`.
+/// Opens a store that keeps records under digests, any but `cookie:`, and the one from which
+/// its sessions are to move.
 pub(crate) async fn open_keyed<T: FromStore>(url: &str) -> Result<T, Error> {
+    match Move::parse(url)? {
+        Some(moving) => moving.open().await,
+        None => open_one(url).await,
+    }
+}
+
+/// The same of the URL of one store.
+pub(crate) async fn open_one<T: FromStore>(url: &str) -> Result<T, Error> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(refuse("a store URL begins with its scheme and a colon"));
     };
@@ -163,9 +236,9 @@ pub(crate) async fn open_keyed<T: FromStore>(url: &str) -> Result<T, Error> {
             Err(refuse("file:, sled:, redb: and sqlite: need a path"))
         }
         "sqlite" => sqlite(path, options),
-        "file" => file(path, &Layers::parse(scheme, options)?),
-        "redb" => redb(path, &Layers::parse(scheme, options)?),
-        "sled" => sled(path, &Layers::parse(scheme, options)?),
+        "file" => file(path, &Layers::parse::<T>(scheme, options)?),
+        "redb" => redb(path, &Layers::parse::<T>(scheme, options)?),
+        "sled" => sled(path, &Layers::parse::<T>(scheme, options)?),
         _ => Err(match nearest(scheme, SCHEMES) {
             Some(near) => refuse(format_args!("no such scheme, did you mean {near}:?")),
             None => refuse("no such scheme"),
@@ -244,7 +317,7 @@ opens!(
     "memory",
     fn memory(options: &str) {
         let mut query = crate::options::Query::parse("memory", options, "capacity=64MiB")?;
-        let layers = Layers::take(&mut query)?;
+        let layers = Layers::take::<T>(&mut query)?;
         let capacity = query.bytes("capacity")?;
         query.finish()?;
         let mut builder = cloakroom_memory::MemoryStore::builder();
@@ -279,7 +352,7 @@ opens!(
 
         const OWN: &str = "table=NAME, timeout=5s, migrate=false, synchronous=normal";
         let mut query = crate::options::Query::parse("sqlite", options, OWN)?;
-        let layers = Layers::take(&mut query)?;
+        let layers = Layers::take::<T>(&mut query)?;
         let mut builder = cloakroom_sqlite::SqliteStore::builder();
         if let Some(table) = query.text("table") {
             builder = builder.table(table);
@@ -302,7 +375,8 @@ opens!(
 
 #[cfg(feature = "cookie")]
 async fn cookie(options: &str) -> Result<AnyStore, Error> {
-    crate::options::cookie::Cookie::parse(options)?.open().await
+    let store = crate::options::cookie::Cookie::parse(options)?.open();
+    store.await.map(AnyStore::new)
 }
 
 #[cfg(not(feature = "cookie"))]

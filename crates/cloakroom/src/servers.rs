@@ -35,7 +35,7 @@ pub(crate) async fn redis<T: FromStore>(address: Address<'_>) -> Result<T, Error
     let is_socket = scheme == "redis+unix";
     let own = if is_socket { REDIS_SOCKET } else { REDIS };
     let mut query = Query::parse(scheme, address.options, own)?;
-    let layers = Layers::take_watching(&mut query)?;
+    let layers = Layers::take_watching::<T>(&mut query)?;
     let mut builder = if is_socket {
         if !place.starts_with("///") {
             return Err(query.refuse("the URL of a Unix socket reads redis+unix:///PATH"));
@@ -151,8 +151,8 @@ async fn sql<T: FromStore>(address: Address<'_>, dialect: Dialect) -> Result<T, 
     let Address { scheme, place, .. } = address;
     let mut query = Query::parse(scheme, address.options, dialect.own)?;
     let layers = match dialect.notifies {
-        true => Layers::take_watching(&mut query)?,
-        false => Layers::take(&mut query)?,
+        true => Layers::take_watching::<T>(&mut query)?,
+        false => Layers::take::<T>(&mut query)?,
     };
     let mut builder = cloakroom_sql::SqlStore::builder();
     if let Some(table) = query.text("table") {

@@ -95,8 +95,17 @@ impl Sweeper {
                 since: Instant::now(),
             };
             while let Some(sweep) = store.token_capabilities().sweep {
-                match passes.pass(sweep, &mut clock).await {
-                    Ok(()) => errors = 0,
+                let begun = Instant::now();
+                let mut removed = 0;
+                let step = |more| {
+                    removed += more;
+                    passes.removed(more);
+                };
+                match pass(sweep, &mut clock, step).await {
+                    Ok(()) => {
+                        errors = 0;
+                        passes.done(begun, removed);
+                    }
                     Err(error) => {
                         errors = errors.saturating_add(1);
                         passes.measures.failed();
@@ -114,6 +123,38 @@ impl Sweeper {
             }
         });
         Self { task, report }
+    }
+
+    /// Sweeps the store once, for a job that somebody else starts, and answers how many
+    /// records and rotation marks were removed; `step` is told as many after each step. A
+    /// store that cannot sweep is left alone. No clock is compared with the time that has
+    /// passed, but the store's own is, and what expired less than five minutes ago is left.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let store = cloakroom::open("memory:").await?;
+    /// let removed = cloakroom::Sweeper::once(&store, |_so_far| ()).await?;
+    /// assert_eq!(removed, 0);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) where the store does not answer; what
+    /// was removed stays removed.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time enabled.
+    pub async fn once(store: &AnyStore, mut step: impl FnMut(u64)) -> Result<u64, Error> {
+        let mut removed = 0;
+        if let Some(sweep) = store.token_capabilities().sweep {
+            let mut clock = SweepClock::new(Arc::new(SystemClock));
+            pass(sweep, &mut clock, |more| {
+                removed += more;
+                step(removed);
+            })
+            .await?;
+        }
+        Ok(removed)
     }
 
     /// Ends the sweep, and waits until it holds the store no more: a step that is under way
@@ -148,6 +189,22 @@ fn note(report: &Mutex<SweepReport>, change: impl FnOnce(&mut SweepReport)) {
     change(&mut report.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
+/// One pass over what is due; `removed` is told what each step has removed.
+async fn pass(
+    sweep: &dyn Sweep,
+    clock: &mut SweepClock,
+    mut removed: impl FnMut(u64),
+) -> Result<(), Error> {
+    let due_by = clock.due_by(sweep).await?;
+    loop {
+        let swept = sweep.sweep(due_by, STEP).await?;
+        removed(swept.removed as u64);
+        if !swept.more {
+            return Ok(());
+        }
+    }
+}
+
 /// What the passes over one store have in common.
 struct Passes<'r> {
     store: &'static str,
@@ -158,28 +215,16 @@ struct Passes<'r> {
 }
 
 impl Passes<'_> {
-    async fn pass(&mut self, sweep: &dyn Sweep, clock: &mut SweepClock) -> Result<(), Error> {
-        let begun = Instant::now();
-        let due_by = clock.due_by(sweep).await?;
-        let mut removed = 0;
-        loop {
-            let swept = sweep.sweep(due_by, STEP).await?;
-            removed += swept.removed;
-            self.measures.removed(swept.removed);
-            note(self.report, |report| report.removed += swept.removed as u64);
-            if !swept.more {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
+    fn removed(&self, records: u64) {
+        self.measures.removed(records);
+        note(self.report, |report| report.removed += records);
+    }
+
+    /// Tells of a whole pass.
+    fn done(&mut self, begun: Instant, removed: u64) {
         note(self.report, |report| report.passes += 1);
         let (took, lag) = (begun.elapsed(), self.since.elapsed());
         self.since = begun;
-        self.tell(removed, took, lag);
-        Ok(())
-    }
-
-    fn tell(&self, removed: usize, took: Duration, lag: Duration) {
         self.measures.swept(took, lag);
         let store = self.store;
         if removed > 0 {

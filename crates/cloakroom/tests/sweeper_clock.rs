@@ -40,8 +40,13 @@ async fn fill<S: SessionStore>(store: &S) -> (Timestamp, [KeyDigest; 2]) {
 async fn stand<S: SessionStore>(store: &S, digests: &[KeyDigest]) -> usize {
     let mut stand = 0;
     for digest in digests {
-        let stored = store.load(digest).await.unwrap();
-        stand += usize::from(matches!(stored, Some(Stored::Record(_))));
+        stand += usize::from(
+            store
+                .load(digest)
+                .await
+                .unwrap()
+                .is_some_and(|stored| stored.into_record().is_some()),
+        );
     }
     stand
 }

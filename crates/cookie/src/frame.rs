@@ -214,6 +214,13 @@ impl Sealer {
         }
     }
 
+    /// The id of the key that a token names, whether or not it was sealed under it.
+    pub(crate) fn named_key(token: &str) -> Option<KeyId> {
+        // Four characters are three bytes: the version, the id, and one more.
+        let head = URL_SAFE_NO_PAD.decode(token.get(..8)?).ok()?;
+        head.get(1..)?.first_chunk().copied()
+    }
+
     fn decode(&self, token: &str) -> Option<Vec<u8>> {
         let is_of_length = self.mode.is_of_length(token);
         is_of_length.then(|| URL_SAFE_NO_PAD.decode(token).ok())?

@@ -151,6 +151,7 @@
 mod cipher;
 mod envelope;
 mod frame;
+mod inspect;
 mod measure;
 mod revocation;
 mod store;
@@ -158,6 +159,7 @@ mod store;
 pub use cloakroom_keyring::{
     KeyId, KeyRing, RING_KEYS_MAX, RING_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
 };
+pub use inspect::{Inspected, Verdict};
 pub use revocation::{EpochStore, Revocation};
 pub use store::{CookieStore, CookieStoreBuilder};
 

@@ -46,16 +46,22 @@ const COOKIE_NAME_BYTES_MAX: usize = 256;
 /// - [`ErrorKind::Unavailable`] without randomness, or without epochs.
 pub struct CookieStore {
     cookie: String,
-    sealer: Sealer,
+    pub(crate) sealer: Sealer,
     /// Those of the cookies that this one replaces.
     formers: Vec<Sealer>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     revocation: Option<Arc<dyn Revocation>>,
     logout_ends_all: bool,
 }
 
 impl CookieStore {
+    /// The full name of the cookie.
+    #[must_use]
+    pub fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
     /// A store for the cookie of this name, beginning with the defaults:
     /// encrypted, without revocation.
     ///
@@ -82,15 +88,23 @@ impl CookieStore {
         self.sealer.counts().collect()
     }
 
+    /// What a token is. One of a former cookie's name is authentic too.
+    pub(crate) fn find(&self, token: &Token) -> Result<Found, Error> {
+        Ok(match self.sealer.open(token.expose()).map_err(named)? {
+            Found::Foreign => match self.open_former(token)? {
+                Some(opened) => Found::Authentic(opened),
+                None => Found::Foreign,
+            },
+            found => found,
+        })
+    }
+
     /// Opens a token. Neither its deadlines nor its epoch are judged.
     fn open(&self, token: &Token) -> Result<Option<Opened>, Error> {
-        let mut opened = match self.sealer.open(token.expose()).map_err(named)? {
+        let mut opened = match self.find(token)? {
             Found::Authentic(opened) => opened,
             Found::OfUnknownKey(id) => return Err(unknown(id, "was sealed")),
-            Found::Foreign => match self.open_former(token)? {
-                Some(opened) => opened,
-                None => return Ok(None),
-            },
+            Found::Foreign => return Ok(None),
         };
         let envelope = &mut opened.envelope;
         // Two sites may have one name for their cookies, and one ring.
@@ -142,7 +156,7 @@ impl CookieStore {
     /// Whether the session's epoch is not its subject's. A later one does not open
     /// either: the store of epochs was restored from a backup, and the session could
     /// not be revoked any more.
-    async fn is_revoked(&self, envelope: &Envelope) -> Result<bool, Error> {
+    pub(crate) async fn is_revoked(&self, envelope: &Envelope) -> Result<bool, Error> {
         let Some((revocation, site, subject)) = self.revocation_of(&envelope.record) else {
             return Ok(false);
         };

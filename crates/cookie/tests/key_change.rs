@@ -4,7 +4,7 @@
 
 mod common;
 
-use cloakroom_cookie::{CookieStore, KeyRing, Secret};
+use cloakroom_cookie::{CookieStore, KeyRing, Secret, Verdict};
 use cloakroom_core::engine::{Entropy as _, OsEntropy, Token, TokenStore as _};
 use cloakroom_core::store::Record;
 use cloakroom_core::{ErrorKind, Subject};
@@ -141,4 +141,26 @@ async fn a_cookie_of_a_former_name_opens_and_is_sealed_again_for_the_present_one
         let (_, again) = opened(&store(COOKIE, None), &reissue.unwrap()).await;
         assert!(again.is_none());
     }
+}
+
+#[tokio::test]
+async fn an_operator_is_told_by_which_key_a_cookie_does_not_open() {
+    let [old, new] = [secret(), secret()];
+    let token = create(&server(&[&old])).await;
+    let verdict = async |secrets: &[&Bytes], token: &Token| {
+        let seen = server(secrets).inspect(token).await.unwrap();
+        (seen.verdict, seen.sealed_under, seen.begun_under)
+    };
+    let [old_id, new_id] = [&old, &new].map(|bytes| Secret::from_bytes(bytes).unwrap().id());
+    let opens = (Verdict::Opens, Some(old_id), Some(old_id));
+    assert_eq!(verdict(&[&old], &token).await, opens);
+    assert_eq!(verdict(&[&new, &old], &token).await, opens);
+    let unknown = (Verdict::UnknownKey, Some(old_id), None);
+    assert_eq!(verdict(&[&new], &token).await, unknown);
+    // Sealed again under the new key, it still ends with the old one.
+    let (_, again) = opened(&server(&[&new, &old]), &token).await;
+    let ended = (Verdict::BegunUnderUnknownKey, Some(new_id), Some(old_id));
+    assert_eq!(verdict(&[&new], &again.unwrap()).await, ended);
+    let made_up = verdict(&[&new], &Token::new("no cookie")).await;
+    assert_eq!(made_up, (Verdict::NoToken, None, None));
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use cloakroom_cookie::{CookieStore, EpochStore, KeyRing, Revocation};
+use cloakroom_cookie::{CookieStore, EpochStore, KeyRing, Revocation, Verdict};
 use cloakroom_core::engine::TokenStore as _;
 use cloakroom_core::store::{BoxFuture, Data, Record, Revision, Stored, Sweep as _};
 use cloakroom_core::{Error, ErrorKind, Site as At, Subject, Timestamp};
@@ -238,7 +238,7 @@ async fn under_a_retired_key_the_original_epoch_is_kept() {
     assert!(load(&both, &reissue).await.is_some());
     old.epochs.advance(&at(), &user()).await.unwrap();
     for token in [&token, &reissue] {
-        assert!(both.load_token(token).await.unwrap().is_none());
+        assert!(load(&both, token).await.is_none());
     }
 }
 
@@ -385,4 +385,20 @@ async fn a_subjects_sessions_end_through_the_store_itself() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.message().contains("revocation=URL"), "{error}");
+}
+
+#[tokio::test]
+async fn a_revoked_cookie_is_told_from_one_that_opens_and_from_no_answer() {
+    let site = site();
+    let token = site.store.create_token(&key(), &sample("here")).await;
+    let token = token.unwrap().token.unwrap();
+    let verdict = async || site.store.inspect(&token).await.map(|seen| seen.verdict);
+    assert_eq!(verdict().await.unwrap(), Verdict::Opens);
+    site.epochs.advance(&at(), &user()).await.unwrap();
+    assert_eq!(verdict().await.unwrap(), Verdict::Revoked);
+    let seen = site.store.inspect(&token).await.unwrap();
+    assert_eq!(seen.record.unwrap().subject, Some(user()));
+    site.faults.fail_always(Some(Fault::Refuse));
+    let error = verdict().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
 }

@@ -135,7 +135,7 @@ fn next_revision_in(
     record: &Record,
 ) -> Result<(Revision, Option<SubjectDigest>), Error> {
     let (head, subject) = FrameHead::read_with_subject(frame).map_err(frame_error)?;
-    if head.kind == FrameKind::Rotated {
+    if head.kind != FrameKind::Record {
         return Err(ErrorKind::Gone.into());
     }
     let next = record.next_revision_after(head.revision)?;
@@ -151,7 +151,7 @@ pub(crate) fn decode(frame: &[u8]) -> Result<Stored, Error> {
     Stored::decode(frame).map_err(frame_error)
 }
 
-/// The subject of the record in a frame; a rotation mark has none.
+/// The subject of the record in a frame; a rotation mark and a tombstone have none.
 pub(crate) fn subject_in(frame: &[u8]) -> Result<Option<SubjectDigest>, Error> {
     Ok(FrameHead::read_with_subject(frame)?.1)
 }

@@ -267,15 +267,25 @@ impl Layout {
 
     /// Writes a frame to a new file, in the folder of its digest.
     pub(crate) fn stage(&self, digest: &KeyDigest, frame: &[u8]) -> Result<StagedFile, Error> {
-        let stage = || {
-            let mut staged = self.stage_empty(digest)?;
+        let staged = self.stage_unsynced(digest, frame)?;
+        if self.durability == Durability::Synced {
+            let synced = staged.sync();
+            synced.map_err(|source| self.session_failed("sync a new file", digest, source))?;
+        }
+        Ok(staged)
+    }
+
+    /// As [`stage`](Self::stage), of what need not survive a crash of the machine.
+    pub(crate) fn stage_unsynced(
+        &self,
+        digest: &KeyDigest,
+        frame: &[u8],
+    ) -> Result<StagedFile, Error> {
+        let staged = self.stage_empty(digest).and_then(|mut staged| {
             staged.write(frame)?;
-            if self.durability == Durability::Synced {
-                staged.sync()?;
-            }
             Ok(staged)
-        };
-        stage().map_err(|source| self.session_failed("write a new file", digest, source))
+        });
+        staged.map_err(|source| self.session_failed("write a new file", digest, source))
     }
 
     fn stage_empty(&self, digest: &KeyDigest) -> io::Result<StagedFile> {

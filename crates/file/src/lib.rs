@@ -18,7 +18,7 @@
 //!
 //! # What is promised
 //!
-//! `create`, `update`, `rotate`, `delete`, `revoke` and `import` are on the disk before
+//! `create`, `update`, `rotate`, `end`, `end_sessions` and `import` are on the disk before
 //! they return ([`Durability::Synced`]). A file is whole at every moment, whatever ends
 //! the process or fills the disk. A `touch` may be lost with the machine, and never takes
 //! the session with it.
@@ -30,6 +30,14 @@
 //! `rotate` is one step to every other process. A crash of the machine between its two
 //! halves leaves the session open under both keys. Nobody has been told the new one, and
 //! its session stays until its deadline.
+//!
+//! A session that was ended leaves a tombstone ([`Stored::Ended`]) in its place, which says why
+//! and when: a file, which takes a block of the disk, mostly of 4 KiB. It costs no further sync,
+//! since that of the folder makes the end hold, as with a delete. The tombstone itself is not
+//! synced: a crash of the machine may leave a file that nobody can read, which opens nothing and
+//! is swept a day later. Where the disk has no room for a tombstone, the session ends without
+//! one. A sweep leaves one of each session and rotation mark that expired less than a day
+//! before, and removes each tombstone when its day is over.
 //!
 //! A session that more than [`ROTATION_HOPS_MAX`](cloakroom_core::store::ROTATION_HOPS_MAX)
 //! rotation marks lead to cannot be ended by the old key, nor be spared by it: the answer
@@ -73,6 +81,7 @@
 //! rotate   write, fsync of the new file and of the rotation mark;
 //!          link of the new file, fsync of its folder;
 //!          rename of the mark, fsync of its folder
+//! end      write, rename, fsync of the folder
 //! delete   unlink, fsync of the folder
 //! touch    write, fsync, rename
 //! ```
@@ -117,7 +126,8 @@
 //! last time with every lock.
 //!
 //! **Sweep.** A pass goes through the folders one after the other, and reads the 26 bytes
-//! of each file's head. What is due is read again, whole, with its lock. A step looks at
+//! of each file's head. What is due is read again, whole, with its lock, and removed or
+//! replaced by a tombstone, without a sync. A step looks at
 //! 4,096 files at most, and the next one goes on where it stopped. A damaged file is
 //! removed when its head says that it is due; where the head is damaged too, a day after
 //! the last change of the file. New files that a crash left, and orphans, are removed
@@ -286,9 +296,10 @@ impl SessionStore for FileStore {
             .await
     }
 
-    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
-        let digest = *digest;
-        self.run(move |files| files.delete(&digest)).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let (digest, ending) = (*digest, ending.cloned());
+        self.run(move |files| files.end(&digest, ending.as_ref()))
+            .await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -322,10 +333,10 @@ impl Subjects for FileStore {
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
-        _ending: Option<&'a Ending>,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
-        let subject = *subject;
-        Box::pin(self.run(move |files| files.revoke(&subject, which)))
+        let (subject, ending) = (*subject, ending.cloned());
+        Box::pin(self.run(move |files| files.revoke(&subject, which, ending.as_ref())))
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use cloakroom_core::store::{
-    KeyDigest, ListPage, Listed, Revoke, RotationPath, ScanCursor, Stored, SubjectDigest,
+    Ending, KeyDigest, ListPage, Listed, Revoke, RotationPath, ScanCursor, Stored, SubjectDigest,
 };
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::error::unavailable;
 use crate::files::Files;
 use crate::layout::SubjectEntry;
-use crate::writes::{Ending, Owner};
+use crate::writes::{EndOutcome, Owner};
 
 /// Sessions that a revocation ends before it syncs their end and removes their entries.
 const STEP_MAX: usize = 256;
@@ -65,10 +65,11 @@ impl Files {
         &self,
         subject: &SubjectDigest,
         which: Revoke,
+        ending: Option<&Ending>,
     ) -> Result<Vec<KeyDigest>, Error> {
         let mut ended = Vec::new();
         if let Revoke::One(meant) = which {
-            self.end_step(subject, which, &[meant], &mut ended)?;
+            self.end_step(subject, which, ending, &[meant], &mut ended)?;
             return Ok(ended);
         }
         let mut asked = BTreeSet::new();
@@ -87,7 +88,7 @@ impl Files {
                 return Ok(ended);
             }
             for step in Vec::from_iter(fresh.iter().copied()).chunks(STEP_MAX) {
-                self.end_step(subject, which, step, &mut ended)?;
+                self.end_step(subject, which, ending, step, &mut ended)?;
             }
             asked.append(&mut fresh);
         }
@@ -100,12 +101,13 @@ impl Files {
         &self,
         subject: &SubjectDigest,
         which: Revoke,
+        ending: Option<&Ending>,
         step: &[KeyDigest],
         ended: &mut Vec<KeyDigest>,
     ) -> Result<(), Error> {
         let before = ended.len();
         let mut seen = Vec::new();
-        let done = self.end_each(subject, which, step, &mut seen, ended);
+        let done = self.end_each(subject, which, ending, step, &mut seen, ended);
         // The end of those that were ended holds, also where others still stand.
         let done = self.layout.sync(&seen).and(done);
         for digest in &ended[before..] {
@@ -118,6 +120,7 @@ impl Files {
         &self,
         subject: &SubjectDigest,
         which: Revoke,
+        ending: Option<&Ending>,
         step: &[KeyDigest],
         seen: &mut Vec<KeyDigest>,
         ended: &mut Vec<KeyDigest>,
@@ -138,11 +141,13 @@ impl Files {
             })
         };
         for digest in step {
-            match self.end(digest, seen, is_meant)? {
-                Ending::Ended(digest, _) => ended.push(digest),
+            match self.end_where(digest, ending, seen, is_meant)? {
+                EndOutcome::Ended(digest, _) => ended.push(digest),
                 // In a list, a session out of reach from here has an entry of its own.
-                Ending::OutOfReach(error) if matches!(which, Revoke::One(_)) => return Err(error),
-                Ending::Nothing | Ending::OutOfReach(_) => {}
+                EndOutcome::OutOfReach(error) if matches!(which, Revoke::One(_)) => {
+                    return Err(error);
+                }
+                EndOutcome::Nothing | EndOutcome::OutOfReach(_) => {}
             }
         }
         Ok(())

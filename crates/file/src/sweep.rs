@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use cloakroom_core::store::{FrameHead, KeyDigest, Swept};
+use cloakroom_core::store::{FrameHead, KeyDigest, Stored, Swept};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::error::failed;
@@ -34,6 +34,7 @@ pub(crate) struct Cursor {
 }
 
 enum Judged {
+    /// Or a tombstone stands in its place.
     Removed,
     /// It is not due, or it is gone already, or it was no session.
     Nothing,
@@ -167,7 +168,8 @@ fn judge(files: &Files, now: Timestamp, digest: &KeyDigest) -> Result<Judged, Er
     if !is_due {
         return Ok(Judged::Nothing);
     }
-    files.layout.remove(digest)?;
+    let expired = Stored::decode(frame).ok();
+    files.leave(digest, expired.and_then(|expired| expired.swept(now)))?;
     // A crash may bring the record back without its entry: it has expired, and is swept
     // again.
     let subject = subject_in(frame).unwrap_or_default();

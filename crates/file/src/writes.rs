@@ -4,7 +4,8 @@
 use std::io;
 
 use cloakroom_core::store::{
-    FrameHead, KeyDigest, Record, Revision, RotationPath, Stored, SubjectDigest, Touch,
+    Ending, FrameHead, FrameKind, KeyDigest, Record, Revision, RotationPath, Stored, SubjectDigest,
+    Tombstone, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use cloakroom_disk::StagedFile;
@@ -154,10 +155,10 @@ impl Files {
         Ok(next)
     }
 
-    pub(crate) fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
+    pub(crate) fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
         let mut seen = Vec::new();
-        let ending = self.end(digest, &mut seen, |_, _| Ok(true))?;
-        let ended = ending.required()?;
+        let outcome = self.end_where(digest, ending, &mut seen, |_, _| Ok(true))?;
+        let ended = outcome.required()?;
         self.layout.sync(&seen)?;
         if let Some((digest, subject)) = ended {
             self.drop_entry(subject, &digest);
@@ -165,40 +166,62 @@ impl Files {
         Ok(())
     }
 
-    /// Removes the session under a digest, or where rotation marks lead from there, if it
-    /// is meant. `is_meant` is asked with the lock of the session's digest, and told
+    /// Ends the session under a digest, or where rotation marks lead from there, if it is
+    /// meant. `is_meant` is asked with the lock of the session's digest, and told
     /// whose session it is.
     ///
     /// The digests that were looked at are added to `seen`: their folders have to be
     /// synced before the end is answered. A crash must take back neither a mark that was
     /// followed nor a removal that another has just made.
-    pub(crate) fn end(
+    pub(crate) fn end_where(
         &self,
         digest: &KeyDigest,
+        ending: Option<&Ending>,
         seen: &mut Vec<KeyDigest>,
         is_meant: impl Fn(&KeyDigest, &Owner) -> Result<bool, Error>,
-    ) -> Result<Ending, Error> {
+    ) -> Result<EndOutcome, Error> {
         let mut path = RotationPath::from(*digest);
         loop {
             let at = *path.at();
             seen.push(at);
             let _lock = self.locks.lock(&at)?;
             let Some(locked) = self.lock_file(&at)? else {
-                return Ok(Ending::Nothing);
+                return Ok(EndOutcome::Nothing);
             };
             let frame = locked.frame.as_deref().unwrap_or_default();
             let moved_to = Stored::moved_to(frame);
             match moved_to.and_then(|to| to.map(|to| path.follow(to)).transpose()) {
                 Ok(Some(())) => continue,
                 Ok(None) => {}
-                Err(error) => return Ok(Ending::OutOfReach(error)),
+                Err(error) => return Ok(EndOutcome::OutOfReach(error)),
             }
             let owner = subject_in(frame);
-            if !is_meant(&at, &owner)? {
-                return Ok(Ending::Nothing);
+            // The first end is the one that counts.
+            let has_ended = ending.is_some() && is_tombstone(frame);
+            if has_ended || !is_meant(&at, &owner)? {
+                return Ok(EndOutcome::Nothing);
             }
-            self.layout.remove(&at)?;
-            return Ok(Ending::Ended(at, owner.unwrap_or_default()));
+            let left = ending.map(|ending| Tombstone::of_frame(frame, ending));
+            self.leave(&at, left)?;
+            return Ok(EndOutcome::Ended(at, owner.unwrap_or_default()));
+        }
+    }
+
+    /// Puts a tombstone in the place of the file under a digest, or removes the file. The
+    /// caller holds the locks of both.
+    ///
+    /// The tombstone is not synced: a crash may leave a file that nobody can read, and the
+    /// session has ended all the same. Where the disk takes no new file, since it is full, the
+    /// session's file is removed: an end must not fail for want of room.
+    pub(crate) fn leave(&self, digest: &KeyDigest, left: Option<Tombstone>) -> Result<(), Error> {
+        let Some(tombstone) = left else {
+            return self.layout.remove(digest);
+        };
+        let frame = Stored::Ended(tombstone).encode()?;
+        let staged = self.layout.stage_unsynced(digest, &frame);
+        match staged.and_then(|staged| self.replace(staged, digest)) {
+            Ok(()) => Ok(()),
+            Err(_) => self.layout.remove(digest),
         }
     }
 
@@ -221,12 +244,16 @@ impl Files {
     }
 }
 
+fn is_tombstone(frame: &[u8]) -> bool {
+    FrameHead::read(frame).is_ok_and(|head| head.kind == FrameKind::Ended)
+}
+
 /// Whose a session is; an error where its file cannot be read as a frame.
 pub(crate) type Owner = Result<Option<SubjectDigest>, Error>;
 
 /// What came of the attempt to end a session.
-pub(crate) enum Ending {
-    /// The session at this digest was removed. Whose it was is known where it could be
+pub(crate) enum EndOutcome {
+    /// The session at this digest was ended. Whose it was is known where it could be
     /// read.
     Ended(KeyDigest, Option<SubjectDigest>),
     /// No session stands there, or it is not meant.
@@ -235,7 +262,7 @@ pub(crate) enum Ending {
     OutOfReach(Error),
 }
 
-impl Ending {
+impl EndOutcome {
     /// The session that was ended, if one stood there.
     ///
     /// # Errors

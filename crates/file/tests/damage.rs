@@ -8,7 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cloakroom_core::store::{Data, KeyDigest, Revision, SessionStore as _, Sweep as _, Swept};
+use cloakroom_core::store::{
+    Data, EndReason, Ending, Import as _, KeyDigest, Revision, SessionStore as _, Stored,
+    Sweep as _, Swept, Tombstone,
+};
 use cloakroom_core::{ErrorKind, Timestamp};
 use cloakroom_file::{Durability, FileStore};
 use cloakroom_testkit::{key, sample, touch_until};
@@ -101,6 +104,35 @@ async fn a_damaged_file_is_swept_when_its_head_says_or_after_a_day() {
     assert_eq!(sweep_all(&store, later(25 * 3_600)).await, 1);
     assert!(store.load(&head).await.unwrap().is_none());
     assert!(store.load(&live).await.unwrap().is_some());
+}
+
+/// A tombstone is not synced, so a crash of the machine may leave its file empty. The session
+/// has ended all the same, and does not come back.
+#[tokio::test]
+async fn a_tombstone_that_a_crash_has_emptied_opens_nothing_and_is_swept() {
+    let folder = folder();
+    let store = FileStore::open(folder.path()).unwrap();
+    let ending = Ending::new(EndReason::LoggedOut, later(0));
+    let record = sample("x").at_revision(Revision::FIRST);
+    let digests = [create(&store).await, create(&store).await];
+    let paths = digests.map(|digest| session_path(folder.path(), &digest));
+    for (digest, path) in digests.iter().zip(&paths) {
+        store.end(digest, Some(&ending)).await.unwrap();
+        fs::write(path, "").unwrap();
+        let error = store.load(digest).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(store.update(digest, &record).await.is_err());
+        let record = Stored::Record(record.clone());
+        assert!(!store.import(digest, &record).await.unwrap());
+    }
+    // It can be ended again.
+    store.end(&digests[1], Some(&ending)).await.unwrap();
+    let ended = store.load(&digests[1]).await.unwrap();
+    let left = Tombstone::new(&ending, None);
+    assert_eq!(ended, Some(Stored::Ended(left)));
+    assert_eq!(sweep_all(&store, later(60)).await, 0);
+    assert_eq!(sweep_all(&store, later(25 * 3_600)).await, 2);
+    assert!(!paths.iter().any(|path| path.exists()));
 }
 
 /// The newer build that wrote it will remove it.
@@ -206,12 +238,16 @@ async fn a_sweep_goes_on_where_the_last_step_stopped() {
     assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(false));
     assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(true));
     assert_eq!(store.sweep(now, 10).await.unwrap(), nothing(false));
-    let mut steps = 1;
-    while store.sweep(later(7_200), 100).await.unwrap().more {
-        steps += 1;
+    // Each leaves a tombstone, which is due a day later.
+    for (now, left) in [(7_200, 5_000), (7_200 + 24 * 3_600, 0)] {
+        let mut steps = 1;
+        while store.sweep(later(now), 100).await.unwrap().more {
+            steps += 1;
+        }
+        assert_eq!(steps, 50);
+        let files = files_below(&folder.path().join("v1"), "").len();
+        assert_eq!(files, left + 64);
     }
-    assert_eq!(steps, 50);
-    assert_eq!(files_below(&folder.path().join("v1"), "").len(), 64);
 }
 
 #[cfg(unix)]
@@ -369,6 +405,36 @@ async fn a_full_disk_refuses_a_write_and_loses_nothing() {
     store.update(&created[0], &changed).await.unwrap();
     let stored = store.load(&created[0]).await.unwrap().unwrap();
     assert_eq!(stored.into_record().unwrap().data, changed.data);
+}
+
+/// A logout must not fail for want of room, nor a sweep, which is to make some.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn where_there_is_no_room_for_a_tombstone_a_session_ends_without_one() {
+    use std::io::Write as _;
+    let Some(disk) = Disk::of("4m") else { return };
+    let store = FileStore::open(disk.0.path().join("sessions")).unwrap();
+    let [ended, expired] = [create(&store).await, create(&store).await];
+    let ballast = disk.0.path().join("ballast");
+    let mut file = fs::File::create(&ballast).unwrap();
+    let mut fill_up = || while file.write_all(&[0; 512]).is_ok() {};
+    fill_up();
+    let refused = store.create(&key().digest(), &sample("")).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+    let ending = Ending::new(EndReason::LoggedOut, later(0));
+    store.end(&ended, Some(&ending)).await.unwrap();
+    assert_eq!(store.load(&ended).await.unwrap(), None);
+    fill_up();
+    assert_eq!(sweep_all(&store, later(7_200)).await, 1);
+    assert_eq!(store.load(&expired).await.unwrap(), None);
+    assert!(files_below(disk.0.path(), ".new-").is_empty());
+    // With room again, ends are remembered.
+    fs::remove_file(ballast).unwrap();
+    drop(file);
+    let remembered = create(&store).await;
+    store.end(&remembered, Some(&ending)).await.unwrap();
+    let stored = store.load(&remembered).await.unwrap();
+    assert!(matches!(stored, Some(Stored::Ended(_))), "{stored:?}");
 }
 
 /// What may stand in the place of a session's file and cannot be read as one.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use cloakroom_core::Timestamp;
-use cloakroom_core::store::{KeyDigest, Record, Revision, SessionStore as _};
+use cloakroom_core::store::{EndReason, Ending, KeyDigest, Record, Revision, SessionStore as _};
 use cloakroom_file::FileStore;
 use cloakroom_testkit::touch_until;
 use common::folder;
@@ -50,6 +50,9 @@ async fn the_child_makes_each_write_once() {
         .await
         .unwrap();
     end_of("touch");
+    let ending = Ending::new(EndReason::LoggedOut, Timestamp::from_millis(3));
+    store.end(&NEW, Some(&ending)).await.unwrap();
+    end_of("end");
     store.delete(&NEW).await.unwrap();
     end_of("delete");
 }
@@ -151,5 +154,10 @@ fn each_write_is_synced_in_this_order_before_it_is_answered() {
         ]
     );
     assert_eq!(words_of("touch"), ["sync new", "rename over new"]);
+    // As many syncs as a delete.
+    assert_eq!(
+        words_of("end"),
+        ["rename over new", "sync the folder of new"]
+    );
     assert_eq!(words_of("delete"), ["remove new", "sync the folder of new"]);
 }

@@ -260,6 +260,52 @@ impl KeyRing {
         Ok(self)
     }
 
+    /// The same ring with the secret of this id as the active one; the one that was active
+    /// is retired.
+    ///
+    /// ```
+    /// use cloakroom_core::engine::OsEntropy;
+    /// use cloakroom_keyring::{KeyRing, Secret};
+    ///
+    /// let next = Secret::generate(&OsEntropy)?;
+    /// let id = next.id();
+    /// let ring = KeyRing::generate(&OsEntropy)?.with_retired(next)?; // on every server first
+    /// assert_eq!(ring.activated(&id)?.secrets()[0].id(), id);
+    /// # Ok::<(), cloakroom_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] where no secret of the ring has that id.
+    pub fn activated(mut self, id: &KeyId) -> Result<Self, Error> {
+        let at = self.position(id)?;
+        self.0[..=at].rotate_right(1);
+        Ok(self)
+    }
+
+    /// The same ring without the retired secret of this id: what was sealed under it opens
+    /// no more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] where no secret of the ring has that id, or the active
+    /// one has it.
+    pub fn without(mut self, id: &KeyId) -> Result<Self, Error> {
+        match self.position(id)? {
+            0 => Err(misconfigured(
+                "the active secret seals what is written now: activate another one before it is \
+                 taken out",
+            )),
+            at => {
+                self.0.remove(at);
+                Ok(self)
+            }
+        }
+    }
+
+    fn position(&self, id: &KeyId) -> Result<usize, Error> {
+        let at = self.0.iter().position(|secret| secret.id() == *id);
+        at.ok_or_else(|| misconfigured("no secret of the key ring has this id"))
+    }
+
     /// Writes the [format](Self#format) above, the active secret first, for a key file
     /// or a vault; [`parse`](Self::parse) reads it back.
     #[must_use]

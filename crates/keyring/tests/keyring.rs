@@ -35,6 +35,27 @@ fn the_first_is_active_and_the_others_are_retired() {
 }
 
 #[test]
+fn a_retired_secret_is_activated_or_taken_out_and_the_others_keep_their_order() {
+    let ring = || {
+        let ring = KeyRing::new(secret(1)).with_retired(secret(2)).unwrap();
+        ring.with_retired(secret(3)).unwrap()
+    };
+    let id = |byte| secret(byte).id();
+    assert!(is_of(&ring().activated(&id(1)).unwrap(), &[1, 2, 3]));
+    assert!(is_of(&ring().activated(&id(2)).unwrap(), &[2, 1, 3]));
+    assert!(is_of(&ring().activated(&id(3)).unwrap(), &[3, 1, 2]));
+    assert!(is_of(&ring().without(&id(2)).unwrap(), &[1, 3]));
+    for error in [
+        ring().activated(&id(4)).unwrap_err(),
+        ring().without(&id(4)).unwrap_err(),
+        // What seals now must not be lost by a slip.
+        ring().without(&id(1)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    }
+}
+
+#[test]
 fn what_is_generated_is_read_back() {
     let direct = KeyRing::generate(&OsEntropy).unwrap();
     let text = direct.to_text();

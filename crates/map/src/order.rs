@@ -66,6 +66,20 @@ impl Order {
         self.append(index);
     }
 
+    /// Makes a position that is in the one unused longest.
+    pub(crate) fn make_first(&mut self, position: u32) {
+        self.move_used();
+        let index = position + 1;
+        self.unlink(index);
+        let after = self.link(ENDS).after;
+        self.links[index as usize] = Neighbours {
+            before: ENDS,
+            after,
+        };
+        self.links[after as usize].before = index;
+        self.links[ENDS as usize].after = index;
+    }
+
     /// Takes a position out.
     pub(crate) fn remove(&mut self, position: u32) {
         self.unlink(position + 1);
@@ -137,6 +151,19 @@ mod tests {
             order.remove(first);
         }
         assert_eq!(out, [1, 0, 2, 3]);
+        for position in [0, 1, 2] {
+            order.insert(position);
+        }
+        for first in [1, 1, 2] {
+            order.renew(first);
+            order.make_first(first);
+            assert_eq!(order.first(), Some(first));
+        }
+        order.renew(2);
+        assert_eq!(order.first(), Some(1));
+        for position in [0, 1, 2] {
+            order.remove(position);
+        }
         order.insert(4);
         assert_eq!(order.first(), Some(4));
     }

@@ -152,6 +152,13 @@ impl<V> Shard<V> {
         Inserted { replaced, evicted }
     }
 
+    /// Makes the value at a digest the one that is evicted next, however lately it was used.
+    pub fn evict_next(&mut self, digest: &Digest) {
+        if let Some(position) = self.position(digest) {
+            self.order.make_first(position);
+        }
+    }
+
     /// Takes the value at a digest out.
     pub fn remove(&mut self, digest: &Digest) -> Option<V> {
         let position = self.position(digest)?;

@@ -301,7 +301,7 @@ impl Inner {
     }
 
     /// Puts a tombstone, if there is one, where a session stood until now. It takes less
-    /// room, so nothing is evicted.
+    /// room, so nothing is evicted; and where there is none left, it goes before any session.
     fn remember(
         &self,
         shard: &mut Shard<Stored>,
@@ -310,6 +310,7 @@ impl Inner {
     ) {
         if let Some(tombstone) = left {
             shard.insert(digest, Stored::Ended(tombstone));
+            shard.evict_next(digest);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What both stores can do beyond keeping records.
 
+use std::sync::atomic::Ordering;
+
 use cloakroom_core::store::{
     BoxFuture, Capabilities, Close, Import, Invalidation, Invalidations, KeyDigest, Listener, Scan,
     ScanCursor, ScanPage, Scanned, SessionStore, Stored, Sweep, Swept,
@@ -7,7 +9,7 @@ use cloakroom_core::store::{
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use futures_util::future::{Either, select};
 
-use crate::moving::{as_known, inverted, is_flagged};
+use crate::moving::as_known;
 use crate::{Migrating, importing, is_unreadable};
 
 /// What the cursor of a scan begins with while it reads the former store, and the new one.
@@ -122,24 +124,11 @@ impl<A: SessionStore, B: SessionStore> Scan for Migrating<A, B> {
                     Ok(stored) => stored,
                     Err(error) => return Some(Scanned::new(item.digest, Err(error))),
                 };
-                let known = match is_former {
-                    true => as_known(item.digest, stored),
-                    false => (!is_trace(&item.digest, &stored)).then_some((item.digest, stored)),
-                };
+                let known = as_known(item.digest, stored);
                 known.map(|(digest, stored)| Scanned::new(digest, Ok(stored)))
             });
             Ok(ScanPage::new(items.collect(), next.map(ScanCursor::new)))
         })
-    }
-}
-
-/// Whether this is what a move leaves in the new store: a claim, or the rotation mark that
-/// takes its place.
-fn is_trace(digest: &KeyDigest, stored: &Stored) -> bool {
-    match stored {
-        Stored::Record(record) => is_flagged(record),
-        Stored::Rotated { to, .. } => *to == inverted(digest),
-        Stored::Ended(_) => false,
     }
 }
 
@@ -193,6 +182,7 @@ impl Listener for BothListeners {
 impl<A: SessionStore, B: SessionStore> Close for Migrating<A, B> {
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
+            self.is_closed.store(true, Ordering::Relaxed);
             let [former, new] = [self.from.capabilities(), self.to.capabilities()];
             let mut closed = Ok(());
             for close in [former.close, new.close].into_iter().flatten() {

@@ -54,16 +54,17 @@
 //!
 //! # How a session moves
 //!
-//! Let *d* be the digest of a session, and *d̄* the digest with every bit inverted, which
-//! is the digest of no key that anybody knows. Four writes, each one step in one store:
+//! Let *d* be the digest of a session, *d̄* the digest with every bit inverted, and *c* one
+//! of 64 digests of other such patterns: none of them is the digest of a key that anybody
+//! knows. Four writes, each one step in one store:
 //!
 //! 1. **Freeze.** In the former store, `rotate` from *d* to *d̄* on the revision that was
 //!    read. From here on nobody writes to the session there: the record at *d̄* bears a
 //!    flag, and never changes again. Its rotation mark at *d* is due at once, so
 //!    that any sweep removes it.
-//! 2. **Claim.** In the new store, `import` of an empty record at *d̄*. It has no effect
-//!    where anything stands there.
-//! 3. **Commit.** In the new store, `rotate` from *d̄* to *d* on the revision of the
+//! 2. **Claim.** In the new store, `import` of an empty record at *c*. It has no effect
+//!    where anything stands there. Which *c* it is, the frozen record says.
+//! 3. **Commit.** In the new store, `rotate` from *c* to *d* on the revision of the
 //!    claim, with the whole session as its record. This takes the place of the claim by a
 //!    rotation mark that stands until the deadline the session had when it was frozen.
 //! 4. **Forget.** The new store is asked for what it now has, and where that is what was
@@ -81,6 +82,20 @@
 //! long as a record from the former store could still open anything: what is
 //! brought back after that is past its deadline. So no time-out decides, and no clock is
 //! asked.
+//!
+//! # Back again
+//!
+//! To go back, at any moment, no node may run any more that moves the one way before the
+//! first begins that moves the other. What is in the new store already opens there; what
+//! has moved moves back. Three things of the first move are in the way, and are dealt with:
+//!
+//! - Rotation marks of freezes are swept from the new store before the first look at it.
+//! - A session that was frozen in it, and not committed, is rotated back from *d̄* to *d*.
+//! - The mark at *c* says that the session has moved already. Before a session moves on from
+//!   a store to which it had come by such a claim, that store gets a note of it, which stands
+//!   a day longer than the mark. Should it come back there, it takes the next *c*. A record
+//!   in the former store whose claim has no such note is a copy of before, such as one from a
+//!   backup, and brings nothing back.
 //!
 //! # What each operation does
 //!
@@ -126,6 +141,7 @@ mod prepared;
 mod subjects;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 
 use cloakroom_core::store::{
     Capabilities, Ending, Import, KeyDigest, Record, Revision, SessionStore, Stored, Touch,
@@ -139,6 +155,10 @@ pub struct Migrating<A, B> {
     from: A,
     to: B,
     is_prepared: bool,
+    /// Ends a copy in the background.
+    is_closed: AtomicBool,
+    /// Whether what a move the other way has left in the new store is removed.
+    is_swept: AtomicBool,
 }
 
 impl<A, B> fmt::Debug for Migrating<A, B> {
@@ -161,6 +181,8 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
             from,
             to,
             is_prepared: false,
+            is_closed: AtomicBool::new(false),
+            is_swept: AtomicBool::new(false),
         })
     }
 
@@ -210,6 +232,7 @@ fn is_unreadable(error: &Error) -> bool {
 
 impl<A: SessionStore, B: SessionStore> SessionStore for Migrating<A, B> {
     async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+        self.sweep_once().await?;
         if let Some(stored) = self.to.load(digest).await? {
             return Ok(Some(stored));
         }

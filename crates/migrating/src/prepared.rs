@@ -1,14 +1,14 @@
 //! What a prepared node does in the former store, where nothing is to move yet.
 
 use cloakroom_core::store::{
-    KeyDigest, ListPage, Listed, Record, Revision, RotationPath, ScanCursor, SessionStore, Stored,
+    KeyDigest, ListPage, Record, Revision, RotationPath, ScanCursor, SessionStore, Stored,
     SubjectDigest,
 };
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::Migrating;
 use crate::capabilities::{FORMER, NEW, of_either};
-use crate::moving::{inverted, known_place, thawed};
+use crate::moving::{as_known_in_list, inverted};
 
 impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
     /// What a prepared node finds in the former store and leaves there.
@@ -47,12 +47,9 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
         record: &Record,
     ) -> Result<Revision, Error> {
         let is_free = self.from.load(&inverted(digest)).await?.is_none()
-            && self.to.load(digest).await?.is_none()
-            && self.to.load(&inverted(digest)).await?.is_none();
+            && self.to.load(digest).await?.is_none();
         match is_free {
             true => self.from.create(digest, record).await,
-            // It has been moved, and may have ended since: then it begins anew where it
-            // would be looked for.
             false => {
                 self.settle_before_new(digest).await?;
                 self.to.create(digest, record).await
@@ -73,13 +70,7 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
         };
         let subjects = capabilities.required_subjects()?;
         let page = subjects.list_sessions(subject, inner.as_ref()).await?;
-        let sessions = page.sessions.into_iter().map(|listed| {
-            let place = known_place(&listed);
-            match place == listed.digest {
-                true => listed,
-                false => Listed::new(place, thawed(&listed.record)),
-            }
-        });
+        let sessions = page.sessions.into_iter().map(as_known_in_list);
         let next = match page.next {
             Some(next) => Some(format!("{name}{}", next.as_str())),
             None => (name == FORMER).then(|| NEW.to_owned()),

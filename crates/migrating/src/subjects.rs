@@ -7,7 +7,7 @@ use cloakroom_core::store::{
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::Migrating;
-use crate::moving::known_place;
+use crate::moving::as_known_in_list;
 
 /// How often the list of a subject in the former store is read from its beginning, before
 /// the answer is `Unavailable`. Each time but the last finds a session, which moves.
@@ -28,7 +28,7 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
             loop {
                 let page = former.list_sessions(subject, next.as_ref()).await?;
                 for listed in page.sessions {
-                    let digest = known_place(&listed);
+                    let digest = as_known_in_list(listed).digest;
                     if Some(digest) != spared {
                         found = true;
                         self.settle(&digest).await?;
@@ -86,7 +86,9 @@ impl<A: SessionStore, B: SessionStore> Subjects for Migrating<A, B> {
                 self.settle_subject(subject, None).await?;
             }
             let new = self.to.capabilities().required_subjects()?;
-            new.list_sessions(subject, from).await
+            let page = new.list_sessions(subject, from).await?;
+            let sessions = page.sessions.into_iter().map(as_known_in_list);
+            Ok(ListPage::new(sessions.collect(), page.next))
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -336,4 +337,152 @@ async fn a_copy_keeps_to_its_rate_and_goes_on_where_it_was_dropped() {
     for number in 0..200 {
         assert!(store.load(&digest(number)).await.unwrap().is_some());
     }
+}
+
+/// A node that moves from one to the other.
+fn node(from: &Arc<MapStore>, to: &Arc<MapStore>) -> Maps {
+    Migrating::new(from.clone(), to.clone()).expect("a map takes imports")
+}
+
+/// Where a record stands that is no leftover of a move.
+fn stands_in(store: &MapStore, number: u8) -> bool {
+    matches!(
+        store.snapshot().get(&digest(number)),
+        Some(Stored::Record(_))
+    )
+}
+
+#[tokio::test]
+async fn sessions_go_to_and_fro_as_often_as_anybody_likes() {
+    let [one, other] = [(); 2].map(|()| Arc::new(MapStore::default()));
+    for number in 1..=3 {
+        one.create(&digest(number), &record(1)).await.unwrap();
+    }
+    for round in 1..=4 {
+        for (from, to) in [(&one, &other), (&other, &one)] {
+            let store = node(from, to);
+            // One is met by a request and ended, or written to; the others are copied.
+            let loaded = store.load(&digest(1)).await.unwrap();
+            let Some(Stored::Record(loaded)) = loaded else {
+                panic!("lost in round {round}: {loaded:?}");
+            };
+            store.update(&digest(1), &loaded).await.unwrap();
+            let copied = store.copy(fast()).await.unwrap();
+            assert_eq!((copied.moved, copied.unreadable), (2, 0), "round {round}");
+            for number in 1..=3 {
+                assert!(stands_in(to, number), "{number} in round {round}");
+                assert!(!stands_in(from, number), "{number} in round {round}");
+            }
+        }
+    }
+    let store = node(&one, &other);
+    store.delete(&digest(2)).await.unwrap();
+    store.copy(fast()).await.unwrap();
+    let store = node(&other, &one);
+    store.copy(fast()).await.unwrap();
+    assert!(
+        store.load(&digest(2)).await.unwrap().is_none(),
+        "it stays ended"
+    );
+    assert!(stands_in(&one, 1) && stands_in(&one, 3));
+}
+
+/// Whoever goes back from the middle of a move, killed at any of its steps, loses nothing.
+#[tokio::test]
+async fn a_move_that_is_broken_off_at_any_step_can_be_turned_round() {
+    for broken_at in 0..24_usize {
+        let [one, other] = [(); 2].map(|()| Arc::new(MapStore::default()));
+        one.create(&digest(1), &record(1)).await.unwrap();
+        one.create(&digest(2), &record(1)).await.unwrap();
+        let steps = Arc::new(AtomicUsize::new(0));
+        let until = |store: &Arc<MapStore>| {
+            let steps = steps.clone();
+            InterceptedStore::from_fn(store.clone(), move |_, work: Work<'_>| {
+                match steps.fetch_add(1, Ordering::Relaxed) < broken_at {
+                    true => work,
+                    false => Box::pin(async { Err(ErrorKind::Unavailable.into()) }),
+                }
+            })
+        };
+        let broken = Migrating::new(until(&one), until(&other)).unwrap();
+        // It fails but for the last times.
+        let _ = broken.copy(fast()).await;
+
+        let back = node(&other, &one);
+        for number in [1, 2] {
+            let loaded = back.load(&digest(number)).await.unwrap();
+            let is_found = matches!(loaded, Some(Stored::Record(_)));
+            assert!(is_found, "{number} after {broken_at} steps: {loaded:?}");
+        }
+        back.delete(&digest(1)).await.unwrap();
+        back.copy(fast()).await.unwrap();
+        for store in [&back, &node(&one, &other), &node(&other, &one)] {
+            assert!(store.load(&digest(1)).await.unwrap().is_none());
+            store.copy(fast()).await.unwrap();
+            let loaded = store.load(&digest(2)).await.unwrap();
+            assert!(matches!(loaded, Some(Stored::Record(_))), "{loaded:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_in_the_background_comes_to_its_end_after_errors() {
+    let from = Arc::new(MapStore::default());
+    let to = Arc::new(MapStore::default());
+    for number in 1..=200 {
+        from.create(&digest(number), &record(1)).await.unwrap();
+    }
+    let failures = Arc::new(AtomicUsize::new(3));
+    let failing = {
+        let failures = failures.clone();
+        InterceptedStore::from_fn(to.clone(), move |operation: Operation, work: Work<'_>| {
+            let fails = operation.call == Call::Rotate
+                && failures
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                        left.checked_sub(1)
+                    })
+                    .is_ok();
+            Box::pin(async move {
+                match fails {
+                    true => Err(ErrorKind::Unavailable.into()),
+                    false => work.await,
+                }
+            })
+        })
+    };
+    let store = Arc::new(Migrating::new(from.clone(), failing).unwrap());
+    store
+        .copy_in_background(NonZeroU32::new(100).unwrap())
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(failures.load(Ordering::Relaxed), 0);
+    for number in 1..=200 {
+        assert!(stands_in(&to, number), "{number}");
+    }
+    assert!(from.snapshot().is_empty());
+}
+
+/// It goes on for as long as somebody uses the store.
+#[tokio::test(start_paused = true)]
+async fn a_copy_in_the_background_ends_with_its_store() {
+    let from = Arc::new(MapStore::default());
+    for number in 1..=200 {
+        from.create(&digest(number), &record(1)).await.unwrap();
+    }
+    let store = Arc::new(node(&from, &Arc::default()));
+    store
+        .copy_in_background(NonZeroU32::new(100).unwrap())
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(store);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(Arc::strong_count(&from), 1, "nobody holds the store");
+    let left = (1..=200).filter(|number| stands_in(&from, *number)).count();
+    assert!((100..200).contains(&left), "{left}");
+}
+
+#[test]
+fn a_copy_in_the_background_outside_a_runtime_is_refused() {
+    let refused = Arc::new(maps()).copy_in_background(fast()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Misconfigured);
 }

@@ -1,6 +1,6 @@
 //! What the table `records` holds under its keys.
 
-use cloakroom_core::store::{FrameHead, FrameKind, Stored, SubjectDigest};
+use cloakroom_core::store::{Ending, FrameHead, FrameKind, Stored, SubjectDigest, Tombstone};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 pub(crate) const NO_SUBJECT: [u8; SubjectDigest::BYTES] = [0; SubjectDigest::BYTES];
@@ -35,12 +35,21 @@ impl StoredFrame {
         frame_in(&self.bytes)
     }
 
-    /// The head of a record; a rotation mark takes no writes.
+    /// The head of a record; a rotation mark and a tombstone take no writes.
     pub(crate) fn record_head(&self) -> Result<FrameHead, Error> {
         match FrameHead::read(self.frame())? {
             head if head.kind == FrameKind::Record => Ok(head),
             _ => Err(ErrorKind::Gone.into()),
         }
+    }
+
+    pub(crate) fn is_tombstone(&self) -> bool {
+        FrameHead::read(self.frame()).is_ok_and(|head| head.kind == FrameKind::Ended)
+    }
+
+    /// What is left of the record when it is ended so.
+    pub(crate) fn tombstone(&self, ending: Option<&Ending>) -> Option<Tombstone> {
+        ending.map(|ending| Tombstone::of_frame(self.frame(), ending))
     }
 
     /// The subject under which the record is listed.

@@ -3,7 +3,7 @@
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cloakroom_core::store::{FrameHead, KeyDigest, Swept};
+use cloakroom_core::store::{FrameHead, KeyDigest, Stored, Swept};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use redb::{ReadableTable as _, StorageError};
 
@@ -38,6 +38,7 @@ struct Progress {
 }
 
 enum Verdict {
+    /// Or a tombstone stands in its place.
     Removed,
     /// Not due, and moved to its deadline.
     Moved,
@@ -45,7 +46,7 @@ enum Verdict {
     Left,
 }
 
-/// Removes at most `max` records and marks whose deadline is at or before `now`, each
+/// Removes at most `max` records, marks and tombstones whose deadline is at or before `now`, each
 /// piece in a transaction of its own: others write between them.
 pub(crate) async fn sweep(
     writer: &Writer,
@@ -98,8 +99,8 @@ fn remove_piece(
     let mut last = left;
     while let Some((indexed_at, digest)) = due_after(tables, last, now)? {
         if progress.is_spent() || room < LOOKS_PER_REMOVAL {
-            // Every record looked at has been removed, moved, or lies before the cursor, so
-            // a caller that repeats while there is more comes to an end.
+            // Every record looked at has been removed, moved behind `now`, or lies before the
+            // cursor, so a caller that repeats while there is more comes to an end.
             *cursor = left;
             return Ok(progress);
         }
@@ -148,14 +149,15 @@ fn judge(
     now: Timestamp,
     indexed_at: Timestamp,
     digest: &KeyDigest,
-) -> Result<Verdict, StorageError> {
+) -> Result<Verdict, TableError> {
     let Some(stored) = tables.stored_at(indexed_at, digest)? else {
         return Ok(Verdict::Moved);
     };
+    // A record that `deadlines` does not lead to has opened nothing since it was damaged. It
+    // may have been ended meanwhile: it must not come back, and nothing is left in its place.
+    let is_led_to = tables.indexed_at(digest)? == Some(indexed_at);
     match FrameHead::read(stored.frame()) {
-        // A record that `deadlines` does not lead to has opened nothing since it was
-        // damaged. It may have been ended meanwhile, and must not come back.
-        Ok(head) if head.expires_at > now && tables.indexed_at(digest)? == Some(indexed_at) => {
+        Ok(head) if head.expires_at > now && is_led_to => {
             let moved = StoredFrame::read(head.expires_at, stored.bytes());
             tables.put(digest, &moved, &stored)?;
             Ok(Verdict::Moved)
@@ -163,7 +165,9 @@ fn judge(
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Verdict::Left),
         // Expired; or damaged, so that nothing but its key says when.
         Ok(_) | Err(_) => {
-            tables.remove(digest, &stored)?;
+            let expired = Stored::decode(stored.frame()).ok().filter(|_| is_led_to);
+            let left = expired.and_then(|expired| expired.swept(now));
+            tables.end_at(digest, &stored, left)?;
             Ok(Verdict::Removed)
         }
     }

@@ -1,6 +1,6 @@
 //! The three tables, and what holds among them.
 //!
-//! Each record and each rotation mark lies in `records`, under a deadline and its
+//! Each record, rotation mark and tombstone lies in `records`, under a deadline and its
 //! digest, and `deadlines` leads from the digest to that deadline. A record with a
 //! subject has one entry in `subjects`. Every transaction keeps to this, so only damaged
 //! bytes can break it: a record that `deadlines` does not lead to opens nothing, and a
@@ -11,7 +11,8 @@
 use std::ops::RangeInclusive;
 
 use cloakroom_core::store::{
-    FrameHead, KeyDigest, Record, Revision, Revoke, RevokeStep, Stored, SubjectDigest, Touch,
+    Ending, FrameHead, KeyDigest, Record, Revision, Revoke, RevokeStep, Stored, SubjectDigest,
+    Tombstone, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use redb::{Database, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
@@ -200,7 +201,7 @@ impl<'t> Tables<'t> {
         self.write(digest, stored)
     }
 
-    /// Removes a record or a mark, and what leads to it. Where another one stands at the
+    /// Removes what lies under a key, and what leads to it. Where another one stands at the
     /// digest, since damaged bytes have hidden this one, that one is left whole.
     pub(crate) fn remove(
         &mut self,
@@ -218,6 +219,21 @@ impl<'t> Tables<'t> {
             (Some(standing), Some(subject)) if standing.may_be_of(&subject) => Ok(()),
             _ => self.unlist(subject, digest),
         }
+    }
+
+    /// Puts a tombstone in the place of what `deadlines` leads to, or removes that.
+    pub(crate) fn end_at(
+        &mut self,
+        digest: &KeyDigest,
+        ended: &StoredFrame,
+        left: Option<Tombstone>,
+    ) -> Result<(), TableError> {
+        let Some(tombstone) = left else {
+            return Ok(self.remove(digest, ended)?);
+        };
+        let until = tombstone.until;
+        let frame = Stored::Ended(tombstone).encode()?;
+        Ok(self.replace(until, digest, None, &frame, ended)?)
     }
 
     fn list(
@@ -360,12 +376,18 @@ impl<'t> Tables<'t> {
         })
     }
 
-    pub(crate) fn delete(&mut self, digest: &KeyDigest) -> Result<(), TableError> {
+    pub(crate) fn end(
+        &mut self,
+        digest: &KeyDigest,
+        ending: Option<&Ending>,
+    ) -> Result<(), TableError> {
         let current = self.session_to_end(digest)?;
-        if let Some(stored) = self.stored(&current)? {
-            self.remove(&current, &stored)?;
+        match self.stored(&current)? {
+            // The first end is the one that counts.
+            Some(stored) if ending.is_some() && stored.is_tombstone() => Ok(()),
+            Some(stored) => self.end_at(&current, &stored, stored.tombstone(ending)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// One step of a revocation, over the first entries of the subject. Each entry that is
@@ -374,6 +396,7 @@ impl<'t> Tables<'t> {
         &mut self,
         subject: &SubjectDigest,
         which: Revoke,
+        ending: Option<&Ending>,
     ) -> Result<RevokeStep, TableError> {
         let which = which.resolved(|digest| match which {
             Revoke::AllBut(_) => self.session_to_spare(digest),
@@ -397,7 +420,7 @@ impl<'t> Tables<'t> {
         for digest in meant {
             let stored = self.stored(&digest)?;
             if let Some(stored) = stored.filter(|stored| stored.may_be_of(subject)) {
-                self.remove(&digest, &stored)?;
+                self.end_at(&digest, &stored, stored.tombstone(ending))?;
                 ended.push(digest);
             }
             // Where the record was damaged, the entry may be left.

@@ -6,8 +6,8 @@ mod common;
 
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    Import as _, KeyDigest, ROTATION_HOPS_MAX, Revision, Revoke, SessionStore as _, Stored,
-    Subjects as _, Sweep as _, Swept,
+    EndReason, Ending, Import as _, KeyDigest, ROTATION_HOPS_MAX, Revision, Revoke,
+    SessionStore as _, Stored, Subjects as _, Sweep as _, Swept, Tombstone,
 };
 use cloakroom_core::{ErrorKind, Subject, Timestamp};
 use cloakroom_redb::RedbStore;
@@ -18,7 +18,7 @@ use cloakroom_testkit::{
 use redb::ReadableTable as _;
 use tempfile::TempDir;
 
-use common::{file, later, subject_of, with_tables};
+use common::{DAY_SECS, file, later, subject_of, with_tables};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -179,8 +179,12 @@ fn subject(step: u64) -> Option<Subject> {
     texts[usize::try_from(step % 4).unwrap()].map(|text| Subject::new(text).unwrap())
 }
 
+fn ending() -> Ending {
+    Ending::new(EndReason::LoggedOut, later(0))
+}
+
 /// Every write there is, some of each: sessions that stay, move, change hands,
-/// end, and are taken over.
+/// end with and without a trace, and are taken over.
 async fn schedule(store: &RedbStore) {
     for step in 0..120_u64 {
         let (digest, mut record) = (key().digest(), sample("x"));
@@ -215,6 +219,9 @@ async fn schedule(store: &RedbStore) {
         if step % 7 == 0 {
             store.delete(&digest).await.unwrap();
         }
+        if step % 9 == 0 {
+            store.end(&digest, Some(&ending())).await.unwrap();
+        }
         if step % 11 == 0 {
             store.sweep(later(10 * step), 3).await.unwrap();
         }
@@ -224,7 +231,10 @@ async fn schedule(store: &RedbStore) {
                 1 => Revoke::AllBut(digest),
                 _ => Revoke::One(digest),
             };
-            store.revoke(&listed_as(&whose), which).await.unwrap();
+            let ending = (step % 2 == 0).then(ending);
+            let whose = listed_as(&whose);
+            let ended = store.end_sessions(&whose, which, ending.as_ref());
+            ended.await.unwrap();
         }
     }
 }
@@ -236,7 +246,7 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
     with_tables(&folder, |raw| {
         let [records, deadlines, entries] = raw.lengths();
         assert!(records > 20 && entries > 10);
-        let mut listed = 0;
+        let (mut listed, mut tombstones) = (0, 0);
         for entry in raw.records.iter().unwrap() {
             let (key, value) = entry.unwrap();
             let (indexed_at, digest) = key.value();
@@ -245,9 +255,9 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
             assert!(indexed_at <= stored.expires_at().as_millis());
             let leads_to = raw.indexed_at(&KeyDigest::from_bytes(*digest));
             assert_eq!(leads_to, indexed_at);
-            let record = stored.into_record();
-            let subject = record.and_then(|record| record.subject_digest());
+            let subject = stored.listed_under();
             assert_eq!(listed_under, subject);
+            tombstones += u64::from(matches!(stored, Stored::Ended(_)));
             if let Some(subject) = subject {
                 let entry = raw.subjects.get((subject.as_bytes(), digest));
                 assert!(entry.unwrap().is_some());
@@ -256,14 +266,15 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
         }
         // And nothing is left of others.
         assert_eq!((deadlines, entries), (records, listed));
+        assert!(tombstones > 10);
     });
 }
 
 /// Damaged in any part of its frame, a session is ended by who owns it, and a
-/// sweep leaves no entry of it.
+/// sweep leaves no entry of it. Its tombstone does not say whose it was.
 #[tokio::test]
-async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
-    for is_swept in [false, true] {
+async fn a_damaged_record_is_ended_and_leaves_no_entry() {
+    for (is_swept, ending) in [(true, None), (false, None), (false, Some(ending()))] {
         let folder = folder();
         let digests: Vec<_> = (0..4).map(|_| key().digest()).collect();
         {
@@ -290,13 +301,22 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
                 1
             );
             if !is_swept {
-                let mut ended = store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
+                let whose = listed_as(&whose);
+                let ended = store.end_sessions(&whose, Revoke::All, ending.as_ref());
+                let mut ended = ended.await.unwrap();
                 let mut expected = digests.clone();
                 ended.sort();
                 expected.sort();
                 assert_eq!(ended, expected);
+                for digest in &digests {
+                    let whose = (*digest == digests[3]).then_some(whose);
+                    let left = ending.as_ref().map(|ending| Tombstone::new(ending, whose));
+                    let stored = store.load(digest).await.unwrap();
+                    assert_eq!(stored, left.map(Stored::Ended));
+                }
             }
-            while store.sweep(later(7_200), 10).await.unwrap().removed > 0 {}
+            let day_over = later(DAY_SECS + 7_200);
+            while store.sweep(day_over, 10).await.unwrap().removed > 0 {}
         }
         assert_eq!(with_tables(&folder, |raw| raw.lengths()), [0, 0, 0]);
     }
@@ -451,9 +471,14 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
     assert!(store.load(&digests[1]).await.unwrap().is_none());
     let swept = store.sweep(later(7_200), 10).await.unwrap();
     assert_eq!(swept, Swept::new(3, false));
-    for digest in &digests {
+    for digest in &digests[..3] {
         assert!(store.load(digest).await.unwrap().is_none());
     }
+    let whole = store.load(&digests[3]).await.unwrap();
+    assert!(matches!(whole, Some(Stored::Ended(_))), "{whole:?}");
+    let swept = store.sweep(later(DAY_SECS + 7_200), 10).await.unwrap();
+    assert_eq!(swept, Swept::new(1, false));
+    assert!(store.load(&digests[3]).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

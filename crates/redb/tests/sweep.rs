@@ -7,14 +7,15 @@ mod common;
 use std::task::{Context, Waker};
 
 use cloakroom_core::store::{
-    KeyDigest, Revision, Revoke, Scan as _, SessionStore as _, Subjects as _, Sweep as _, Swept,
+    KeyDigest, Revision, Revoke, Scan as _, SessionStore as _, Stored, Subjects as _, Sweep as _,
+    Swept,
 };
 use cloakroom_core::{ErrorKind, Timestamp};
 use cloakroom_redb::RedbStore;
 use cloakroom_testkit::{key, listed_as, sample, touch_until};
 use tempfile::TempDir;
 
-use common::{file, later, with_tables};
+use common::{DAY_SECS, file, later, with_tables};
 
 fn open(folder: &TempDir) -> RedbStore {
     RedbStore::open(file(folder)).unwrap()
@@ -145,13 +146,14 @@ async fn fill(store: &RedbStore, sessions: usize, expires_at: Timestamp) -> Vec<
     digests
 }
 
-/// Each process sweeps what another one has left, and leaves nothing of it.
+/// Each process sweeps what another one has left, and leaves tombstones in no index by
+/// subject, of which nothing is left a day later.
 #[tokio::test]
-async fn a_sweep_leaves_nothing_of_what_it_removes_and_all_of_the_rest() {
+async fn a_sweep_leaves_tombstones_for_a_day_and_all_of_the_rest() {
     const LIVE: usize = 2_000;
     const DUE: usize = 300;
     let folder = tempfile::tempdir().unwrap();
-    let live = fill(&open(&folder), LIVE, later(7_000)).await;
+    let live = fill(&open(&folder), LIVE, later(2 * DAY_SECS)).await;
     let mut ended = Vec::new();
     for _ in 0..3 {
         let due = fill(&open(&folder), DUE, later(60)).await;
@@ -159,7 +161,8 @@ async fn a_sweep_leaves_nothing_of_what_it_removes_and_all_of_the_rest() {
         let swept = store.sweep(later(3_600), DUE).await.unwrap();
         assert_eq!((swept.removed, swept.more), (DUE, false));
         for digest in &due {
-            assert!(store.load(digest).await.unwrap().is_none());
+            let stored = store.load(digest).await.unwrap();
+            assert!(matches!(stored, Some(Stored::Ended(_))), "{stored:?}");
         }
         let whose = sample("x").subject.unwrap();
         assert_eq!(
@@ -171,10 +174,19 @@ async fn a_sweep_leaves_nothing_of_what_it_removes_and_all_of_the_rest() {
             LIVE
         );
         drop(store);
+        let all = (LIVE + DUE) as u64;
+        assert_eq!(lengths(&folder), [all, all, LIVE as u64]);
+        let store = open(&folder);
+        let swept = store.sweep(later(DAY_SECS + 60), DUE).await.unwrap();
+        assert_eq!((swept.removed, swept.more), (DUE, false));
+        for digest in &due {
+            assert!(store.load(digest).await.unwrap().is_none());
+        }
+        drop(store);
         assert_eq!(lengths(&folder), [LIVE as u64; 3]);
         ended.extend(due);
     }
-    // The digest of a session that was swept is free again.
+    // The digest of a tombstone that was swept is free again.
     let again = ended[0];
     let store = open(&folder);
     store.create(&again, &sample("again")).await.unwrap();
@@ -201,6 +213,8 @@ async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
     let store = open(&folder);
     let mut behind = sample("x");
     behind.expires_at = later(5_000);
+    // A day later: what has expired leaves no tombstone.
+    let now = later(5_000 + DAY_SECS);
     let swept = |removed, more| Swept::new(removed, more);
     for is_there in [true, false, true] {
         if is_there {
@@ -209,21 +223,22 @@ async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
         // Four looks a step, so that none of them takes long.
         let steps = if is_there { 10 } else { 9 };
         for _ in 0..steps {
-            let step = store.sweep(later(7_200), 1).await.unwrap();
+            let step = store.sweep(now, 1).await.unwrap();
             assert_eq!(step, swept(0, true));
         }
-        let last = store.sweep(later(7_200), 1).await.unwrap();
+        let last = store.sweep(now, 1).await.unwrap();
         assert_eq!(last, swept(usize::from(is_there), false));
     }
     // A step that was the last for a while keeps nothing from being found.
-    store.sweep(later(7_200), 1).await.unwrap();
+    store.sweep(now, 1).await.unwrap();
     behind.expires_at = later(10);
     store.create(&key().digest(), &behind).await.unwrap();
     let step = store.sweep(later(60), 1).await.unwrap();
     assert_eq!(step, swept(1, false));
     store.sweep(later(60), 1).await.unwrap();
     drop(store);
-    assert_eq!(lengths(&folder), [40, 40, 40]);
+    // The last one's tombstone stands.
+    assert_eq!(lengths(&folder), [41, 41, 40]);
 }
 
 #[tokio::test]
@@ -244,9 +259,16 @@ async fn a_sweep_of_many_lets_others_write_between_its_pieces() {
     let mut late = sample("y");
     late.expires_at = Timestamp::MAX;
     store.create(&key().digest(), &late).await.unwrap();
-    let standing = store.scan(None, 1_000).await.unwrap().items.len();
+    let standing = store.scan(None, 1_000).await.unwrap().items.into_iter();
+    let is_record = |stored: &_| matches!(stored, Ok(Stored::Record(_)));
+    let standing = standing.filter(|item| is_record(&item.stored)).count();
     assert!(standing > 1 && standing <= SESSIONS, "{standing}");
     let swept = sweep.await.unwrap();
     assert_eq!((swept.removed, swept.more), (SESSIONS, false));
+    let ended = store.scan(None, 1_000).await.unwrap().items.into_iter();
+    let ended = ended.filter(|item| matches!(item.stored, Ok(Stored::Ended(_))));
+    assert_eq!(ended.count(), SESSIONS);
+    let swept = store.sweep(later(DAY_SECS + 7_200), SESSIONS).await;
+    assert_eq!(swept.unwrap(), Swept::new(SESSIONS, false));
     assert_eq!(store.scan(None, 1_000).await.unwrap().items.len(), 1);
 }

@@ -47,6 +47,13 @@
 //! What a restart of the server would not cure (a wrong password, a missing right, a
 //! replica) is [`ErrorKind::Misconfigured`]. No error and no `Debug` quotes a URL.
 //!
+//! **Why a session was ended is remembered** for a day: the script that ends it puts a
+//! tombstone in its place, by the command that would have removed it. That costs no round
+//! trip, and some 350 bytes of the server's memory until the day is over. A server that is
+//! full may refuse the tombstone: the session ends all the same, and nobody knows why. That
+//! a session expired, unused or at its absolute deadline, is not remembered, nor that a
+//! rotation mark stood somewhere: Redis collects what is due by itself, and leaves nothing.
+//!
 //! **Set `maxmemory-policy noeviction`.** With any other policy, a server whose memory
 //! is full evicts keys of its own choice: users are logged out, and ending the sessions of
 //! a subject misses those whose index is gone. A store is not opened there, unless that is
@@ -62,16 +69,18 @@
 //! ```text
 //! cr1 r 00000000000000000002 00000001795413817617 00000001795410217617 9f86…0a08⏎
 //!     |   revision             expires_at           last_seen_at       subject digest
-//!     r record, m rotation mark (its last field is the digest that it leads to)
+//!     r record, m rotation mark (its last field is the digest that it leads to),
+//!     t tombstone (expires_at is until when it stands, last_seen_at when the session ended)
 //! ```
 //!
 //! A touch writes those two instants and leaves the rest. Where head and frame do not
 //! belong together, the record is [`ErrorKind::Corrupt`]; a record of a newer build is
 //! never written over. A write does not read the frame that it replaces: an update heals
-//! damage there.
+//! damage there. Whose session a tombstone is of stands in its head alone, which the script
+//! that ends a session copies from the record: no script can make the CRC of a frame.
 //!
-//! Redis's own TTL collects a record a minute after its deadline. There is nothing to sweep,
-//! and no [`Sweep`](cloakroom_core::store::Sweep).
+//! Redis's own TTL collects a record, a mark or a tombstone a minute after its deadline.
+//! There is nothing to sweep, and no [`Sweep`](cloakroom_core::store::Sweep).
 //!
 //! **The server's clock need not be right.** A TTL is a duration: the time from the
 //! application's now ([`RedisBuilder::clock`]) to the deadline. No script asks the server's
@@ -135,8 +144,8 @@
 //! | update | 1 | 1, 2 where the deadline moves, 3 where it moves far or the subject changes | index entry, record |
 //! | touch | 1 | 2 where the deadline moves, 3 where it moves far | record, then the index is kept longer; before, where it would not outlive the record |
 //! | rotate | 3 | 5, two of them at once | index entry, the new record as *moving*, the mark at the old digest, the new record as arrived, the old index entry |
-//! | delete | 1, and 1 for each mark | and 1 | record, index entry |
-//! | revoke | 1 | and 2 or more for each session | each as a delete |
+//! | end, delete | 1, and 1 for each mark | and 1 | record, index entry |
+//! | revoke | 1 | and 2 or more for each session | each as an end |
 //!
 //! An index entry without its record is harmless. A record that is *moving* opens
 //! nothing until the mark stands at its old digest: writing that mark, a

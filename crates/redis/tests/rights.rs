@@ -80,7 +80,7 @@ impl Bench<'_> {
             6 => store.end(digest, Some(&ending)).await,
             _ => {
                 let subject = listed_as(self.theirs.1.subject.as_ref().unwrap());
-                let ending = (operation % 2 == 0).then_some(&ending);
+                let ending = operation.is_multiple_of(2).then_some(&ending);
                 let ended = store.end_sessions(&subject, Revoke::All, ending);
                 ended.await.map(drop)
             }

@@ -347,8 +347,12 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         self.inner.end_token(token, ending)
     }
 
-    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
-        self.inner.delete_at(digest)
+    fn end_at<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.inner.end_at(digest, ending)
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {

@@ -35,7 +35,7 @@ impl Row {
         FrameHead::read(self.frame())
     }
 
-    /// The subject of the record; a rotation mark has none.
+    /// The subject of the record; a rotation mark and a tombstone have none.
     pub(crate) fn subject(&self) -> Result<Option<SubjectDigest>, Error> {
         Ok(FrameHead::read_with_subject(self.frame())?.1)
     }
@@ -45,7 +45,11 @@ impl Row {
         self.subject().map_or(true, |found| found == subject)
     }
 
-    /// The head of a record; `Gone` for a rotation mark.
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.head().is_ok_and(|head| head.kind == FrameKind::Ended)
+    }
+
+    /// The head of a record; `Gone` for a rotation mark and for a tombstone.
     pub(crate) fn record_head(&self) -> Result<FrameHead, Error> {
         match self.head()? {
             head if head.kind == FrameKind::Record => Ok(head),
@@ -53,7 +57,7 @@ impl Row {
         }
     }
 
-    /// The head of a record, and its subject; `Gone` for a rotation mark.
+    /// The head of a record, and its subject; `Gone` for a rotation mark and for a tombstone.
     pub(crate) fn record(&self) -> Result<(FrameHead, Option<SubjectDigest>), Error> {
         match FrameHead::read_with_subject(self.frame())? {
             found if found.0.kind == FrameKind::Record => Ok(found),

@@ -17,13 +17,18 @@
 //!
 //! # What is promised
 //!
-//! `create`, `update`, `rotate`, `delete`, `revoke` and `import` are on the disk before
+//! `create`, `update`, `rotate`, `end`, `end_sessions` and `import` are on the disk before
 //! they return: written, flushed, and synced by `fdatasync`, since sled's own flush stops
 //! short of that on Linux. What is too large for sled's log goes to files of its own,
 //! which are synced too. Writers that wait at the same time share one sync.
-//! A `touch` may reach the disk a second later. `rotate` is one transaction. A `revoke` of
+//! A `touch` may reach the disk a second later. `rotate` is one transaction. An `end_sessions` of
 //! many sessions is several, so that others get their turn between two of them, and a
 //! crash before it is answered may leave some of the sessions.
+//!
+//! A session that was ended leaves a tombstone ([`Stored::Ended`]) in its place, which says why
+//! and when. It is written in the transaction that ends the session, and costs no further sync.
+//! A sweep leaves one of each session and rotation mark that expired less than a day before, and
+//! removes each tombstone when its day is over. Until then it takes some 200 bytes.
 //!
 //! A session that more than [`ROTATION_HOPS_MAX`](cloakroom_core::store::ROTATION_HOPS_MAX)
 //! rotation marks lead to cannot be ended by the old key, nor be spared by it: the answer
@@ -342,9 +347,10 @@ impl SessionStore for SledStore {
             .await
     }
 
-    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
-        let digest = *digest;
-        self.write_durably(move |trees| trees.delete(&digest)).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let (digest, ending) = (*digest, ending.cloned());
+        self.write_durably(move |trees| trees.end(&digest, ending.as_ref()))
+            .await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -383,10 +389,13 @@ impl Subjects for SledStore {
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
-        _ending: Option<&'a Ending>,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
-        let step = move |which| self.write_job_durably(move |trees| trees.revoke(&subject, which));
+        let step = move |which| {
+            let ending = ending.cloned();
+            self.write_job_durably(move |trees| trees.revoke(&subject, which, ending.as_ref()))
+        };
         Box::pin(which.in_steps(step))
     }
 }

@@ -8,8 +8,8 @@
 use std::ops::Bound::{Excluded, Included};
 
 use cloakroom_core::store::{
-    KeyDigest, LIST_PAGE_ITEMS_MAX, ListPage, Listed, Revoke, RevokeStep, ScanCursor, Stored,
-    SubjectDigest,
+    Ending, KeyDigest, LIST_PAGE_ITEMS_MAX, ListPage, Listed, Revoke, RevokeStep, ScanCursor,
+    Stored, SubjectDigest,
 };
 use cloakroom_core::{Error, ErrorKind};
 
@@ -69,6 +69,7 @@ impl Trees {
         &self,
         subject: &SubjectDigest,
         which: Revoke,
+        ending: Option<&Ending>,
     ) -> Result<RevokeStep, Error> {
         let lock = self.lock_entries();
         let named = match which {
@@ -91,7 +92,7 @@ impl Trees {
             meant.truncate(STEP_MAX);
             let mut ended = Vec::new();
             for digest in meant {
-                if all.end_of(subject, &digest)? {
+                if all.end_of(subject, &digest, ending)? {
                     ended.push(digest);
                 }
             }

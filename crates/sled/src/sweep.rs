@@ -3,7 +3,7 @@
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::{Mutex, PoisonError};
 
-use cloakroom_core::store::{KeyDigest, Swept};
+use cloakroom_core::store::{KeyDigest, Stored, Swept};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use sled::IVec;
 
@@ -16,7 +16,7 @@ use crate::trees::Trees;
 const LOOKS_PER_REMOVAL: usize = 4;
 
 enum Judged {
-    /// The record was due, and is removed.
+    /// The record was due, and is removed, or a tombstone stands in its place.
     Removed,
     /// The entry was an orphan and is removed, or its record has a later deadline and it
     /// was moved there.
@@ -111,7 +111,9 @@ fn judge(
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Judged::Newer),
             // Due; or damaged, and then due by its entry.
             Ok(_) | Err(_) => {
-                all.remove(digest, &row)?;
+                let expired = Stored::decode(row.frame()).ok();
+                let left = expired.and_then(|expired| expired.swept(now));
+                all.end_row(digest, &row, left)?;
                 Ok(Judged::Removed)
             }
         }

@@ -2,7 +2,7 @@
 
 use cloakroom_core::Error;
 use cloakroom_core::Timestamp;
-use cloakroom_core::store::{KeyDigest, RotationPath, Stored, SubjectDigest};
+use cloakroom_core::store::{Ending, KeyDigest, RotationPath, Stored, SubjectDigest, Tombstone};
 use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionalTree,
 };
@@ -84,6 +84,31 @@ impl Transaction<'_> {
         self.records.remove(digest.as_bytes())?;
         let subject = self.remove_expiry_entry(digest, row)?;
         self.remove_subject_entry(subject, digest)
+    }
+
+    /// Puts a tombstone in the place of a row, or removes the row.
+    pub(crate) fn end_row(
+        &self,
+        digest: &KeyDigest,
+        row: &Row,
+        left: Option<Tombstone>,
+    ) -> Step<()> {
+        match left {
+            Some(tombstone) => self.put_tombstone(digest, tombstone, Some(row)),
+            None => self.remove(digest, row),
+        }
+    }
+
+    /// A tombstone is in no index by subject, whosever session it is of.
+    fn put_tombstone(
+        &self,
+        digest: &KeyDigest,
+        tombstone: Tombstone,
+        replaced: Option<&Row>,
+    ) -> Step<()> {
+        let until = tombstone.until;
+        let frame = Stored::Ended(tombstone).encode().map_err(abort)?;
+        self.put(digest, until, &frame, None, replaced)
     }
 
     /// Removes the entry of a row in `expiry`, and answers whose record the row is. Where
@@ -181,20 +206,31 @@ impl Transaction<'_> {
         }))
     }
 
-    /// Removes the session under a digest, and answers whether there was one.
-    pub(crate) fn end(&self, digest: &KeyDigest) -> Step<bool> {
+    /// Ends the session under a digest, and answers whether there was one.
+    pub(crate) fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Step<bool> {
+        let tombstone = |frame: &[u8]| ending.map(|ending| Tombstone::of_frame(frame, ending));
         match self.row(digest)? {
             Ok(None) => return Ok(false),
-            Ok(Some(row)) => self.remove(digest, &row)?,
+            // The first end is the one that counts.
+            Ok(Some(row)) if ending.is_some() && row.is_tombstone() => return Ok(false),
+            Ok(Some(row)) => self.end_row(digest, &row, tombstone(row.frame()))?,
             // It does not say where its entry is: a sweep removes the orphan.
-            Err(_) => drop(self.records.remove(digest.as_bytes())?),
+            Err(_) => match tombstone(&[]) {
+                Some(tombstone) => self.put_tombstone(digest, tombstone, None)?,
+                None => drop(self.records.remove(digest.as_bytes())?),
+            },
         }
         Ok(true)
     }
 
-    /// Removes the session under a digest if it is listed for the subject and is theirs,
+    /// Ends the session under a digest if it is listed for the subject and is theirs,
     /// and answers whether it did.
-    pub(crate) fn end_of(&self, subject: &SubjectDigest, digest: &KeyDigest) -> Step<bool> {
+    pub(crate) fn end_of(
+        &self,
+        subject: &SubjectDigest,
+        digest: &KeyDigest,
+        ending: Option<&Ending>,
+    ) -> Step<bool> {
         let entry = subject_key(subject, digest);
         if self.subjects.get(&entry[..])?.is_none() {
             return Ok(false);
@@ -204,6 +240,6 @@ impl Transaction<'_> {
             Err(_) => true,
         };
         self.subjects.remove(&entry[..])?;
-        Ok(is_theirs && self.end(digest)?)
+        Ok(is_theirs && self.end(digest, ending)?)
     }
 }

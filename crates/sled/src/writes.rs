@@ -1,6 +1,6 @@
 //! The writes of a store, on the trees.
 
-use cloakroom_core::store::{FrameHead, KeyDigest, Record, Revision, Stored, Touch};
+use cloakroom_core::store::{Ending, FrameHead, KeyDigest, Record, Revision, Stored, Touch};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::layout::Row;
@@ -102,8 +102,11 @@ impl Trees {
         })
     }
 
-    pub(crate) fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.transact(|all| all.end(&all.session_to_end(digest)?).map(drop))
+    pub(crate) fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        self.transact(|all| {
+            let current = all.session_to_end(digest)?;
+            all.end(&current, ending).map(drop)
+        })
     }
 }
 

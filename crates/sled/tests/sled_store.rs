@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    Import as _, Revision, Revoke, SessionStore as _, Stored, SubjectDigest, Subjects as _,
-    Sweep as _, Swept,
+    EndReason, Ending, Import as _, Revision, Revoke, SessionStore as _, Stored, SubjectDigest,
+    Subjects as _, Sweep as _, Swept, Tombstone,
 };
 use cloakroom_core::{ErrorKind, Subject, Timestamp};
 use cloakroom_sled::SledStore;
@@ -17,7 +17,7 @@ use cloakroom_testkit::{
     Profile, conformance, key, listed_as, races, races_of_subjects, sample, survives_reopening,
     touch_until,
 };
-use common::{folder, later, with_trees};
+use common::{DAY_SECS, folder, later, with_trees};
 
 #[test]
 fn writers_that_race_from_threads_conform() {
@@ -206,8 +206,12 @@ fn subject(step: u64) -> Option<Subject> {
     texts[usize::try_from(step % 4).unwrap()].map(|text| Subject::new(text).unwrap())
 }
 
-/// Some of every write there is: sessions that stay, rotate, change their subject, end,
-/// and are imported.
+fn ending() -> Ending {
+    Ending::new(EndReason::LoggedOut, later(0))
+}
+
+/// Some of every write there is: sessions that stay, rotate, change their subject, end
+/// with and without a trace, and are imported.
 async fn schedule(store: &SledStore) {
     for step in 0..120_u64 {
         let (digest, mut record) = (key().digest(), sample("x"));
@@ -242,6 +246,9 @@ async fn schedule(store: &SledStore) {
         if step % 7 == 0 {
             store.delete(&digest).await.unwrap();
         }
+        if step % 9 == 0 {
+            store.end(&digest, Some(&ending())).await.unwrap();
+        }
         if step % 11 == 0 {
             store.sweep(later(10 * step), 3).await.unwrap();
         }
@@ -251,7 +258,10 @@ async fn schedule(store: &SledStore) {
                 1 => Revoke::AllBut(digest),
                 _ => Revoke::One(digest),
             };
-            store.revoke(&listed_as(&whose), which).await.unwrap();
+            let ending = (step % 2 == 0).then(ending);
+            let whose = listed_as(&whose);
+            let ended = store.end_sessions(&whose, which, ending.as_ref());
+            ended.await.unwrap();
         }
     }
 }
@@ -263,14 +273,15 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
     with_trees(&folder, |[records, expiry, subjects]| {
         assert!(records.len() > 20 && subjects.len() > 10);
         assert_eq!(records.len(), expiry.len());
-        let mut listed = 0;
+        let (mut listed, mut tombstones) = (0, 0);
         for entry in records.iter() {
             let (digest, stored) = entry.unwrap();
             let indexed_at: [u8; 8] = stored[..8].try_into().unwrap();
             let stored = Stored::decode(&stored[8..]).unwrap();
             assert!(u64::from_be_bytes(indexed_at) <= stored.expires_at().as_millis());
             let entry = expiry.get([&indexed_at[..], &digest].concat()).unwrap();
-            let subject = subject_bytes(stored.into_record().and_then(|r| r.subject_digest()));
+            let subject = subject_bytes(stored.listed_under());
+            tombstones += usize::from(matches!(stored, Stored::Ended(_)));
             assert_eq!(entry.unwrap(), subject);
             if !subject.is_empty() {
                 let entry = [&subject[..], &digest].concat();
@@ -279,14 +290,16 @@ async fn each_record_has_its_entries_and_no_entry_is_without_one() {
             }
         }
         assert_eq!(subjects.len(), listed);
+        assert!(tombstones > 10);
     });
 }
 
 /// A session with damage in any of the three parts of its row is ended by its owner, and a
-/// sweep leaves no entry of it.
+/// sweep leaves no entry of it. The tombstone of one whose frame is damaged does not say whose
+/// it was.
 #[tokio::test]
-async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
-    for is_swept in [false, true] {
+async fn a_damaged_record_is_ended_and_leaves_no_entry() {
+    for (is_swept, ending) in [(true, None), (false, None), (false, Some(ending()))] {
         let folder = folder();
         let digests: Vec<_> = (0..4).map(|_| key().digest()).collect();
         {
@@ -316,13 +329,23 @@ async fn a_damaged_record_is_revoked_and_leaves_no_entry() {
                 2
             );
             if !is_swept {
-                let mut ended = store.revoke(&listed_as(&whose), Revoke::All).await.unwrap();
+                let whose = listed_as(&whose);
+                let ended = store.end_sessions(&whose, Revoke::All, ending.as_ref());
+                let mut ended = ended.await.unwrap();
                 let mut expected = digests.clone();
                 ended.sort();
                 expected.sort();
                 assert_eq!(ended, expected);
+                for digest in &digests {
+                    let is_whole = digests[1..3].iter().all(|damaged| damaged != digest);
+                    let whose = is_whole.then_some(whose);
+                    let left = ending.as_ref().map(|ending| Tombstone::new(ending, whose));
+                    let stored = store.load(digest).await.unwrap();
+                    assert_eq!(stored, left.map(Stored::Ended));
+                }
             }
-            while store.sweep(later(7_200), 10).await.unwrap().more {}
+            let day_over = later(DAY_SECS + 7_200);
+            while store.sweep(day_over, 10).await.unwrap().more {}
         }
         with_trees(&folder, |[records, expiry, subjects]| {
             assert_eq!((records.len(), expiry.len()), (0, 0));
@@ -398,9 +421,14 @@ async fn a_damaged_record_is_corrupt_alone_and_is_swept() {
     assert!(store.load(&digests[1]).await.unwrap().is_none());
     let swept = store.sweep(later(7_200), 10).await.unwrap();
     assert_eq!(swept, Swept::new(3, false));
-    for digest in &digests {
+    for digest in &digests[..3] {
         assert!(store.load(digest).await.unwrap().is_none());
     }
+    let whole = store.load(&digests[3]).await.unwrap();
+    assert!(matches!(whole, Some(Stored::Ended(_))), "{whole:?}");
+    let swept = store.sweep(later(DAY_SECS + 7_200), 10).await.unwrap();
+    assert_eq!(swept, Swept::new(1, false));
+    assert!(store.load(&digests[3]).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,10 +4,12 @@
 
 mod common;
 
-use cloakroom_core::store::{KeyDigest, Revision, SessionStore as _, Sweep as _, Swept};
+use cloakroom_core::store::{
+    EndReason, Ending, KeyDigest, Revision, SessionStore as _, Sweep as _, Swept,
+};
 use cloakroom_sled::SledStore;
 use cloakroom_testkit::{key, sample, touch_until};
-use common::{folder, later, with_trees};
+use common::{DAY_SECS, folder, later, with_trees};
 use tempfile::TempDir;
 
 fn open(folder: &TempDir) -> SledStore {
@@ -44,8 +46,8 @@ async fn filled(folder: &TempDir, sessions: usize) -> Vec<KeyDigest> {
 #[tokio::test]
 async fn a_record_that_does_not_know_its_entry_is_swept_when_it_is_due() {
     let folder = folder();
-    let digests = filled(&folder, 5).await;
-    for (digest, at) in digests.iter().zip([1, 2, 4, 6, 7]) {
+    let digests = filled(&folder, 6).await;
+    for (digest, at) in digests.iter().zip([1, 2, 4, 6, 7, 5]) {
         change(&folder, digest, |stored| stored[at] ^= 1);
     }
     {
@@ -64,18 +66,24 @@ async fn a_record_that_does_not_know_its_entry_is_swept_when_it_is_due() {
             .rotate(&digests[3], &key().digest(), &record, until)
             .await
             .unwrap();
+        let ending = Ending::new(EndReason::LoggedOut, later(0));
+        store.end(&digests[5], Some(&ending)).await.unwrap();
     }
-    // The entries of the first session and of the last.
+    // The entries of the first session and of the last but one.
     assert_eq!(lengths(&folder)[2], 2);
     {
         let store = open(&folder);
         while store.sweep(later(7_200), 10).await.unwrap().more {}
         assert!(store.load(&digests[0]).await.unwrap().is_some());
     }
-    assert_eq!(lengths(&folder), [1, 1, 1]);
-    let swept = open(&folder).sweep(later(30_000), 10).await.unwrap();
-    assert_eq!(swept.removed, 1);
-    assert_eq!(lengths(&folder), [0, 0, 0]);
+    // The first, a tombstone of each that has ended but was not deleted, and one of where the
+    // fourth has moved.
+    assert_eq!(lengths(&folder), [6, 6, 1]);
+    for (now, removed, left) in [(30_000, 1, 6), (30_000 + DAY_SECS, 6, 0)] {
+        let swept = open(&folder).sweep(later(now), 10).await.unwrap();
+        assert_eq!(swept.removed, removed);
+        assert_eq!(lengths(&folder), [left, left, 0]);
+    }
 }
 
 /// The newer build that wrote them will remove them.
@@ -92,6 +100,8 @@ async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
     let store = open(&folder);
     let mut behind = sample("x");
     behind.expires_at = later(5_000);
+    // A day later: what has expired leaves no tombstone.
+    let now = later(5_000 + DAY_SECS);
     let swept = |removed, more| Swept::new(removed, more);
     for is_there in [true, false, true] {
         if is_there {
@@ -100,18 +110,19 @@ async fn records_of_a_newer_version_are_left_in_steps_that_get_past_them() {
         // Four looks a step, so that none of them takes long.
         let steps = if is_there { 10 } else { 9 };
         for _ in 0..steps {
-            let step = store.sweep(later(7_200), 1).await.unwrap();
+            let step = store.sweep(now, 1).await.unwrap();
             assert_eq!(step, swept(0, true));
         }
-        let last = store.sweep(later(7_200), 1).await.unwrap();
+        let last = store.sweep(now, 1).await.unwrap();
         assert_eq!(last, swept(usize::from(is_there), false));
     }
     // The cursor of this step hides no record that is due before it.
-    store.sweep(later(7_200), 1).await.unwrap();
+    store.sweep(now, 1).await.unwrap();
     behind.expires_at = later(10);
     store.create(&key().digest(), &behind).await.unwrap();
     let step = store.sweep(later(60), 1).await.unwrap();
     assert_eq!(step, swept(1, false));
     drop(store);
-    assert_eq!(lengths(&folder), [40, 40, 40]);
+    // The last one's tombstone stands.
+    assert_eq!(lengths(&folder), [41, 41, 40]);
 }

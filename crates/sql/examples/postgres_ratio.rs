@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 const ROUNDS: usize = 5_000;
 
 const SELECT: &str = "SELECT format, moved_to, revision, created_at, last_seen_at, expires_at, \
-                      absolute_deadline, expiry, site, subject, label, flushes, data \
+                      absolute_deadline, expiry, site, subject, label, flushes, ended, data \
                       FROM cloakroom_sessions WHERE digest = $1";
 const UPDATE: &str = "UPDATE cloakroom_sessions SET revision = revision + 1, data = $2 \
                       WHERE digest = $1";

@@ -23,8 +23,11 @@ pub(crate) struct Dialect {
     /// Whether a connection can be used again after a statement was dropped half way.
     /// In MySQL sqlx takes what is left of its answer for that to the next statement.
     pub(crate) survives_dropped_statement: bool,
-    /// The sweep of a table: $1 is the instant, $2 the most rows to remove.
+    /// The sweep of a table, with [these arguments](crate::endings::sweep_args).
     pub(crate) sweep: fn(&str) -> String,
+    /// Where that does no more than leave tombstones: what removes the rest, likewise. Both
+    /// pass over what is the other's, so they are told a deadline that is not far.
+    pub(crate) sweep_rest: Option<fn(&str) -> String>,
     /// Answers the milliseconds since the epoch by the clock of the server.
     pub(crate) own_time: &'static str,
 }

@@ -101,8 +101,8 @@
 //!
 //! # The table
 //!
-//! One table ([`TABLE_DEFAULT`]) has a row for each record or rotation mark; its SQL is in
-//! the folder `migrations` of this crate. Its columns, not frames, make the sweep, the
+//! One table ([`TABLE_DEFAULT`]) has a row for each record, rotation mark or tombstone; its
+//! SQL is in the folder `migrations` of this crate. Its columns, not frames, make the sweep, the
 //! lists and compare-and-swap single statements over indexes, and an operator can read
 //! and repair a row in SQL. Digests, texts and data are bytes, instants are milliseconds
 //! since the epoch, a revision is the 64 bits of a signed integer. The indexes are on the
@@ -122,6 +122,15 @@
 //! 64 MiB by default, may be lower. The server hangs up on more, so the error is
 //! `TooLarge` or `Unavailable`. A row that holds more is
 //! [`Corrupt`](cloakroom_core::ErrorKind::Corrupt).
+//!
+//! # What is remembered of a session that has ended
+//!
+//! Its row becomes a tombstone: why and when it ended, the digest of its subject, and a note.
+//! `end` and `end_sessions` write it in the one statement that ends the session, and notify as
+//! for a session that is removed. A sweep leaves one of each record and rotation mark that
+//! expired less than a day ago ([`Stored::swept`](cloakroom_core::store::Stored::swept)), and
+//! removes it when its day is over: in PostgreSQL that is one statement, in MySQL three. A site
+//! that sweeps so holds, beside its sessions, a short row for each that ended within a day.
 //!
 //! # Near caches on other nodes
 //!
@@ -148,6 +157,7 @@
 mod builder;
 mod dialect;
 mod driver;
+mod endings;
 mod error;
 mod home;
 mod literals;

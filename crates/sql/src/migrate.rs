@@ -6,8 +6,9 @@ use cloakroom_core::{Error, ErrorKind};
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _, SqlStr};
 
 use crate::driver::Driver;
-use crate::error::Cause;
+use crate::error::{Cause, Target};
 use crate::pool::{ConnectionPool, ROLLED_BACK_TRIES};
+use crate::statements::COLUMNS;
 use crate::table::TableName;
 
 /// How long a migration may take, including the wait for other processes that migrate.
@@ -27,6 +28,37 @@ pub(crate) async fn migrate<DB: Driver>(
     pool: &ConnectionPool<DB>,
     table: &TableName,
 ) -> Result<(), Error> {
+    make(pool, table).await?;
+    // The table may be older than the first release, or somebody's own.
+    let columns = AssertSqlSafe(format!(
+        "SELECT digest, format, moved_to, ended, {COLUMNS} FROM {} LIMIT 0",
+        table.quoted(DB::DIALECT.quote)
+    ))
+    .into_sql_str();
+    // A script, since whoever is behind a pooler is not to prepare a statement here.
+    let read = async |conn: &mut DB::Connection| DB::script_rows(conn, columns.clone()).await;
+    match pool
+        .once(pool.timeouts.statement, async |conn| read(conn).await)
+        .await
+    {
+        Err(failed) if failed.cause == Cause::NoTable => {
+            let said = std::error::Error::source(&failed.error).map(ToString::to_string);
+            let Target { table, address, .. } = &pool.target;
+            Err(pool.target.error(
+                ErrorKind::Misconfigured,
+                format!(
+                    "the table {table} of {address} is not as this build makes it: {}; a build \
+                     before the first release has made it: drop it and the table of that name \
+                     and _schema, which ends all sessions, and call migrate() again",
+                    said.unwrap_or_default()
+                ),
+            ))
+        }
+        read => Ok(read.map(drop)?),
+    }
+}
+
+async fn make<DB: Driver>(pool: &ConnectionPool<DB>, table: &TableName) -> Result<(), Error> {
     let statement = |sql: &str| AssertSqlSafe(sql.to_owned()).into_sql_str();
     let quote = DB::DIALECT.quote;
     let versions = table.with_suffix(quote, "_schema");
@@ -60,7 +92,7 @@ pub(crate) async fn migrate<DB: Driver>(
     if found == known {
         return Ok(());
     }
-    let make = async |conn: &mut DB::Connection| -> Result<bool, sqlx::Error> {
+    let make_tables = async |conn: &mut DB::Connection| -> Result<bool, sqlx::Error> {
         let mut tx = conn
             .begin_with(SqlStr::from_static(DB::DIALECT.begin))
             .await?;
@@ -78,7 +110,7 @@ pub(crate) async fn migrate<DB: Driver>(
         tx.commit().await.map(|()| true)
     };
     let made_once = async |conn: &mut DB::Connection| {
-        let made = make(conn).await;
+        let made = make_tables(conn).await;
         if let Some(release) = &release {
             DB::script_rows(conn, release.clone()).await?;
         }

@@ -1,7 +1,8 @@
 //! A record as columns, and a row as what is stored.
 
 use cloakroom_core::store::{
-    Data, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored, SubjectDigest,
+    Data, EndReason, Ending, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored,
+    SubjectDigest, Tombstone,
 };
 use cloakroom_core::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
 use sqlx::{Column as _, Row as _};
@@ -112,9 +113,9 @@ impl<DB: Driver> Row<DB> {
         }
     }
 
-    /// The record or rotation mark in a row of `digest, format, moved_to, revision,
-    /// created_at, last_seen_at, expires_at, absolute_deadline, expiry, site, subject,
-    /// label, flushes`, and `data` where it was asked for.
+    /// What stands in a row of `digest, format, moved_to, revision, created_at,
+    /// last_seen_at, expires_at, absolute_deadline, expiry, site, subject, label, flushes,
+    /// ended`, and `data` where it was asked for.
     pub(crate) fn stored(&self, with_data: bool) -> Result<Stored, Error> {
         self.check_format(1)?;
         if let Some(to) = self.maybe_digest(2)? {
@@ -122,6 +123,19 @@ impl<DB: Driver> Row<DB> {
             return Ok(Stored::Rotated { to, until });
         }
         let too_long = |at| move |_| self.corrupt(at, "is too long");
+        let label = self.text(11)?.map(Label::new).transpose();
+        let label = label.map_err(too_long(11))?;
+        if let Some(because) = self.text(13)? {
+            // A newer build may know more of them.
+            let because = because.parse().unwrap_or(EndReason::Unknown);
+            let mut ending = Ending::new(because, self.instant(5)?).with_note(label);
+            ending.until = self.instant(6)?;
+            let subject = match with_data {
+                true => self.subject_in_data(14)?,
+                false => None,
+            };
+            return Ok(Stored::Ended(Tombstone::new(&ending, subject)));
+        }
         let mut record = Record::new(self.instant(4)?, self.instant(6)?);
         record.revision = revision(self.int(3)?);
         record.last_seen_at = self.instant(5)?;
@@ -135,15 +149,14 @@ impl<DB: Driver> Row<DB> {
         }
         let subject = self.text(10)?.map(Subject::new).transpose();
         record.subject = subject.map_err(too_long(10))?;
-        let label = self.text(11)?.map(Label::new).transpose();
-        record.label = label.map_err(too_long(11))?;
+        record.label = label;
         let flushes = u32::try_from(self.int(12)?);
         record.flushes = flushes.map_err(|_| self.corrupt(12, "is no number of flushes"))?;
         if with_data {
-            let data = self.bytes(13)?;
-            let data = data.ok_or_else(|| self.corrupt(13, "is NULL"))?;
+            let data = self.bytes(14)?;
+            let data = data.ok_or_else(|| self.corrupt(14, "is NULL"))?;
             if data.len() > FRAME_BYTES_CEILING {
-                return Err(self.corrupt(13, "is longer than a record may be"));
+                return Err(self.corrupt(14, "is longer than a record may be"));
             }
             record.data = Data::from_bytes(data);
         }
@@ -157,6 +170,19 @@ impl<DB: Driver> Row<DB> {
             Err(error) if error.kind() == ErrorKind::Misconfigured => Err(error),
             stored => Ok(stored),
         }
+    }
+
+    /// Whose session it was, as the data of a tombstone says it.
+    fn subject_in_data(&self, at: usize) -> Result<Option<SubjectDigest>, Error> {
+        match self.bytes(at)?.as_deref() {
+            Some([]) => Ok(None),
+            _ => self.subject_digest(at),
+        }
+    }
+
+    /// Whether bytes stand in a column.
+    pub(crate) fn is_set(&self, at: usize) -> Result<bool, Error> {
+        self.bytes(at).map(|bytes| bytes.is_some())
     }
 
     fn maybe_int(&self, at: usize) -> Result<Option<i64>, Error> {

@@ -123,8 +123,8 @@ impl SessionStore for SqlStore {
         with_table!(self, table => table.rotate(old, new, record, mark_until).await)
     }
 
-    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
-        with_table!(self, table => table.delete(digest).await)
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        with_table!(self, table => table.end(digest, None, ending).await.map(drop))
     }
 
     fn capabilities(&self) -> Capabilities<'_> {

@@ -4,6 +4,7 @@ use cloakroom_core::store::{FRAME_BYTES_CEILING, ROTATION_HOPS_MAX};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::dialect::{Dialect, Rotation};
+use crate::endings::{EndStatements, Others};
 use crate::statement::Statement;
 use crate::table::{NAME_BYTES_MAX, TableName};
 
@@ -14,20 +15,27 @@ pub(crate) const REVOKE_STEP_MAX: usize = 256;
 pub(crate) const FORMAT: i64 = 1;
 
 /// The columns that a write to a record replaces, in the order of their arguments.
-const COLUMNS: &str = "revision, created_at, last_seen_at, expires_at, absolute_deadline, \
+pub(crate) const COLUMNS: &str = "revision, created_at, last_seen_at, expires_at, absolute_deadline, \
                        expiry, site, subject, subject_digest, label, flushes, data";
 
+/// What neither a rotation mark nor a tombstone keeps of a record.
+pub(crate) const BLANK: &str = "revision = 0, created_at = 0, absolute_deadline = NULL, \
+                                expiry = NULL, site = NULL, subject = NULL, \
+                                subject_digest = NULL, flushes = 0";
+
 /// [`Revision::LAST`](cloakroom_core::store::Revision::LAST) as a signed integer.
-const REVISION_LAST: i64 = -1;
+pub(crate) const REVISION_LAST: i64 = -1;
 
 // The names that a statement gives to its own parts. They are longer than a table's
 // name may be, so that no table is called so.
 const PATH: &str = "the_path_of_a_session_along_rotation_marks";
 const MARKED: &str = "the_record_that_became_a_rotation_mark";
 const CREATED: &str = "the_record_that_was_created_in_its_place";
-const WRITTEN: &str = "the_rows_that_were_written_or_removed";
+pub(crate) const WRITTEN: &str = "the_rows_that_were_written_or_removed";
+pub(crate) const DUE: &str = "the_rows_that_are_due_for_the_sweep";
+pub(crate) const REMEMBERED: &str = "the_rows_that_have_become_tombstones";
 const _: () = {
-    let names = [PATH, MARKED, CREATED, WRITTEN];
+    let names = [PATH, MARKED, CREATED, WRITTEN, DUE, REMEMBERED];
     let mut at = 0;
     while at < names.len() {
         assert!(names[at].len() > NAME_BYTES_MAX);
@@ -51,11 +59,16 @@ pub(crate) struct Statements {
     /// $1 old digest, $2 revision, $3 new digest, $4 until when the mark stands, $5 to
     /// $16 the columns.
     pub(crate) rotate: RotateStatements,
-    /// Format, rotation mark and revision at $1.
+    /// $1 digest, $2 why, $3 when, $4 until when that is remembered, $5 the note, $6 the
+    /// digest of the subject or no bytes.
+    pub(crate) create_tombstone: Statement,
+    /// Format, rotation mark, revision and why it ended at $1.
     pub(crate) revision: Statement,
-    /// Removes the record at $1, if its subject is $2 or $2 is NULL.
-    pub(crate) end: Statement,
-    /// The rows from $1 on, along rotation marks: `moved_to` and `subject_digest`.
+    /// Those that end sessions and leave nothing.
+    pub(crate) remove: EndStatements,
+    /// Those that leave tombstones.
+    pub(crate) remember: EndStatements,
+    /// The rows from $1 on, along rotation marks: `moved_to`, `subject_digest` and `ended`.
     pub(crate) resolve: Statement,
     /// The $3 rows of the subject $1 behind $2.
     pub(crate) sessions: Statement,
@@ -63,21 +76,27 @@ pub(crate) struct Statements {
     /// leads to; beside each how many marks lead there. Where that is over
     /// ROTATION_HOPS_MAX, the session may be among the digests.
     pub(crate) others: Statement,
-    /// Removes those, and answers their digests; none where the marks are too many.
-    pub(crate) revoke: Statement,
-    /// Removes those of the records at $2 and so on, REVOKE_STEP_MAX digests, that are the
-    /// subject's $1.
-    pub(crate) end_each: Statement,
-    /// Those of the digests $1 and so on, REVOKE_STEP_MAX of them, where anything stands.
+    /// Those of the digests $1 and so on, REVOKE_STEP_MAX of them, where a record or a
+    /// rotation mark stands.
     pub(crate) standing: Statement,
-    /// Removes $2 rows, at most, whose deadline is at $1 or before.
+    /// Sweeps rows; see [`Dialect::sweep`].
     pub(crate) sweep: Statement,
+    /// See [`Dialect::sweep_rest`].
+    pub(crate) sweep_rest: Option<SweepRest>,
     /// The milliseconds since the epoch by the clock of the server.
     pub(crate) own_time: Statement,
     /// Digest and bytes of data of the $2 rows behind $1.
     pub(crate) scan_sizes: Statement,
     /// The $3 rows behind $1, up to $2.
     pub(crate) scan: Statement,
+}
+
+/// What a sweep needs where one statement cannot do it.
+pub(crate) struct SweepRest {
+    /// The deadline of one of the rows whose deadline is at $1 or before: so many, $2, are
+    /// before it.
+    pub(crate) deadline: Statement,
+    pub(crate) remove: Statement,
 }
 
 /// The statements of a rotation, which all take the same arguments.
@@ -97,7 +116,7 @@ pub(crate) struct Script {
 }
 
 /// So many placeholders, the first of which is `$from`.
-fn placeholders(from: usize, count: usize) -> String {
+pub(crate) fn placeholders(from: usize, count: usize) -> String {
     let each: Vec<_> = (from..from + count).map(|at| format!("${at}")).collect();
     each.join(", ")
 }
@@ -116,25 +135,27 @@ impl Statements {
         let statement = |sql: &str| dialect.statement(sql);
         let notifying = |sql: &str| match channel {
             None => statement(sql),
-            Some(_) => statement(&returning("", sql, channel)),
+            Some(_) => statement(&returning("", sql, channel, "' || revision || '")),
         };
         let header = format!(
             "digest, format{bigint}, moved_to, revision, created_at, last_seen_at, expires_at, \
-             absolute_deadline, expiry, site, subject, label, flushes"
+             absolute_deadline, expiry, site, subject, label, flushes, ended"
         );
-        // A rotation mark, and a row of another format, is no record to write to.
-        let at_revision =
-            format!("digest = $1 AND revision = $2 AND moved_to IS NULL AND format = {FORMAT}");
+        // A rotation mark, a tombstone, and a row of another format are no record to write to.
+        let at_revision = format!(
+            "digest = $1 AND revision = $2 AND moved_to IS NULL AND ended IS NULL \
+             AND format = {FORMAT}"
+        );
         let columns = COLUMNS.split(", ").zip(3..);
         let assignments: Vec<_> = columns
             .map(|(name, at)| format!("{name} = ${at}"))
             .collect();
         let path_from = |start: &str| {
             format!(
-                "WITH RECURSIVE {PATH} (digest, moved_to, subject_digest, hop) AS (\
-                 SELECT digest, moved_to, subject_digest, 0 FROM {t} WHERE digest = {start} \
-                 UNION ALL SELECT t.digest, t.moved_to, t.subject_digest, hop + 1 FROM {PATH} p \
-                 JOIN {t} t ON t.digest = p.moved_to WHERE hop < {ROTATION_HOPS_MAX})"
+                "WITH RECURSIVE {PATH} (digest, moved_to, subject_digest, ended, hop) AS (\
+                 SELECT digest, moved_to, subject_digest, ended, 0 FROM {t} WHERE digest = {start} \
+                 UNION ALL SELECT t.digest, t.moved_to, t.subject_digest, t.ended, hop + 1 \
+                 FROM {PATH} p JOIN {t} t ON t.digest = p.moved_to WHERE hop < {ROTATION_HOPS_MAX})"
             )
         };
         let path_of_spared = path_from("$2");
@@ -143,6 +164,11 @@ impl Statements {
              AND digest > $3 ORDER BY digest LIMIT $4"
         );
         let marks = format!("(SELECT count(moved_to) FROM {PATH})");
+        let ended = Others {
+            path: &path_of_spared,
+            which: &first_others,
+            is_sound: &format!("{marks} <= {ROTATION_HOPS_MAX}"),
+        };
         // Whatever a row holds, no more comes here than shows that it is too long.
         let data = format!("substr(data, 1, {}) AS data", FRAME_BYTES_CEILING + 1);
         Self {
@@ -167,15 +193,17 @@ impl Statements {
                  WHERE {at_revision} AND (last_seen_at < $3 OR expires_at < $4)"
             )),
             rotate: RotateStatements::new(dialect, &t, &at_revision, channel),
+            create_tombstone: statement(&format!(
+                "INSERT INTO {t} (digest, format, ended, last_seen_at, expires_at, label, data, \
+                 revision, created_at) VALUES ($1, {FORMAT}, $2, $3, $4, $5, $6, 0, 0)"
+            )),
             revision: statement(&format!(
-                "SELECT format{bigint}, moved_to, revision FROM {t} WHERE digest = $1"
+                "SELECT format{bigint}, moved_to, revision, ended FROM {t} WHERE digest = $1"
             )),
-            end: notifying(&format!(
-                "DELETE FROM {t} WHERE digest = $1 AND moved_to IS NULL \
-                 AND ($2 IS NULL OR subject_digest = $2)"
-            )),
+            remove: EndStatements::removing(dialect, &t, &ended, channel),
+            remember: EndStatements::remembering(dialect, &t, &ended, channel),
             resolve: statement(&format!(
-                "{} SELECT moved_to, subject_digest FROM {PATH} ORDER BY hop",
+                "{} SELECT moved_to, subject_digest, ended FROM {PATH} ORDER BY hop",
                 path_from("$1")
             )),
             sessions: statement(&format!(
@@ -185,24 +213,18 @@ impl Statements {
             others: statement(&format!(
                 "{path_of_spared} SELECT digest, {marks} FROM {t} WHERE {first_others}"
             )),
-            revoke: statement(&returning(
-                &path_of_spared,
-                &format!(
-                    "DELETE FROM {t} WHERE digest IN (SELECT digest FROM {t} WHERE {first_others}) \
-                     AND subject_digest = $1 AND {marks} <= {ROTATION_HOPS_MAX}"
-                ),
-                channel,
-            )),
-            end_each: statement(&format!(
-                "DELETE FROM {t} WHERE digest IN ({}) AND subject_digest = $1 \
-                 AND moved_to IS NULL",
-                placeholders(2, REVOKE_STEP_MAX)
-            )),
             standing: statement(&format!(
-                "SELECT digest FROM {t} WHERE digest IN ({})",
+                "SELECT digest FROM {t} WHERE digest IN ({}) AND ended IS NULL",
                 placeholders(1, REVOKE_STEP_MAX)
             )),
             sweep: statement(&(dialect.sweep)(&t)),
+            sweep_rest: dialect.sweep_rest.map(|remove| SweepRest {
+                deadline: statement(&format!(
+                    "SELECT expires_at FROM {t} WHERE expires_at <= $1 ORDER BY expires_at \
+                     LIMIT 1 OFFSET $2"
+                )),
+                remove: statement(&remove(&t)),
+            }),
             own_time: statement(dialect.own_time),
             scan_sizes: statement(&format!(
                 "SELECT digest, length(data){bigint} FROM {t} WHERE digest > $1 \
@@ -220,9 +242,8 @@ impl RotateStatements {
     fn new(dialect: &Dialect, t: &str, at_revision: &str, channel: Option<&str>) -> Self {
         let statement = |sql: &str| dialect.statement(sql);
         let mark = format!(
-            "UPDATE {t} SET moved_to = $3, expires_at = $4, revision = 0, created_at = 0, \
-             last_seen_at = 0, absolute_deadline = NULL, expiry = NULL, site = NULL, \
-             subject = NULL, subject_digest = NULL, label = NULL, flushes = 0, data = '' WHERE {at_revision}"
+            "UPDATE {t} SET moved_to = $3, expires_at = $4, last_seen_at = 0, label = NULL, \
+             data = '', {BLANK} WHERE {at_revision}"
         );
         let create = format!(
             "INSERT INTO {t} (digest, format, {COLUMNS}) SELECT $3, {FORMAT}, {}",
@@ -277,18 +298,14 @@ impl Script {
 }
 
 /// An UPDATE or DELETE that answers the digest of each row. It notifies the channel, in
-/// the same statement, of the revision that the row has now, or that it is gone.
-fn returning(with: &str, sql: &str, channel: Option<&str>) -> String {
+/// the same statement, of this revision, a part of an SQL text.
+pub(crate) fn returning(with: &str, sql: &str, channel: Option<&str>, revision: &str) -> String {
     let Some(channel) = channel else {
         return format!("{with} {sql} RETURNING digest");
     };
     let with = match with {
         "" => "WITH".to_owned(),
         with => format!("{with},"),
-    };
-    let revision = match sql.starts_with("DELETE") {
-        true => REVISION_LAST.to_string(),
-        false => "' || revision || '".to_owned(),
     };
     format!(
         "{with} {WRITTEN} AS ({sql} RETURNING digest, revision) SELECT digest, \

@@ -1,12 +1,13 @@
 //! The contract of a store over one table, statement by statement.
 
 use cloakroom_core::store::{
-    BoxFuture, Close, Import, Invalidations, KeyDigest, ROTATION_HOPS_MAX, Record, Revision,
-    RotationPath, Stored, SubjectDigest, Sweep, Swept, Touch,
+    BoxFuture, Close, Ending, Import, Invalidations, KeyDigest, ROTATION_HOPS_MAX, Record,
+    Revision, RotationPath, Stored, SubjectDigest, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::driver::Driver;
+use crate::endings::{EndStatements, ending_args, sweep_args};
 use crate::error::Cause;
 use crate::pool::ConnectionPool;
 use crate::row::{self, RecordColumns};
@@ -104,26 +105,33 @@ impl<DB: Driver> TableStore<DB> {
         Err(error::<DB>(ErrorKind::Conflict))
     }
 
-    pub(crate) async fn delete(&self, digest: &KeyDigest) -> Result<(), Error> {
-        self.end(digest, None).await.map(drop)
+    /// The statements of an end, and their arguments behind the others.
+    pub(crate) fn ending<'a>(&self, ending: Option<&'a Ending>) -> (&EndStatements, Vec<Arg<'a>>) {
+        match ending {
+            Some(ending) => (&self.statements.remember, ending_args(ending).to_vec()),
+            None => (&self.statements.remove, Vec::new()),
+        }
     }
 
-    /// Removes the record that a digest leads to, if it is this subject's, or anybody's
-    /// where none is named. Answers where it stood.
+    /// Ends the session that a digest leads to, if it is this subject's, or anybody's where
+    /// none is named. Answers where it stood.
     pub(crate) async fn end(
         &self,
         digest: &KeyDigest,
         subject: Option<&SubjectDigest>,
+        ending: Option<&Ending>,
     ) -> Result<Option<KeyDigest>, Error> {
+        let (statements, left) = self.ending(ending);
         let mut path = RotationPath::from(*digest);
         // The first try is at the digest itself. Each further one is at a session that
         // may have moved on since it was found.
         for _ in 0..=ROTATION_HOPS_MAX {
-            let args = [path.at().into(), subject.into()];
-            if self.pool.write(&self.statements.end, &args).await? > 0 {
-                return Ok(Some(*path.at()));
+            let at = *path.at();
+            let args = [&[(&at).into(), subject.into()], &left[..]].concat();
+            if self.pool.write(&statements.one, &args).await? > 0 {
+                return Ok(Some(at));
             }
-            match self.resolve(&mut path).await? {
+            match self.resolve(&mut path, ending.is_none()).await? {
                 Some(owner) if subject.is_none() || subject == owner.as_ref() => {}
                 _ => return Ok(None),
             }
@@ -134,11 +142,12 @@ impl<DB: Driver> TableStore<DB> {
         ))
     }
 
-    /// Follows rotation marks to the record, and answers its subject; `None` where the
-    /// path ends without a record.
+    /// Follows rotation marks to the record, or to a tombstone where that is meant too, and
+    /// answers its subject; `None` where the path ends without either.
     async fn resolve(
         &self,
         path: &mut RotationPath,
+        or_tombstone: bool,
     ) -> Result<Option<Option<SubjectDigest>>, Error> {
         let from = *path.at();
         let args = [Arg::from(&from)];
@@ -147,6 +156,7 @@ impl<DB: Driver> TableStore<DB> {
                 Some(to) => path
                     .follow(to)
                     .map_err(|error| error.in_store(DB::DIALECT.store))?,
+                None if row.is_set(2)? && !or_tombstone => return Ok(None),
                 None => return row.subject_digest(1).map(Some),
             }
         }
@@ -166,15 +176,15 @@ impl<DB: Driver> TableStore<DB> {
     /// The revision of the record at a digest.
     ///
     /// # Errors
-    /// `Gone` where there is nothing, or a rotation mark.
+    /// `Gone` where there is no record.
     async fn revision(&self, digest: &KeyDigest) -> Result<Revision, Error> {
         let args = [digest.into()];
         let rows = self.pool.read(&self.statements.revision, &args).await?;
         let row = rows.first().ok_or_else(|| error::<DB>(ErrorKind::Gone))?;
         row.check_format(0)?;
-        match row.maybe_digest(1)? {
-            Some(_) => Err(error::<DB>(ErrorKind::Gone)),
-            None => row.int(2).map(row::revision),
+        match row.is_set(1)? || row.is_set(3)? {
+            true => Err(error::<DB>(ErrorKind::Gone)),
+            false => row.int(2).map(row::revision),
         }
     }
 }
@@ -192,11 +202,30 @@ impl<DB: Driver> Close for TableStore<DB> {
 impl<DB: Driver> Sweep for TableStore<DB> {
     fn sweep(&self, now: Timestamp, max: usize) -> BoxFuture<'_, Result<Swept, Error>> {
         Box::pin(async move {
-            let limit = i64::try_from(max).unwrap_or(i64::MAX);
-            let args = [now.into(), limit.into()];
-            let removed = self.pool.write(&self.statements.sweep, &args).await?;
-            let removed = usize::try_from(removed).unwrap_or(usize::MAX);
-            Ok(Swept::new(removed, max > 0 && removed >= max))
+            let Some(before_last) = max.checked_sub(1) else {
+                return Ok(Swept::default());
+            };
+            let sweep = async |statement, due, max| {
+                let args = sweep_args(now, due, max);
+                let swept = self.pool.write(statement, &args).await?;
+                Ok::<_, Error>(usize::try_from(swept).unwrap_or(usize::MAX))
+            };
+            let removed = match &self.statements.sweep_rest {
+                None => sweep(&self.statements.sweep, now, max).await?,
+                Some(rest) => {
+                    let before_last = i64::try_from(before_last).unwrap_or(i64::MAX);
+                    let args = [now.into(), before_last.into()];
+                    let last = self.pool.read(&rest.deadline, &args).await?;
+                    let last = last.first().map(|row| row.instant(0)).transpose()?;
+                    let due = last.unwrap_or(now);
+                    let left = sweep(&self.statements.sweep, due, max).await?;
+                    match left < max {
+                        true => left + sweep(&rest.remove, due, max - left).await?,
+                        false => left,
+                    }
+                }
+            };
+            Ok(Swept::new(removed, removed >= max))
         })
     }
 
@@ -226,7 +255,14 @@ impl<DB: Driver> Import for TableStore<DB> {
                     let args = [digest.into(), to.into(), (*until).into()];
                     self.pool.write(&statements.create_mark, &args).await
                 }
-                Stored::Ended(_) => return Ok(false),
+                Stored::Ended(left) => {
+                    let ending = Ending::new(left.because, left.at).with_note(left.note.clone());
+                    let subject = left.subject.as_ref().map_or(&[][..], |of| of.as_bytes());
+                    let [because, at, _, note] = ending_args(&ending);
+                    let subject = Arg::Bytes(Some(subject));
+                    let args = [digest.into(), because, at, left.until.into(), note, subject];
+                    self.pool.write(&statements.create_tombstone, &args).await
+                }
             };
             match written {
                 Ok(_) => Ok(true),

@@ -48,17 +48,18 @@ impl<DB: Driver> Subjects for TableStore<DB> {
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
-        _ending: Option<&'a Ending>,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         Box::pin(async move {
             let mut ended = Vec::new();
             let done = match which {
-                Revoke::All => self.end_all_but(subject, None, &mut ended).await,
+                Revoke::All => self.end_all_but(subject, None, ending, &mut ended).await,
                 Revoke::AllBut(spared) => {
-                    self.end_all_but(subject, Some(&spared), &mut ended).await
+                    let spared = Some(&spared);
+                    self.end_all_but(subject, spared, ending, &mut ended).await
                 }
                 Revoke::One(digest) => {
-                    let one = self.end(&digest, Some(subject)).await;
+                    let one = self.end(&digest, Some(subject), ending).await;
                     one.map(|one| ended.extend(one))
                 }
             };
@@ -80,6 +81,7 @@ impl<DB: Driver> TableStore<DB> {
         &self,
         subject: &SubjectDigest,
         spared: Option<&KeyDigest>,
+        ending: Option<&Ending>,
         ended: &mut Vec<KeyDigest>,
     ) -> Result<(), Error> {
         let [subject_arg, spared, limit] = [
@@ -91,9 +93,11 @@ impl<DB: Driver> TableStore<DB> {
             if DB::DIALECT.delete_returning {
                 let mut after = None;
                 loop {
-                    let revoke = &self.statements.revoke;
-                    let args = [subject_arg, spared, behind(after.as_ref()), limit];
-                    let step = digests(&self.pool.write_returning(revoke, &args).await?)?;
+                    let (statements, left) = self.ending(ending);
+                    let own = [subject_arg, spared, behind(after.as_ref()), limit];
+                    let args = [&own, &left[..]].concat();
+                    let rows = self.pool.write_returning(&statements.others, &args).await?;
+                    let step = digests(&rows)?;
                     ended.extend(&step);
                     after = step.iter().max().copied();
                     if step.len() < REVOKE_STEP_MAX {
@@ -119,10 +123,10 @@ impl<DB: Driver> TableStore<DB> {
                 let step = digests(&others)?;
                 if DB::DIALECT.delete_returning {
                     for digest in &step {
-                        ended.extend(self.end(digest, Some(subject)).await?);
+                        ended.extend(self.end(digest, Some(subject), ending).await?);
                     }
                 } else {
-                    ended.extend(self.end_each(subject, &step).await?);
+                    ended.extend(self.end_each(subject, &step, ending).await?);
                 }
                 after = step.last().copied();
                 if step.len() < REVOKE_STEP_MAX {
@@ -163,19 +167,19 @@ impl<DB: Driver> TableStore<DB> {
         &self,
         subject: &SubjectDigest,
         digests: &[KeyDigest],
+        ending: Option<&Ending>,
     ) -> Result<Vec<KeyDigest>, Error> {
+        let (statements, left) = self.ending(ending);
         // The statement has as many placeholders as a step has digests at most.
         let each = digests.iter().chain(digests.last().into_iter().cycle());
         let each = each.take(REVOKE_STEP_MAX).map(Arg::from);
-        let args: Vec<_> = std::iter::once(Some(subject).into()).chain(each).collect();
-        let ended = self.pool.write(&self.statements.end_each, &args).await?;
+        let args: Vec<_> = each.collect();
+        let own = [&[Some(subject).into()], &args[..], &left[..]].concat();
+        let ended = self.pool.write(&statements.each, &own).await?;
         if usize::try_from(ended).is_ok_and(|ended| ended == digests.len()) {
             return Ok(digests.to_vec());
         }
-        let standing = self
-            .pool
-            .read(&self.statements.standing, &args[1..])
-            .await?;
+        let standing = self.pool.read(&self.statements.standing, &args).await?;
         let standing = BTreeSet::from_iter(self::digests(&standing)?);
         let gone = digests.iter().filter(|digest| !standing.contains(*digest));
         Ok(gone.copied().collect())

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use cloakroom_core::store::SessionStore as _;
+use cloakroom_core::store::{SessionStore as _, Stored};
 use cloakroom_core::{Error, ErrorKind};
 
 use cloakroom_servers::{Mariadb, Postgres};
@@ -216,8 +216,10 @@ async fn a_sweep_of_postgres_spares_what_a_touch_under_way_keeps() {
     };
     let (swept, ()) = tokio::join!(sweep.sweep(later(50_000), 10), commit);
     assert_eq!(swept.unwrap().removed, 1);
-    assert!(store.load(&touched).await.unwrap().is_some());
-    assert!(store.load(&due).await.unwrap().is_none());
+    let stored = store.load(&touched).await.unwrap();
+    assert!(matches!(stored, Some(Stored::Record(_))), "{stored:?}");
+    let stored = store.load(&due).await.unwrap();
+    assert!(matches!(stored, Some(Stored::Ended(_))), "{stored:?}");
 }
 
 /// What the server is told does not cut short who makes the tables, and holds again

@@ -13,7 +13,7 @@ use cloakroom_servers::Postgres;
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, listed_as, sample, touch_until};
 
-use common::{kind, later, proxy::Proxy, table};
+use common::{ending, kind, later, proxy::Proxy, table};
 
 async fn open(server: &Postgres, table: &str) -> SqlStore {
     let builder = SqlStore::builder().table(table).notifying(true);
@@ -66,6 +66,16 @@ async fn what_takes_something_away_is_heard_on_every_node_and_nothing_else() {
         .await
         .unwrap();
     assert_eq!(rest, [fourth]);
+    // An end that leaves a tombstone is heard as one that leaves nothing.
+    let [fifth, sixth] = [(); 2].map(|()| key().digest());
+    for digest in [fifth, sixth] {
+        other.create(&digest, &sample("x")).await.unwrap();
+    }
+    let ending = ending();
+    other.end(&fifth, Some(&ending)).await.unwrap();
+    let whose = listed_as(&subject);
+    let rest = subjects.end_sessions(&whose, Revoke::All, Some(&ending));
+    assert_eq!(rest.await.unwrap(), [sixth]);
     let heard = |digest, revision| Invalidation { digest, revision };
     let expected = [
         heard(old, Revision::FIRST.next()),
@@ -73,6 +83,8 @@ async fn what_takes_something_away_is_heard_on_every_node_and_nothing_else() {
         heard(new, Revision::LAST),
         heard(third, Revision::LAST),
         heard(fourth, Revision::LAST),
+        heard(fifth, Revision::LAST),
+        heard(sixth, Revision::LAST),
     ];
     for listener in &mut listeners {
         for expected in expected {

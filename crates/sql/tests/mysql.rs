@@ -15,7 +15,7 @@ use cloakroom_testkit::{key, sample};
 
 use common::cases::Server;
 use common::proxy::Proxy;
-use common::{kind, table};
+use common::{DAY_MILLIS, ending, kind, table};
 
 impl Server for Mariadb {
     const NOTIFIES: bool = false;
@@ -166,7 +166,7 @@ async fn each_index_is_used() {
     let store = server.open_with(SqlStore::builder().table(&*table)).await;
     server
         .query(&format!(
-            "INSERT INTO {table} SELECT unhex(sha2(seq, 256)), 1, NULL, 1, 0, 0, seq * 1000, \
+            "INSERT INTO {table} SELECT unhex(sha2(seq, 256)), 1, NULL, NULL, 1, 0, 0, seq * 1000, \
              NULL, NULL, NULL, concat('user ', seq % 5000), \
              unhex(sha2(seq % 5000, 256)), NULL, 0, '' FROM seq_1_to_20000"
         ))
@@ -175,6 +175,20 @@ async fn each_index_is_used() {
     for (sql, index) in [
         (
             format!("DELETE FROM {table} WHERE expires_at <= 5000 ORDER BY expires_at LIMIT 10"),
+            "expires_at",
+        ),
+        (
+            format!(
+                "UPDATE {table} SET expires_at = expires_at + 1 WHERE expires_at <= 5000 \
+                 AND ended IS NULL ORDER BY expires_at LIMIT 10"
+            ),
+            "expires_at",
+        ),
+        (
+            format!(
+                "SELECT expires_at FROM {table} WHERE expires_at <= 5000 ORDER BY expires_at \
+                 LIMIT 1 OFFSET 9"
+            ),
             "expires_at",
         ),
         (
@@ -209,11 +223,18 @@ async fn each_index_is_used() {
             .len(),
         4
     );
-    let ended = subjects.revoke(&subject, Revoke::AllBut(digest));
+    let ending = ending();
+    let ended = subjects.end_sessions(&subject, Revoke::AllBut(digest), Some(&ending));
     assert_eq!(ended.await.unwrap().len(), 4);
-    let now = cloakroom_core::Timestamp::from_millis(5_000);
-    assert_eq!(sweep.sweep(now, 2).await.unwrap().removed, 2);
-    store.delete(&digest).await.unwrap();
+    subjects.revoke(&subject, Revoke::All).await.unwrap();
+    // These leave tombstones, and those nothing.
+    for now in [5_000, 5_000 + DAY_MILLIS] {
+        let now = cloakroom_core::Timestamp::from_millis(now);
+        assert_eq!(sweep.sweep(now, 2).await.unwrap().removed, 2);
+    }
+    for ending in [None, Some(&ending)] {
+        store.end(&digest, ending).await.unwrap();
+    }
     let since = read() - before;
     assert!(since < 15_000, "{since}");
 }
@@ -248,6 +269,14 @@ async fn each_write_that_succeeds_is_one_round_trip_and_a_rotation_two() {
         counts.push(("rotate", proxy.trips()));
         store.delete(&new).await.unwrap();
         counts.push(("delete", proxy.trips()));
+        let ending = ending();
+        store.create(&new, &record).await.unwrap();
+        counts.push(("create", proxy.trips()));
+        store.end(&new, Some(&ending)).await.unwrap();
+        counts.push(("end", proxy.trips()));
+        let sweep = store.capabilities().sweep.unwrap();
+        sweep.sweep(common::later(120), 10).await.unwrap();
+        counts.push(("sweep", proxy.trips()));
     }
     let counts = counts
         .windows(2)
@@ -259,6 +288,9 @@ async fn each_write_that_succeeds_is_one_round_trip_and_a_rotation_two() {
         ("touch", 1),
         ("rotate", 2),
         ("delete", 1),
+        ("create", 1),
+        ("end", 1),
+        ("sweep", 3),
     ];
     assert_eq!(Vec::from_iter(counts), expected);
 }

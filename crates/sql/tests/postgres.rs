@@ -14,7 +14,7 @@ use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, listed_as, sample, touch_until};
 
 use common::cases::Server;
-use common::{drops, kind, later, table};
+use common::{DAY_MILLIS, drops, ending, kind, later, table};
 
 impl Server for Postgres {
     const NOTIFIES: bool = true;
@@ -277,7 +277,7 @@ async fn each_index_is_used() {
     let store = server.open_with(SqlStore::builder().table(&*table)).await;
     server
         .query(&format!(
-            "INSERT INTO {table} SELECT decode(md5(n::text) || md5('x' || n), 'hex'), 1, NULL, 1, \
+            "INSERT INTO {table} SELECT decode(md5(n::text) || md5('x' || n), 'hex'), 1, NULL, NULL, 1, \
              0, 0, n * 1000, NULL, NULL, NULL, ('user ' || (n % 5000))::bytea, \
              sha256((n % 5000)::text::bytea), NULL, 0, '' FROM generate_series(1, 20000) n; ANALYZE {table}"
         ))
@@ -285,8 +285,11 @@ async fn each_index_is_used() {
     for (sql, index) in [
         (
             format!(
-                "DELETE FROM {table} WHERE digest IN (SELECT digest FROM {table} WHERE \
-                 expires_at <= 5000 ORDER BY expires_at LIMIT 10 FOR UPDATE SKIP LOCKED) \
+                "WITH due AS (SELECT digest FROM {table} WHERE expires_at <= 5000 \
+                 ORDER BY expires_at LIMIT 10 FOR UPDATE SKIP LOCKED), \
+                 left_over AS (UPDATE {table} SET ended = 'idle' WHERE digest IN \
+                 (SELECT digest FROM due) AND expires_at <= 5000 RETURNING 1) \
+                 DELETE FROM {table} WHERE digest IN (SELECT digest FROM due) \
                  AND expires_at <= 5000"
             ),
             "expires_at",
@@ -323,11 +326,17 @@ async fn each_index_is_used() {
     let begun = Instant::now();
     while scans().1 == 0 {
         subjects.sessions_of(&subject, usize::MAX).await.unwrap();
-        let ended = subjects.revoke(&subject, Revoke::AllBut(digest));
-        ended.await.unwrap();
-        let now = cloakroom_core::Timestamp::from_millis(5_000);
-        sweep.sweep(now, 2).await.unwrap();
-        store.delete(&digest).await.unwrap();
+        let ending = ending();
+        for ending in [None, Some(&ending)] {
+            let ended = subjects.end_sessions(&subject, Revoke::AllBut(digest), ending);
+            ended.await.unwrap();
+            store.end(&digest, ending).await.unwrap();
+        }
+        // These leave tombstones, and those nothing.
+        for now in [5_000, 5_000 + DAY_MILLIS] {
+            let now = cloakroom_core::Timestamp::from_millis(now);
+            assert!(sweep.sweep(now, 2).await.unwrap().removed > 0);
+        }
         // A backend tells its counts once a second.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", scans());
@@ -423,6 +432,36 @@ async fn each_write_that_succeeds_is_one_statement() {
                 })
                 .await,
             );
+            let ending = ending();
+            let mut sessions = Vec::new();
+            for _ in 0..3 {
+                let digest = key().digest();
+                store.create(&digest, &sample("x")).await.unwrap();
+                sessions.push(digest);
+            }
+            count(
+                "end",
+                executed(&server, async {
+                    store.end(&sessions[0], Some(&ending)).await.unwrap();
+                })
+                .await,
+            );
+            count(
+                "end of one that has ended",
+                executed(&server, async {
+                    store.end(&sessions[0], Some(&ending)).await.unwrap();
+                })
+                .await,
+            );
+            count(
+                "end all",
+                executed(&server, async {
+                    let whose = listed_as(subject);
+                    let ended = subjects.end_sessions(&whose, Revoke::All, Some(&ending));
+                    assert_eq!(ended.await.unwrap().len(), 2);
+                })
+                .await,
+            );
             count(
                 "delete of nothing",
                 executed(&server, async {
@@ -461,6 +500,9 @@ async fn each_write_that_succeeds_is_one_statement() {
                     ("rotate", 1),
                     ("list", 1),
                     ("delete", 1),
+                    ("end", 1),
+                    ("end of one that has ended", 2),
+                    ("end all", 2),
                     ("delete of nothing", 2),
                     ("revoke", 2),
                     ("sweep", 1),

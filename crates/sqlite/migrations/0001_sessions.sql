@@ -6,8 +6,12 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions_schema" (
 CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
     digest BLOB NOT NULL PRIMARY KEY CHECK (typeof(digest) = 'blob' AND length(digest) = 32),
     format INTEGER NOT NULL,
-    -- Where the session has moved to: NULL in a record, not NULL in a rotation mark.
+    -- Where the session has moved to: not NULL in a rotation mark alone.
     moved_to BLOB CHECK (length(moved_to) = 32),
+    -- Why the session has ended, such as logged_out: not NULL in a tombstone alone. There
+    -- last_seen_at is when it ended, expires_at until when that is remembered, label a note,
+    -- and data the subject_digest that it had, or nothing.
+    ended BLOB CHECK (length(ended) <= 64),
     revision INTEGER NOT NULL,
     created_at INTEGER NOT NULL CHECK (created_at >= 0),
     last_seen_at INTEGER NOT NULL CHECK (last_seen_at >= 0),
@@ -27,6 +31,7 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
     flushes INTEGER NOT NULL DEFAULT 0 CHECK (flushes >= 0),
     data BLOB NOT NULL,
     CHECK (moved_to IS NULL OR subject IS NULL),
+    CHECK (ended IS NULL OR (moved_to IS NULL AND subject IS NULL)),
     CHECK ((subject IS NULL) = (subject_digest IS NULL))
 );
 CREATE INDEX IF NOT EXISTS "cloakroom_sessions_expires_at"

@@ -19,7 +19,7 @@
 //!
 //! Every write is a transaction, and on the disk before it returns: `touch` too, since it
 //! shares the sync of the others. With [`Synchronous::Normal`] a write is answered before
-//! that. A `revoke` is a transaction for each 128 sessions, and a sweep one for each 64, so
+//! that. An `end_sessions` is a transaction for each 128 sessions, and a sweep one for each 64, so
 //! that other writes get their turn; where it fails or is dropped in between, what was ended
 //! stays ended, and another call goes on.
 //!
@@ -41,8 +41,8 @@
 //!
 //! # The table
 //!
-//! One table ([`TABLE_DEFAULT`]) has a row for each record or rotation mark; its SQL is in
-//! the folder `migrations` of this crate, and opening the store makes it. Its columns, not
+//! One table ([`TABLE_DEFAULT`]) has a row for each record, rotation mark or tombstone; its
+//! SQL is in the folder `migrations` of this crate, and opening the store makes it. Its columns, not
 //! frames, make the sweep, the lists and compare-and-swap single statements over indexes, and
 //! an operator can read and repair a row in SQL. Digests, texts and data are bytes, instants
 //! are milliseconds since the epoch, a revision is the 64 bits of a signed integer. The
@@ -58,6 +58,15 @@
 //! A record may have 16 MiB of data.
 //!
 //! The version of the schema is in a second table, of that name and `_schema`.
+//!
+//! # What is remembered of a session that has ended
+//!
+//! Its row becomes a tombstone: why and when it ended, the digest of its subject, and a note.
+//! `end` writes it in the step that ends the session, with no further sync. A sweep leaves one
+//! of each record and rotation mark that expired less than a day ago
+//! ([`Stored::swept`](cloakroom_core::store::Stored::swept)), and removes it when its day is
+//! over: that is two statements in one transaction. A site that sweeps so holds, beside its
+//! sessions, a short row for each that ended within a day.
 //!
 //! # Decisions
 //!
@@ -258,9 +267,10 @@ impl SessionStore for SqliteStore {
             .await
     }
 
-    async fn end(&self, digest: &KeyDigest, _ending: Option<&Ending>) -> Result<(), Error> {
-        let digest = *digest;
-        self.write_short(move |t| t.delete(&digest)).await
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        let (digest, ending) = (*digest, ending.cloned());
+        self.write_short(move |t| t.end(&digest, ending.as_ref()))
+            .await
     }
 
     fn capabilities(&self) -> Capabilities<'_> {
@@ -309,10 +319,13 @@ impl Subjects for SqliteStore {
         &'a self,
         subject: &'a SubjectDigest,
         which: Revoke,
-        _ending: Option<&'a Ending>,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<Vec<KeyDigest>, Error>> {
         let subject = *subject;
-        let step = move |which| self.write(move |t| t.revoke(&subject, which));
+        let step = move |which| {
+            let ending = ending.cloned();
+            self.write(move |t| t.end_sessions(&subject, which, ending.as_ref()))
+        };
         Box::pin(which.in_steps(step))
     }
 }

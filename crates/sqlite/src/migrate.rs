@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use crate::NAME;
 use crate::builder::TABLE_DEFAULT;
 use crate::database::failed;
+use crate::statements::Statements;
 
 /// The published SQL, one file for each version of the schema, from the first.
 const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_sessions.sql")];
@@ -28,9 +29,26 @@ pub(crate) fn migrate(conn: &Connection, path: &Path, table: &str) -> Result<(),
         return Err(Error::new(ErrorKind::Unsupported, message).in_store(NAME));
     }
     if found < MIGRATIONS.len() {
-        make(conn, table).map_err(failed)?;
+        return make(conn, table).map_err(failed);
     }
-    Ok(())
+    check_columns(conn, path, table)
+}
+
+/// The table may be older than the first release, or somebody's own.
+fn check_columns(conn: &Connection, path: &Path, table: &str) -> Result<(), Error> {
+    let read = conn.prepare(&Statements::new(table).load);
+    match read.map(drop) {
+        Err(rusqlite::Error::SqlInputError { msg, .. }) => {
+            let message = format!(
+                "the table {table} in {} is not as this build makes it: {msg}; a build before the \
+                 first release has made it: drop it and the table {table}_schema, which ends all \
+                 sessions, and open the store again",
+                path.display()
+            );
+            Err(Error::new(ErrorKind::Misconfigured, message).in_store(NAME))
+        }
+        read => read.map_err(|source| failed(path, table, source).error),
+    }
 }
 
 fn make(conn: &Connection, table: &str) -> Result<(), rusqlite::Error> {

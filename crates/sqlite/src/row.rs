@@ -1,7 +1,8 @@
 //! A record as columns, and a row as what is stored.
 
 use cloakroom_core::store::{
-    Data, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored, SubjectDigest,
+    Data, EndReason, Ending, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored,
+    SubjectDigest, Tombstone,
 };
 use cloakroom_core::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -36,6 +37,16 @@ pub(crate) fn instant<'a>(at: Timestamp) -> Arg<'a> {
 /// A revision is the 64 bits of a signed integer.
 pub(crate) fn revision<'a>(revision: Revision) -> Arg<'a> {
     int(revision.as_u64().cast_signed())
+}
+
+/// What an end writes, as arguments: why, when, until when that is remembered, the note.
+pub(crate) fn ending_args(ending: &Ending) -> [Arg<'_>; 4] {
+    [
+        bytes(Some(ending.because.as_str())),
+        instant(ending.at),
+        instant(ending.until),
+        bytes(ending.note.as_ref().map(Label::as_str)),
+    ]
 }
 
 /// A record as the columns of a write. It owns those that the record does not hold as
@@ -133,8 +144,7 @@ impl Row<'_> {
         }
     }
 
-    /// The record or rotation mark in a row of the header, and of the data where it was
-    /// asked for.
+    /// What stands in a row of the header, and of the data where it was asked for.
     pub(crate) fn stored(&self, with_data: bool) -> Result<Stored, Error> {
         self.check_format(1)?;
         if let Some(to) = self.maybe_digest(2)? {
@@ -142,6 +152,19 @@ impl Row<'_> {
             return Ok(Stored::Rotated { to, until });
         }
         let too_long = |at| move |_| self.corrupt(at, "is too long");
+        let label = self.text(11)?.map(Label::new).transpose();
+        let label = label.map_err(too_long(11))?;
+        if let Some(because) = self.text(13)? {
+            // A newer build may know more of them.
+            let because = because.parse().unwrap_or(EndReason::Unknown);
+            let mut ending = Ending::new(because, self.instant(5)?).with_note(label);
+            ending.until = self.instant(6)?;
+            let subject = match with_data {
+                true => self.subject_in_data(14)?,
+                false => None,
+            };
+            return Ok(Stored::Ended(Tombstone::new(&ending, subject)));
+        }
         let mut record = Record::new(self.instant(4)?, self.instant(6)?);
         record.revision = self.revision(3)?;
         record.last_seen_at = self.instant(5)?;
@@ -155,16 +178,32 @@ impl Row<'_> {
         }
         let subject = self.text(10)?.map(Subject::new).transpose();
         record.subject = subject.map_err(too_long(10))?;
-        let label = self.text(11)?.map(Label::new).transpose();
-        record.label = label.map_err(too_long(11))?;
+        record.label = label;
         let flushes = u32::try_from(self.int(12)?);
         record.flushes = flushes.map_err(|_| self.corrupt(12, "is no number of flushes"))?;
         if with_data {
-            let data = self.bytes(13)?;
-            let data = data.ok_or_else(|| self.corrupt(13, "is longer than a record may be"))?;
+            let data = self.bytes(14)?;
+            let data = data.ok_or_else(|| self.corrupt(14, "is longer than a record may be"))?;
             record.data = Data::from_bytes(data.to_vec());
         }
         Ok(Stored::Record(record))
+    }
+
+    /// Whose session it was, as the data of a tombstone says it.
+    fn subject_in_data(&self, at: usize) -> Result<Option<SubjectDigest>, Error> {
+        match self.bytes(at)? {
+            Some([]) => Ok(None),
+            Some(bytes) => match bytes.try_into() {
+                Ok(bytes) => Ok(Some(SubjectDigest::from_bytes(bytes))),
+                Err(_) => Err(self.corrupt(at, "is no subject of a tombstone")),
+            },
+            None => Err(self.corrupt(at, "is no subject of a tombstone")),
+        }
+    }
+
+    /// Whether a value stands in a column.
+    pub(crate) fn is_set(&self, at: usize) -> bool {
+        !matches!(self.0.get_ref(at), Ok(ValueRef::Null))
     }
 
     fn int(&self, at: usize) -> Result<i64, Error> {

@@ -1,17 +1,22 @@
 //! Every statement over the table, written once.
 
-use cloakroom_core::store::FRAME_BYTES_CEILING;
+use cloakroom_core::Timestamp;
+use cloakroom_core::store::{EndReason, FRAME_BYTES_CEILING, TOMBSTONE_AGE_MAX};
 
 /// The version of a row that this build writes.
 pub(crate) const FORMAT: i64 = 1;
 
 /// The columns that are read of a row, before its data.
 const HEADER: &str = "digest, format, moved_to, revision, created_at, last_seen_at, expires_at, \
-                      absolute_deadline, expiry, site, subject, label, flushes";
+                      absolute_deadline, expiry, site, subject, label, flushes, ended";
 
 /// The columns that a write to a record replaces, in the order of their arguments.
 const COLUMNS: &str = "revision, created_at, last_seen_at, expires_at, absolute_deadline, \
                        expiry, site, subject, subject_digest, label, flushes, data";
+
+/// What neither a rotation mark nor a tombstone keeps of a record.
+const BLANK: &str = "revision = 0, created_at = 0, absolute_deadline = NULL, expiry = NULL, \
+                     site = NULL, subject = NULL, subject_digest = NULL, flushes = 0";
 
 #[derive(Debug)]
 pub(crate) struct Statements {
@@ -30,28 +35,97 @@ pub(crate) struct Statements {
     /// ?1 old digest, ?2 revision, ?3 new digest, ?4 until when the mark stands. Writes
     /// nothing where anything stands at the new digest.
     pub(crate) mark: String,
-    /// Format, rotation mark and revision at ?1.
+    /// Format, rotation mark, revision and why it ended at ?1.
     pub(crate) revision: String,
-    /// Removes the record at ?1, if its subject is ?2 or ?2 is NULL.
-    pub(crate) end: String,
-    /// Removes ?3 records of the subject ?1, but not the one at ?2, and answers their
-    /// digests.
-    pub(crate) revoke: String,
+    /// The statements that end sessions and leave nothing.
+    pub(crate) remove: EndStatements,
+    /// Those that leave tombstones. Behind their other arguments they take why, when, until
+    /// when that is remembered, and the note.
+    pub(crate) remember: EndStatements,
+    /// ?1 digest, ?2 why, ?3 when, ?4 until when that is remembered, ?5 the note, ?6 the
+    /// digest of the subject or no bytes. Writes nothing where anything stands there.
+    pub(crate) create_tombstone: String,
     /// The rows of the subject ?1 behind ?2.
     pub(crate) sessions: String,
     /// All rows behind ?1.
     pub(crate) scan: String,
-    /// Removes ?2 rows, at most, whose deadline is at ?1 or before.
-    pub(crate) sweep: String,
+    /// Of the first ?2 rows whose deadline is at ?1 or before, turns the records and rotation
+    /// marks into tombstones whose deadline is behind ?3.
+    pub(crate) sweep_remember: String,
+    /// Removes the first ?2 rows whose deadline is at ?1 or before.
+    pub(crate) sweep_remove: String,
+}
+
+/// Statements that end sessions.
+#[derive(Debug)]
+pub(crate) struct EndStatements {
+    /// Ends what stands at ?1 and is no rotation mark, if its subject is ?2 or ?2 is NULL.
+    pub(crate) one: String,
+    /// Ends ?3 records of the subject ?1, but not the one at ?2, and answers their digests.
+    pub(crate) of_subject: String,
+}
+
+impl EndStatements {
+    /// From how a statement begins that ends the rows at some digests, whose own arguments
+    /// are the first two or three.
+    fn new(t: &str, one: &str, of_subject: &str) -> Self {
+        Self {
+            one: format!(
+                "{one} digest = ?1 AND moved_to IS NULL AND (?2 IS NULL OR subject_digest = ?2)"
+            ),
+            of_subject: format!(
+                "{of_subject} digest IN (SELECT digest FROM {t} WHERE subject_digest = ?1 \
+                 AND digest <> ?2 ORDER BY digest LIMIT ?3) RETURNING digest"
+            ),
+        }
+    }
+
+    fn removing(t: &str) -> Self {
+        let delete = format!("DELETE FROM {t} WHERE");
+        Self::new(t, &delete, &delete)
+    }
+
+    fn remembering(t: &str) -> Self {
+        // A record that cannot be read is ended too, and its tombstone can be read.
+        let end = |first: usize| {
+            let [because, at, until, note] = [first, first + 1, first + 2, first + 3];
+            format!(
+                "UPDATE {t} SET format = {FORMAT}, ended = ?{because}, last_seen_at = ?{at}, \
+                 expires_at = ?{until}, label = ?{note}, data = coalesce(subject_digest, x''), \
+                 {BLANK} WHERE ended IS NULL AND"
+            )
+        };
+        Self::new(t, &end(3), &end(4))
+    }
+}
+
+/// Turns what is due into what [`Stored::swept`](cloakroom_core::store::Stored::swept) says.
+fn sweep_remember(t: &str) -> String {
+    let [rotated, absolute, idle] = [EndReason::Rotated, EndReason::Absolute, EndReason::Idle];
+    let age = TOMBSTONE_AGE_MAX.as_millis();
+    let last = u128::from(Timestamp::MAX.as_millis()) - age;
+    // What a row of another format was, nobody knows. The plus keeps SQLite from looking for
+    // all that are due by the index on the deadline.
+    format!(
+        "UPDATE {t} SET ended = CAST(CASE WHEN moved_to IS NOT NULL THEN '{rotated}' \
+         WHEN absolute_deadline <= expires_at THEN '{absolute}' ELSE '{idle}' END AS BLOB), \
+         moved_to = NULL, last_seen_at = expires_at, expires_at = min(expires_at, {last}) + {age}, \
+         label = NULL, data = coalesce(subject_digest, x''), {BLANK} \
+         WHERE digest IN (SELECT digest FROM {t} WHERE expires_at <= ?1 ORDER BY expires_at \
+         LIMIT ?2) AND ended IS NULL AND format = {FORMAT} AND +expires_at > ?3 \
+         AND (moved_to IS NULL OR +expires_at > 0)"
+    )
 }
 
 impl Statements {
     /// Of a table whose name needs no more than its quotes.
     pub(crate) fn new(table: &str) -> Self {
         let t = format!("\"{table}\"");
-        // A rotation mark, and a row of another format, is no record to write to.
-        let at_revision =
-            format!("digest = ?1 AND revision = ?2 AND moved_to IS NULL AND format = {FORMAT}");
+        // A rotation mark, a tombstone, and a row of another format are no record to write to.
+        let at_revision = format!(
+            "digest = ?1 AND revision = ?2 AND moved_to IS NULL AND ended IS NULL \
+             AND format = {FORMAT}"
+        );
         let values = COLUMNS.split(", ").zip(2..);
         let values: Vec<_> = values.map(|(_, at)| format!("?{at}")).collect();
         let assignments = COLUMNS.split(", ").zip(3..);
@@ -83,27 +157,27 @@ impl Statements {
                  WHERE {at_revision} AND (last_seen_at < ?3 OR expires_at < ?4)"
             ),
             mark: format!(
-                "UPDATE {t} SET moved_to = ?3, expires_at = ?4, revision = 0, created_at = 0, \
-                 last_seen_at = 0, absolute_deadline = NULL, expiry = NULL, site = NULL, \
-                 subject = NULL, subject_digest = NULL, label = NULL, flushes = 0, data = x'' \
+                "UPDATE {t} SET moved_to = ?3, expires_at = ?4, last_seen_at = 0, label = NULL, \
+                 data = x'', {BLANK} \
                  WHERE {at_revision} AND NOT EXISTS (SELECT 1 FROM {t} WHERE digest = ?3)"
             ),
-            revision: format!("SELECT format, moved_to, revision FROM {t} WHERE digest = ?1"),
-            end: format!(
-                "DELETE FROM {t} WHERE digest = ?1 AND moved_to IS NULL \
-                 AND (?2 IS NULL OR subject_digest = ?2)"
+            revision: format!(
+                "SELECT format, moved_to, revision, ended FROM {t} WHERE digest = ?1"
             ),
-            revoke: format!(
-                "DELETE FROM {t} WHERE digest IN (SELECT digest FROM {t} WHERE \
-                 subject_digest = ?1 AND digest <> ?2 ORDER BY digest LIMIT ?3) \
-                 RETURNING digest"
+            remove: EndStatements::removing(&t),
+            remember: EndStatements::remembering(&t),
+            create_tombstone: format!(
+                "INSERT INTO {t} (digest, format, ended, last_seen_at, expires_at, label, data, \
+                 revision, created_at) VALUES (?1, {FORMAT}, ?2, ?3, ?4, ?5, ?6, 0, 0) \
+                 ON CONFLICT (digest) DO NOTHING"
             ),
             sessions: format!(
                 "SELECT {HEADER} FROM {t} WHERE subject_digest = ?1 AND digest > ?2 \
                  ORDER BY digest"
             ),
             scan: format!("SELECT {HEADER}, {data} FROM {t} WHERE digest > ?1 ORDER BY digest"),
-            sweep: format!(
+            sweep_remember: sweep_remember(&t),
+            sweep_remove: format!(
                 "DELETE FROM {t} WHERE digest IN (SELECT digest FROM {t} WHERE expires_at <= ?1 \
                  ORDER BY expires_at LIMIT ?2)"
             ),
@@ -141,7 +215,7 @@ mod tests {
         conn.execute_batch(published).unwrap();
         let fill = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n \
                     WHERE n < 20000) INSERT INTO cloakroom_sessions SELECT randomblob(32), 1, \
-                    NULL, 1, 0, 0, n * 1000, NULL, NULL, NULL, \
+                    NULL, NULL, 1, 0, 0, n * 1000, NULL, NULL, NULL, \
                     CAST('user ' || (n % 5000) AS BLOB), \
                     CAST(substr('user ' || (n % 5000) || hex(zeroblob(32)), 1, 32) AS BLOB), \
                     NULL, 0, x'00' FROM n; ANALYZE";
@@ -156,11 +230,15 @@ mod tests {
             (&statements.touch, key),
             (&statements.mark, key),
             (&statements.revision, key),
-            (&statements.end, key),
-            (&statements.revoke, mine),
+            (&statements.remove.one, key),
+            (&statements.remove.of_subject, mine),
+            (&statements.remember.one, key),
+            (&statements.remember.of_subject, mine),
+            (&statements.create_tombstone, ""),
             (&statements.sessions, mine),
             (&statements.scan, key),
-            (&statements.sweep, due),
+            (&statements.sweep_remember, due),
+            (&statements.sweep_remove, due),
         ] {
             let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let nulls = std::iter::repeat_n(Null, plan.parameter_count());
@@ -170,6 +248,8 @@ mod tests {
             let plan = plan.join("\n");
             assert!(plan.contains(index), "{sql}:\n{plan}");
             assert!(!plan.contains("SCAN cloakroom"), "{sql}:\n{plan}");
+            // A sweep looks once for what is due.
+            assert!(plan.matches(due).count() <= 1, "{sql}:\n{plan}");
             // A page is read as far as it goes, and no further.
             assert!(!plan.contains("TEMP B-TREE"), "{sql}:\n{plan}");
         }

@@ -2,18 +2,23 @@
 //! all other writers away, and what reads, each statement on a snapshot of its own.
 
 use cloakroom_core::store::{
-    KeyDigest, ListPage, Listed, Record, Revision, Revoke, RevokeStep, ScanCursor, ScanPage,
-    Scanned, Stored, SubjectDigest, Touch,
+    Ending, KeyDigest, ListPage, Listed, Record, Revision, Revoke, RevokeStep, ScanCursor,
+    ScanPage, Scanned, Stored, SubjectDigest, TOMBSTONE_AGE_MAX, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use rusqlite::{Connection, params_from_iter};
 
-use crate::row::{Arg, RecordColumns, Row, behind, bytes, digest, instant, int, revision};
-use crate::statements::Statements;
+use crate::row::{
+    Arg, RecordColumns, Row, behind, bytes, digest, ending_args, instant, int, revision,
+};
+use crate::statements::{EndStatements, Statements};
 
 /// Sessions that a revocation ends in one transaction: other writes wait for some
 /// milliseconds.
 const REVOKE_STEP_MAX: usize = 128;
+
+/// [`TOMBSTONE_AGE_MAX`] in milliseconds.
+const DAY_MILLIS: i64 = TOMBSTONE_AGE_MAX.as_secs().cast_signed() * 1_000;
 
 /// Why an operation on the table failed.
 #[derive(Debug)]
@@ -112,7 +117,15 @@ impl<'c> Table<'c> {
                 let args = [digest(at), digest(to), instant(*until)];
                 Ok(self.execute(&self.statements.create_mark, &args)? > 0)
             }
-            Stored::Ended(_) => Ok(false),
+            Stored::Ended(left) => {
+                let mut ending = Ending::new(left.because, left.at).with_note(left.note.clone());
+                ending.until = left.until;
+                let subject = left.subject.as_ref();
+                let subject = subject.map_or(&[][..], |subject| subject.as_bytes());
+                let args = [&[digest(at)], &ending_args(&ending)[..]].concat();
+                let args = [&args[..], &[bytes(Some(subject))]].concat();
+                Ok(self.execute(&self.statements.create_tombstone, &args)? > 0)
+            }
         }
     }
 
@@ -175,14 +188,14 @@ impl<'c> Table<'c> {
     /// The revision of the record at a digest.
     ///
     /// # Errors
-    /// `Gone` where there is nothing, or a rotation mark.
+    /// `Gone` where there is no record.
     fn revision(&self, at: &KeyDigest) -> Result<Revision, TableError> {
         let sql = &self.statements.revision;
         let found = self.first(sql, &[digest(at)], |row| {
             row.check_format(0)?;
-            match row.maybe_digest(1)? {
-                Some(_) => Ok(None),
-                None => row.revision(2).map(Some),
+            match row.is_set(1) || row.is_set(3) {
+                true => Ok(None),
+                false => row.revision(2).map(Some),
             }
         });
         Ok(found?.flatten().ok_or(ErrorKind::Gone)?)
@@ -197,30 +210,50 @@ impl<'c> Table<'c> {
         })
     }
 
-    pub(crate) fn delete(&mut self, at: &KeyDigest) -> Result<(), TableError> {
+    /// Ends the session that a digest leads to.
+    pub(crate) fn end(
+        &mut self,
+        at: &KeyDigest,
+        ending: Option<&Ending>,
+    ) -> Result<(), TableError> {
         let current = self.resolve(at)?;
-        self.end(&current, None).map(drop)
+        self.end_at(&current, None, ending).map(drop)
     }
 
-    /// Removes the record at a digest, if it is this subject's, or anybody's where none is
+    /// Ends what stands at a digest, if it is this subject's, or anybody's where none is
     /// named.
-    fn end(&mut self, at: &KeyDigest, of: Option<&SubjectDigest>) -> Result<bool, TableError> {
-        let args = [digest(at), bytes(of.map(SubjectDigest::as_bytes))];
-        Ok(self.execute(&self.statements.end, &args)? > 0)
+    fn end_at(
+        &mut self,
+        at: &KeyDigest,
+        of: Option<&SubjectDigest>,
+        ending: Option<&Ending>,
+    ) -> Result<bool, TableError> {
+        let (statements, left) = self.ending(ending);
+        let own = [digest(at), bytes(of.map(SubjectDigest::as_bytes))];
+        Ok(self.execute(&statements.one, &[&own, &left[..]].concat())? > 0)
     }
 
-    /// One step of a revocation. Each session that is meant is gone after it, so that the
+    /// The statements of an end, and their arguments behind the others.
+    fn ending<'a>(&self, ending: Option<&'a Ending>) -> (&'c EndStatements, Vec<Arg<'a>>) {
+        match ending {
+            Some(ending) => (&self.statements.remember, ending_args(ending).to_vec()),
+            None => (&self.statements.remove, Vec::new()),
+        }
+    }
+
+    /// One step of a revocation. No session that is meant is listed after it, so that the
     /// next step begins behind it.
-    pub(crate) fn revoke(
+    pub(crate) fn end_sessions(
         &mut self,
         subject: &SubjectDigest,
         which: Revoke,
+        ending: Option<&Ending>,
     ) -> Result<RevokeStep, TableError> {
         let which = which.resolved(|digest| self.resolve(digest))?;
         let mut ended = Vec::new();
         let spared = match &which {
             Revoke::One(meant) => {
-                let is_ended = self.end(meant, Some(subject))?;
+                let is_ended = self.end_at(meant, Some(subject), ending)?;
                 ended.extend(is_ended.then_some(*meant));
                 let more = false;
                 return Ok(RevokeStep { ended, which, more });
@@ -229,9 +262,10 @@ impl<'c> Table<'c> {
             Revoke::All => None,
         };
         let limit = i64::try_from(REVOKE_STEP_MAX).expect("a step, which is short");
-        let args = [bytes(Some(subject.as_bytes())), behind(spared), int(limit)];
-        let mut statement = self.conn.prepare_cached(&self.statements.revoke)?;
-        let mut rows = statement.query(params_from_iter(args))?;
+        let (statements, left) = self.ending(ending);
+        let own = [bytes(Some(subject.as_bytes())), behind(spared), int(limit)];
+        let mut statement = self.conn.prepare_cached(&statements.of_subject)?;
+        let mut rows = statement.query(params_from_iter([&own, &left[..]].concat()))?;
         while let Some(row) = rows.next()? {
             self.changed += 1;
             ended.push(Row(row).digest(0)?);
@@ -240,10 +274,22 @@ impl<'c> Table<'c> {
         Ok(RevokeStep { ended, which, more })
     }
 
-    /// Removes at most `max` rows whose deadline is at or before `now`.
+    /// Sweeps the first `max` rows whose deadline is at or before `now`.
     pub(crate) fn sweep(&mut self, now: Timestamp, max: usize) -> Result<usize, TableError> {
-        let max = i64::try_from(max).unwrap_or(i64::MAX);
-        Ok(self.execute(&self.statements.sweep, &[instant(now), int(max)])?)
+        let limit = |rows: usize| int(i64::try_from(rows).unwrap_or(i64::MAX));
+        // No tombstone's deadline is behind the last instant.
+        let forgotten = match now {
+            Timestamp::MAX => i64::MAX,
+            now => now.as_millis().cast_signed() - DAY_MILLIS,
+        };
+        let args = [instant(now), limit(max), int(forgotten)];
+        let left = self.execute(&self.statements.sweep_remember, &args)?;
+        if left >= max {
+            return Ok(left);
+        }
+        // Those of the first rows that have not become tombstones are the first now.
+        let args = [instant(now), limit(max - left)];
+        Ok(left + self.execute(&self.statements.sweep_remove, &args)?)
     }
 
     pub(crate) fn list(

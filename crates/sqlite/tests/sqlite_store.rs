@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    Data, Import as _, KeyDigest, Revision, Revoke, SCAN_PAGE_BYTES_MAX, Scan as _,
-    SessionStore as _, Stored, Subjects as _, Sweep as _, Swept,
+    Data, EndReason, Ending, Import as _, KeyDigest, Revision, Revoke, SCAN_PAGE_BYTES_MAX,
+    Scan as _, SessionStore as _, Stored, Subjects as _, Sweep as _, Swept,
 };
 use cloakroom_core::{Error, ErrorKind, Subject};
 use cloakroom_sqlite::{SqliteStore, TIMEOUT_MAX};
 use cloakroom_testkit::{
     Profile, conformance, key, listed_as, races, races_of_subjects, sample, survives_reopening,
-    touch_until,
+    sweeps_at_every_edge, touch_until,
 };
 use rusqlite::Connection;
 
@@ -49,6 +49,16 @@ async fn what_was_acknowledged_survives_reopening() {
 async fn conforms_where_a_commit_does_not_sync() {
     let folder = folder();
     conformance(&unsynced(&folder), &Profile::SHARED).await;
+}
+
+#[tokio::test]
+async fn a_sweep_leaves_what_the_contract_says_at_every_edge() {
+    let folder = folder();
+    sweeps_at_every_edge(&unsynced(&folder)).await;
+}
+
+fn ending() -> Ending {
+    Ending::new(EndReason::LoggedOut, later(0))
 }
 
 #[test]
@@ -149,8 +159,17 @@ async fn a_table_may_have_any_name_that_is_one() {
         let which = Revoke::AllBut(key().digest());
         let ended = store.revoke(&whose, which).await.unwrap();
         assert_eq!(ended, [new], "{name}");
-        let swept = store.sweep(later(9_000), 10).await.unwrap();
-        assert_eq!(swept, Swept::new(1, false), "{name}");
+        for digest in [key().digest(), key().digest()] {
+            store.create(&digest, &record).await.unwrap();
+            store.end(&new, Some(&ending())).await.unwrap();
+            let ending = ending();
+            let ended = store.end_sessions(&whose, Revoke::All, Some(&ending));
+            assert_eq!(ended.await.unwrap(), [digest], "{name}");
+        }
+        for (now, swept) in [(later(9_000), 1), (later(100_000), 3)] {
+            let swept = Swept::new(swept, false);
+            assert_eq!(store.sweep(now, 10).await.unwrap(), swept, "{name}");
+        }
     }
     let store = SqliteStore::builder().table("a\"b").open(file(&folder));
     assert_eq!(kind(store), ErrorKind::Misconfigured);
@@ -269,8 +288,20 @@ async fn rows_that_cannot_be_read_are_told_apart_and_ended() {
 
     store.delete(&newer).await.unwrap();
     assert!(store.load(&newer).await.unwrap().is_none());
-    let ended = store.revoke(&whose, Revoke::All).await.unwrap();
-    assert_eq!(ended.len(), 4, "what cannot be read is ended as well");
+    let ending = ending();
+    store.end(&older, Some(&ending)).await.unwrap();
+    let stored = store.load(&older).await.unwrap();
+    assert!(matches!(stored, Some(Stored::Ended(_))), "{stored:?}");
+    let ended = store.end_sessions(&whose, Revoke::All, Some(&ending));
+    let ended = ended.await.unwrap();
+    assert_eq!(ended.len(), 3, "what cannot be read is ended as well");
+    // A tombstone that cannot be read is one all the same.
+    set(&conn, &older, "data = x'ff'");
+    assert_eq!(kind(store.load(&older).await), ErrorKind::Corrupt);
+    let record = sample("y").at_revision(Revision::FIRST);
+    assert_eq!(kind(store.update(&older, &record).await), ErrorKind::Gone);
+    store.delete(&older).await.unwrap();
+    assert!(store.load(&older).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -349,6 +380,20 @@ fn a_table_of_a_newer_schema_is_left_alone() {
     let error = SqliteStore::open(file(&folder)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("newer build"), "{error}");
+}
+
+/// As a build before the first release has made it.
+#[test]
+fn a_table_without_a_column_is_told_by_its_name() {
+    let folder = folder();
+    drop(open(&folder));
+    let rename = "ALTER TABLE cloakroom_sessions RENAME COLUMN ended TO other";
+    aside(&folder).execute_batch(rename).unwrap();
+    let error = SqliteStore::open(file(&folder)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    for part in ["ended", "cloakroom_sessions_schema", "drop it"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
 }
 
 #[tokio::test]

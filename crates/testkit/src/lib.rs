@@ -22,6 +22,7 @@
 //! Beside the suite:
 //!
 //! - [`survives_reopening`] is for stores that keep sessions when the process ends.
+//! - [`sweeps_at_every_edge`] is for stores that write what a sweep leaves in SQL.
 //! - [`races`] and [`races_of_subjects`] send the concurrent clauses from threads. A
 //!   store that needs a runtime is wrapped by [`in_runtime`] first.
 //! - [`linearizable`], or a [`Trial`] within a runtime, lets clients call what they
@@ -51,6 +52,7 @@ pub mod scan;
 pub mod subjects;
 mod suite;
 pub mod sweep;
+mod sweep_edges;
 
 pub use clock::ManualClock;
 pub use durable::survives_reopening;
@@ -62,4 +64,5 @@ pub use map::MapStore;
 pub use races::{races, races_of_subjects};
 pub use recording::{Recorder, RecordingStore};
 pub use sample::{Sample, key, listed_as, sample, touch_until};
-pub use suite::{Profile, conformance};
+pub use suite::{Clause, Profile, clauses_of, conformance};
+pub use sweep_edges::sweeps_at_every_edge;

@@ -1,6 +1,9 @@
 //! The whole suite in one call.
 
+use std::fmt;
+
 use cloakroom_core::engine::TokenStore;
+use cloakroom_core::store::BoxFuture;
 
 use crate::{clauses, endings, scan, subjects, sweep};
 
@@ -58,6 +61,20 @@ impl Profile {
     };
 }
 
+/// One clause, ready to be asked of a store.
+pub struct Clause<'s> {
+    /// Its name, as a sentence: that of its function.
+    pub name: &'static str,
+    /// Asks the store. It panics where the clause does not hold.
+    pub asked: BoxFuture<'s, ()>,
+}
+
+impl fmt::Debug for Clause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clause({})", self.name)
+    }
+}
+
 /// Names the clause that was running, if it panics.
 struct Running(&'static str);
 
@@ -69,13 +86,13 @@ impl Drop for Running {
     }
 }
 
-macro_rules! run {
-    ($store:expr, $promised:expr, $module:ident: $($clause:ident),+ $(,)?) => {
+macro_rules! ask {
+    ($asked:ident, $store:expr, $promised:expr, $module:ident: $($clause:ident),+ $(,)?) => {
         if $promised {
-            $({
-                let _running = Running(stringify!($clause));
-                $module::$clause($store).await;
-            })+
+            $($asked.push(Clause {
+                name: stringify!($clause),
+                asked: Box::pin($module::$clause($store)),
+            });)+
         }
     };
 }
@@ -84,7 +101,9 @@ macro_rules! run {
 /// ([`Sweep`], [`Subjects`], [`Scan`], [`Import`]) that the store offers.
 ///
 /// The sessions it makes live for an hour from now; the store may hold others,
-/// but no other writer may sweep it meanwhile.
+/// but no other writer may sweep it meanwhile. Its own sweeps are told a time that lies
+/// more than an hour ahead, and end sessions of others that expire until then: run it over a table,
+/// a prefix or a file in which nobody's sessions are.
 ///
 /// # Panics
 /// Where a clause does not hold; its name is written to the standard error.
@@ -94,7 +113,18 @@ macro_rules! run {
 /// [`Scan`]: cloakroom_core::store::Scan
 /// [`Import`]: cloakroom_core::store::Import
 pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
-    run!(store, true, clauses:
+    for clause in clauses_of(store, profile) {
+        let _running = Running(clause.name);
+        clause.asked.await;
+    }
+}
+
+/// The clauses that [`conformance`] runs, in its order and each to be awaited before the
+/// next, for a tool that reports on every one of them.
+#[must_use]
+pub fn clauses_of<'s, T: TokenStore>(store: &'s T, profile: &Profile) -> Vec<Clause<'s>> {
+    let mut asked = Vec::new();
+    ask!(asked, store, true, clauses:
         what_is_no_token_opens_nothing,
         an_unknown_token_opens_nothing,
         what_was_created_is_loaded_whole,
@@ -108,7 +138,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         the_latest_deadline_comes_back,
         deleting_is_idempotent,
     );
-    run!(store, profile.cas, clauses:
+    ask!(asked, store, profile.cas, clauses:
         create_never_overwrites,
         revisions_count_up_from_the_first,
         an_update_on_a_stale_revision_is_a_conflict,
@@ -121,7 +151,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         of_concurrent_updates_one_wins,
         of_concurrent_rotations_one_wins,
     );
-    run!(store, profile.revocable, clauses:
+    ask!(asked, store, profile.revocable, clauses:
         what_was_deleted_is_gone_for_every_write,
         an_update_never_creates,
         a_touch_never_resurrects,
@@ -133,7 +163,7 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_write_racing_a_delete_never_resurrects,
         a_dropped_future_leaves_the_store_whole,
     );
-    run!(store, profile.remembers_ends, endings:
+    ask!(asked, store, profile.remembers_ends, endings:
         an_end_leaves_a_tombstone,
         a_tombstone_takes_no_write,
         an_end_of_nothing_leaves_nothing,
@@ -141,9 +171,15 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_delete_leaves_no_trace,
         a_tombstone_is_scanned_and_imported,
     );
-    clauses::the_largest_record_comes_back(store, profile.data_bytes_max).await;
+    asked.push(Clause {
+        name: "the_largest_record_comes_back",
+        asked: Box::pin(clauses::the_largest_record_comes_back(
+            store,
+            profile.data_bytes_max,
+        )),
+    });
     let can_sweep = store.token_capabilities().sweep.is_some();
-    run!(store, can_sweep, sweep:
+    ask!(asked, store, can_sweep, sweep:
         a_sweep_removes_what_is_due_and_nothing_else,
         a_sweep_takes_marks_as_well,
         a_sweep_stops_at_its_limit_and_says_so,
@@ -152,11 +188,11 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_sweep_takes_a_deadline_that_was_moved_forward,
         what_was_swept_is_gone,
     );
-    run!(store, can_sweep && profile.remembers_ends, endings:
+    ask!(asked, store, can_sweep && profile.remembers_ends, endings:
         a_sweep_leaves_tombstones_for_a_day,
     );
     let can_list = store.token_capabilities().subjects.is_some();
-    run!(store, can_list, subjects:
+    ask!(asked, store, can_list, subjects:
         sessions_are_listed_by_subject,
         a_list_shows_the_present_header,
         a_rotation_moves_the_entry,
@@ -172,18 +208,19 @@ pub async fn conformance<T: TokenStore>(store: &T, profile: &Profile) {
         a_revocation_of_many_misses_none_that_moves,
         a_sweep_takes_the_entry_as_well,
     );
-    run!(store, can_list && profile.remembers_ends, endings:
+    ask!(asked, store, can_list && profile.remembers_ends, endings:
         sessions_that_are_ended_together_leave_tombstones,
     );
     let can_scan = store.token_capabilities().scan.is_some();
-    run!(store, can_scan, scan:
+    ask!(asked, store, can_scan, scan:
         a_scan_finds_all_that_stands,
         a_scan_refuses_a_foreign_cursor,
     );
     let can_import = store.token_capabilities().import.is_some();
-    run!(store, can_import, scan:
+    ask!(asked, store, can_import, scan:
         an_import_keeps_the_record_as_it_is,
         an_import_takes_marks,
         an_import_never_overwrites,
     );
+    asked
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use cloakroom_core::engine::AnyStore;
-use cloakroom_testkit::{FaultyStore, MapStore, Profile, RecordingStore, conformance, races};
+use cloakroom_core::store::{AnySessionStore, SessionStore as _};
+use cloakroom_testkit::{
+    FaultyStore, MapStore, Profile, RecordingStore, conformance, races, sweeps_at_every_edge,
+};
 
 #[test]
 fn writers_that_race_from_threads_conform() {
@@ -16,6 +19,16 @@ async fn the_model_conforms() {
     conformance(&store, &Profile::SERVER_SIDE).await;
     conformance(&Arc::new(store), &Profile::SERVER_SIDE).await;
     conformance(&AnyStore::new(MapStore::default()), &Profile::SERVER_SIDE).await;
+    let on_digests = AnySessionStore::new(MapStore::default());
+    conformance(&on_digests, &Profile::SERVER_SIDE).await;
+    // The suite asks only about what a store says that it can do.
+    let offered = format!("{:?}", on_digests.capabilities());
+    assert_eq!(offered, format!("{:?}", MapStore::default().capabilities()));
+}
+
+#[tokio::test]
+async fn the_model_leaves_what_the_contract_says_at_every_edge_of_a_sweep() {
+    sweeps_at_every_edge(&MapStore::default()).await;
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@
 //! # }
 //! ```
 //!
+//! `cloakroom::open_session_store(url)` opens such a store by its URL.
+//!
 //! The feature `v0_14` is on by default: axum-login and the published stores of databases
 //! stand on that version. `v0_15` is for tower-sessions 0.15; both may be on at once.
 //!

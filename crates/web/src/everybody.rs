@@ -1,7 +1,7 @@
 //! Ending every session of a site.
 
 use cloakroom_core::engine::TokenStore as _;
-use cloakroom_core::store::{EndReason, SCAN_PAGE_ITEMS_MAX, ScanCursor, Scanned, Stored};
+use cloakroom_core::store::{EndReason, Ending, SCAN_PAGE_ITEMS_MAX, ScanCursor, Scanned, Stored};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
 use crate::Engine;
@@ -91,6 +91,7 @@ async fn end_those_found(
              put a new secret into the key file in the place of all others, on every server",
         )
     })?;
+    let ending = Ending::new(EndReason::AllEnded, begun_by);
     let mut unsupported = None;
     let mut next: Option<ScanCursor> = None;
     loop {
@@ -100,7 +101,7 @@ async fn end_those_found(
                 Ok(Stored::Record(record))
                     if record.site == engine.site && record.created_at <= begun_by =>
                 {
-                    engine.store.delete_at(&digest).await?;
+                    engine.store.end_at(&digest, Some(&ending)).await?;
                     *ended += 1;
                 }
                 // A mark opens nothing, and what it leads to is found by itself.

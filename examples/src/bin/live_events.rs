@@ -2,40 +2,23 @@
 //!
 //! `cargo run -p cloakroom-examples --bin live_events`, then <http://127.0.0.1:3000>.
 //!
-//! A response that goes on has the session as it was when the request began. Nothing tells it
-//! of a logout elsewhere, so it takes a fresh look at the store each second. The loop of a
-//! WebSocket waits for the same future, by `tokio::select!`, and closes the socket.
+//! A response that goes on has the session as it was when the request began, and nothing tells
+//! it of a logout elsewhere: so it waits for [`session_ended`] beside what it sends.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, Sse};
 use axum::response::{Html, Redirect};
 use axum::routing::{get, post};
 use cloakroom::axum::{LoggedIn, Session, SessionError, SessionLayer};
 use cloakroom::{Engine, Subject};
+use cloakroom_examples::session_ended;
 use futures_util::stream::{Stream, StreamExt as _, unfold};
 use tokio::time::sleep;
-
-/// Ends when the cookie of a request opens no login any more: after a logout, here or
-/// elsewhere, at the session's deadline, and when it moves to another key. A browser connects
-/// its `EventSource` again by itself, with the cookie that it has then.
-async fn session_ended(engine: Engine, headers: HeaderMap) {
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        let cookies = headers.get_all(header::COOKIE).into_iter();
-        // Never closed, so it writes nothing: looking keeps no session alive.
-        let exchange = engine.exchange();
-        match exchange.open(cookies.map(HeaderValue::as_bytes)).await {
-            Ok(session) if session.peek().subject().is_none() => return,
-            // A store that does not answer logs nobody out.
-            Ok(_) | Err(_) => {}
-        }
-    }
-}
 
 async fn events(
     State(engine): State<Engine>,

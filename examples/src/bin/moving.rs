@@ -1,16 +1,45 @@
-//! Moving from tower-sessions over SQLite: whoever is logged in at the former site stays
-//! logged in at this one.
+//! Moving from another library: whoever is logged in at the former site stays logged in at
+//! this one.
 //!
-//! The former site kept its sessions in `former.db`, by `SqliteStore` of
-//! tower-sessions-sqlx-store, and put `user_id` and `visits` into each. Stop it, then
-//! `cargo run -p cloakroom-examples --bin moving` in the folder of that file.
+//! The former site put `user_id` and `visits` into each session. Stop it, then start this one
+//! with the library's name, as in
+//! `cargo run -p cloakroom-examples --bin moving express-session`:
+//!
+//! | library | where its sessions lie | what its cookies are protected with |
+//! |---|---|---|
+//! | `tower-sessions` (default) | in the table of SqliteStore, in `./former.db` | nothing, by default |
+//! | `actix-session` | in Redis, by RedisSessionStore, at `REDIS_URL` | the 64 bytes or more that it gave to `Key::from`, in `./former.key` |
+//! | `express-session` | in Redis, by connect-redis, at `REDIS_URL` | its `secret`, in `SESSION_SECRET` |
+
+use std::error::Error;
 
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use cloakroom::Engine;
 use cloakroom::axum::{Session, SessionError, SessionLayer};
-use cloakroom_adopt::{SqliteTable, named, tower_sessions};
+use cloakroom_adopt::{
+    CookieKey, RedisKeys, Source, SqliteTable, actix_session, express_session, named,
+    tower_sessions,
+};
+
+/// The sessions of the former site.
+fn former(library: &str) -> Result<Source, Box<dyn Error>> {
+    let redis = || {
+        let url = std::env::var("REDIS_URL");
+        RedisKeys::new(url.as_deref().unwrap_or("redis://127.0.0.1:6379"))
+    };
+    Ok(match library {
+        "tower-sessions" => tower_sessions(SqliteTable::open("former.db")?),
+        "actix-session" => {
+            let key = CookieKey::from_bytes(&std::fs::read("former.key")?)?;
+            actix_session(redis()?, key)
+        }
+        "express-session" => express_session(redis()?, [std::env::var("SESSION_SECRET")?]),
+        _ => return Err("name tower-sessions, actix-session or express-session".into()),
+    }
+    .subject(named(["user_id"])))
+}
 
 /// The handlers of the former site stay: entries keep their names and types.
 async fn count(session: Session) -> Result<String, SessionError> {
@@ -31,11 +60,12 @@ async fn log_out(session: Session) -> Result<Redirect, SessionError> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn Error>> {
     // The log says why a former cookie was not taken.
     tracing_subscriber::fmt().init();
+    let library = std::env::args().nth(1);
+    let former = former(library.as_deref().unwrap_or("tower-sessions"))?;
     let store = cloakroom::open("sqlite:./sessions.sqlite").await?;
-    let former = tower_sessions(SqliteTable::open("former.db")?).subject(named(["user_id"]));
     // To be taken out when the last session of the former site has expired.
     let engine = Engine::builder(store).adopt(former).build()?;
     let app = Router::new()

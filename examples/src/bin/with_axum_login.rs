@@ -3,7 +3,7 @@
 //! `cargo run -p cloakroom-examples --bin with_axum_login`, then <http://127.0.0.1:3000>:
 //! ada's password is `engine`.
 //!
-//! Two lines are Cloakroom's, those that make the store. What the site gains by them, and what
+//! Three lines are Cloakroom's, those that make the store. What the site gains by them, and what
 //! it does not, is on the first page of `cloakroom-tower-sessions`.
 
 use std::convert::Infallible;
@@ -15,7 +15,6 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum_login::tower_sessions::SessionManagerLayer;
 use axum_login::{AuthManagerLayerBuilder, AuthUser, AuthnBackend, login_required};
-use cloakroom::stores::RedbStore;
 use cloakroom_tower_sessions::{CloakroomStore, axum_login_subject};
 use serde::Deserialize;
 
@@ -109,7 +108,8 @@ async fn log_out(mut auth: AuthSession) -> Result<Redirect, StatusCode> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
-    let store = CloakroomStore::builder(RedbStore::open("with_axum_login.redb")?);
+    let store = cloakroom::open_session_store("redb:with_axum_login.redb").await?;
+    let store = CloakroomStore::builder(store);
     // By whose they are, the store can list and end a user's sessions.
     let store = store.subject(axum_login_subject).build();
     let sessions = SessionManagerLayer::new(store);

@@ -1,11 +1,11 @@
-//! The example whose responses go on.
+//! The examples that go on until their session ends.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use tempfile::tempdir;
 
-use crate::site::Site;
+use crate::site::{Browser, Site};
 
 /// Reads until a text arrives.
 fn read_until(connection: &mut TcpStream, text: &[u8]) {
@@ -45,4 +45,77 @@ fn live_events() {
     }
     assert!(rest.ends_with("0\r\n\r\n"), "the last chunk: {rest}");
     assert_eq!(browser.get("/events").status, 401);
+}
+
+/// Opens a WebSocket, and reads the answer to its request.
+fn open_socket(browser: &Browser, path: &str) -> (u16, TcpStream) {
+    let mut socket = browser.connect();
+    let cookies = browser.cookie_header();
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{cookies}\r\n"
+    )
+    .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let status = head.split(' ').nth(1).unwrap();
+    (status.parse().unwrap(), socket)
+}
+
+/// Sends a short text, under a mask that changes nothing.
+fn say(socket: &mut TcpStream, text: &str) {
+    let length = 0x80 | u8::try_from(text.len()).unwrap();
+    let mut frame = vec![0x81, length, 0, 0, 0, 0];
+    frame.extend(text.as_bytes());
+    socket.write_all(&frame).unwrap();
+}
+
+/// The kind of the next frame, and what is in it.
+fn hear(socket: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    socket.read_exact(&mut head).unwrap();
+    let mut content = vec![0; head[1].into()];
+    socket.read_exact(&mut content).unwrap();
+    (head[0] & 0xf, content)
+}
+
+#[test]
+fn chat_room() {
+    const TEXT: u8 = 1;
+    const CLOSE: u8 = 8;
+    let folder = tempdir().unwrap();
+    let site = Site::start(env!("CARGO_BIN_EXE_chat_room"), folder.path());
+    let [mut ada, mut bob] = [site.browser(), site.browser()];
+    assert_eq!(open_socket(&ada, "/room").0, 401);
+    ada.post("/login", "name=ada").leads_to("/");
+    bob.post("/login", "name=bob").leads_to("/");
+    ada.get("/").shows("new WebSocket");
+    let (status, mut with_ada) = open_socket(&ada, "/room");
+    assert_eq!(status, 101);
+    let (_, mut with_bob) = open_socket(&bob, "/room");
+
+    say(&mut with_ada, "Good morning");
+    let line = (TEXT, b"ada: Good morning".to_vec());
+    assert_eq!(hear(&mut with_ada), line);
+    assert_eq!(hear(&mut with_bob), line);
+
+    // Of the other tab of a browser.
+    ada.clone().post("/logout", "").leads_to("/");
+    let (kind, why) = hear(&mut with_ada);
+    assert_eq!(kind, CLOSE);
+    assert_eq!(why[..2], 1008_u16.to_be_bytes());
+    assert_eq!(why[2..], *b"your session has ended");
+    assert_eq!(open_socket(&ada, "/room").0, 401);
+
+    say(&mut with_bob, "Is anybody here?");
+    assert_eq!(
+        hear(&mut with_bob),
+        (TEXT, b"bob: Is anybody here?".to_vec())
+    );
 }

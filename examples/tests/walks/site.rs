@@ -30,8 +30,18 @@ impl Drop for Site {
 impl Site {
     /// Starts a program in a folder, and reads where it listens.
     pub(crate) fn start(program: &str, folder: &Path) -> Self {
+        Self::start_with(program, folder, |_| ())
+    }
+
+    /// The same with arguments and variables.
+    pub(crate) fn start_with(
+        program: &str,
+        folder: &Path,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut command = Command::new(program);
         command.current_dir(folder).env("PORT", "0");
+        prepare(&mut command);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let addr = loop {
@@ -103,6 +113,11 @@ impl Browser {
         }
     }
 
+    /// Goes on at another site, or at the same one after it was started again.
+    pub(crate) fn go_to(&mut self, site: &Site) {
+        self.addr.clone_from(&site.addr);
+    }
+
     /// The session's cookie.
     pub(crate) fn session(&self) -> Option<&str> {
         let cookie = self.cookies.get("__Host-session");
@@ -147,16 +162,8 @@ impl Browser {
 
     /// Sends a request, and leaves its response to be read.
     pub(crate) fn begin(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
-        let mut connection = TcpStream::connect(&self.addr).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        let pairs = self.cookies.iter();
-        let pairs: Vec<_> = pairs
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let cookies = match &*pairs {
-            [] => String::new(),
-            pairs => format!("Cookie: {}\r\n", pairs.join("; ")),
-        };
+        let mut connection = self.connect();
+        let cookies = self.cookie_header();
         let (more, length) = (&self.headers, body.len());
         write!(
             connection,
@@ -165,5 +172,23 @@ impl Browser {
         )
         .unwrap();
         connection
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let connection = TcpStream::connect(&self.addr).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection
+    }
+
+    /// The header with the cookies, a line; nothing where there are none.
+    pub(crate) fn cookie_header(&self) -> String {
+        let pairs = self.cookies.iter();
+        let pairs: Vec<_> = pairs
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        match &*pairs {
+            [] => String::new(),
+            pairs => format!("Cookie: {}\r\n", pairs.join("; ")),
+        }
     }
 }

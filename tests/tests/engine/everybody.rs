@@ -108,7 +108,7 @@ async fn a_session_that_moves_meanwhile_ends_too_and_a_new_login_stays() {
     };
     let engine = Engine::builder(store).clock(clock).build().unwrap();
     assert_eq!(engine.end_everybody().await.unwrap(), 2);
-    let left = map.snapshot();
+    let left = map.standing();
     assert_eq!(left.keys().collect::<Vec<_>>(), [&keys[2]]);
 }
 
@@ -175,5 +175,5 @@ async fn what_a_newer_version_has_written_is_told_after_all_others_have_ended() 
     }
     let error = app.engine().end_everybody().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(map.snapshot().len(), 1);
+    assert_eq!(map.standing().len(), 1);
 }

@@ -14,6 +14,7 @@ mod linearizable_nodes;
 mod migrating_servers;
 mod on_actix;
 mod outage;
+mod reasons;
 mod round_trips;
 mod several_processes;
 mod sweep_latency;

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use cloakroom::Timestamp;
 use cloakroom::engine::{SessionKey, TokenStore as _};
-use cloakroom::store::{Data, KeyDigest, Record, Revision};
+use cloakroom::store::{Data, EndReason, Ending, KeyDigest, Record, Revision};
 use cloakroom_tests::embedded::Embedded;
 use tempfile::TempDir;
 
@@ -74,9 +74,12 @@ async fn the_child_makes_each_write_once() {
     let mut later = record(4, 0);
     later.expires_at = Timestamp::from_millis(2_000);
     store.touch_token(&new_token, &later).await.unwrap();
+    mark("end");
+    let ending = Ending::new(EndReason::LoggedOut, until);
+    store.end_token(&new_token, Some(&ending)).await.unwrap();
     mark("delete");
     store.delete_token(&new_token).await.unwrap();
-    mark("end");
+    mark("over");
 }
 
 /// A call of the system, from the line of the log where it began to the one
@@ -342,6 +345,20 @@ fn a_file_is_synced_before_it_is_named_and_its_folder_before_the_answer() {
         "its name may be lost, and is not waited for"
     );
     assert_eq!(
+        step("end"),
+        [
+            "take lock",
+            "take new",
+            "make new",
+            "write new",
+            "rename over new",
+            "un new",
+            "un lock",
+            "sync the folder of new"
+        ],
+        "what a tombstone says may be lost, and is not waited for; the end is"
+    );
+    assert_eq!(
         step("delete"),
         [
             "take lock",
@@ -384,7 +401,7 @@ fn sled_s_log_and_blobs_are_synced_before_the_answer() {
         return;
     };
     let step = |name| trace.words(name, sled_word);
-    for small in ["create", "update", "rotate", "delete"] {
+    for small in ["create", "update", "rotate", "end", "delete"] {
         assert_eq!(step(small), ["write log", "sync log"], "{small}");
     }
     assert_eq!(
@@ -430,6 +447,7 @@ fn redb_writes_then_syncs_once_before_the_answer() {
         "update large",
         "rotate",
         "touch",
+        "end",
         "delete",
     ] {
         let words = trace.words(name, redb_word);
@@ -463,6 +481,7 @@ fn sqlite_s_log_is_synced_once_before_the_answer() {
         "update large",
         "rotate",
         "touch",
+        "end",
         "delete",
     ] {
         let words = trace.words(name, sqlite_word);

@@ -65,7 +65,8 @@ async fn each_store_says_its_name_also_behind_layers() {
 /// What follows the store's name in the error of each.
 #[tokio::test]
 async fn a_wrong_url_is_answered_with_what_would_be_right() {
-    const COMMON: &str = "cache=64MiB with stale=5s, sealed=true, seal_key_file=PATH";
+    const COMMON: &str = "cache=64MiB with stale=5s, sealed=true, seal_key_file=PATH, \
+                          migrating_from=URL or prepared_from=URL as the last one";
     let redis = "on_disconnect=serve_stale or on_disconnect=bypass, prefix=TEXT, timeout=2s, \
                  tls_ca_file=PATH, cluster=true, allow_eviction=true";
     for (url, expected) in [

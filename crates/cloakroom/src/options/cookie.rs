@@ -4,11 +4,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use cloakroom_cookie::{CookieStore, EpochStore, KeyRing, Revocation};
-use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::SessionStore;
 use cloakroom_core::{Error, ErrorKind};
 
-use super::{Layers, Query};
+use super::{Layers, Query, of_option};
 use crate::layers::FromStore;
 use crate::open::open_keyed;
 
@@ -24,6 +23,8 @@ pub(crate) struct Cookie<'u> {
 
 const OWN: &str = "key_file=PATH or key_env=NAME, name=NAME, mode=encrypted or mode=signed, \
                    replaces=NAME, and revocation=URL as the last one";
+
+const REVOCATION: &str = "revocation=";
 
 impl<'u> Cookie<'u> {
     pub(crate) fn parse(text: &'u str) -> Result<Self, Error> {
@@ -67,7 +68,7 @@ impl<'u> Cookie<'u> {
         })
     }
 
-    pub(crate) async fn open(self) -> Result<AnyStore, Error> {
+    pub(crate) async fn open(self) -> Result<CookieStore, Error> {
         let mut builder = CookieStore::builder(self.name, &self.ring);
         if self.signed {
             builder = builder.signed();
@@ -76,18 +77,22 @@ impl<'u> Cookie<'u> {
             builder = builder.replaces(former);
         }
         if let Some(url) = self.revocation {
-            let epochs: Arc<dyn Revocation> = open_keyed(url).await.map_err(of_revocation)?;
+            let epochs: Arc<dyn Revocation> = open_keyed(url)
+                .await
+                .map_err(|error| of_option(REVOCATION, error))?;
             builder = builder.revocation(epochs).logout_ends_all();
         }
-        builder.build().map(AnyStore::new)
+        builder.build()
     }
 }
 
 /// The options before `revocation=`, and the URL after it: all the rest, so that nothing of
 /// it has to be escaped.
 fn split_revocation(text: &str) -> (&str, Option<&str>) {
-    const OPTION: &str = "revocation=";
-    match (text.strip_prefix(OPTION), text.split_once("&revocation=")) {
+    match (
+        text.strip_prefix(REVOCATION),
+        text.split_once("&revocation="),
+    ) {
         (Some(url), _) => ("", Some(url)),
         (None, Some((before, url))) => (before, Some(url)),
         (None, None) => (text, None),
@@ -97,7 +102,10 @@ fn split_revocation(text: &str) -> (&str, Option<&str>) {
 /// Refuses stores that forget, and layers under which an epoch is stale or cannot be read,
 /// before anything is opened.
 fn check_revocation(url: &str) -> Result<(), Error> {
-    let refuse = |why: &'static str| Err(of_revocation(Error::new(ErrorKind::Misconfigured, why)));
+    let refuse = |why: &'static str| {
+        let error = Error::new(ErrorKind::Misconfigured, why);
+        Err(of_option(REVOCATION, error))
+    };
     let (address, options) = url.split_once('?').unwrap_or((url, ""));
     let scheme = address.split(':').next().unwrap_or_default();
     if scheme.eq_ignore_ascii_case("cookie") {
@@ -128,6 +136,11 @@ fn check_revocation(url: &str) -> Result<(), Error> {
                      sealed= out",
                 );
             }
+            "migrating_from" | "prepared_from" => {
+                return refuse(
+                    "epochs stay in one store: take migrating_from= or prepared_from= out",
+                );
+            }
             "allow_eviction" => {
                 return refuse(
                     "where an epoch is evicted, revoked cookies open again: take \
@@ -138,24 +151,6 @@ fn check_revocation(url: &str) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Says of which URL an error speaks.
-fn of_revocation(error: Error) -> Error {
-    let hint = match error.kind() {
-        ErrorKind::Misconfigured => {
-            "; what follows revocation= is read to its end as this one URL, and not escaped: \
-             write the other options before it"
-        }
-        _ => "",
-    };
-    let message = format!("the store of revocation=: {}{hint}", error.message());
-    let told = Error::new(error.kind(), message);
-    let told = match error.store() {
-        Some(store) => told.in_store(store),
-        None => told,
-    };
-    told.with_source(error)
 }
 
 /// The epochs of a cookie store. [`check_revocation`] lets no layers come here.

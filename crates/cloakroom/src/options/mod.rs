@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cookie")]
 pub(crate) mod cookie;
+pub(crate) mod migrating;
 mod nearest;
 
 use std::path::PathBuf;
@@ -10,9 +11,11 @@ use std::time::Duration;
 use cloakroom_core::{Error, ErrorKind};
 
 pub(crate) use self::nearest::nearest;
+use crate::layers::FromStore;
 
 /// The options that every store on the server takes.
-const COMMON: &str = "cache=64MiB with stale=5s, sealed=true, seal_key_file=PATH";
+const COMMON: &str = "cache=64MiB with stale=5s, sealed=true, seal_key_file=PATH, \
+                      migrating_from=URL or prepared_from=URL as the last one";
 
 /// The options of one URL. Each may be given once. What is left when the store has
 /// taken its own is refused, with a list of the options that exist.
@@ -180,7 +183,8 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    pub(crate) fn take(query: &mut Query<'_>) -> Result<Self, Error> {
+    /// The layers of what a store is opened for, which may refuse them.
+    pub(crate) fn take<T: FromStore>(query: &mut Query<'_>) -> Result<Self, Error> {
         let cache = match (query.bytes("cache")?, query.duration("stale")?) {
             (Some(bytes), Some(staleness_max)) => Some(Cache {
                 bytes,
@@ -209,12 +213,14 @@ impl Layers {
                 ));
             }
         };
-        Ok(Self { cache, seal })
+        let layers = Self { cache, seal };
+        T::refuse(&layers).map_err(|why| query.refuse(why))?;
+        Ok(layers)
     }
 
     /// As [`take`](Self::take), of a store that announces what is written to it.
-    pub(crate) fn take_watching(query: &mut Query<'_>) -> Result<Self, Error> {
-        let mut layers = Self::take(query)?;
+    pub(crate) fn take_watching<T: FromStore>(query: &mut Query<'_>) -> Result<Self, Error> {
+        let mut layers = Self::take::<T>(query)?;
         let bypass = match query.text("on_disconnect") {
             None => return Ok(layers),
             Some("bypass") => true,
@@ -234,9 +240,9 @@ impl Layers {
     }
 
     /// The layers of a store that has no options of its own.
-    pub(crate) fn parse(scheme: &str, text: &str) -> Result<Self, Error> {
+    pub(crate) fn parse<T: FromStore>(scheme: &str, text: &str) -> Result<Self, Error> {
         let mut query = Query::parse(scheme, text, "")?;
-        let layers = Self::take(&mut query)?;
+        let layers = Self::take::<T>(&mut query)?;
         query.finish()?;
         Ok(layers)
     }
@@ -254,12 +260,34 @@ pub(crate) fn not_built(feature: &'static str) -> Error {
     )
 }
 
+/// Says that an error speaks of the URL that follows this option, and not of the whole.
+pub(crate) fn of_option(option: &str, error: Error) -> Error {
+    let hint = match error.kind() {
+        ErrorKind::Misconfigured => {
+            format!(
+                "; what follows {option} is read to its end as this one URL, and not escaped: \
+                 write the other options before it"
+            )
+        }
+        _ => String::new(),
+    };
+    let message = format!("the store of {option}: {}{hint}", error.message());
+    let told = Error::new(error.kind(), message);
+    let told = match error.store() {
+        Some(store) => told.in_store(store),
+        None => told,
+    };
+    told.with_source(error)
+}
+
 #[cfg(test)]
 mod tests {
+    use cloakroom_core::engine::AnyStore;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Layers, Error> {
-        Layers::parse("memory", text)
+        Layers::parse::<AnyStore>("memory", text)
     }
 
     #[test]

@@ -132,8 +132,12 @@ impl TokenStore for AnyStore {
         self.store.end_token(token, ending)
     }
 
-    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
-        self.store.delete_at(digest)
+    fn end_at<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.store.end_at(digest, ending)
     }
 
     fn end_sessions_of<'a>(

@@ -189,10 +189,14 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Ends the session that a [scan](Capabilities::scan) has found at a digest.
     ///
     /// # Errors
-    /// As [`SessionStore::delete`], and [`ErrorKind::Misconfigured`] where sessions stand at
+    /// As [`SessionStore::end`], and [`ErrorKind::Misconfigured`] where sessions stand at
     /// no digest, as by default.
-    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
-        let _ = digest;
+    fn end_at<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (digest, ending);
         Box::pin(async {
             Err(Error::new(
                 ErrorKind::Misconfigured,
@@ -345,8 +349,12 @@ impl<S: SessionStore> TokenStore for S {
         })
     }
 
-    fn delete_at<'a>(&'a self, digest: &'a KeyDigest) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.delete(digest))
+    fn end_at<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+        ending: Option<&'a Ending>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.end(digest, ending))
     }
 
     fn token_capabilities(&self) -> Capabilities<'_> {

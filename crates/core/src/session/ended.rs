@@ -10,7 +10,7 @@ use crate::{Label, Timestamp};
 /// use cloakroom_core::session::Session;
 /// use cloakroom_core::store::EndReason;
 ///
-/// fn greeting(session: &Session) -> &'static str {
+/// fn message(session: &Session) -> &'static str {
 ///     match session.ended_because().map(|ended| ended.because) {
 ///         Some(EndReason::Idle) => "You were logged out, since you were away for long.",
 ///         Some(EndReason::LoggedOutElsewhere) => "You were logged out from another device.",
@@ -18,7 +18,7 @@ use crate::{Label, Timestamp};
 ///     }
 /// }
 ///
-/// assert_eq!(greeting(&Session::detached()), "Please log in.");
+/// assert_eq!(message(&Session::detached()), "Please log in.");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,6 +1,7 @@
 //! For the author of a store: the contract, what is kept, and what a store may
 //! offer beyond the contract.
 
+mod any_session_store;
 mod capabilities;
 mod contract;
 mod data;
@@ -13,6 +14,7 @@ mod rotation;
 mod scan;
 mod subjects;
 
+pub use any_session_store::AnySessionStore;
 pub use capabilities::{
     Capabilities, ClientSide, Close, Import, Invalidation, Invalidations, Listener, Sweep, Swept,
 };

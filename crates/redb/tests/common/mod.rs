@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloakroom_core::Timestamp;
-use cloakroom_core::store::{KeyDigest, SubjectDigest};
+use cloakroom_core::store::{KeyDigest, SubjectDigest, TOMBSTONE_AGE_MAX};
 use cloakroom_testkit::sample;
 use redb::{Database, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition};
 use tempfile::TempDir;
@@ -21,6 +21,9 @@ const DEADLINES: TableDefinition<'static, Digest, u64> =
     TableDefinition::new("cloakroom/deadlines/v1");
 const SUBJECTS: TableDefinition<'static, SubjectKey, ()> =
     TableDefinition::new("cloakroom/subjects/v1");
+
+/// How long a tombstone stands.
+pub(crate) const DAY_SECS: u64 = TOMBSTONE_AGE_MAX.as_secs();
 
 pub(crate) struct Raw<'t> {
     pub(crate) records: Table<'t, RecordKey, &'static [u8]>,

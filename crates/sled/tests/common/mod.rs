@@ -5,8 +5,12 @@
 use std::time::Duration;
 
 use cloakroom_core::Timestamp;
+use cloakroom_core::store::TOMBSTONE_AGE_MAX;
 use cloakroom_testkit::sample;
 use tempfile::TempDir;
+
+/// How long a tombstone stands.
+pub(crate) const DAY_SECS: u64 = TOMBSTONE_AGE_MAX.as_secs();
 
 /// A folder for its owner alone.
 pub(crate) fn folder() -> TempDir {

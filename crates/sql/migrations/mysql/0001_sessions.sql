@@ -6,8 +6,12 @@ CREATE TABLE IF NOT EXISTS `cloakroom_sessions_schema` (
 CREATE TABLE IF NOT EXISTS `cloakroom_sessions` (
     digest BINARY(32) NOT NULL PRIMARY KEY,
     format SMALLINT NOT NULL,
-    -- Where the session has moved to: NULL in a record, not NULL in a rotation mark.
+    -- Where the session has moved to: not NULL in a rotation mark alone.
     moved_to BINARY(32),
+    -- Why the session has ended, such as logged_out: not NULL in a tombstone alone. There
+    -- last_seen_at is when it ended, expires_at until when that is remembered, label a note,
+    -- and data the subject_digest that it had, or nothing.
+    ended VARBINARY(64),
     revision BIGINT NOT NULL,
     created_at BIGINT NOT NULL CHECK (created_at >= 0),
     last_seen_at BIGINT NOT NULL CHECK (last_seen_at >= 0),
@@ -28,6 +32,7 @@ CREATE TABLE IF NOT EXISTS `cloakroom_sessions` (
     -- At most 16 MiB in a record; the server's max_allowed_packet may allow less.
     data LONGBLOB NOT NULL,
     CHECK (moved_to IS NULL OR subject IS NULL),
+    CHECK (ended IS NULL OR (moved_to IS NULL AND subject IS NULL)),
     CHECK ((subject IS NULL) = (subject_digest IS NULL)),
     INDEX `cloakroom_sessions_expires_at` (expires_at),
     INDEX `cloakroom_sessions_subject` (subject_digest, digest)

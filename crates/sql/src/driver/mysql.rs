@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, MySql, SqlSafeStr as _, SqlStr};
 
 use super::{Driver, TimeLimit, server_address};
 use crate::dialect::{Dialect, MigrationLock, Rotation};
+use crate::endings::{is_remembered, remember};
 use crate::error::Cause;
 use crate::statement::{Arg, Statement};
 use crate::table::TableName;
@@ -22,7 +23,21 @@ impl Driver for MySql {
         delete_returning: false,
         schemas_and_notify: false,
         survives_dropped_statement: false,
-        sweep: |t| format!("DELETE FROM {t} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"),
+        // Not an UPDATE of a join with the rows that are due: MySQL makes that a temporary
+        // table on the disk.
+        sweep: |t| {
+            format!(
+                "UPDATE {t} SET {} WHERE expires_at <= $1 AND {} ORDER BY expires_at LIMIT $2",
+                remember(""),
+                is_remembered()
+            )
+        },
+        sweep_rest: Some(|t| {
+            format!(
+                "DELETE FROM {t} WHERE expires_at <= $1 AND NOT ({}) ORDER BY expires_at LIMIT $2",
+                is_remembered()
+            )
+        }),
         // Whatever time zone the connection has.
         own_time: "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000",
     };

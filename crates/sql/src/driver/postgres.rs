@@ -7,8 +7,10 @@ use sqlx::{Postgres, SqlStr};
 
 use super::{Driver, TimeLimit, server_address};
 use crate::dialect::{Dialect, MigrationLock, Rotation};
+use crate::endings::{is_remembered, remember};
 use crate::error::Cause;
 use crate::statement::{Arg, Statement};
+use crate::statements::{DUE, REMEMBERED, WRITTEN};
 use crate::table::TableName;
 
 impl Driver for Postgres {
@@ -24,11 +26,18 @@ impl Driver for Postgres {
         survives_dropped_statement: true,
         // A row that another client is writing to is skipped, not waited for.
         sweep: |t| {
+            let is_remembered = is_remembered();
+            let due = format!("digest IN (SELECT digest FROM {DUE}) AND expires_at <= $1");
             format!(
-                "DELETE FROM {t} WHERE digest IN (SELECT digest FROM {t} WHERE expires_at <= $1 \
-                 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) AND expires_at <= $1"
+                "WITH {DUE} AS (SELECT digest FROM {t} WHERE expires_at <= $1 \
+                 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
+                 {REMEMBERED} AS (UPDATE {t} SET {} WHERE {due} AND {is_remembered} RETURNING 1), \
+                 {WRITTEN} AS (DELETE FROM {t} WHERE {due} AND NOT ({is_remembered}) RETURNING 1) \
+                 SELECT 1 FROM {REMEMBERED} UNION ALL SELECT 1 FROM {WRITTEN}",
+                remember("::bytea")
             )
         },
+        sweep_rest: None,
         own_time: "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
     };
 

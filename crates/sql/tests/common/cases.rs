@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cloakroom_core::store::SessionStore as _;
 use cloakroom_core::{Clock as _, ErrorKind, SystemClock};
 use cloakroom_sql::{SqlStore, SqlStoreBuilder};
-use cloakroom_testkit::{key, sample};
+use cloakroom_testkit::{key, sample, sweeps_at_every_edge};
 
 use super::{kind, moves, table};
 
@@ -75,6 +75,8 @@ macro_rules! cases {
             a_timeout_may_be_as_long_as_there_is
             what_was_acknowledged_survives_reopening
             marks_in_a_circle_are_told
+            a_sweep_leaves_what_the_contract_says_at_every_edge
+            a_table_without_a_column_is_told_by_its_name
             eight_that_migrate_at_once_all_succeed
             rows_that_cannot_be_read_are_told_apart_and_ended
             a_table_of_other_types_is_set_up_wrongly_and_no_session_is_corrupt
@@ -179,6 +181,29 @@ pub(crate) async fn marks_in_a_circle_are_told<S: Server>() {
     };
     let store = server.open().await;
     moves::tells_marks_in_a_circle(&store).await;
+}
+
+pub(crate) async fn a_sweep_leaves_what_the_contract_says_at_every_edge<S: Server>() {
+    if let Some(server) = S::shared() {
+        sweeps_at_every_edge(&server.open().await).await;
+    }
+}
+
+/// As a build before the first release has made it.
+pub(crate) async fn a_table_without_a_column_is_told_by_its_name<S: Server>() {
+    let Some(server) = S::shared() else {
+        return;
+    };
+    let table = table();
+    let builder = SqlStore::builder().table(&*table);
+    let store = server.open_with(builder.clone()).await;
+    let rename = format!("ALTER TABLE {table} RENAME COLUMN ended TO other");
+    server.query(&rename);
+    let error = store.migrate().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    for part in ["ended", &table, "drop it"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
 }
 
 pub(crate) async fn eight_that_migrate_at_once_all_succeed<S: Server>() {

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    Ending, KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX, SessionStore, Stored, Touch,
+    EndReason, Ending, KeyDigest, Record, Revision, Revoke, SCAN_PAGE_BYTES_MAX, SessionStore,
+    Stored, Touch,
 };
-use cloakroom_core::{Error, ErrorKind, Subject, Timestamp};
+use cloakroom_core::{Error, ErrorKind, Label, Subject, Timestamp};
 use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{
     Profile, conformance, key, listed_as, races, sample, survives_reopening, touch_until,
@@ -32,6 +33,15 @@ pub(crate) fn later(seconds: u64) -> Timestamp {
     sample("")
         .created_at
         .saturating_add(Duration::from_secs(seconds))
+}
+
+/// For how long an end is remembered.
+pub(crate) const DAY_MILLIS: u64 = 24 * 60 * 60 * 1_000;
+
+/// An end that leaves a tombstone.
+pub(crate) fn ending() -> Ending {
+    let note = Label::new("Firefox on Linux").unwrap();
+    Ending::new(EndReason::LoggedOutElsewhere, later(0)).with_note(Some(note))
 }
 
 /// Asks again and again until it is so.
@@ -134,6 +144,18 @@ pub(crate) async fn serves_in_a_table_of_any_name(open: impl AsyncFn(&str) -> Sq
                 .revoke(&listed_as(&subject), Revoke::AllBut(spared))
                 .await?;
             assert_eq!(ended, [new], "{name}");
+            let ending = ending();
+            for digest in [key().digest(), key().digest()] {
+                store.create(&digest, &record).await?;
+                store.end(&new, Some(&ending)).await?;
+                let whose = listed_as(&subject);
+                let ended = subjects.end_sessions(&whose, Revoke::All, Some(&ending));
+                assert_eq!(ended.await?, [digest], "{name}");
+            }
+            let sweep = store.capabilities().sweep.unwrap();
+            for (now, swept) in [(later(120), 1), (later(100_000), 3)] {
+                assert_eq!(sweep.sweep(now, 10).await?.removed, swept, "{name}");
+            }
             Ok(())
         };
         if let Err(error) = serves().await {
@@ -309,9 +331,19 @@ pub(crate) async fn tells_unreadable_rows_apart(
 
     store.delete(&newer).await.unwrap();
     assert!(store.load(&newer).await.unwrap().is_none());
+    store.end(&older, Some(&ending())).await.unwrap();
+    let stored = store.load(&older).await.unwrap();
+    assert!(matches!(stored, Some(Stored::Ended(_))), "{stored:?}");
     let ended = subjects
         .revoke(&listed_as(&subject), Revoke::All)
         .await
         .unwrap();
-    assert_eq!(ended.len(), 3, "what cannot be read is ended as well");
+    assert_eq!(ended.len(), 2, "what cannot be read is ended as well");
+    // A tombstone that cannot be read is one all the same.
+    run(at(&older, &format!("data = {invalid}"))).await;
+    assert_eq!(kind(store.load(&older).await), ErrorKind::Corrupt);
+    let record = sample("y").at_revision(Revision::FIRST);
+    assert_eq!(kind(store.update(&older, &record).await), ErrorKind::Gone);
+    store.delete(&older).await.unwrap();
+    assert!(store.load(&older).await.unwrap().is_none());
 }

@@ -8,14 +8,16 @@ use cloakroom_sql::SqlStore;
 use cloakroom_testkit::{key, listed_as, sample};
 use futures_util::future::join_all;
 
-use super::{kind, later};
+use super::{ending, kind, later};
 
 /// Rotations one after the other while the subject is revoked: what stood then is
 /// ended, wherever it has moved. They slow down, so that they are not at their last
 /// one where whoever ends them is held up.
 pub(crate) async fn revokes_what_moves(store: &SqlStore) {
     let subjects = store.capabilities().subjects.unwrap();
-    for round in 0..15 {
+    let ending = ending();
+    for round in 0..20 {
+        let ending = Some(&ending).filter(|_| round % 2 == 0);
         let subject = Subject::new(format!("moving {round}")).unwrap();
         let sessions = (0..4).map(|_| async {
             let at = key().digest();
@@ -46,10 +48,9 @@ pub(crate) async fn revokes_what_moves(store: &SqlStore) {
         }));
         let revoke = async {
             begun.notified().await;
-            subjects
-                .revoke(&listed_as(&subject), Revoke::All)
-                .await
-                .unwrap()
+            let whose = listed_as(&subject);
+            let ended = subjects.end_sessions(&whose, Revoke::All, ending);
+            ended.await.unwrap()
         };
         let (_, ended) = tokio::join!(moves, revoke);
         assert_eq!(ended.len(), 4, "each once");
@@ -67,7 +68,9 @@ pub(crate) async fn revokes_what_moves(store: &SqlStore) {
 pub(crate) async fn spares_what_moves(store: &SqlStore) {
     let subjects = store.capabilities().subjects.unwrap();
     let subject = Subject::new("spared").unwrap();
-    for _ in 0..10 {
+    let ending = ending();
+    for round in 0..20 {
+        let ending = Some(&ending).filter(|_| round % 2 == 0);
         let mut record = sample("spared");
         record.subject = Some(subject.clone());
         let kept = key().digest();
@@ -88,9 +91,9 @@ pub(crate) async fn spares_what_moves(store: &SqlStore) {
         };
         let revoke = async {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            subjects
-                .revoke(&listed_as(&subject), Revoke::AllBut(kept))
-                .await
+            let whose = listed_as(&subject);
+            let ended = subjects.end_sessions(&whose, Revoke::AllBut(kept), ending);
+            ended.await
         };
         let (at, ended) = tokio::join!(moves, revoke);
         assert_eq!(ended.unwrap().len(), 3);
@@ -108,7 +111,9 @@ pub(crate) async fn spares_what_moves(store: &SqlStore) {
 
 /// A logout with the old key, while the session moves on and on, and ever slower.
 pub(crate) async fn ends_what_moves(store: &SqlStore) {
-    for _ in 0..10 {
+    let ending = ending();
+    for round in 0..20 {
+        let ending = Some(&ending).filter(|_| round % 2 == 0);
         let first = key().digest();
         let mut record = sample("moves");
         record.revision = store.create(&first, &record).await.unwrap();
@@ -130,7 +135,7 @@ pub(crate) async fn ends_what_moves(store: &SqlStore) {
         };
         let end = async {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            store.delete(&first).await.unwrap();
+            store.end(&first, ending).await.unwrap();
         };
         tokio::join!(moves, end);
     }

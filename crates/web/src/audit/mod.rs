@@ -31,7 +31,6 @@ pub struct Finding {
 
 /// Whether a requirement is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Verdict {
     /// The engine as it is configured meets it.
     Holds {

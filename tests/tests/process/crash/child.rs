@@ -334,10 +334,15 @@ impl Worker {
                 }
             }
             // A logout by the old key ends the session where it has moved.
-            8 => Op::Delete {
-                id: one.mark.unwrap_or(id),
-            },
-            _ => Op::Delete { id },
+            8 => self.end(one.mark.unwrap_or(id)),
+            _ => self.end(id),
+        }
+    }
+
+    fn end(&mut self, id: Id) -> Op {
+        match self.chance.percent(60) {
+            true => Op::End { id, at: self.now },
+            false => Op::Delete { id },
         }
     }
 

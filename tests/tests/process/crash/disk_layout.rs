@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::crash::operation::is_left_by_a_sweep;
 use cloakroom::engine::TokenStore as _;
 use cloakroom::store::{KeyDigest, Stored, SubjectDigest};
 use cloakroom_tests::embedded::Embedded;
@@ -274,6 +275,15 @@ impl Raw {
             }
         }
         findings
+    }
+
+    /// Where anything stands, but for what a sweep has left.
+    pub(crate) fn standing(&self) -> BTreeSet<KeyDigest> {
+        let is_left_by_a_sweep =
+            |frame: &[u8]| Stored::decode(frame).is_ok_and(|stored| is_left_by_a_sweep(&stored));
+        let standing = self.records.iter();
+        let standing = standing.filter(|(_, frame)| !is_left_by_a_sweep(frame));
+        standing.map(|(digest, _)| *digest).collect()
     }
 
     /// How much there is of anything: records, entries of an index, leftovers.

@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
     touches_lag: bool,
     /// Whether a rotation in flight may leave both keys opening the session.
     rotations_halve: bool,
+    /// Whether an end may leave no tombstone, since the disk may have had no room for it.
+    ends_leave_less: bool,
 }
 
 /// What has come of the operations that were not acknowledged for good.
@@ -64,6 +66,10 @@ impl Ledger {
                 stands.insert(0, Stand::Nothing);
             }
         }
+    }
+
+    pub(crate) fn set_ends_leave_less(&mut self, leave_less: bool) {
+        self.ends_leave_less = leave_less;
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -113,18 +119,29 @@ impl Ledger {
                 (new, written(content, revision)),
                 (old, Stand::Mark { to: new, until }),
             ],
-            Op::Delete { mut id } => {
-                while let Stand::Mark { to, .. } = self.last(id) {
-                    id = to;
-                }
-                vec![(id, Stand::Nothing)]
+            Op::End { id, at } => match self.current(id) {
+                (id, Stand::Record { content, .. }) => vec![(id, Stand::Ended { content, at })],
+                (_, other) => panic!("a child has ended {other:?}"),
+            },
+            Op::Delete { id } => vec![(self.current(id).0, Stand::Nothing)],
+        }
+    }
+
+    /// Where a session stands that may have moved, and what stands there.
+    fn current(&self, mut id: Id) -> (Id, Stand) {
+        loop {
+            match self.last(id) {
+                Stand::Mark { to, .. } => id = to,
+                stand => return (id, stand),
             }
         }
     }
 
-    /// What it leaves behind, or nothing where a sweep may have come by.
-    fn or_swept(&self, stand: Stand) -> Vec<Stand> {
-        match stand.is_due(self.now) {
+    /// What it leaves behind, or nothing where a sweep may have come by, or where there may
+    /// have been no room for a tombstone.
+    fn or_nothing(&self, stand: Stand) -> Vec<Stand> {
+        let is_forgotten = self.ends_leave_less && matches!(stand, Stand::Ended { .. });
+        match stand.is_due(self.now) || is_forgotten {
             true => vec![Stand::Nothing, stand],
             false => vec![stand],
         }
@@ -132,7 +149,7 @@ impl Ledger {
 
     pub(crate) fn acknowledged(&mut self, op: Op) {
         for (id, stand) in self.made(op) {
-            let after = self.or_swept(stand);
+            let after = self.or_nothing(stand);
             let stands = self.stands.entry(id).or_default();
             if !(self.touches_lag && matches!(op, Op::Touch { .. })) {
                 stands.clear();
@@ -145,7 +162,7 @@ impl Ledger {
         let made = self.made(op);
         let after: Outcome = made
             .iter()
-            .map(|(id, stand)| (*id, self.or_swept(*stand)))
+            .map(|(id, stand)| (*id, self.or_nothing(*stand)))
             .collect();
         let before: Outcome = made.iter().map(|(id, _)| (*id, self.may_be(*id))).collect();
         let mut outcomes = vec![before, after];

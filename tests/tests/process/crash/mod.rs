@@ -239,6 +239,8 @@ impl Run {
         {
             self.figures.kills_recovering += 1;
         }
+        // A disk that takes no new file keeps no store of files from ending a session.
+        ledger.set_ends_leave_less(self.kind == Embedded::File && task == Task::Fail);
         self.note(&lines, ledger);
     }
 
@@ -309,7 +311,7 @@ impl Run {
     async fn compare_raw(&mut self, folder: &Folder, ledger: &Ledger) {
         let raw = Raw::read(self.kind, &self.kind.path_in(folder.path())).await;
         let mut findings = raw.findings();
-        let there: BTreeSet<_> = raw.records.keys().copied().collect();
+        let there = raw.standing();
         let ours: BTreeSet<_> = ledger
             .standing()
             .map(|(id, _)| operation::key(id).digest())

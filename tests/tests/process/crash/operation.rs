@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use cloakroom::engine::SessionKey;
 use cloakroom::engine::{Token, TokenStore as _};
-use cloakroom::store::{Data, Record, Revision, Stored};
+use cloakroom::store::{Data, EndReason, Ending, Record, Revision, Stored, Tombstone};
 use cloakroom::{AnyStore, Error, Subject, Timestamp};
 use cloakroom_tests::embedded::Chance;
 
@@ -74,8 +74,23 @@ fn length(chance: &mut Chance) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stand {
     Nothing,
-    Record { content: Content, revision: u64 },
-    Mark { to: Id, until: u64 },
+    Record {
+        content: Content,
+        revision: u64,
+    },
+    Mark {
+        to: Id,
+        until: u64,
+    },
+    /// A record of this content was ended then.
+    Ended {
+        content: Content,
+        at: u64,
+    },
+}
+
+fn ending(at: u64) -> Ending {
+    Ending::new(EndReason::LoggedOut, Timestamp::from_millis(at))
 }
 
 impl Stand {
@@ -87,6 +102,10 @@ impl Stand {
                 to: key(to).digest(),
                 until: Timestamp::from_millis(until),
             }),
+            Self::Ended { content, at } => {
+                let whose = content.record(0).subject_digest();
+                Some(Stored::Ended(Tombstone::new(&ending(at), whose)))
+            }
         }
     }
 
@@ -95,6 +114,7 @@ impl Stand {
             Self::Nothing => false,
             Self::Record { content, .. } => content.expires_at <= now,
             Self::Mark { until, .. } => until <= now,
+            Self::Ended { at, .. } => ending(at).until.as_millis() <= now,
         }
     }
 }
@@ -121,6 +141,10 @@ pub(crate) enum Op {
         revision: u64,
         content: Content,
         until: u64,
+    },
+    End {
+        id: Id,
+        at: u64,
     },
     Delete {
         id: Id,
@@ -152,6 +176,7 @@ impl fmt::Display for Op {
                 "rotate {old} {new} {revision} {} {} {until}",
                 c.seed, c.expires_at
             ),
+            Self::End { id, at } => write!(f, "end {id} {at}"),
             Self::Delete { id } => write!(f, "delete {id}"),
         }
     }
@@ -185,6 +210,7 @@ impl Op {
                 content: content(seed, expires_at),
                 until,
             },
+            ("end", &[id, at]) => Self::End { id, at },
             ("delete", &[id]) => Self::Delete { id },
             _ => panic!("no operation: {text}"),
         }
@@ -195,7 +221,7 @@ impl Op {
         match self {
             Self::Create { id, .. } | Self::Update { id, .. } | Self::Touch { id, .. } => Some(id),
             Self::Rotate { new, .. } => Some(new),
-            Self::Delete { .. } => None,
+            Self::End { .. } | Self::Delete { .. } => None,
         }
     }
 
@@ -234,17 +260,23 @@ impl Op {
                 let (old, new) = (token(old), key(new));
                 store.rotate_token(&old, &new, &record, until).await?;
             }
+            Self::End { id, at } => store.end_token(&token(id), Some(&ending(at))).await?,
             Self::Delete { id } => store.delete_token(&token(id)).await?,
         }
         Ok(())
     }
 }
 
-/// The record or rotation mark under a session's key in a store.
+/// What stands under a session's key in a store, but for what a sweep has left.
 pub(crate) async fn load(store: &AnyStore, id: Id) -> Option<Stored> {
     let loaded = store.load_token(&token(id)).await;
     loaded
         .unwrap_or_else(|error| panic!("session {id} does not load: {error:?}"))
         .map(|loaded| loaded.stored)
-        .filter(|stored| !matches!(stored, Stored::Ended(_)))
+        .filter(|stored| !is_left_by_a_sweep(stored))
+}
+
+/// Whether it is a tombstone that no operation here has put there.
+pub(crate) fn is_left_by_a_sweep(stored: &Stored) -> bool {
+    matches!(stored, Stored::Ended(tombstone) if tombstone.because != EndReason::LoggedOut)
 }

@@ -43,8 +43,8 @@ impl Measures {
         }
     }
 
-    pub(in crate::sweeper) fn removed(&self, records: usize) {
-        self.removed.increment(records as u64);
+    pub(in crate::sweeper) fn removed(&self, records: u64) {
+        self.removed.increment(records);
     }
 
     pub(in crate::sweeper) fn swept(&self, took: Duration, lag: Duration) {

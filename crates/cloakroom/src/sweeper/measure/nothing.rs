@@ -9,7 +9,7 @@ impl Measures {
         Self
     }
 
-    pub(in crate::sweeper) fn removed(&self, _: usize) {}
+    pub(in crate::sweeper) fn removed(&self, _: u64) {}
 
     pub(in crate::sweeper) fn swept(&self, _: Duration, _: Duration) {}
 

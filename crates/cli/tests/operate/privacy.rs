@@ -1,0 +1,55 @@
+//! `export` and `erase`: what a user may ask for by law.
+
+use tempfile::tempdir;
+
+use crate::support::{SECRET_VALUE, Sessions, failure, held, json, local, over, text};
+
+const LOCAL: [&str; 4] = ["redb", "sqlite", "file", "sled"];
+
+#[test]
+fn an_export_has_all_of_one_user_and_nothing_of_another() {
+    for scheme in LOCAL {
+        let folder = tempdir().unwrap();
+        let url = local(scheme, folder.path());
+        let sessions = Sessions::in_store(&url);
+        let ended = sessions.ada[1].short();
+        text(over(&url, &["revoke", &ended, "--yes", "--note", "stolen"]));
+        for json_or_not in [&["export", "ada"][..], &["export", "ada", "--json"]] {
+            let export = json(over(&url, json_or_not));
+            assert_eq!(export["subject"], "ada");
+            let live = export["sessions"].as_array().unwrap();
+            assert_eq!(live.len(), 1, "{scheme}: {export}");
+            assert_eq!(live[0]["values"]["cart"], SECRET_VALUE);
+            assert_eq!(export["ended"][0]["note"], "stolen", "{scheme}: {export}");
+            assert!(!export.to_string().contains("bob"), "{export}");
+        }
+        let nobody = json(over(&url, &["export", "eve"]));
+        assert_eq!(nobody["sessions"].as_array().unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn an_erased_user_leaves_no_trace_and_others_stay() {
+    for scheme in LOCAL {
+        let folder = tempdir().unwrap();
+        let url = local(scheme, folder.path());
+        let sessions = Sessions::in_store(&url);
+        text(over(&url, &["revoke", &sessions.ada[1].short(), "--yes"]));
+        let asked = failure(over(&url, &["erase", "ada"]), 6);
+        assert!(asked.contains("--yes"), "{asked}");
+        let erased = text(over(&url, &["erase", "ada", "--yes"]));
+        assert_eq!(erased, "Erased 1 session and 1 tombstone.\n", "{scheme}");
+        let left = json(over(&url, &["export", "ada"]));
+        assert_eq!(left["sessions"].as_array().unwrap().len(), 0);
+        assert_eq!(left["ended"].as_array().unwrap().len(), 0, "{scheme}");
+        for ended in sessions.ada {
+            failure(over(&url, &["why", &ended.to_hex()]), 3);
+        }
+        assert_eq!(held(&url), 2, "{scheme}");
+        let again = json(over(&url, &["erase", "ada", "--yes", "--json"]));
+        assert_eq!(
+            (&again["sessions"], &again["tombstones"]),
+            (&0.into(), &0.into())
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! A chat room for those who are logged in, whose WebSockets close when their session ends.
+//!
+//! `cargo run -p cloakroom-examples --bin chat_room`, then <http://127.0.0.1:3000> in two
+//! windows. Log out in one tab of a window: the room in its other tabs closes.
+
+use axum::Router;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Form, State};
+use axum::http::HeaderMap;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{any, get, post};
+use cloakroom::axum::{LoggedIn, Session, SessionError, SessionLayer};
+use cloakroom::{Engine, Subject};
+use cloakroom_examples::session_ended;
+use serde::Deserialize;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// Bytes of what one visitor may say at once.
+const MESSAGE_BYTES_MAX: usize = 1_000;
+
+/// What may be said before the slowest visitor misses some of it.
+const UNREAD_MAX: usize = 100;
+
+#[derive(Clone)]
+struct Room {
+    engine: Engine,
+    said: broadcast::Sender<String>,
+}
+
+/// The upgrade is a request like any other: the login is checked before it is answered. With
+/// the cookie's `SameSite=Lax` a page of another site opens no socket with it.
+async fn enter(
+    State(room): State<Room>,
+    login: LoggedIn,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let name = login.subject().as_str().to_owned();
+    // Before the answer, so that a visitor who has it misses nothing.
+    let heard = room.said.subscribe();
+    upgrade
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .on_upgrade(|socket| talk(socket, name, room, heard, headers))
+}
+
+/// Passes on what is said, until either side leaves or the session ends.
+async fn talk(
+    mut socket: WebSocket,
+    name: String,
+    room: Room,
+    mut heard: broadcast::Receiver<String>,
+    headers: HeaderMap,
+) {
+    let mut ended = std::pin::pin!(session_ended(room.engine, headers));
+    loop {
+        tokio::select! {
+            // First of all, so that nobody talks on who has been logged out.
+            biased;
+            () = &mut ended => {
+                let goodbye = CloseFrame {
+                    code: close_code::POLICY,
+                    reason: "your session has ended".into(),
+                };
+                // Who has left already hears nothing.
+                let _ = socket.send(Message::Close(Some(goodbye))).await;
+                return;
+            }
+            message = socket.recv() => match message {
+                Some(Ok(Message::Text(text))) => {
+                    // Somebody listens: this visitor, at least.
+                    let _ = room.said.send(format!("{name}: {}", text.as_str()));
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+            line = heard.recv() => match line {
+                Ok(line) => {
+                    if socket.send(Message::text(line)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Login {
+    name: String,
+}
+
+/// Logs in. The password is left out here: the example `login_axum` has one.
+async fn log_in(session: Session, Form(login): Form<Login>) -> Result<Redirect, SessionError> {
+    session.set_subject(Subject::new(login.name)?)?;
+    Ok(Redirect::to("/"))
+}
+
+async fn log_out(session: Session) -> Result<Redirect, SessionError> {
+    session.flush()?;
+    Ok(Redirect::to("/"))
+}
+
+async fn page(session: Session) -> impl IntoResponse {
+    match session.subject() {
+        None => Html(
+            "<form method=post action=/login>
+            <label>Name <input name=name required></label> <button>Log in</button></form>",
+        ),
+        Some(_) => Html(
+            "<form method=post action=/logout><button>Log out</button></form>
+            <form id=form><input id=text maxlength=200> <button>Say</button></form>
+            <ul id=said></ul>
+            <script>
+            const show = (text) => said.append(
+                Object.assign(document.createElement('li'), { textContent: text }));
+            const socket = new WebSocket(`ws://${location.host}/room`);
+            socket.onmessage = (message) => show(message.data);
+            socket.onclose = (close) => show(`Closed: ${close.reason || 'no reason'}`);
+            form.onsubmit = (event) => {
+                event.preventDefault();
+                socket.send(text.value);
+                text.value = '';
+            };
+            </script>",
+        ),
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().init();
+    let engine = Engine::new(cloakroom::open("memory:").await?);
+    let room = Room {
+        engine: engine.clone(),
+        said: broadcast::Sender::new(UNREAD_MAX),
+    };
+    let app = Router::new()
+        .route("/", get(page))
+        .route("/login", post(log_in))
+        .route("/logout", post(log_out))
+        .route("/room", any(enter))
+        .with_state(room)
+        .layer(SessionLayer::new(engine));
+    let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
+    let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    println!("http://{}", listener.local_addr()?);
+    axum::serve(listener, app).await?;
+    Ok(())
+}
