@@ -2,6 +2,7 @@
 //! that keeps cookies.
 
 pub mod embedded;
+pub mod events_page;
 pub mod in_process;
 pub mod reasons;
 pub mod script;

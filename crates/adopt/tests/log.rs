@@ -3,28 +3,15 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_adopt::{FoundRecord, Records, express_session, named};
 use cloakroom_core::store::BoxFuture;
 use cloakroom_core::{Error, Timestamp};
-use cloakroom_testkit::{ManualClock, MapStore};
+use cloakroom_testkit::{CollectedEvents, ManualClock, MapStore};
 use cloakroom_web::Engine;
-
-/// What is written to a log, for a test to read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use tracing::Level;
 
 const COOKIE: &str = "connect.sid=s%3A31Ta4imjQ_dwHnZTp021_Cz-7IlQewky.\
                       PgVm4ZelisbnQ6xhjYztVflOmP1465rJKpefhlhF48c";
@@ -46,11 +33,7 @@ impl Records for One {
 
 #[tokio::test]
 async fn the_log_says_why_a_session_was_not_adopted_and_holds_no_secret() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
-    let subscriber = subscriber.with_writer(move || writer.clone());
-    let _logs = tracing::subscriber::set_default(subscriber.finish());
+    let events = CollectedEvents::begin();
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
     let visit = async |record: &'static str, cookie: &str, times: usize| {
         let source = express_session(One(record), ["former secret"]).subject(named(["user_id"]));
@@ -63,7 +46,7 @@ async fn the_log_says_why_a_session_was_not_adopted_and_holds_no_secret() {
             exchange.close(200).await;
         }
         clock.advance(Duration::from_secs(60));
-        let said = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+        let said = events.take_text(Level::TRACE);
         for secret in ["31Ta4imj", "PgVm4Zel", "former secret", "planted", "hidden"] {
             assert!(!said.contains(secret), "{said}");
         }

@@ -65,6 +65,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod carry_out;
+mod measure;
 mod near_cache;
 mod stats;
 mod subscription;

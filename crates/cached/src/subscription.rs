@@ -62,7 +62,10 @@ async fn watch<S: SessionStore>(store: &S, cache: &Arc<NearCache>) {
     loop {
         let error = match subscribe(store, cache).await {
             Ok(mut subscription) => {
-                tracing::info!("the near cache is subscribed to what other nodes write");
+                tracing::info!(
+                    event = "cache_subscribed",
+                    "the near cache is subscribed to what other nodes write"
+                );
                 pause = PAUSE_MIN;
                 loop {
                     if let Err(error) = subscription.next().await {
@@ -72,7 +75,7 @@ async fn watch<S: SessionStore>(store: &S, cache: &Arc<NearCache>) {
             }
             Err(error) => error,
         };
-        tracing::warn!(%error, retry_in = ?pause, "the near cache is not subscribed to what other nodes write");
+        tracing::warn!(event = "cache_disconnected", %error, retry_in = ?pause, "the near cache is not subscribed to what other nodes write");
         sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }

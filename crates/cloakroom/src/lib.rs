@@ -51,6 +51,7 @@
 //! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
 //! | `cookie-ring` | the same, and ring as its cipher without the default features too |
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
+//! | `metrics` | counts and times what the engine, a near cache and the sweep do, through the [`metrics`](https://docs.rs/metrics) facade; docs/events.md lists it |
 //! | `migrating` | [`stores::Migrating`]: moves sessions from one store to another while the site runs, `migrating_from=URL` |
 //! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
 //! | `axum` | [`axum`]: a layer and extractors |

@@ -1,6 +1,7 @@
 //! The sweep in the background.
 
 mod clock;
+mod measure;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,9 +10,10 @@ use cloakroom_core::engine::{AnyStore, TokenStore as _};
 use cloakroom_core::store::Sweep;
 use cloakroom_core::{Clock, Error, SystemClock, Timestamp};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::clock::SweepClock;
+use self::measure::Measures;
 
 /// How many records one step removes, so that others get their turn.
 const STEP: usize = 1_000;
@@ -87,20 +89,29 @@ impl Sweeper {
         let task = tokio::spawn(async move {
             let mut errors = 0_u32;
             let mut clock = SweepClock::new(clock);
+            let name = store.token_capabilities().name;
+            let mut passes = Passes {
+                store: name,
+                report: &told,
+                measures: Measures::of(name),
+                since: Instant::now(),
+            };
             while let Some(sweep) = store.token_capabilities().sweep {
-                let swept = |removed| note(&told, |report| report.removed += removed);
-                match pass(sweep, &mut clock, swept).await {
+                let begun = Instant::now();
+                let mut removed = 0;
+                let step = |more| {
+                    removed += more;
+                    passes.removed(more);
+                };
+                match pass(sweep, &mut clock, step).await {
                     Ok(()) => {
                         errors = 0;
-                        let ended_at = clock.reading();
-                        note(&told, |report| {
-                            report.passes += 1;
-                            report.last_pass_at = Some(ended_at);
-                        });
+                        passes.done(begun, removed, clock.reading());
                     }
                     Err(error) => {
                         errors = errors.saturating_add(1);
-                        tracing::error!(error = %error, errors, "sweep failed; it will go on");
+                        passes.measures.failed();
+                        tracing::error!(event = "sweep_failed", store = name, error = %error, errors, "sweep failed; it will go on");
                         note(&told, |report| {
                             report.errors += 1;
                             report.last_error = Some(error);
@@ -202,7 +213,52 @@ async fn pass(
         if !swept.more {
             return Ok(());
         }
-        tokio::task::yield_now().await;
+    }
+}
+
+/// What the passes over one store have in common.
+struct Passes<'r> {
+    store: &'static str,
+    report: &'r Mutex<SweepReport>,
+    measures: Measures,
+    /// The beginning of the last whole pass: what became due right after it has waited since.
+    since: Instant,
+}
+
+impl Passes<'_> {
+    fn removed(&self, records: u64) {
+        self.measures.removed(records);
+        note(self.report, |report| report.removed += records);
+    }
+
+    /// Tells of a whole pass.
+    fn done(&mut self, begun: Instant, removed: u64, ended_at: Timestamp) {
+        note(self.report, |report| {
+            report.passes += 1;
+            report.last_pass_at = Some(ended_at);
+        });
+        let (took, lag) = (begun.elapsed(), self.since.elapsed());
+        self.since = begun;
+        self.measures.swept(took, lag);
+        let store = self.store;
+        if removed > 0 {
+            tracing::info!(
+                event = "sweep",
+                store,
+                removed,
+                ?took,
+                ?lag,
+                "the sweep has removed what was due"
+            );
+        } else {
+            tracing::debug!(
+                event = "sweep_without_work",
+                store,
+                ?took,
+                ?lag,
+                "the sweep has found nothing that was due"
+            );
+        }
     }
 }
 

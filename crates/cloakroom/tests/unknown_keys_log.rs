@@ -5,27 +5,14 @@
 #![cfg(feature = "cookie")]
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::cookie::{CookieStore, KeyRing};
 use cloakroom::engine::{OsEntropy, TokenStore as _};
 use cloakroom::{CookiePolicy, Engine};
-use cloakroom_testkit::{ManualClock, key, sample};
-
-/// What is written to a log, for a test to read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use cloakroom_testkit::{CollectedEvents, ManualClock, key, sample};
+use tracing::Level;
 
 fn store() -> CookieStore {
     let ring = KeyRing::generate(&OsEntropy).unwrap();
@@ -37,10 +24,7 @@ fn store() -> CookieStore {
 /// Anybody can make up such a cookie, and would fill the log with it.
 #[tokio::test]
 async fn cookies_under_unknown_keys_are_logged_once_a_minute() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-    let _logs = tracing::subscriber::set_default(subscriber.finish());
+    let events = CollectedEvents::begin();
     let clock = Arc::new(ManualClock::default());
     let engine = Engine::builder(store())
         .cookie(CookiePolicy::default())
@@ -61,7 +45,7 @@ async fn cookies_under_unknown_keys_are_logged_once_a_minute() {
     }
     clock.advance(Duration::from_secs(60));
     request().await;
-    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let said = events.take_text(Level::WARN);
     assert_eq!(said.matches("names a key").count(), 2, "{said}");
     assert!(
         said.contains("unlogged=0") && said.contains("unlogged=49"),

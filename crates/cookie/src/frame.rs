@@ -12,6 +12,7 @@ use sha2::Sha256;
 
 use crate::cipher::{Cipher, KEY_BYTES, NONCE_BYTES, TAG_BYTES};
 use crate::envelope::{ENVELOPE_BYTES_MIN, Envelope, Frame};
+use crate::measure::OpenedUnder;
 
 const VERSION: u8 = 1;
 const MAC_BYTES: usize = 32;
@@ -86,6 +87,7 @@ struct FrameKey {
     algorithm: Algorithm,
     /// How many sessions that began under it were opened.
     opened: AtomicU64,
+    measure: OpenedUnder,
 }
 
 enum Algorithm {
@@ -181,6 +183,7 @@ impl Sealer {
     /// Counts a session that began under the key that stands there.
     pub(crate) fn count(&self, at: usize) {
         self.keys[at].opened.fetch_add(1, Ordering::Relaxed);
+        self.keys[at].measure.count();
     }
 
     /// The counts, by key.
@@ -282,6 +285,7 @@ impl FrameKey {
             associated,
             algorithm,
             opened: AtomicU64::new(0),
+            measure: OpenedUnder::key(id),
         }
     }
 

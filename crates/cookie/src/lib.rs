@@ -152,6 +152,7 @@ mod cipher;
 mod envelope;
 mod frame;
 mod inspect;
+mod measure;
 mod revocation;
 mod store;
 

@@ -402,7 +402,7 @@ impl TokenStore for CookieStore {
         if self.sealer.mode() == Mode::Signed {
             side = side.readable();
         }
-        let all = Capabilities::NONE.with_client_side(side);
+        let all = Capabilities::NONE.named("cookie").with_client_side(side);
         match self.revocation.as_ref().and_then(|kept| kept.close()) {
             Some(close) => all.with_close(close),
             None => all,

@@ -20,7 +20,7 @@ impl ResponseError for Error {
     }
 
     fn error_response(&self) -> HttpResponse {
-        tracing::error!(error = %self, "request failed on its session");
+        tracing::error!(event = "request_failed", error = %self, "request failed on its session");
         let status = self.status_code();
         let text = status.canonical_reason().unwrap_or("Error");
         let mut response = HttpResponse::build(status);

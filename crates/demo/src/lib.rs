@@ -22,6 +22,7 @@ mod csrf;
 mod ended;
 mod error;
 mod layout;
+mod metrics;
 mod moment;
 mod notice;
 mod pages;

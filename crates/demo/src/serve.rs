@@ -9,11 +9,12 @@ use cloakroom::engine::TokenStore;
 use cloakroom::stores::RedbStore;
 use cloakroom::{AnyStore, CookiePolicy, Engine, Error, Sweeper};
 use cloakroom_admin::AdminPage;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use crate::pages::admin::administrator;
 use crate::site::with_admin_page;
-use crate::{Accounts, DemoError, connections, store_url};
+use crate::{Accounts, DemoError, connections, metrics, store_url};
 
 /// How often expired sessions are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -57,7 +58,8 @@ pub struct Ready {
 }
 
 /// Runs the demo until Ctrl-C (or SIGTERM), then lets open requests finish and
-/// closes the store. `ready` is called once it listens.
+/// closes the store. `ready` is called once it listens. Where this machine alone can reach it,
+/// `/metrics` is what Prometheus reads.
 ///
 /// # Errors
 /// A [`DemoError`] where it cannot start.
@@ -75,6 +77,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         addr: listen,
         source,
     };
+    let recorder = metrics::recorder();
     let listener = TcpListener::bind(listen).await.map_err(refuse)?;
     let addr = listener.local_addr().map_err(refuse)?;
     let accounts = Arc::new(Accounts::open(&folder)?);
@@ -103,13 +106,27 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
     });
     let of_sessions = AdminPage::new(engine.clone(), administrator);
     let of_sessions = of_sessions.sweep_reports(sweeper.reporter());
-    let site = with_admin_page(engine, accounts, of_sessions);
-    connections::serve(listener, site, stopped).await;
+    let mut site = with_admin_page(engine, accounts, of_sessions);
+    if let Some(recorder) = recorder.filter(|_| listen.ip().is_loopback()) {
+        site = metrics::beside(site, recorder);
+    }
+    tokio::select! {
+        () = connections::serve(listener, site, stopped) => {}
+        () = upkeep(recorder) => {}
+    }
     sweeper.stop().await;
     if let Err(error) = store.close().await {
         tracing::warn!(error = %error, "the store was not closed well");
     }
     Ok(())
+}
+
+/// Never ends.
+async fn upkeep(recorder: Option<&PrometheusHandle>) {
+    match recorder {
+        Some(recorder) => metrics::upkeep(recorder).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The demo's engine over a store: the defaults, but for a cookie that travels over plain

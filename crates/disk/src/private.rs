@@ -100,6 +100,7 @@ pub(crate) fn judge(what: &str, path: &Path, metadata: &Metadata) -> io::Result<
     } else {
         if mode & 0o070 != 0 {
             tracing::warn!(
+                event = "group_has_rights",
                 path = %shown,
                 mode = format_args!("{mode:o}"),
                 "the group has rights to this {what}: its members may read sessions, or change them"

@@ -122,7 +122,7 @@ impl<T, E: Clone + fmt::Display> Recovery<T, E> {
     /// Closes a database that has failed, once no operation has it any more; the caller
     /// must not have it either.
     pub fn failed(&mut self, why: &E) {
-        tracing::error!(error = %why, "the database failed; it is opened again");
+        tracing::error!(event = "database_failed", error = %why, "the database failed; it is opened again");
         self.shut(why.clone());
         self.phase = Phase::Failed(Instant::now());
     }
@@ -164,12 +164,12 @@ impl<T, E: Clone + fmt::Display> Recovery<T, E> {
                 let until = Instant::now() + pause;
                 match (opened, self.handle.to_read()) {
                     (Ok(open), Err(why)) => {
-                        tracing::warn!("the database is open again");
+                        tracing::warn!(event = "database_open_again", "the database is open again");
                         self.handle.set(State::ReadOnly(Arc::new(open), why));
                         Phase::Resting(until)
                     }
                     (Err(why), _) => {
-                        tracing::error!(error = %why, "the database cannot be opened again yet");
+                        tracing::error!(event = "database_not_open_yet", error = %why, "the database cannot be opened again yet");
                         self.handle.set(State::Shut(why));
                         Phase::Failed(until)
                     }

@@ -304,6 +304,7 @@ impl SessionStore for FileStore {
 
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
+            .named("file")
             .with_sweep(self)
             .with_subjects(self)
             .with_scan(self)

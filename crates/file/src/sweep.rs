@@ -104,12 +104,13 @@ impl Drop for Skipped {
     fn drop(&mut self) {
         if self.newer > 0 {
             tracing::warn!(
+                event = "sweep_left_newer_records",
                 records = self.newer,
                 "records of a newer version are due; this build leaves them"
             );
         }
         if let Some(error) = &self.last_error {
-            tracing::warn!(files = self.failed, %error, "files could not be swept");
+            tracing::warn!(event = "sweep_left_files", files = self.failed, %error, "files could not be swept");
         }
     }
 }

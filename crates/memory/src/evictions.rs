@@ -28,6 +28,7 @@ impl Evictions {
         }
         if let Some(sessions) = self.due(Instant::now()) {
             tracing::warn!(
+                event = "sessions_evicted",
                 sessions,
                 "the in-memory store is full and has ended sessions before their time, those \
                  unused longest; give it more capacity"

@@ -402,6 +402,7 @@ impl SessionStore for MemoryStore {
 
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
+            .named("memory")
             .with_sweep(self)
             .with_subjects(self)
             .with_scan(self)

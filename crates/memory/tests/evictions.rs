@@ -3,25 +3,10 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::sync::{Arc, Mutex};
-
 use cloakroom_core::store::{KeyDigest, SessionStore as _};
 use cloakroom_memory::MemoryStore;
-use cloakroom_testkit::{key, sample};
-
-/// What is written to a log, for a test to read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use cloakroom_testkit::{CollectedEvents, key, sample};
+use tracing::Level;
 
 async fn fill(store: &MemoryStore, sessions: usize) -> Vec<KeyDigest> {
     let mut digests = Vec::new();
@@ -35,11 +20,8 @@ async fn fill(store: &MemoryStore, sessions: usize) -> Vec<KeyDigest> {
 
 #[tokio::test]
 async fn a_full_store_says_that_it_ends_sessions() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-    let _logs = tracing::subscriber::set_default(subscriber.finish());
-    let said = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let events = CollectedEvents::begin();
+    let said = || events.take_text(Level::WARN);
     let store = MemoryStore::builder().capacity_bytes(500_000).build();
     let digests = fill(&store, 100).await;
     store.delete(&digests[0]).await.unwrap();

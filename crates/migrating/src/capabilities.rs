@@ -41,6 +41,7 @@ impl<A: SessionStore, B: SessionStore> Migrating<A, B> {
         let [former, new] = [self.from.capabilities(), self.to.capabilities()];
         let staleness_max = former.staleness_max.max(new.staleness_max);
         let mut all = Capabilities::NONE
+            .named("migrating")
             .with_import(self)
             .with_staleness_max(staleness_max);
         if former.sweep.is_some() || new.sweep.is_some() {

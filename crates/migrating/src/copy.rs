@@ -205,6 +205,7 @@ impl Copying {
                     rotation_marks,
                 })) => {
                     tracing::info!(
+                        event = "sessions_moved",
                         moved,
                         unreadable,
                         rotation_marks,
@@ -214,6 +215,7 @@ impl Copying {
                 }
                 Err(error) => {
                     tracing::warn!(
+                        event = "sessions_not_moved_yet",
                         %error,
                         moved = self.moved,
                         retry_in = ?RETRY,

@@ -292,6 +292,7 @@ impl SessionStore for RedbStore {
 
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
+            .named("redb")
             .with_sweep(self)
             .with_subjects(self)
             .with_scan(self)

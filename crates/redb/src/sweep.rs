@@ -67,6 +67,7 @@ pub(crate) async fn sweep(
     }
     if progress.unsupported > 0 {
         tracing::warn!(
+            event = "sweep_left_newer_records",
             records = progress.unsupported,
             "records of a newer version have expired; this build leaves them"
         );

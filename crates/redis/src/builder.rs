@@ -308,6 +308,7 @@ async fn handshake(client: &Client, allow_eviction: bool) -> Result<(), Error> {
             )));
         }
         tracing::warn!(
+            event = "server_evicts",
             %server,
             policy,
             "this server evicts sessions when its memory is full; set maxmemory-policy noeviction"

@@ -65,7 +65,7 @@ pub(crate) async fn rotate(
         // The moving session opens nothing, and expires at the latest.
         let keys = [client.session_key(new)];
         if let Err(error) = client.run(&scripts::ROTATE_CANCEL, &keys, &[]).await {
-            tracing::debug!(%error, "the moving session of a refused rotation stays a while");
+            tracing::debug!(event = "refused_rotation_stays", %error, "the moving session of a refused rotation stays a while");
         }
         return Err(client.origin.outcome_failed(&reply.outcome));
     }

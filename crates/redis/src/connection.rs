@@ -197,6 +197,7 @@ impl Connection {
         let behind = before.saturating_since(theirs);
         if ahead.max(behind) > SKEW_MAX {
             tracing::warn!(
+                event = "server_clock_differs",
                 server = %self.address(),
                 server_unix_secs = secs,
                 own_unix_secs = after.as_millis() / 1_000,

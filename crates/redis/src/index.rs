@@ -76,7 +76,7 @@ pub(crate) async fn remove_orphans(
     let keys = [client.index_key(subject)];
     let removed = client.run(&scripts::REMOVE_ORPHANS, &keys, &args);
     if let Err(error) = removed.await {
-        tracing::debug!(%error, "orphans stay in the index of a subject");
+        tracing::debug!(event = "orphans_stay", %error, "orphans stay in the index of a subject");
     }
 }
 
@@ -144,6 +144,6 @@ pub(crate) async fn remove(client: &Client, subject: Option<SubjectDigest>, dige
     call.arg(&key).arg(digest.to_hex());
     // Removing it twice does no harm, so the call may be retried like a read.
     if let Err(error) = client.read::<i64>(&key, &call).await {
-        tracing::debug!(%error, "an orphan stays in the index of a subject");
+        tracing::debug!(event = "orphans_stay", %error, "an orphan stays in the index of a subject");
     }
 }

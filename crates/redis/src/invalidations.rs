@@ -190,7 +190,7 @@ impl Proofs {
                 call.arg(self.client.channel()).arg(message);
                 let published = self.client.read_from(&self.at, &call).await;
                 if let Err::<i64, _>(error) = published {
-                    tracing::debug!(%error, "a subscription cannot publish a message of its own");
+                    tracing::debug!(event = "subscription_not_proven", %error, "a subscription cannot publish a message of its own");
                 }
                 let heard = self.heard.wait_for(|heard| *heard >= first);
                 if let Ok(heard) = timeout(PROOF_EVERY, heard).await {

@@ -224,7 +224,11 @@ impl Nodes {
             let nodes = &refreshing.0;
             let read = nodes.read_map(Instant::now() + nodes.timeout).await;
             if let Err(failure) = read {
-                tracing::debug!(?failure, "no node answers CLUSTER SLOTS");
+                tracing::debug!(
+                    event = "no_cluster_node_answers",
+                    ?failure,
+                    "no node answers CLUSTER SLOTS"
+                );
             }
             // No more often than this, whatever the calls meet.
             sleep(PAUSE).await;

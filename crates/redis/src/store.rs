@@ -79,6 +79,7 @@ impl SessionStore for RedisStore {
 
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
+            .named("redis")
             .with_subjects(self)
             .with_scan(self)
             .with_import(self)

@@ -3,39 +3,21 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::store::SessionStore as _;
 use cloakroom_core::{Clock, SystemClock};
 use cloakroom_redis::RedisStore;
 use cloakroom_servers::Redis;
-use cloakroom_testkit::{ManualClock, key};
-
-/// What is written to a log, for a test to read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use cloakroom_testkit::{CollectedEvents, ManualClock, key};
+use tracing::Level;
 
 #[tokio::test]
 async fn a_clock_that_is_off_is_told_at_connect_and_at_each_reconnect() {
     let Some(server) = Redis::start() else { return };
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .with_ansi(false);
-    let _logs = tracing::subscriber::set_default(subscriber.finish());
-    let told = || String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+    let events = CollectedEvents::begin();
+    let told = || events.take_text(Level::WARN);
     let builder = RedisStore::builder(server.url());
     builder.connect().await.unwrap();
     assert_eq!(told(), "", "the server has this machine's clock");

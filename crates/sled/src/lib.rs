@@ -355,6 +355,7 @@ impl SessionStore for SledStore {
 
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
+            .named("sled")
             .with_sweep(self)
             .with_subjects(self)
             .with_scan(self)

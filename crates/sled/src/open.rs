@@ -67,6 +67,7 @@ fn open_existing(path: &Path, cache_bytes: u64) -> Result<(sled::Db, Trees), Err
         let db = open_unlocked(&config, path)?;
         if log_bytes > 0 && !Trees::are_in(&db) {
             tracing::warn!(
+                event = "database_lost_sessions",
                 path = %path.display(),
                 log_bytes,
                 "the log of the database holds no sessions that can be read: unless a process \

@@ -69,6 +69,7 @@ pub(crate) fn step(
     }
     if newer > 0 {
         tracing::warn!(
+            event = "sweep_left_newer_records",
             records = newer,
             "records of a newer version are due; this build leaves them"
         );

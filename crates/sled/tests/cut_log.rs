@@ -7,27 +7,13 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use cloakroom_core::store::{Data, KeyDigest, SessionStore as _};
 use cloakroom_sled::SledStore;
-use cloakroom_testkit::{key, sample};
+use cloakroom_testkit::{CollectedEvents, key, sample};
 use common::folder;
 use tempfile::TempDir;
-
-/// What is written to a log, for a test to read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use tracing::Level;
 
 async fn fill(folder: &Path, sessions: usize) -> Vec<KeyDigest> {
     let store = SledStore::open(folder).unwrap();
@@ -69,11 +55,8 @@ async fn sessions_there(folder: &TempDir, digests: &[KeyDigest]) -> Option<usize
 
 #[tokio::test]
 async fn a_log_that_was_cut_is_an_error_an_event_or_what_a_crash_leaves() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-    let _logs = tracing::subscriber::set_default(subscriber.finish());
-    let said = || String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+    let events = CollectedEvents::begin();
+    let said = || events.take_text(Level::WARN);
     let is_told = |said: &str| said.contains("WARN") && said.contains("all of them are lost");
 
     // A log of one piece ends where it was cut, as it would after a crash: this is what

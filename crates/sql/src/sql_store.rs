@@ -66,6 +66,7 @@ impl SqlStore {
 
 fn capabilities<DB: Driver>(table: &TableStore<DB>) -> Capabilities<'_> {
     let all = Capabilities::NONE
+        .named(DB::DIALECT.store)
         .with_sweep(table)
         .with_subjects(table)
         .with_scan(table)

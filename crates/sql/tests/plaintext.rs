@@ -4,40 +4,20 @@
 #![cfg(all(feature = "mysql", feature = "postgres"))]
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloakroom_sql::SqlStore;
-
-/// What is written to a log, for a test to read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use cloakroom_testkit::CollectedEvents;
+use tracing::Level;
 
 #[tokio::test]
 async fn plaintext_to_another_machine_is_an_event_that_says_what_to_set() {
-    let log = Log::default();
-    let written = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
-        .with_writer(move || written.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let events = CollectedEvents::begin();
     let said = async |url: &str| {
-        log.0.lock().unwrap().clear();
         let builder = SqlStore::builder().acquire_timeout(Duration::from_millis(100));
         // Nobody is there: an address for documentation.
         let _ = builder.connect(url).await;
-        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+        events.take_text(Level::WARN)
     };
     for (url, advice) in [
         ("postgres://u:hunter2@192.0.2.1/x", "sslmode=verify-full"),

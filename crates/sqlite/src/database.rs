@@ -77,6 +77,7 @@ impl Database {
         made.map_err(|source| unusable(path, source))?;
         if let Some(frames) = lost_frames(path) {
             tracing::warn!(
+                event = "database_lost_writes",
                 path = %path.display(),
                 frames,
                 "the write-ahead log of the database was cut since a process that used it was \

@@ -275,6 +275,7 @@ impl SessionStore for SqliteStore {
 
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
+            .named("sqlite")
             .with_sweep(self)
             .with_subjects(self)
             .with_scan(self)

@@ -6,25 +6,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use cloakroom_core::store::{KeyDigest, SessionStore as _};
 use cloakroom_sqlite::SqliteStore;
-use cloakroom_testkit::{key, sample};
-
-/// What is written to a log, for a test to read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use cloakroom_testkit::{CollectedEvents, key, sample};
+use tracing::Level;
 
 fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(folder.join("sessions.db")).unwrap()
@@ -57,12 +43,8 @@ async fn sessions_there(store: &SqliteStore, digests: &[KeyDigest]) -> usize {
 
 #[tokio::test]
 async fn a_log_that_was_cut_since_a_kill_is_an_event() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
-    let subscriber = subscriber.with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
-    let _logs = tracing::subscriber::set_default(subscriber.finish());
-    let said = || String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+    let events = CollectedEvents::begin();
+    let said = || events.take_text(Level::WARN);
 
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -29,6 +29,7 @@
 //!   like at once and looks for an order that explains all answers.
 //! - [`MapStore`] is the model with which other stores are compared.
 //! - [`ManualClock`] stands until a test moves it.
+//! - [`CollectedEvents`] are the `tracing` events of a test, with their fields.
 //! - [`InterceptedStore`] hands each operation of a store to a closure. Two are
 //!   ready-made: [`FaultyStore`] fails or loses the answer at a chosen operation,
 //!   [`RecordingStore`] remembers what was called.
@@ -39,6 +40,7 @@ pub mod clauses;
 mod clock;
 mod durable;
 pub mod endings;
+mod events;
 mod faulty;
 mod intercepted;
 mod linear;
@@ -54,6 +56,7 @@ mod sweep_edges;
 
 pub use clock::ManualClock;
 pub use durable::survives_reopening;
+pub use events::{CollectedEvent, CollectedEvents};
 pub use faulty::{Fault, Faults, FaultyStore};
 pub use intercepted::{Answer, Call, Intercept, InterceptedStore, Operation, Work, in_runtime};
 pub use linear::{Trial, linearizable};

@@ -136,6 +136,7 @@ impl SessionStore for MapStore {
 
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities::NONE
+            .named("map")
             .with_sweep(self)
             .with_subjects(self)
             .with_scan(self)

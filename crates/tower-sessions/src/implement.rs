@@ -51,7 +51,7 @@ macro_rules! implement {
             impl<S: SessionStore> ExpiredDeletion for CloakroomStore<S> {
                 async fn delete_expired(&self) -> Result<()> {
                     if let Err(error) = self.sweep().await {
-                        tracing::warn!(%error, "expired sessions were not removed");
+                        tracing::warn!(event = "expired_not_removed", %error, "expired sessions were not removed");
                     }
                     Ok(())
                 }

@@ -70,7 +70,7 @@ impl<S: SessionStore> CloakroomStore<S> {
         match loaded {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 let session = digest.short();
-                tracing::warn!(%session, %error, "a damaged session is taken for none");
+                tracing::warn!(event = "damaged_session_passed_over", %session, %error, "a damaged session is taken for none");
                 Ok(None)
             }
             loaded => loaded,

@@ -9,7 +9,7 @@ use cloakroom_core::store::{FRAME_BYTES_CEILING, Record, SubjectDigest};
 use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Subject, SystemClock, Timestamp};
 
 use crate::adopt::Sources;
-use crate::event_limit::EventLimit;
+use crate::events::Events;
 use crate::queue::Queue;
 use crate::shared::Shared;
 use crate::{BearerPolicy, CookiePolicy, Exchange, FormerSessions, Transport};
@@ -44,10 +44,12 @@ impl Engine {
     /// Builds an engine that differs from the defaults.
     #[must_use]
     pub fn builder<T: TokenStore>(store: T) -> EngineBuilder {
+        let store = AnyStore::new(store);
         EngineBuilder {
             site: None,
             shared: Shared {
-                store: AnyStore::new(store),
+                events: Events::of(&store),
+                store,
                 transport: Transport::Cookie(CookiePolicy::default()),
                 sources: Sources::default(),
                 site: Site::default(),
@@ -66,8 +68,6 @@ impl Engine {
                 entropy: Arc::new(OsEntropy),
                 has_own_entropy: false,
                 queue: Queue::default(),
-                unknown_keys: EventLimit::default(),
-                not_adopted: EventLimit::default(),
             },
         }
     }
@@ -309,6 +309,15 @@ impl EngineBuilder {
         self
     }
 
+    /// Names the subject in the events of its sessions, as the field `subject`, as it is: for
+    /// whom the law or an auditor asks who logged in, and when. It may be personal data, which
+    /// the log then holds. Default off.
+    #[must_use]
+    pub fn subjects_in_events(mut self, named: bool) -> Self {
+        self.shared.events.names_subjects = named;
+        self
+    }
+
     /// Where the time comes from. Default: the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -384,6 +393,7 @@ impl EngineBuilder {
             && !cookie.is_secure()
         {
             tracing::warn!(
+                event = "cookie_over_http",
                 cookie = cookie.name(),
                 "the session cookie travels over plain http: for development on this machine only"
             );

@@ -43,21 +43,28 @@ impl Engine {
     ///   stays ended; calling it again goes on.
     pub async fn end_everybody(&self) -> Result<usize, Error> {
         let engine = self.clone();
-        carry_out(async move { end_everybody(engine.shared()).await }).await
+        carry_out(async move {
+            let engine = engine.shared();
+            let mut ended = 0;
+            let result = end_everybody(engine, &mut ended).await;
+            // Those that were ended before an error stay ended.
+            engine.several_ended(ended, EndReason::AllEnded, None);
+            result.map(|()| ended)
+        })
+        .await
     }
 }
 
-async fn end_everybody(engine: &Shared) -> Result<usize, Error> {
+async fn end_everybody(engine: &Shared, ended: &mut usize) -> Result<(), Error> {
     let begun_by = engine.clock.now();
-    let mut ended = 0;
     for _ in 0..PASSES_MAX {
-        let pass = end_those_found(engine, begun_by).await?;
-        ended += pass.ended;
-        if pass.ended > 0 {
+        let ended_before = *ended;
+        let unsupported = end_those_found(engine, begun_by, ended).await?;
+        if *ended > ended_before {
             continue;
         }
-        return match pass.unsupported {
-            None => Ok(ended),
+        return match unsupported {
+            None => Ok(()),
             Some(error) => Err(error),
         };
     }
@@ -70,13 +77,13 @@ async fn end_everybody(engine: &Shared) -> Result<usize, Error> {
     ))
 }
 
-#[derive(Default)]
-struct Pass {
-    ended: usize,
-    unsupported: Option<Error>,
-}
-
-async fn end_those_found(engine: &Shared, begun_by: Timestamp) -> Result<Pass, Error> {
+/// Reads the store through once, and counts those that it ends; answers the error of a record
+/// that a newer version has written, where there is one.
+async fn end_those_found(
+    engine: &Shared,
+    begun_by: Timestamp,
+    ended: &mut usize,
+) -> Result<Option<Error>, Error> {
     let scan = engine.store.token_capabilities().scan.ok_or_else(|| {
         Error::new(
             ErrorKind::Misconfigured,
@@ -85,7 +92,7 @@ async fn end_those_found(engine: &Shared, begun_by: Timestamp) -> Result<Pass, E
         )
     })?;
     let ending = Ending::new(EndReason::AllEnded, begun_by);
-    let mut pass = Pass::default();
+    let mut unsupported = None;
     let mut next: Option<ScanCursor> = None;
     loop {
         let page = scan.scan(next.as_ref(), SCAN_PAGE_ITEMS_MAX).await?;
@@ -95,13 +102,13 @@ async fn end_those_found(engine: &Shared, begun_by: Timestamp) -> Result<Pass, E
                     if record.site == engine.site && record.created_at <= begun_by =>
                 {
                     engine.store.end_at(&digest, Some(&ending)).await?;
-                    pass.ended += 1;
+                    *ended += 1;
                 }
                 // A mark opens nothing, and what it leads to is found by itself.
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
-                    pass.unsupported = Some(error);
+                    unsupported = Some(error);
                 }
                 // Damaged: it opens nothing.
                 Err(_) => {}
@@ -109,7 +116,7 @@ async fn end_those_found(engine: &Shared, begun_by: Timestamp) -> Result<Pass, E
         }
         next = page.next;
         if next.is_none() {
-            return Ok(pass);
+            return Ok(unsupported);
         }
     }
 }

@@ -62,11 +62,7 @@ pub(crate) async fn keep_to_limit(engine: &Shared, login: &Login) -> (Cost, bool
     let mut cost = Cost::default();
     let ended = end_excess(engine, login, &mut cost).await;
     let ended = ended.unwrap_or_else(|error| {
-        tracing::error!(
-            session = %login.order.1.short(),
-            %error,
-            "sessions_per_subject_max could not be kept to"
-        );
+        engine.limit_not_kept(&login.order.1, &error);
         false
     });
     (cost, ended)
@@ -88,19 +84,30 @@ async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<b
         let ended = engine
             .subjects()?
             .end_sessions(&login.subject, which, Some(&because));
-        ended.await?;
+        note_ended(engine, login, &ended.await?);
         return Ok(true);
     }
     listed.retain(|listed| order(listed) < login.order);
     listed.sort_by_key(|listed| (listed.record.last_seen_at, listed.digest));
     let because = because.with_note(login.label.clone());
+    let mut all_ended = Vec::new();
     for listed in listed.iter().take(excess.min(ENDED_PER_LOGIN_MAX)) {
         let which = Revoke::One(listed.digest);
         cost.touch();
         let ended = engine
             .subjects()?
             .end_sessions(&login.subject, which, Some(&because));
-        ended.await?;
+        all_ended.extend(ended.await?);
     }
+    note_ended(engine, login, &all_ended);
     Ok(false)
+}
+
+fn note_ended(engine: &Shared, login: &Login, ended: &[KeyDigest]) {
+    for digest in ended {
+        engine.ended(digest, EndReason::SessionLimit, None);
+    }
+    if !ended.is_empty() {
+        engine.limit_kept(&login.order.1, ended.len(), login.max);
+    }
 }

@@ -94,7 +94,9 @@ impl Engine {
             let ended = engine
                 .store
                 .end_sessions_of(&engine.site, &subject, Some(&ending));
-            ended.await
+            let ended = ended.await?;
+            engine.several_ended(ended, ending.because, Some(&subject));
+            Ok(ended)
         })
         .await
     }
@@ -128,7 +130,8 @@ impl Engine {
         id: &KeyDigest,
         note: Option<Label>,
     ) -> Result<bool, Error> {
-        let (engine, subject, id) = (self.clone(), self.subject_digest(subject), *id);
+        let (engine, named, id) = (self.clone(), subject.clone(), *id);
+        let subject = self.subject_digest(subject);
         carry_out(async move {
             let engine = engine.shared();
             let now = engine.clock.now();
@@ -137,7 +140,11 @@ impl Engine {
             let ended = engine
                 .subjects()?
                 .end_sessions(&subject, one, Some(&ending));
-            Ok(!ended.await?.is_empty())
+            let ended = ended.await?;
+            for digest in &ended {
+                engine.ended(digest, ending.because, Some(&named));
+            }
+            Ok(!ended.is_empty())
         })
         .await
     }

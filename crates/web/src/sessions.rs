@@ -119,6 +119,7 @@ impl SubjectSessions {
         };
         let exchange = self.exchange.clone();
         let label = self.session.label();
+        let named = self.session.subject();
         carry_out(async move {
             let engine = exchange.shared();
             let now = engine.clock.now();
@@ -128,6 +129,9 @@ impl SubjectSessions {
                 .end_sessions(&subject, which, Some(&ending));
             let ended = ended.await?;
             exchange.count_revocation();
+            for digest in &ended {
+                engine.ended(digest, ending.because, named.as_ref());
+            }
             Ok(ended.len())
         })
         .await

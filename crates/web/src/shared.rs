@@ -11,7 +11,7 @@ use cloakroom_core::{Clock, Error, Expiry, Site, Timestamp};
 use crate::Transport;
 use crate::adopt::Sources;
 use crate::cookie::COOKIE_AGE_MAX;
-use crate::event_limit::EventLimit;
+use crate::events::Events;
 use crate::queue::Queue;
 
 #[derive(Debug)]
@@ -38,10 +38,7 @@ pub(crate) struct Shared {
     /// Whether keys come from elsewhere than the operating system.
     pub(crate) has_own_entropy: bool,
     pub(crate) queue: Queue,
-    /// Tokens under a key that the store does not have.
-    pub(crate) unknown_keys: EventLimit,
-    /// Former cookies that open nothing.
-    pub(crate) not_adopted: EventLimit,
+    pub(crate) events: Events,
 }
 
 impl Shared {
@@ -50,10 +47,11 @@ impl Shared {
         self.store.token_capabilities().required_subjects()
     }
 
-    /// What an event says of a session: the first characters of its digest.
-    pub(crate) fn short(&self, token: &Token) -> String {
+    /// What an event says of a session: the first characters of its digest, where that is
+    /// known.
+    pub(crate) fn short(&self, token: &Token) -> Option<String> {
         let digest = self.store.digest_of(token);
-        digest.as_ref().map_or_else(String::new, KeyDigest::short)
+        digest.as_ref().map(KeyDigest::short)
     }
 
     /// The age of a cookie whose record was written at `now`; `None` where the cookie

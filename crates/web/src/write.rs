@@ -8,7 +8,9 @@ use cloakroom_core::{Error, ErrorKind, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Cost;
+use crate::events::end_of_flushed;
 use crate::shared::Shared;
+use crate::store_calls::bytes_moved;
 
 /// How often the engine loads the new key after a rotation whose answer was lost.
 const LOOKS_MAX: u32 = 3;
@@ -54,7 +56,8 @@ impl<'e> Writer<'e> {
             Err(error) => return SaveOutcome::NotWritten(error),
         };
         let record = self.record(changeset);
-        let written = self.engine.store.create_token(&key, &record).await;
+        let create = self.engine.store.create_token(&key, &record);
+        let written = self.engine.written_by(Some(&record), create).await;
         self.cost.write(&record);
         match written {
             Ok(written) => self.stored(&key.to_token(), written, record),
@@ -92,23 +95,27 @@ impl<'e> Writer<'e> {
         let mut record = stored_record.clone();
         record.touch(touch);
         self.cost.touch();
-        match self.engine.store.touch_token(token, &record).await {
+        let touch = self.engine.store.touch_token(token, &record);
+        match self.engine.written_by(None, touch).await {
             Ok(written) => self.stored(token, written, record),
             // A touch that is lost costs idle time, not the request.
             Err(error) => {
                 self.is_gone = error.kind() == ErrorKind::Gone;
                 if !self.is_gone {
-                    let session = self.engine.short(token);
-                    tracing::warn!(%session, %error, "touch failed");
+                    self.engine.touch_failed(token, &error);
                 }
                 SaveOutcome::Unchanged
             }
         }
     }
 
-    pub(crate) async fn log_out(&mut self, token: &Token) -> SaveOutcome {
+    pub(crate) async fn log_out(
+        &mut self,
+        token: &Token,
+        changeset: &mut Changeset,
+    ) -> SaveOutcome {
         // A logout waits in no queue: a slow writer ahead of it must not delay it.
-        match self.end(token, EndReason::LoggedOut).await {
+        match self.end(token, EndReason::LoggedOut, changeset).await {
             Ok(()) => SaveOutcome::Deleted,
             Err(error) => failed(error),
         }
@@ -117,15 +124,35 @@ impl<'e> Writer<'e> {
     pub(crate) async fn log_out_all(&mut self, tokens: &[Token]) -> Result<(), Error> {
         let mut ended = Ok(());
         for token in tokens {
-            ended = ended.and(self.end(token, EndReason::LoggedOut).await);
+            let result = self.end_token(token, EndReason::LoggedOut).await;
+            if result.is_ok() {
+                self.engine.other_token_ended(token);
+            }
+            ended = ended.and(result);
         }
         ended
     }
 
-    async fn end(&mut self, token: &Token, because: EndReason) -> Result<(), Error> {
+    /// Ends the session of the request.
+    async fn end(
+        &mut self,
+        token: &Token,
+        because: EndReason,
+        changeset: &mut Changeset,
+    ) -> Result<(), Error> {
+        self.end_token(token, because).await?;
+        let subject = changeset
+            .stored()
+            .and_then(|record| record.subject.as_ref());
+        self.engine.ended(token, because, subject);
+        Ok(())
+    }
+
+    async fn end_token(&mut self, token: &Token, because: EndReason) -> Result<(), Error> {
         self.cost.touch();
         let ending = Ending::new(because, self.now);
-        self.engine.store.end_token(token, Some(&ending)).await
+        let end = self.engine.store.end_token(token, Some(&ending));
+        self.engine.written_by(None, end).await
     }
 
     fn record(&self, changeset: &Changeset) -> Record {
@@ -209,12 +236,8 @@ impl<'e> Writer<'e> {
     /// ends the session wherever it has moved. A login is no late write: it begins a new
     /// session with nothing of the old one.
     async fn gone(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
-        let because = match changeset.is_login() {
-            true => EndReason::Flushed,
-            false => EndReason::LoggedOut,
-        };
         if changeset.is_flushed()
-            && let Err(error) = self.end(token, because).await
+            && let Err(error) = self.end(token, end_of_flushed(changeset), changeset).await
         {
             return failed(error);
         }
@@ -246,7 +269,8 @@ impl<'e> Writer<'e> {
         let store = &self.engine.store;
         let mut conflicts = Conflicts::of(self.engine);
         loop {
-            let moved = match store.load_moved(token, self.now).await {
+            let load = store.load_moved(token, self.now);
+            let moved = match self.engine.read_by(load, bytes_moved).await {
                 Ok(moved) => moved,
                 Err(error) => return SaveOutcome::NotWritten(error),
             };
@@ -262,7 +286,8 @@ impl<'e> Writer<'e> {
                 return SaveOutcome::NotWritten(error);
             }
             let record = self.record(changeset);
-            let written = store.update_moved(&digest, &record).await;
+            let update = store.update_moved(&digest, &record);
+            let written = self.engine.written_by(Some(&record), update).await;
             self.cost.write(&record);
             match written {
                 Ok(_) => {
@@ -299,17 +324,18 @@ impl<'e> Writer<'e> {
         attempt: &Attempt<'_>,
     ) -> Result<Written, Error> {
         let store = &self.engine.store;
-        match attempt {
-            Attempt::Update => store.update_token(token, record).await,
+        let write = match attempt {
+            Attempt::Update => store.update_token(token, record),
             Attempt::Rotate(new) => {
                 let mark_until = self.now.saturating_add(self.engine.rotation_mark);
-                store.rotate_token(token, new, record, mark_until).await
+                store.rotate_token(token, new, record, mark_until)
             }
-        }
+        };
+        self.engine.written_by(Some(record), write).await
     }
 
     async fn fresh(&mut self, token: &Token) -> Result<Option<Record>, Error> {
-        let loaded = self.engine.store.load_token(token).await?;
+        let loaded = self.engine.load(token).await?;
         self.cost.load(&loaded);
         Ok(loaded
             .and_then(|loaded| loaded.stored.into_record())
@@ -318,14 +344,11 @@ impl<'e> Writer<'e> {
 
     fn replay(&self, token: &Token, changeset: &mut Changeset, fresh: Record) -> Result<(), Error> {
         let overwritten = changeset.replay(fresh)?;
+        self.engine.replayed(token);
         if overwritten.is_empty() {
             return Ok(());
         }
-        tracing::warn!(
-            session = %self.engine.short(token),
-            entries = overwritten.len(),
-            "a value that was read, then set had been changed by another request; use `update`"
-        );
+        self.engine.overwritten(token, overwritten.len());
         if self.engine.strict_reads {
             return Err(Error::new(
                 ErrorKind::Overwritten,
@@ -345,7 +368,7 @@ impl<'e> Writer<'e> {
         for look in 1..=LOOKS_MAX {
             let left = self.engine.conflict_deadline.max(LOOK_MIN);
             let left = left.saturating_sub(start.elapsed());
-            let load = self.engine.store.load_token(token);
+            let load = self.engine.load(token);
             let found = timeout(left, load).await.ok()?;
             if let Ok(found) = &found {
                 self.cost.load(found);

@@ -154,7 +154,11 @@ pub(crate) fn held(url: &str) -> usize {
         loop {
             let page = scan.scan(next.as_ref(), 1_000).await.unwrap();
             let stored = page.items.into_iter().map(|item| item.stored.unwrap());
-            held += stored.filter_map(Stored::into_record).count();
+            let records = stored.filter_map(Stored::into_record);
+            // What a move leaves behind is of no site.
+            held += records
+                .filter(|record| !record.site.as_str().is_empty())
+                .count();
             next = page.next;
             if next.is_none() {
                 break;

@@ -45,6 +45,23 @@ async fn a_url_that_names_no_store_says_which_ones_there_are() {
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
 
+#[tokio::test]
+async fn each_store_says_its_name_also_behind_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["memory", "file", "sled", "redb", "sqlite"] {
+        for layers in ["", "?cache=1MiB&stale=5s", "?sealed=true"] {
+            let path = folder.path().join(format!("{name}{}", layers.len()));
+            let path = match name {
+                "memory" => String::new(),
+                _ => path.display().to_string(),
+            };
+            let url = format!("{name}:{path}{layers}");
+            let store = open(&url).await.unwrap();
+            assert_eq!(store.token_capabilities().name, name, "{url}");
+        }
+    }
+}
+
 /// What follows the store's name in the error of each.
 #[tokio::test]
 async fn a_wrong_url_is_answered_with_what_would_be_right() {

@@ -61,6 +61,7 @@ impl SweepClock {
             self.is_ahead_of_store = ahead > GRACE;
             if self.is_ahead_of_store && !was_ahead {
                 tracing::warn!(
+                    event = "sweep_clock_ahead_of_store",
                     ?ahead,
                     "this machine's clock is ahead of the store's, and sessions are swept by the \
                      store's: have both machines keep the time by NTP"
@@ -84,6 +85,7 @@ impl SweepClock {
             let known = self.jump.filter(|jump| ahead <= jump.by + GRACE);
             let jump = known.unwrap_or_else(|| {
                 tracing::warn!(
+                    event = "sweep_clock_jumped",
                     ?ahead,
                     "this machine's clock has jumped ahead, and is not believed for a day: \
                      sessions are swept by the time that has passed. If it is wrong, set it \

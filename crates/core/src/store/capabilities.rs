@@ -26,6 +26,9 @@ use crate::{Error, ErrorKind, Timestamp};
 #[derive(Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Capabilities<'a> {
+    /// What events and metrics call the store: one lower-case word. A store made of another
+    /// passes on that one's; empty where a store has said none.
+    pub name: &'static str,
     /// Removing expired records. A store that forgets them by itself needs
     /// none.
     pub sweep: Option<&'a dyn Sweep>,
@@ -90,6 +93,7 @@ impl ClientSide {
 impl Capabilities<'_> {
     /// None of them.
     pub const NONE: Self = Self {
+        name: "",
         sweep: None,
         subjects: None,
         scan: None,
@@ -103,6 +107,13 @@ impl Capabilities<'_> {
 }
 
 impl<'a> Capabilities<'a> {
+    /// With the name of the store.
+    #[must_use]
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
     /// With a sweep.
     #[must_use]
     pub fn with_sweep(mut self, sweep: &'a dyn Sweep) -> Self {
@@ -190,6 +201,7 @@ impl<'a> Capabilities<'a> {
 impl fmt::Debug for Capabilities<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Capabilities")
+            .field("name", &self.name)
             .field("sweep", &self.sweep.is_some())
             .field("subjects", &self.subjects.is_some())
             .field("scan", &self.scan.is_some())

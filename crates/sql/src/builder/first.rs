@@ -24,6 +24,7 @@ pub(super) fn warn_of_plaintext(target: &Target, host: &str, advice: &str) {
     };
     if !is_loopback {
         tracing::warn!(
+            event = "plaintext_connection",
             host,
             "sessions travel to {} in plaintext, or may be made to: set {advice}",
             target.address

@@ -190,7 +190,10 @@ async fn create(
     let noted = store.create_token(&handover.key, &note).await;
     cost.write(&note);
     match noted {
-        Ok(_) => Ok(Some((token, record))),
+        Ok(_) => {
+            engine.created(&token, &record);
+            Ok(Some((token, record)))
+        }
         Err(error) if error.kind() == ErrorKind::Exists => {
             cost.touch();
             store.delete_token(&token).await?;
@@ -235,13 +238,7 @@ fn record_of(
         }
     }
     if lost > 0 {
-        tracing::warn!(
-            source = source.name(),
-            session = %engine.short(token),
-            entries = lost,
-            "entries of an adopted session were not carried over: they are no values of ours, \
-             or exceed the engine's limits"
-        );
+        engine.adoption_lost_entries(source.name(), token, lost);
     }
     // The entry of the engine's own is no matter of the limits.
     let room = limits
@@ -279,8 +276,7 @@ pub(crate) async fn part(
         Err(error) => {
             // Another request was faster, or the session has moved: both are as well.
             if !matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Gone) {
-                let session = engine.short(token);
-                tracing::warn!(%session, %error, "a former cookie still opens its session");
+                engine.not_parted(token, &error);
             }
             None
         }
@@ -323,7 +319,7 @@ async fn part_now(
 }
 
 async fn load(engine: &Shared, token: &Token, cost: &mut Cost) -> Result<Option<Stored>, Error> {
-    let loaded = engine.store.load_token(token).await?;
+    let loaded = engine.load(token).await?;
     cost.load(&loaded);
     Ok(loaded.map(|loaded| loaded.stored))
 }

@@ -34,10 +34,11 @@ impl Inner {
                     let session = match self.session(Some(record), now, None) {
                         Ok(session) => session,
                         Err(error) => {
-                            self.unreadable(&token, &error);
+                            engine.unreadable(&token, &error);
                             continue;
                         }
                     };
+                    engine.opened(&token, &session);
                     // Answers to scripts may arrive after a login in a parallel request.
                     // Later on they hand the cookie out too: some sites load one document.
                     client.hands_out_always = adopted_for >= engine.rotation_mark;
@@ -127,9 +128,7 @@ impl Inner {
 
     fn not_adopted(&self, cookie: &FormerCookie, now: Timestamp, reason: &dyn std::fmt::Display) {
         let source = self.engine.sources.get(cookie.source);
-        let source = source.map(|source| source.name().to_owned());
-        if let Some(unlogged) = self.engine.not_adopted.log_at(now) {
-            tracing::warn!(source, %reason, unlogged, "a former session was not adopted");
-        }
+        let source = source.map(|source| source.name());
+        self.engine.not_adopted(source, reason, now);
     }
 }

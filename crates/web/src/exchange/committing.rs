@@ -6,7 +6,7 @@ use cloakroom_core::engine::{Changeset, SaveOutcome, Token};
 use cloakroom_core::store::{Record, Touch};
 use cloakroom_core::{Error, Timestamp};
 
-use super::{CookieAction, Inner, Opened};
+use super::{Candidate, CookieAction, Inner, Opened};
 use crate::Outcome;
 use crate::decide::{Decision, Facts, decide};
 use crate::login_limit;
@@ -140,6 +140,7 @@ impl Inner {
             } if changeset.is_login() => engine.login(token, record),
             _ => None,
         };
+        engine.committed(decision, &changeset, &outcome, token.as_ref());
         self.tell_client(opened, &outcome, &changeset, now, token.as_ref());
         let is_dropped =
             end.is_some() && engine.drop_late_changes && matches!(outcome, SaveOutcome::Gone);
@@ -178,7 +179,7 @@ impl Inner {
             (Decision::Rotate, Some(token)) => self.rotate(opened, writer, token, changeset).await,
             (Decision::Renew, Some(token)) => self.renew(opened, writer, token, changeset).await,
             (Decision::Touch, Some(token)) => writer.touch(token, changeset, touch).await,
-            (Decision::Delete, Some(token)) => writer.log_out(token).await,
+            (Decision::Delete, Some(token)) => writer.log_out(token, changeset).await,
             (Decision::Replace, Some(token)) => writer.replace(token, changeset).await,
             (Decision::Refuse, _) => SaveOutcome::Gone,
             // A stored session always has its token.
@@ -199,7 +200,10 @@ impl Inner {
             Ok(new) => new,
             Err(error) => return SaveOutcome::NotWritten(error),
         };
-        opened.client().candidate = Some(new.to_token());
+        opened.client().candidate = Some(Candidate {
+            token: new.to_token(),
+            is_login: changeset.is_login(),
+        });
         let outcome = writer.rotate(token, &new, changeset).await;
         if !matches!(outcome, SaveOutcome::Unknown(_)) {
             opened.client().candidate = None;
@@ -229,21 +233,20 @@ impl Inner {
             outcome => return outcome,
         };
         let candidate = opened.client().candidate.take();
-        if let Some(token) = candidate
-            && let Some(record) = writer.look_for(&token).await
+        if let Some(candidate) = candidate
+            && let Some(record) = writer.look_for(&candidate.token).await
         {
-            let token = Some(token);
+            let token = Some(candidate.token);
             return SaveOutcome::Stored { token, record };
         }
-        let session = self.engine.short(token);
-        tracing::warn!(%session, %error, "the session's key was not renewed");
+        self.engine.not_renewed(token, &error);
         SaveOutcome::Unchanged
     }
 
     /// Loads the candidate of a rotation whose outcome is unknown, and hands its token out
     /// if the rotation did happen.
     pub(super) async fn resolve_candidate(&self, opened: &Opened) {
-        let Some(token) = opened.client().candidate.take() else {
+        let Some(Candidate { token, is_login }) = opened.client().candidate.take() else {
             return;
         };
         let engine = &*self.engine;
@@ -253,6 +256,9 @@ impl Inner {
         let mut client = opened.client();
         client.cost.add(writer.cost);
         if let Some(record) = found {
+            if is_login {
+                engine.logged_in(&token, &record, None);
+            }
             let age = engine.cookie_age(&record, now);
             client.action = CookieAction::Set { token, age };
         }
@@ -294,16 +300,10 @@ impl Inner {
                 client.action = CookieAction::Remove;
                 client.token = None;
             }
-            SaveOutcome::Gone => {
+            // Where it stands, it does under a key that this client is not told.
+            SaveOutcome::Gone | SaveOutcome::Stored { token: None, .. } => {
                 client.successor = CookieAction::Nothing;
-                let session = before.map_or_else(String::new, |token| self.engine.short(token));
-                tracing::warn!(
-                    %session,
-                    "the session ended or moved meanwhile; this request's changes are not kept"
-                );
             }
-            // It stands under a key that this client is not told.
-            SaveOutcome::Stored { token: None, .. } => client.successor = CookieAction::Nothing,
             SaveOutcome::Unchanged | SaveOutcome::NotWritten(_) | SaveOutcome::Unknown(_) => {}
         }
     }

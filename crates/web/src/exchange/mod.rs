@@ -96,12 +96,17 @@ struct Client {
     /// Other tokens of the request that may open a session: a logout ends these too.
     others: Vec<Token>,
     /// The new token of a rotation whose outcome is not known yet.
-    candidate: Option<Token>,
+    candidate: Option<Candidate>,
     action: CookieAction,
     /// Whether a session was ended: the answer may tell the browser to forget more than
     /// its cookie.
     has_ended: bool,
     cost: Cost,
+}
+
+struct Candidate {
+    token: Token,
+    is_login: bool,
 }
 
 #[derive(Default)]
@@ -301,8 +306,7 @@ impl Exchange {
             .as_ref()
             .filter(|error| error.kind() != ErrorKind::Gone);
         if let Some(error) = untold {
-            let source = std::error::Error::source(error).map(tracing::field::display);
-            tracing::error!(%error, source, "session not saved");
+            self.inner.engine.save_failed(client.token.as_ref(), error);
         }
         Closing {
             token_headers,

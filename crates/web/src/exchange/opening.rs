@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cloakroom_core::engine::{Context, LoadedToken, Token, TokenStore as _};
+use cloakroom_core::engine::{Context, LoadedToken, Token};
 use cloakroom_core::session::{Ended, Session};
 use cloakroom_core::store::{EndReason, Record, Stored};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
@@ -34,6 +34,9 @@ impl Inner {
         let own = usize::from(presented.token.is_some()) + presented.others.len();
         let tokens = presented.token.into_iter().chain(presented.others);
         let tokens = tokens.chain(presented.former_tokens);
+        if arrival == Arrival::Malformed {
+            engine.malformed();
+        }
         let mut tokens = tokens.map(|token| token.of_site(&engine.site)).enumerate();
         let mut passed = Vec::new();
         let mut ended = None;
@@ -41,19 +44,18 @@ impl Inner {
             let loaded = match self.load_token(&token, &mut client.cost).await {
                 Ok(Some(loaded)) => loaded,
                 Ok(None) => {
+                    engine.not_found(&token);
                     ended.get_or_insert_with(|| Ended::new(EndReason::Unknown));
                     continue;
                 }
                 Err(error) if is_damaged(&error) => {
-                    self.unreadable(&token, &error);
+                    engine.unreadable(&token, &error);
                     ended = Some(Ended::new(EndReason::Damaged));
                     continue;
                 }
                 Err(error) if error.kind() == ErrorKind::UnknownKey => {
                     ended = Some(Ended::new(EndReason::KeyUnknown));
-                    if let Some(unlogged) = engine.unknown_keys.log_at(now) {
-                        tracing::warn!(%error, unlogged, "a token names a key that this server does not have; another server may have it");
-                    }
+                    engine.of_unknown_key(&token, &error, now);
                     if arrival == Arrival::Missing {
                         arrival = Arrival::OfUnknownKey;
                     }
@@ -68,6 +70,7 @@ impl Inner {
                     let age = engine.cookie_age(&record, now);
                     match self.session(Some(record), now, None) {
                         Ok(session) => {
+                            engine.opened(&token, &session);
                             if at >= own {
                                 let token = token.clone();
                                 client.successor = CookieAction::Set { token, age };
@@ -78,13 +81,18 @@ impl Inner {
                             return Ok(Opened::new(session, Arrival::Stored, client));
                         }
                         Err(error) => {
-                            self.unreadable(&token, &error);
+                            engine.unreadable(&token, &error);
                             ended = Some(Ended::new(EndReason::Damaged));
                         }
                     }
                 }
-                Stored::Record(record) => ended = Some(engine.expiry.ended_unused(&record)),
+                Stored::Record(record) => {
+                    let because = engine.expiry.ended_unused(&record);
+                    engine.refused_after(&token, because.because);
+                    ended = Some(because);
+                }
                 Stored::Rotated { until, .. } => {
+                    engine.refused_after(&token, EndReason::Rotated);
                     ended = Some(Ended::new(EndReason::Rotated));
                     if until > now {
                         arrival = Arrival::Rotated;
@@ -92,9 +100,11 @@ impl Inner {
                     }
                 }
                 Stored::Ended(tombstone) if tombstone.until > now => {
+                    engine.refused_after(&token, tombstone.because);
                     ended = Some(tombstone.into());
                 }
                 Stored::Ended(_) => {
+                    engine.refused_after(&token, EndReason::Unknown);
                     ended.get_or_insert_with(|| Ended::new(EndReason::Unknown));
                 }
             }
@@ -124,7 +134,7 @@ impl Inner {
         token: &Token,
         cost: &mut Cost,
     ) -> Result<Option<LoadedToken>, Error> {
-        let loaded = self.engine.store.load_token(token).await;
+        let loaded = self.engine.load(token).await;
         match &loaded {
             Ok(loaded) => cost.load(loaded),
             Err(error) if is_damaged(error) => cost.load(&None),
@@ -165,14 +175,6 @@ impl Inner {
             .after(ended)
             .committed_by(commit);
         Session::open(stored, context)
-    }
-
-    pub(super) fn unreadable(&self, token: &Token, error: &Error) {
-        tracing::error!(
-            session = %self.engine.short(token),
-            error = %error,
-            "the stored session cannot be read; a new one begins"
-        );
     }
 }
 

@@ -1,0 +1,410 @@
+//! What the engine tells: the one place where something that happens becomes an event of
+//! `tracing` and a measure. docs/events.md lists both, and a test holds that page against what
+//! is told.
+
+use std::sync::atomic::AtomicBool;
+
+use cloakroom_core::engine::{AnyStore, Changeset, SaveOutcome, Token, TokenStore as _};
+use cloakroom_core::session::Session;
+use cloakroom_core::store::{EndReason, KeyDigest, Record};
+use cloakroom_core::{Error, Subject, Timestamp};
+
+use crate::decide::Decision;
+use crate::event_limit::EventLimit;
+use crate::measure::{Counted, Measures, Refused};
+use crate::shared::Shared;
+
+/// What the events of one engine have in common.
+#[derive(Debug)]
+pub(crate) struct Events {
+    pub(crate) store: &'static str,
+    is_client_side: bool,
+    /// Whether events name the subject.
+    pub(crate) names_subjects: bool,
+    pub(crate) measures: Measures,
+    pub(crate) is_failing: AtomicBool,
+    /// Whether the log has been told that the store does not answer.
+    pub(crate) is_failing_told: AtomicBool,
+    pub(crate) outages: EventLimit,
+    unknown_keys: EventLimit,
+    not_adopted: EventLimit,
+}
+
+impl Events {
+    pub(crate) fn of(store: &AnyStore) -> Self {
+        let capabilities = store.token_capabilities();
+        Self {
+            store: capabilities.name,
+            is_client_side: capabilities.client_side.is_some(),
+            names_subjects: false,
+            measures: Measures::of(capabilities.name),
+            is_failing: AtomicBool::new(false),
+            is_failing_told: AtomicBool::new(false),
+            outages: EventLimit::default(),
+            unknown_keys: EventLimit::default(),
+            not_adopted: EventLimit::default(),
+        }
+    }
+
+    fn subject<'s>(&self, subject: Option<&'s Subject>) -> Option<&'s str> {
+        let told = subject.filter(|_| self.names_subjects);
+        told.map(Subject::as_str)
+    }
+}
+
+/// A token or a digest whose first characters an event says.
+pub(crate) trait Named {
+    fn short(&self, engine: &Shared) -> Option<String>;
+}
+
+impl Named for Token {
+    fn short(&self, engine: &Shared) -> Option<String> {
+        engine.short(self)
+    }
+}
+
+impl Named for KeyDigest {
+    fn short(&self, _: &Shared) -> Option<String> {
+        Some(KeyDigest::short(self))
+    }
+}
+
+/// What happens to sessions.
+impl Shared {
+    pub(crate) fn opened(&self, token: &Token, session: &Session) {
+        tracing::debug!(
+            event = "session_opened",
+            session = self.short(token),
+            store = self.events.store,
+            subject = self.events.subject(session.subject().as_ref()),
+            "a request has opened its session"
+        );
+    }
+
+    pub(crate) fn created(&self, token: &Token, record: &Record) {
+        self.events.measures.count(Counted::Created);
+        tracing::debug!(
+            event = "session_created",
+            session = self.short(token),
+            store = self.events.store,
+            subject = self.events.subject(record.subject.as_ref()),
+            "a session has been stored for the first time"
+        );
+    }
+
+    /// Tells what was saved.
+    pub(crate) fn committed(
+        &self,
+        decision: Decision,
+        changeset: &Changeset,
+        outcome: &SaveOutcome,
+        before: Option<&Token>,
+    ) {
+        let (token, record) = match outcome {
+            SaveOutcome::Stored {
+                token: Some(token),
+                record,
+            } => (token, record),
+            SaveOutcome::Gone => return self.late_write(before),
+            _ => return,
+        };
+        let former = changeset.stored();
+        match (former, before) {
+            (Some(former), Some(before)) if changeset.is_flushed() => {
+                let subject = former.subject.as_ref();
+                self.ended(before, end_of_flushed(changeset), subject);
+                self.created(token, record);
+            }
+            (Some(_), Some(before)) if matches!(decision, Decision::Rotate | Decision::Renew) => {
+                self.rotated(before, token);
+            }
+            (Some(_), _) => {}
+            (None, _) => self.created(token, record),
+        }
+        if changeset.is_login() {
+            self.logged_in(
+                token,
+                record,
+                former.and_then(|former| former.subject.as_ref()),
+            );
+        }
+    }
+
+    fn rotated(&self, before: &Token, now: &Token) {
+        self.events.measures.count(Counted::Rotated);
+        tracing::debug!(
+            event = "session_rotated",
+            session = self.short(now),
+            former = self.short(before),
+            store = self.events.store,
+            "a session has moved to a new key"
+        );
+    }
+
+    pub(crate) fn logged_in(&self, token: &Token, record: &Record, former: Option<&Subject>) {
+        let subject = record.subject.as_ref();
+        self.events.measures.count(Counted::Login);
+        tracing::info!(
+            event = "login",
+            session = self.short(token),
+            store = self.events.store,
+            subject = self.events.subject(subject),
+            "somebody has logged in"
+        );
+        if former.is_none() || former == subject {
+            return;
+        }
+        self.events.measures.count(Counted::PrivilegeChanged);
+        tracing::info!(
+            event = "privilege_changed",
+            session = self.short(token),
+            store = self.events.store,
+            subject = self.events.subject(subject),
+            "somebody has logged in over somebody else, whose session has ended"
+        );
+    }
+
+    /// Tells that a session has ended.
+    pub(crate) fn ended(&self, of: &impl Named, reason: EndReason, subject: Option<&Subject>) {
+        self.events.measures.ended(reason, 1);
+        tracing::info!(
+            event = "session_ended",
+            session = of.short(self),
+            reason = reason.as_str(),
+            store = self.events.store,
+            subject = self.events.subject(subject),
+            "a session has ended"
+        );
+    }
+
+    /// Tells that sessions have ended that are not known one by one.
+    pub(crate) fn several_ended(
+        &self,
+        sessions: usize,
+        reason: EndReason,
+        subject: Option<&Subject>,
+    ) {
+        self.events.measures.ended(reason, sessions as u64);
+        tracing::info!(
+            event = "sessions_ended",
+            sessions,
+            reason = reason.as_str(),
+            store = self.events.store,
+            subject = self.events.subject(subject),
+            "sessions have ended together"
+        );
+    }
+
+    /// Tells that a token beside the session's was logged out with it. Whether it opened
+    /// anything is not known, and a client may send any.
+    pub(crate) fn other_token_ended(&self, token: &Token) {
+        tracing::debug!(
+            event = "other_token_ended",
+            session = self.short(token),
+            store = self.events.store,
+            "another token of the request was logged out with its session"
+        );
+    }
+
+    pub(crate) fn limit_kept(&self, login: &KeyDigest, ended: usize, max: usize) {
+        tracing::info!(
+            event = "session_limit",
+            session = %KeyDigest::short(login),
+            ended,
+            max,
+            store = self.events.store,
+            "a login has reached sessions_per_subject_max, and sessions of its subject have ended"
+        );
+    }
+
+    pub(crate) fn limit_not_kept(&self, login: &KeyDigest, error: &Error) {
+        tracing::error!(
+            event = "session_limit_failed",
+            session = %KeyDigest::short(login),
+            store = self.events.store,
+            %error,
+            "sessions_per_subject_max could not be kept to"
+        );
+    }
+
+    pub(crate) fn adoption_lost_entries(&self, source: &str, token: &Token, entries: usize) {
+        tracing::warn!(
+            event = "adoption_lost_entries",
+            source,
+            session = self.short(token),
+            store = self.events.store,
+            entries,
+            "entries of an adopted session were not carried over: they are no values of ours, \
+             or exceed the engine's limits"
+        );
+    }
+
+    pub(crate) fn not_parted(&self, token: &Token, error: &Error) {
+        tracing::warn!(
+            event = "former_cookie_still_opens",
+            session = self.short(token),
+            store = self.events.store,
+            %error,
+            "a former cookie still opens its session"
+        );
+    }
+}
+
+/// Why a session ended that was flushed and begins anew.
+pub(crate) fn end_of_flushed(changeset: &Changeset) -> EndReason {
+    match changeset.is_login() {
+        true => EndReason::Flushed,
+        false => EndReason::LoggedOut,
+    }
+}
+
+/// What opens no session. A client can send as much of it as it likes, so each of these is
+/// below the level that is usually logged, or told once a minute at most.
+impl Shared {
+    pub(crate) fn malformed(&self) {
+        let reason = Refused::Malformed;
+        self.events.measures.refused(reason);
+        tracing::debug!(
+            event = "token_refused",
+            reason = reason.as_str(),
+            store = self.events.store,
+            "a request brought a token that is none of this store's"
+        );
+    }
+
+    /// A token under which nothing stands.
+    pub(crate) fn not_found(&self, token: &Token) {
+        let reason = match self.events.is_client_side {
+            true => Refused::Forged,
+            false => Refused::Ended(EndReason::Unknown),
+        };
+        self.refused(token, reason);
+    }
+
+    /// A token whose session has ended for this reason.
+    pub(crate) fn refused_after(&self, token: &Token, reason: EndReason) {
+        self.refused(token, Refused::Ended(reason));
+    }
+
+    fn refused(&self, token: &Token, reason: Refused) {
+        self.events.measures.refused(reason);
+        tracing::debug!(
+            event = "token_refused",
+            session = self.short(token),
+            reason = reason.as_str(),
+            store = self.events.store,
+            "a request brought a token that opens no session"
+        );
+    }
+
+    pub(crate) fn of_unknown_key(&self, token: &Token, error: &Error, now: Timestamp) {
+        self.refused_after(token, EndReason::KeyUnknown);
+        if let Some(unlogged) = self.events.unknown_keys.log_at(now) {
+            tracing::warn!(
+                event = "unknown_key",
+                store = self.events.store,
+                %error,
+                unlogged,
+                "a token names a key that this server does not have; another server may have it"
+            );
+        }
+    }
+
+    pub(crate) fn unreadable(&self, token: &Token, error: &Error) {
+        self.events
+            .measures
+            .refused(Refused::Ended(EndReason::Damaged));
+        tracing::error!(
+            event = "session_unreadable",
+            session = self.short(token),
+            reason = EndReason::Damaged.as_str(),
+            store = self.events.store,
+            error = %error,
+            "the stored session cannot be read; a new one begins"
+        );
+    }
+
+    pub(crate) fn not_adopted(
+        &self,
+        source: Option<&str>,
+        reason: &dyn std::fmt::Display,
+        now: Timestamp,
+    ) {
+        if let Some(unlogged) = self.events.not_adopted.log_at(now) {
+            tracing::warn!(
+                event = "session_not_adopted",
+                source,
+                why = %reason,
+                unlogged,
+                "a former session was not adopted"
+            );
+        }
+    }
+}
+
+/// How writing goes.
+impl Shared {
+    /// Another request was first, and the changes were replayed on what it left.
+    pub(crate) fn replayed(&self, token: &Token) {
+        self.events.measures.count(Counted::Conflict);
+        tracing::debug!(
+            event = "conflict_replayed",
+            session = self.short(token),
+            store = self.events.store,
+            "another request was first, and the changes were made again on what it left"
+        );
+    }
+
+    pub(crate) fn overwritten(&self, token: &Token, entries: usize) {
+        tracing::warn!(
+            event = "value_overwritten",
+            session = self.short(token),
+            store = self.events.store,
+            entries,
+            "a value that was read, then set had been changed by another request; use `update`"
+        );
+    }
+
+    fn late_write(&self, before: Option<&Token>) {
+        self.events.measures.count(Counted::LateWrite);
+        tracing::warn!(
+            event = "late_write",
+            session = before.and_then(|token| self.short(token)),
+            store = self.events.store,
+            "the session ended or moved meanwhile; this request's changes are not kept"
+        );
+    }
+
+    pub(crate) fn save_failed(&self, token: Option<&Token>, error: &Error) {
+        self.events.measures.count(Counted::SaveFailed);
+        let source = std::error::Error::source(error).map(tracing::field::display);
+        tracing::error!(
+            event = "save_failed",
+            session = token.and_then(|token| self.short(token)),
+            store = self.events.store,
+            %error,
+            source,
+            "session not saved"
+        );
+    }
+
+    pub(crate) fn touch_failed(&self, token: &Token, error: &Error) {
+        tracing::warn!(
+            event = "touch_failed",
+            session = self.short(token),
+            store = self.events.store,
+            %error,
+            "touch failed"
+        );
+    }
+
+    pub(crate) fn not_renewed(&self, token: &Token, error: &Error) {
+        tracing::warn!(
+            event = "renewal_failed",
+            session = self.short(token),
+            store = self.events.store,
+            %error,
+            "the session's key was not renewed"
+        );
+    }
+}
