@@ -40,7 +40,7 @@ async fn one_session_ends_with_its_note_and_no_other() {
     let page = root.get(&format!("{AT}?subject=ada")).await;
     let id = id_of(&site, "ada", "phone").await;
     for shown in [
-        "2 sessions",
+        "2 live sessions",
         "phone",
         "laptop",
         &id.short(),
@@ -69,7 +69,7 @@ async fn one_session_ends_with_its_note_and_no_other() {
     let page = root.get(&location).await;
     for shown in [
         "That session has ended.",
-        "with 1 session.",
+        "1 live session.",
         "Ended by an administrator",
         "your phone was found; come &amp; fetch it",
     ] {
@@ -101,7 +101,7 @@ async fn all_of_a_user_end_and_nobody_elses() {
     for shown in [
         "a/d a",
         "All sessions of this user",
-        "logged in nowhere",
+        "not logged in anywhere",
         "all_ended",
     ] {
         assert!(page.text.contains(shown), "{shown}: {}", page.text);
@@ -237,7 +237,7 @@ async fn the_first_page_counts_why_sessions_ended_and_what_the_store_holds() {
     let page = root.get(AT).await;
     for shown in [
         r#"<code>all_ended</code></th><td class="number">1</td><td class="number">2</td>"#,
-        "2, 2 of them logged in",
+        "2; 2 of them logged in",
         "0 sessions expired or of another site, 0 rotation marks, 2 tombstones",
         "<code>Cached&lt;MapStore&gt;</code>",
         "for up to 5 seconds",

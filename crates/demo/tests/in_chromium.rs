@@ -95,7 +95,7 @@ async fn of_two_browsers_the_one_whose_session_an_admin_ends_is_told_why() {
         "{told}"
     );
     assert!(
-        told.contains("They say: “<bdi>We found your &lt;phone&gt;.</bdi>”"),
+        told.contains("Their message: “<bdi>We found your &lt;phone&gt;.</bdi>”"),
         "{told}"
     );
     assert!(told.contains(r#"href="/login""#), "{told}");
