@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use cloakroom::store::KeyDigest;
+use cloakroom::store::{KeyDigest, Stored};
 use cloakroom::stores::Cached;
 use cloakroom::{AnyStore, Subject, SweepReport};
+use cloakroom_admin::SCAN_ITEMS_MAX;
 use cloakroom_testkit::{ManualClock, MapStore};
 use common::{AT, NOON, Site};
 
@@ -336,4 +337,27 @@ async fn a_form_that_makes_no_sense_does_nothing_and_says_why() {
     let page = root.get(&format!("{AT}?subject={}", "x".repeat(257))).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(ada.why().await, "logged in");
+}
+
+#[tokio::test]
+async fn a_store_that_holds_more_than_a_page_reads_is_not_read_to_its_end() {
+    let map = Arc::new(MapStore::default());
+    let site = Site::over(map.clone());
+    let until = cloakroom::Timestamp::from_millis(NOON + 1_000);
+    let to = KeyDigest::from_bytes([0; 32]);
+    for number in 0..=SCAN_ITEMS_MAX {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        map.plant(KeyDigest::from_bytes(bytes), Stored::Rotated { to, until });
+    }
+    let mut root = site.root().await;
+    let page = root.get(AT).await;
+    for shown in ["holds more than was read for this page", "at least "] {
+        assert!(page.text.contains(shown), "{shown}: {}", page.text);
+    }
+    assert!(
+        !page.text.contains("20,001 rotation marks"),
+        "{}",
+        page.text
+    );
 }
