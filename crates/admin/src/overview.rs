@@ -69,7 +69,7 @@ pub(crate) fn search(subject: &str) -> Markup {
     html! {
         form.search method="get" action="?" role="search" {
             label {
-                "User id, as this site names its users to its sessions"
+                "User id, as the site gives it to its sessions"
                 input name="subject" value=(subject) required maxlength="256" autocomplete="off"
                     autocapitalize="none" spellcheck="false";
             }
@@ -202,7 +202,7 @@ fn store(kind: &str, survey: Option<&Survey>, can: &Capabilities<'_>) -> Markup 
             rows.push((
                 "Live sessions",
                 html! {
-                    (least) (grouped(survey.live)) ", "
+                    (least) (grouped(survey.live)) "; "
                     (grouped(survey.logged_in)) " of them logged in"
                 },
             ));
@@ -268,7 +268,7 @@ fn near_cache(can: &Capabilities<'_>) -> Markup {
             html! { (grouped(stats.coalesced)) },
         ),
         (
-            "Dropped as another server said",
+            "Dropped since another server changed them",
             html! { (grouped(stats.invalidated)) },
         ),
         (
@@ -314,8 +314,9 @@ fn sweeper(report: Option<SweepReport>, can: &Capabilities<'_>) -> Markup {
 fn end_everybody(visit: &Visit<'_>, typed: Option<&str>) -> Markup {
     html! {
         p {
-            "For the day on which a database or a log has leaked. Every visitor loses their session, "
-            "you too, and what was in it, such as a cart. Logins from then on stay."
+            "For the day on which a database or a log has leaked. Every visitor loses their session, \
+             you too, and what was in it, such as a cart. Logins from then on stay. A large store \
+             takes minutes; it goes on if you close this page."
         }
         details open[typed.is_some()] {
             summary { "End every session of this site…" }

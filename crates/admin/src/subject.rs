@@ -42,8 +42,8 @@ pub(crate) async fn page(visit: &Visit<'_>, subject: &Subject) -> Response {
         @match &live {
             Some(live) => (sessions(visit, subject, live)),
             None => p {
-                "This store keeps no list of a user’s sessions, so nobody can say where they are \
-                 logged in."
+                "This store keeps no list of a user’s sessions, so where they are logged in is not \
+                 known."
             }
         }
         @if can.ends_by_subject() && live.as_ref().is_none_or(|live| !live.is_empty()) {
@@ -53,7 +53,7 @@ pub(crate) async fn page(visit: &Visit<'_>, subject: &Subject) -> Response {
         @match &survey {
             None => p { "This store cannot be read through, so nothing is known of that." }
             Some(survey) => {
-                @if survey.latest.is_empty() { p { "The store remembers none that has." } }
+                @if survey.latest.is_empty() { p { "The store remembers no session of theirs that has ended." } }
                 @else { (ends(&survey.latest)) }
                 (what_is_unknown(survey, &can))
             }
@@ -74,11 +74,11 @@ fn sessions(visit: &Visit<'_>, subject: &Subject, live: &[SessionInfo]) -> Marku
     html! {
         p {
             @match live.len() {
-                0 => "They are logged in nowhere.",
+                0 => "They are not logged in anywhere.",
                 SESSIONS_LISTED_MAX => {
-                    "They are logged in with " (grouped(SESSIONS_LISTED_MAX as u64)) " sessions or more."
+                    "They have " (grouped(SESSIONS_LISTED_MAX as u64)) " live sessions or more."
                 }
-                number => { "They are logged in with " (counted(number as u64, "session")) "." }
+                number => { "They have " (counted(number as u64, "live session")) "." }
             }
             @if live.len() > SHOWN_MAX { " These were used last:" }
         }
@@ -98,8 +98,9 @@ fn session(visit: &Visit<'_>, subject: &Subject, info: &SessionInfo) -> Markup {
             }
         }
         p.when {
-            "Session " code { (short) } ", since " (instant(info.created_at)) ", last used "
-            (instant(info.last_seen_at)) ", ends " (instant(info.expires_at)) " unless used again"
+            "Session " code { (short) } ". Logged in " (instant(info.created_at)) ", last used "
+            (instant(info.last_seen_at)) ". Ends " (instant(info.expires_at))
+            " unless it is used again."
         }
         details {
             summary { "End this session… " span.unseen { (short) } }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use cloakroom::store::KeyDigest;
+use cloakroom::store::{KeyDigest, Stored};
 use cloakroom::stores::Cached;
 use cloakroom::{AnyStore, Subject, SweepReport};
+use cloakroom_admin::SCAN_ITEMS_MAX;
 use cloakroom_testkit::{ManualClock, MapStore};
 use common::{AT, NOON, Site};
 
@@ -40,7 +41,7 @@ async fn one_session_ends_with_its_note_and_no_other() {
     let page = root.get(&format!("{AT}?subject=ada")).await;
     let id = id_of(&site, "ada", "phone").await;
     for shown in [
-        "2 sessions",
+        "2 live sessions",
         "phone",
         "laptop",
         &id.short(),
@@ -69,7 +70,7 @@ async fn one_session_ends_with_its_note_and_no_other() {
     let page = root.get(&location).await;
     for shown in [
         "That session has ended.",
-        "with 1 session.",
+        "1 live session.",
         "Ended by an administrator",
         "your phone was found; come &amp; fetch it",
     ] {
@@ -101,7 +102,7 @@ async fn all_of_a_user_end_and_nobody_elses() {
     for shown in [
         "a/d a",
         "All sessions of this user",
-        "logged in nowhere",
+        "not logged in anywhere",
         "all_ended",
     ] {
         assert!(page.text.contains(shown), "{shown}: {}", page.text);
@@ -237,7 +238,7 @@ async fn the_first_page_counts_why_sessions_ended_and_what_the_store_holds() {
     let page = root.get(AT).await;
     for shown in [
         r#"<code>all_ended</code></th><td class="number">1</td><td class="number">2</td>"#,
-        "2, 2 of them logged in",
+        "2; 2 of them logged in",
         "0 sessions expired or of another site, 0 rotation marks, 2 tombstones",
         "<code>Cached&lt;MapStore&gt;</code>",
         "for up to 5 seconds",
@@ -336,4 +337,27 @@ async fn a_form_that_makes_no_sense_does_nothing_and_says_why() {
     let page = root.get(&format!("{AT}?subject={}", "x".repeat(257))).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(ada.why().await, "logged in");
+}
+
+#[tokio::test]
+async fn a_store_that_holds_more_than_a_page_reads_is_not_read_to_its_end() {
+    let map = Arc::new(MapStore::default());
+    let site = Site::over(map.clone());
+    let until = cloakroom::Timestamp::from_millis(NOON + 1_000);
+    let to = KeyDigest::from_bytes([0; 32]);
+    for number in 0..=SCAN_ITEMS_MAX {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        map.plant(KeyDigest::from_bytes(bytes), Stored::Rotated { to, until });
+    }
+    let mut root = site.root().await;
+    let page = root.get(AT).await;
+    for shown in ["holds more than was read for this page", "at least "] {
+        assert!(page.text.contains(shown), "{shown}: {}", page.text);
+    }
+    assert!(
+        !page.text.contains("20,001 rotation marks"),
+        "{}",
+        page.text
+    );
 }

@@ -13,7 +13,7 @@ pub(crate) fn told(ended: &Ended) -> Markup {
     html! {
         p.ended role="status" {
             b { (sentence(ended, &at)) }
-            @if let Some(note) = note(ended) { " They say: “" bdi { (note) } "”" }
+            @if let Some(note) = note(ended) { " Their message: “" bdi { (note) } "”" }
         }
     }
 }

@@ -133,7 +133,7 @@ async fn an_admin_ends_one_session_and_leaves_word() {
         "{told:?}"
     );
     assert!(
-        told[1].ends_with(" UTC. They say: “We found your phone.”"),
+        told[1].ends_with(" UTC. Their message: “We found your phone.”"),
         "{told:?}"
     );
 
