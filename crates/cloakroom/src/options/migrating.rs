@@ -9,6 +9,7 @@ use cloakroom_core::{Error, ErrorKind};
 
 use super::{Layers, of_option};
 use crate::layers::FromStore;
+#[cfg(feature = "migrating")]
 use crate::open::open_one;
 
 /// The options, and whether nodes without the new store may still run.
