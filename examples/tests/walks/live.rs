@@ -1,18 +1,29 @@
 //! The examples that go on until their session ends.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 
 use tempfile::tempdir;
 
 use crate::site::{Browser, Site};
 
+/// Reads what has arrived; again where a signal interrupts that, as the end of another test's
+/// process may.
+fn read_some(connection: &mut TcpStream, buffer: &mut [u8]) -> usize {
+    loop {
+        match connection.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read.unwrap(),
+        }
+    }
+}
+
 /// Reads until a text arrives.
 fn read_until(connection: &mut TcpStream, text: &[u8]) {
     let mut read = Vec::new();
     let mut byte = [0];
     while !read.windows(text.len()).any(|window| window == text) {
-        let count = connection.read(&mut byte).unwrap();
+        let count = read_some(connection, &mut byte);
         assert_ne!(count, 0, "ended: {}", String::from_utf8_lossy(&read));
         read.push(byte[0]);
     }
@@ -35,7 +46,7 @@ fn live_events() {
     other_tab.post("/logout", "").leads_to("/");
     let (mut rest, mut buffer) = (String::new(), [0; 1_000]);
     loop {
-        let count = events.read(&mut buffer).unwrap();
+        let count = read_some(&mut events, &mut buffer);
         if count == 0 {
             break;
         }

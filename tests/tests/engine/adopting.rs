@@ -9,7 +9,7 @@ use cloakroom::engine::{
     AnyStore, Exchange, FormerId, FormerSession, FormerSessions, OsEntropy, TokenStore as _,
 };
 use cloakroom::session::Value;
-use cloakroom::store::BoxFuture;
+use cloakroom::store::{BoxFuture, EndReason};
 use cloakroom::stores::{Cached, MemoryStore, Sealed};
 use cloakroom::{CookiePolicy, Engine, Error, ErrorKind, Prefix, Timestamp};
 use cloakroom_testkit::{ManualClock, MapStore};
@@ -74,6 +74,13 @@ async fn visit(engine: &Engine, cookie: &str, flush: bool) -> (Option<u64>, Vec<
     )
 }
 
+/// What is told who comes with the cookie of the other library.
+async fn told(engine: &Engine, cookie: &str) -> Option<EndReason> {
+    let exchange = engine.exchange();
+    let session = exchange.open([cookie.as_bytes()].into_iter()).await;
+    Some(session.unwrap().ended_because()?.because)
+}
+
 #[tokio::test]
 async fn over_each_kind_of_store() {
     let ring = KeyRing::generate(&OsEntropy).unwrap();
@@ -114,8 +121,18 @@ async fn over_each_kind_of_store() {
             );
             assert_eq!(visit(&engine, "sid=a", false).await.0, None, "{name}");
         }
+        assert_eq!(
+            told(&engine, "sid=a").await,
+            Some(EndReason::Adopted),
+            "{name}"
+        );
         assert_eq!(visit(&engine, "sid=b", true).await.0, Some(1), "{name}");
         assert_eq!(visit(&engine, "sid=b", false).await.0, None, "{name}");
+        assert_eq!(
+            told(&engine, "sid=b").await,
+            Some(EndReason::Unknown),
+            "{name}"
+        );
     }
 }
 

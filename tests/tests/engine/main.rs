@@ -20,6 +20,7 @@ mod extractors;
 mod in_the_field;
 mod late_changes;
 mod peer_defects;
+mod reasons;
 mod renewal;
 mod request_cost;
 mod sessions_of_a_subject;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use cloakroom_core::session::Session;
+use cloakroom_core::session::{Ended, Session};
+use cloakroom_core::store::EndReason;
 use cloakroom_core::{Error, Timestamp};
 
 use super::{Client, CookieAction, Inner, Opened};
@@ -17,7 +18,7 @@ impl Inner {
     pub(super) async fn open_former(
         self: &Arc<Self>,
         client: &mut Client,
-        arrival: &mut Arrival,
+        (arrival, ended): (&mut Arrival, &mut Option<Ended>),
         passed: &mut Vec<cloakroom_core::engine::Token>,
         now: Timestamp,
     ) -> Result<Option<Session>, Error> {
@@ -57,12 +58,16 @@ impl Inner {
                     client.adopted.push(cookie.source);
                     passed.push(token);
                 }
-                Adopted::Parted => client.adopted.push(cookie.source),
+                Adopted::Parted => {
+                    client.adopted.push(cookie.source);
+                    *ended = Some(Ended::new(EndReason::Adopted));
+                }
                 Adopted::Ended => {
                     client.adopted.push(cookie.source);
                     if *arrival == Arrival::Anonymous {
                         *arrival = Arrival::Missing;
                     }
+                    ended.get_or_insert_with(|| Ended::new(EndReason::Unknown));
                     self.not_adopted(&cookie, now, &"it has ended or expired");
                 }
                 Adopted::Unreadable(error) => self.not_adopted(&cookie, now, &error),

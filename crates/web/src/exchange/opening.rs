@@ -113,7 +113,7 @@ impl Inner {
         if arrival != Arrival::Rotated
             && !client.adoptable.is_empty()
             && let Some(session) = self
-                .open_former(&mut client, &mut arrival, &mut passed, now)
+                .open_former(&mut client, (&mut arrival, &mut ended), &mut passed, now)
                 .await?
         {
             return Ok(Opened::new(session, Arrival::Stored, client));
