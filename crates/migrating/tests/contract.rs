@@ -141,13 +141,14 @@ impl Intercept for Offering {
 #[test]
 fn a_store_that_is_to_move_to_itself_loses_nothing() {
     let same = Arc::new(MapStore::default());
-    same.plant(digest(1), Stored::Record(record(4)));
+    let stored = Stored::Record(record(4));
+    same.plant(digest(1), stored.clone());
     let store = Migrating::new(same.clone(), same.clone()).unwrap();
     let refused = block_on(store.copy(fast())).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Misconfigured);
     let store = Migrating::new(same, Arc::new(MapStore::default())).unwrap();
     let found = block_on(store.load(&digest(1))).unwrap();
-    assert_eq!(found, Some(Stored::Record(record(4))));
+    assert_eq!(found, Some(stored));
 }
 
 /// A session keeps its revision, so that whoever has loaded it from the former store can
