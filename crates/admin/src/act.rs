@@ -52,6 +52,7 @@ async fn one(visit: &Visit<'_>, subject: &Subject, id: &str, note: Option<Label>
     match ended {
         Ok(ended) => {
             tracing::info!(
+                event = "administrator_ended_session",
                 administrator = ?visit.name(),
                 session = %id.short(),
                 ended,
@@ -72,6 +73,7 @@ async fn all(visit: &Visit<'_>, subject: &Subject, note: Option<Label>) -> Respo
     match ended {
         Ok(ended) => {
             tracing::info!(
+                event = "administrator_ended_subject",
                 administrator = ?visit.name(),
                 ended,
                 "an administrator has ended all sessions of a user"
@@ -89,6 +91,7 @@ async fn everybody(visit: &Visit<'_>, confirmation: &str) -> Response {
     match visit.shared.engine.end_everybody().await {
         Ok(ended) => {
             tracing::info!(
+                event = "administrator_ended_everybody",
                 administrator = ?visit.name(),
                 ended,
                 "an administrator has ended everybody's sessions"
@@ -132,7 +135,12 @@ fn not_done(why: &str, visit: &Visit<'_>) -> Response {
 }
 
 fn not_ended(visit: &Visit<'_>, error: &Error) -> Response {
-    tracing::error!(%error, administrator = ?visit.name(), "sessions could not be ended");
+    tracing::error!(
+        event = "administrator_could_not_end",
+        %error,
+        administrator = ?visit.name(),
+        "sessions could not be ended"
+    );
     failed(
         visit.name(),
         status_of(error),

@@ -36,7 +36,7 @@ impl Visit<'_> {
 
     /// The page of an error while nothing but reading was asked for.
     pub(crate) fn not_read(&self, error: &Error) -> Response {
-        tracing::error!(%error, "the page of sessions could not be shown");
+        tracing::error!(event = "admin_page_failed", %error, "the page of sessions could not be shown");
         failed(
             self.name(),
             status_of(error),
@@ -167,7 +167,11 @@ pub(crate) fn too_long() -> Response {
 
 /// Whoever it is has not been recognised, so the page says nothing of the store.
 fn not_known(error: &Error) -> Response {
-    tracing::error!(%error, "the session of whoever asks for the page of sessions failed");
+    tracing::error!(
+        event = "admin_session_failed",
+        %error,
+        "the session of whoever asks for the page of sessions failed"
+    );
     refused(
         StatusCode::SERVICE_UNAVAILABLE,
         "The store did not answer",

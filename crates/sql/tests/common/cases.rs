@@ -392,8 +392,8 @@ pub(crate) async fn a_parameter_that_nobody_reads_is_refused_and_not_quoted<S: S
     SqlStore::connect(&url).await.unwrap();
 }
 
-/// Fills the pool with connections that nobody uses. So many ask that some do so while the
-/// others wait: where an answer is there at once, the next one finds the same connection.
+/// Leaves the pool with connections that nobody uses: one at least, since where an answer is
+/// there at once, the next one who asks finds the same connection.
 async fn warm_up(store: &SqlStore) {
     let digest = key().digest();
     futures_util::future::join_all((0..100).map(|_| store.load(&digest))).await;
@@ -408,7 +408,7 @@ pub(crate) async fn a_read_succeeds_on_connections_that_died_in_the_pool<S: Serv
     let digest = key().digest();
     store.create(&digest, &sample("x")).await.unwrap();
     warm_up(&store).await;
-    assert!(server.cut_all().await >= 2);
+    assert!(server.cut_all().await >= 1);
     assert!(store.load(&digest).await.unwrap().is_some());
     // The break has put the others in doubt, so a write meets none of them.
     for _ in 0..6 {
@@ -425,7 +425,7 @@ pub(crate) async fn a_write_succeeds_on_connections_that_died_in_the_pool_unused
     let store = server.open_with(builder).await;
     for _ in 0..3 {
         warm_up(&store).await;
-        assert!(server.cut_all().await >= 2);
+        assert!(server.cut_all().await >= 1);
         tokio::time::sleep(trusted * 2).await;
         for _ in 0..6 {
             store.create(&key().digest(), &sample("x")).await.unwrap();
