@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use cloakroom_core::store::SessionStore as _;
 use cloakroom_servers::{Mariadb, Postgres};
 use cloakroom_sql::{SqlStore, SqlStoreBuilder};
@@ -28,7 +30,10 @@ async fn start_at_once(node: impl AsyncFn() -> SqlStore) -> Vec<SqlStore> {
 
 /// Nodes start at once, and then work at once.
 async fn serves(url: &str, builder: SqlStoreBuilder) {
-    let builder = builder.table(table());
+    // They work at once on one disk, and each write is synced.
+    let builder = builder
+        .table(table())
+        .statement_timeout(Duration::from_secs(60));
     let nodes = start_at_once(async || builder.clone().connect(url).await.unwrap()).await;
     let work = nodes.iter().cycle().take(48).map(|store| {
         let store = store.clone();
