@@ -173,6 +173,23 @@ fn a_link_that_leads_nowhere_is_seen() {
 }
 
 #[test]
+fn the_crates_pages_lead_to_pages_of_the_book() {
+    let mut seen = 0;
+    let crates = fs::read_dir(root().join("crates")).unwrap();
+    for krate in crates {
+        let Ok(lib) = fs::read_to_string(krate.unwrap().path().join("src/lib.rs")) else {
+            continue;
+        };
+        for rest in lib.split(&format!("{REPOSITORY}blob/main/")).skip(1) {
+            let path = rest.split([')', '#', '>', '\n', ' ']).next().unwrap();
+            assert!(root().join(path).exists(), "{path}");
+            seen += usize::from(path.starts_with("docs/"));
+        }
+    }
+    assert!(seen > 10, "the search finds {seen}");
+}
+
+#[test]
 fn every_page_is_in_the_summary_once() {
     let pages = pages();
     let summary = &pages
