@@ -246,6 +246,52 @@ fn every_block_of_code_is_compiled_or_run() {
     }
 }
 
+/// The commands in the blocks for a shell, a line each. Those of `cloakroom` are read by a test
+/// of that crate.
+fn commands() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (name, page) in pages() {
+        for (block, line) in lines(&page) {
+            let command = line.split('#').next().unwrap().trim();
+            if block == Some("sh") && !command.is_empty() && !command.starts_with("cloakroom ") {
+                found.push((name.clone(), command.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_for_a_shell_can_be_given() {
+    let recipes = read(&root().join("justfile"));
+    for (name, command) in commands() {
+        let words: Vec<_> = command.split_whitespace().collect();
+        let is_there = match words[..] {
+            ["just", recipe] => recipes.contains(&format!("\n{recipe} *args:")),
+            ["cd", folder, "&&", "cargo", "run", ..] => root().join(folder).is_dir(),
+            ["cargo", "install", "--path", path] => root().join(path).is_dir(),
+            // The projects that these begin are built by a test of the pages.
+            ["git", "clone", url] => url == REPOSITORY.trim_end_matches('/'),
+            ["cargo", "new", "shop", "&&", "cd", "shop"] => true,
+            ["export", setting] => setting.starts_with("CLOAKROOM_STORE="),
+            ["(umask", "077", ..] => makes_a_key_file(&command),
+            _ => false,
+        };
+        assert!(is_there, "{name}: {command}");
+    }
+}
+
+fn makes_a_key_file(command: &str) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    let done = shell
+        .args(["-c", command])
+        .current_dir(folder.path())
+        .status();
+    let ring = cloakroom::cookie::KeyRing::from_file(folder.path().join("session.keys"));
+    done.unwrap().success() && ring.is_ok()
+}
+
 #[test]
 fn mdbook_builds_the_book_and_its_links_hold() {
     let folder = tempfile::tempdir().unwrap();
