@@ -95,7 +95,8 @@ pub use cloakroom_core::engine::AnyStore;
 pub use cloakroom_core::session::Limits;
 pub use cloakroom_core::store::AnySessionStore;
 pub use cloakroom_core::{
-    Clock, Error, ErrorKind, Expiry, Label, SessionExpiry, Site, Subject, SystemClock, Timestamp,
+    Aal, Authentication, Clock, Error, ErrorKind, Expiry, Label, Login, ProviderSession,
+    SessionExpiry, Site, Subject, SystemClock, Timestamp,
 };
 pub use cloakroom_web::{
     BearerPolicy, CookiePolicy, CookiePolicyBuilder, Engine, EngineBuilder, Prefix, SameSite,
