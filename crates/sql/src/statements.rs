@@ -275,13 +275,14 @@ impl RotateStatements {
 impl Script {
     fn new(mark: &str, create: &str, dialect: &Dialect) -> Self {
         let each = |assign: &dyn Fn(usize) -> String| {
-            let each: Vec<_> = (1..=16).map(assign).collect();
+            let last = 4 + COLUMNS.split(", ").count();
+            let each: Vec<_> = (1..=last).map(assign).collect();
             format!("SET {}", each.join(", "))
         };
-        // A variable has the type of its last value: digests, texts and data are bytes,
+        // A variable has the type of its last value: digests, texts, logins and data are bytes,
         // everything else is a number.
         let set = each(&|at| match at {
-            1 | 3 | 10..=14 | 16 => format!("@cloakroom_{at} = CAST(${at} AS BINARY)"),
+            1 | 3 | 10..=14 | 16 | 17 => format!("@cloakroom_{at} = CAST(${at} AS BINARY)"),
             _ => format!("@cloakroom_{at} = CAST(${at} AS SIGNED)"),
         });
         let forget = each(&|at| format!("@cloakroom_{at} = NULL"));

@@ -235,7 +235,7 @@ async fn a_channel_that_no_longer_hears_itself_fails_within_fifteen_seconds() {
     let store = builder.connect(&url).await.unwrap();
     store.migrate().await.unwrap();
     let mut listener = listen(&store).await;
-    let hearing = open(&server, &table()).await;
+    let hearing = open(server, &table()).await;
     let mut hearing = listen(&hearing).await;
     proxy.go_dark();
     let begun = Instant::now();
