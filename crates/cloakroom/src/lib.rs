@@ -100,7 +100,7 @@ pub use cloakroom_core::{
 };
 pub use cloakroom_web::{
     BearerPolicy, CookiePolicy, CookiePolicyBuilder, Engine, EngineBuilder, Prefix, SameSite,
-    SessionInfo,
+    SessionInfo, is_local_path,
 };
 #[cfg(feature = "cookie")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
