@@ -91,9 +91,16 @@ impl FromRequest for SubjectSessions {
 /// What the middleware leaves in the extensions of a request.
 pub(crate) struct Begun {
     pub(crate) exchange: Exchange,
-    /// Where visitors log in, and the path and query that this request has asked for, as
-    /// they came: a middleware further in may rewrite them.
-    pub(crate) login_page: Option<(LoginPage, String)>,
+    /// Where visitors log in and prove again who they are, and the path and query that this
+    /// request has asked for, as they came: a middleware further in may rewrite them.
+    pub(crate) pages: Option<(Pages, String)>,
+}
+
+/// Where visitors log in, and where they prove again who they are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pages {
+    pub(crate) login: Option<LoginPage>,
+    pub(crate) step_up: Option<LoginPage>,
 }
 
 pub(crate) async fn session_of(request: &HttpRequest) -> Result<Session, SessionError> {

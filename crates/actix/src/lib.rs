@@ -1,5 +1,5 @@
 //! Cloakroom sessions for actix-web: [`SessionMiddleware`], and the extractors [`Session`],
-//! [`LoggedIn`], [`Typed`] and [`SubjectSessions`].
+//! [`LoggedIn`], [`Fresh`], [`AtLeast`], [`Typed`] and [`SubjectSessions`].
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer, web};
@@ -70,12 +70,14 @@ mod extract;
 mod login;
 mod middleware;
 mod session_ext;
+mod step_up;
 mod typed;
 
-pub use cloakroom_web::{Engine, SessionInfo};
+pub use cloakroom_web::{Aal2, Aal3, Engine, Level, MaxAge, Minutes, SessionInfo, StepUp};
 pub use error::SessionError;
 pub use extract::{Session, SubjectSessions};
 pub use login::{LoggedIn, NotLoggedIn};
 pub use middleware::{SessionFuture, SessionMiddleware, SessionService};
 pub use session_ext::SessionExt;
+pub use step_up::{AtLeast, Fresh};
 pub use typed::Typed;

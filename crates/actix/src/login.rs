@@ -8,9 +8,10 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, LOCATION};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
 use cloakroom_core::Subject;
+use cloakroom_web::StepUp;
 
 use crate::error::opaque;
-use crate::extract::{Begun, LocalFuture, fetch_dest, session_of};
+use crate::extract::{Begun, LocalFuture, exchange_of, fetch_dest, session_of};
 use crate::{Session, SessionError};
 
 /// The session of a visitor who is logged in, as a handler's argument.
@@ -57,25 +58,48 @@ impl FromRequest for LoggedIn {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
-        Box::pin(async move {
-            let session = session_of(&request).await?;
-            match session.subject() {
-                Some(subject) => Ok(Self { session, subject }),
-                None => Err(NotLoggedIn(Why::Nobody(login_url(&request)))),
-            }
-        })
+        Box::pin(async move { logged_in(&request).await })
     }
 }
 
-fn login_url(request: &HttpRequest) -> Option<HeaderValue> {
-    let extensions = request.extensions();
-    let (page, asked_for) = extensions.get::<Begun>()?.login_page.as_ref()?;
-    let dest = fetch_dest(request.headers());
-    let url = page.url_for(request.method().as_str(), asked_for, dest)?;
-    HeaderValue::try_from(url).ok()
+async fn logged_in(request: &HttpRequest) -> Result<LoggedIn, NotLoggedIn> {
+    let session = session_of(request).await?;
+    match session.subject() {
+        Some(subject) => Ok(LoggedIn { session, subject }),
+        None => Err(NotLoggedIn(Why::Nobody(url_for(request, None)))),
+    }
 }
 
-/// Why a request got no [`LoggedIn`].
+pub(crate) async fn stepped_up(
+    request: HttpRequest,
+    needs: StepUp,
+) -> Result<LoggedIn, NotLoggedIn> {
+    let logged_in = logged_in(&request).await?;
+    let exchange = exchange_of(&request.extensions())?;
+    match exchange.meets(needs) {
+        true => Ok(logged_in),
+        false => Err(NotLoggedIn(Why::StepUp(
+            needs,
+            url_for(&request, Some(needs)),
+        ))),
+    }
+}
+
+/// Where this request is sent: to the login page, or for what its page needs.
+fn url_for(request: &HttpRequest, needs: Option<StepUp>) -> Option<HeaderValue> {
+    let extensions = request.extensions();
+    let (pages, asked_for) = extensions.get::<Begun>()?.pages.as_ref()?;
+    let dest = fetch_dest(request.headers());
+    let method = request.method().as_str();
+    let url = match needs {
+        None => pages.login.as_ref()?.url_for(method, asked_for, dest),
+        Some(needs) => needs.url_for(pages.step_up.as_ref()?, method, asked_for, dest),
+    };
+    HeaderValue::try_from(url?).ok()
+}
+
+/// Why a request got no [`LoggedIn`], no [`Fresh`](crate::Fresh) or no
+/// [`AtLeast`](crate::AtLeast).
 #[derive(Debug)]
 pub struct NotLoggedIn(Why);
 
@@ -83,7 +107,21 @@ pub struct NotLoggedIn(Why);
 enum Why {
     /// Nobody is logged in; where to log in.
     Nobody(Option<HeaderValue>),
+    /// What the page needs of the login; where to prove it.
+    StepUp(StepUp, Option<HeaderValue>),
     Failed(SessionError),
+}
+
+impl NotLoggedIn {
+    /// What the page needs of a visitor who is logged in; `None` where nobody is. An API
+    /// takes `Result<Fresh<Minutes<10>>, NotLoggedIn>` to say it in words of its own.
+    #[must_use]
+    pub fn step_up(&self) -> Option<StepUp> {
+        match self.0 {
+            Why::StepUp(needs, _) => Some(needs),
+            Why::Nobody(_) | Why::Failed(_) => None,
+        }
+    }
 }
 
 impl From<SessionError> for NotLoggedIn {
@@ -96,6 +134,9 @@ impl fmt::Display for NotLoggedIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Why::Nobody(_) => f.write_str("nobody is logged in"),
+            Why::StepUp(..) => {
+                f.write_str("the page needs a login that is fresh, or of a higher level")
+            }
             Why::Failed(error) => error.fmt(f),
         }
     }
@@ -104,7 +145,7 @@ impl fmt::Display for NotLoggedIn {
 impl std::error::Error for NotLoggedIn {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
-            Why::Nobody(_) => None,
+            Why::Nobody(_) | Why::StepUp(..) => None,
             Why::Failed(error) => error.source(),
         }
     }
@@ -113,19 +154,20 @@ impl std::error::Error for NotLoggedIn {
 impl ResponseError for NotLoggedIn {
     fn status_code(&self) -> StatusCode {
         match &self.0 {
-            Why::Nobody(Some(_)) => StatusCode::SEE_OTHER,
+            Why::Nobody(Some(_)) | Why::StepUp(_, Some(_)) => StatusCode::SEE_OTHER,
             Why::Nobody(None) => StatusCode::UNAUTHORIZED,
+            Why::StepUp(_, None) => StatusCode::FORBIDDEN,
             Why::Failed(error) => error.status_code(),
         }
     }
 
     fn error_response(&self) -> HttpResponse {
         match &self.0 {
-            Why::Nobody(Some(url)) => {
+            Why::Nobody(Some(url)) | Why::StepUp(_, Some(url)) => {
                 let mut response = HttpResponse::SeeOther();
                 response.insert_header((LOCATION, url.clone())).finish()
             }
-            Why::Nobody(None) => opaque(StatusCode::UNAUTHORIZED),
+            Why::Nobody(None) | Why::StepUp(_, None) => opaque(self.status_code()),
             Why::Failed(error) => error.error_response(),
         }
     }

@@ -17,7 +17,7 @@ use cloakroom_web::{Closing, Engine, Exchange, LoginPage};
 use pin_project_lite::pin_project;
 
 use crate::error::opaque;
-use crate::extract::{Begun, LocalFuture, open};
+use crate::extract::{Begun, LocalFuture, Pages, open};
 
 /// Gives the routes inside it their sessions.
 ///
@@ -28,7 +28,7 @@ use crate::extract::{Begun, LocalFuture, open};
 #[derive(Clone, Debug)]
 pub struct SessionMiddleware {
     engine: Engine,
-    login_page: Option<LoginPage>,
+    pages: Pages,
     is_eager: bool,
 }
 
@@ -38,19 +38,34 @@ impl SessionMiddleware {
     pub fn new(engine: Engine) -> Self {
         Self {
             engine,
-            login_page: None,
+            pages: Pages::default(),
             is_eager: false,
         }
     }
 
     /// Where visitors log in. Who asks for a page of a [`LoggedIn`](crate::LoggedIn)
     /// handler without being logged in is sent there, by a 303 to `URL?next=PATH`. After
-    /// the login, go to `next` only if it begins with one `/` and not with two, and is
-    /// printable ASCII without a `\`: anybody can make a link with another one, and browsers
-    /// take `/\host` and `/`, a tab and `/host` for other sites.
+    /// the login, go to `next` only if it [is a path](cloakroom_web::is_local_path) of this
+    /// site: anybody can make a link with another one.
     #[must_use]
     pub fn login_page(mut self, url: impl Into<Arc<str>>) -> Self {
-        self.login_page = Some(LoginPage::new(url));
+        self.pages.login = Some(LoginPage::new(url));
+        self
+    }
+
+    /// Where visitors prove again who they are. Who asks for a page of a
+    /// [`Fresh`](crate::Fresh) or [`AtLeast`](crate::AtLeast) handler, and whose login does
+    /// not do for it, is sent there, as to the [login page](Self::login_page), by a 303 to
+    /// `URL?next=PATH`, with `&level=2` or `&level=3` where a level is missing. That page asks
+    /// for the password or a further factor, calls
+    /// [`reauthenticated`](cloakroom_core::session::Session::reauthenticated), and goes to
+    /// `next`, if it [is a path](cloakroom_web::is_local_path) of this site.
+    ///
+    /// Without such a page the answer is a 403, and so it is to who sends a form and to
+    /// scripts.
+    #[must_use]
+    pub fn step_up_page(mut self, url: impl Into<Arc<str>>) -> Self {
+        self.pages.step_up = Some(LoginPage::new(url));
         self
     }
 
@@ -103,13 +118,13 @@ impl<S> SessionService<S> {
             return (outer.exchange.clone(), false);
         }
         let exchange = self.of.engine.exchange();
-        let login_page = self.of.login_page.as_ref().and_then(|page| {
-            let asked_for = request.uri().path_and_query()?;
-            Some((page.clone(), asked_for.as_str().to_owned()))
-        });
+        let pages = &self.of.pages;
+        let has_pages = pages.login.is_some() || pages.step_up.is_some();
+        let asked_for = request.uri().path_and_query().filter(|_| has_pages);
+        let pages = asked_for.map(|asked_for| (pages.clone(), asked_for.as_str().to_owned()));
         extensions.insert(Begun {
             exchange: exchange.clone(),
-            login_page,
+            pages,
         });
         (exchange, true)
     }

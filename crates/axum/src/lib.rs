@@ -1,5 +1,5 @@
 //! Cloakroom sessions for axum: [`SessionLayer`], and the extractors [`Session`],
-//! [`LoggedIn`], [`Typed`] and [`SubjectSessions`].
+//! [`LoggedIn`], [`Fresh`], [`AtLeast`], [`Typed`] and [`SubjectSessions`].
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -28,10 +28,12 @@
 
 mod extract;
 mod login;
+mod step_up;
 mod typed;
 
 pub use cloakroom_tower::{SessionFuture, SessionLayer, SessionService};
-pub use cloakroom_web::{Cost, Engine, SessionInfo};
+pub use cloakroom_web::{Aal2, Aal3, Cost, Engine, Level, MaxAge, Minutes, SessionInfo, StepUp};
 pub use extract::{Session, SessionError, SubjectSessions};
 pub use login::{LoggedIn, NotLoggedIn};
+pub use step_up::{AtLeast, Fresh};
 pub use typed::Typed;

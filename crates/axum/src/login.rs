@@ -5,7 +5,7 @@ use std::ops::Deref;
 use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
 use cloakroom_core::Subject;
-use cloakroom_tower::RequestSession as _;
+use cloakroom_tower::{RequestSession as _, StepUp};
 use http::StatusCode;
 use http::request::Parts;
 
@@ -35,6 +35,13 @@ pub struct LoggedIn {
 }
 
 impl LoggedIn {
+    pub(crate) fn new((session, subject): (cloakroom_core::session::Session, Subject)) -> Self {
+        Self {
+            session: session.into(),
+            subject,
+        }
+    }
+
     /// Who is logged in, as the request found it.
     #[must_use]
     pub fn subject(&self) -> &Subject {
@@ -54,18 +61,26 @@ impl<S: Sync> FromRequestParts<S> for LoggedIn {
     type Rejection = NotLoggedIn;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotLoggedIn> {
-        let logged_in = parts.logged_in().await;
-        let (session, subject) = logged_in.map_err(NotLoggedIn)?;
-        Ok(Self {
-            session: session.into(),
-            subject,
-        })
+        parts.logged_in().await.map(Self::new).map_err(NotLoggedIn)
     }
 }
 
-/// Why a request got no [`LoggedIn`].
+/// Why a request got no [`LoggedIn`], no [`Fresh`](crate::Fresh) or no
+/// [`AtLeast`](crate::AtLeast).
 #[derive(Debug)]
-pub struct NotLoggedIn(cloakroom_tower::NotLoggedIn);
+pub struct NotLoggedIn(pub(crate) cloakroom_tower::NotLoggedIn);
+
+impl NotLoggedIn {
+    /// What the page needs of a visitor who is logged in; `None` where nobody is. An API
+    /// takes `Result<Fresh<Minutes<10>>, NotLoggedIn>` to say it in words of its own.
+    #[must_use]
+    pub fn step_up(&self) -> Option<StepUp> {
+        match self.0 {
+            cloakroom_tower::NotLoggedIn::StepUp { needs, .. } => Some(needs),
+            _ => None,
+        }
+    }
+}
 
 impl IntoResponse for NotLoggedIn {
     fn into_response(self) -> Response {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::confirm::Confirmation;
 use crate::failure::{Code, Failure};
+use crate::keys_opened;
 use crate::output::{Output, table};
 
 pub(crate) const EXAMPLE: &str = "\
@@ -20,6 +21,8 @@ Example, to change the key of a site that several servers run. Each step is done
 before the next:
   cloakroom keys add session.keys             # a new key, which opens and does not seal yet
   cloakroom keys activate session.keys ID     # it seals from now on, the former one still opens
+  curl -s http://127.0.0.1:9000/metrics |     # do cookies still arrive under the former one?
+    cloakroom keys list session.keys --metrics-stdin
   cloakroom keys retire session.keys OLD_ID   # when no session from before can be left
 
 `keys add` is done once, and its file copied to the others: each draws another key. A server
@@ -36,7 +39,14 @@ enum What {
     /// Make a key file with one new key
     Generate(FileArguments),
     /// List the ids of the keys in a file, the active one first
-    List(FileArguments),
+    List {
+        #[command(flatten)]
+        file: FileArguments,
+        /// Also print how many cookies were opened under each, by the metrics of the servers,
+        /// which are read from the standard input in the text format of Prometheus
+        #[arg(long)]
+        metrics_stdin: bool,
+    },
     /// Add a new key that opens, and does not seal yet
     Add(FileArguments),
     /// Seal with a key of the file from now on; the one before still opens
@@ -89,6 +99,9 @@ struct Keys {
 struct Key {
     id: String,
     active: bool,
+    /// Cookies that were opened under it, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened: Option<u64>,
 }
 
 impl Keys {
@@ -97,6 +110,7 @@ impl Keys {
         let keys = ids.enumerate().map(|(at, id)| Key {
             id,
             active: at == 0,
+            opened: None,
         });
         Self {
             keys: keys.collect(),
@@ -106,18 +120,20 @@ impl Keys {
 
 impl fmt::Display for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<[String; 2]> = self
-            .keys
-            .iter()
-            .map(|key| {
-                let state = match key.active {
-                    true => "active: seals and opens",
-                    false => "opens",
-                };
-                [key.id.clone(), state.to_owned()]
-            })
+        let state = |key: &Key| match key.active {
+            true => "active: seals and opens".to_owned(),
+            false => "opens".to_owned(),
+        };
+        let keys = self.keys.iter();
+        if self.keys.iter().all(|key| key.opened.is_none()) {
+            let rows: Vec<_> = keys.map(|key| [key.id.clone(), state(key)]).collect();
+            return table(f, ["ID", "STATE"], &rows);
+        }
+        let opened = |key: &Key| key.opened.unwrap_or_default().to_string();
+        let rows: Vec<_> = keys
+            .map(|key| [key.id.clone(), state(key), opened(key)])
             .collect();
-        table(f, ["ID", "STATE"], &rows)
+        table(f, ["ID", "STATE", "COOKIES OPENED"], &rows)
     }
 }
 
@@ -128,9 +144,19 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             make(&file.path, &ring)?;
             (file, ring)
         }
-        What::List(file) => {
+        What::List {
+            file,
+            metrics_stdin,
+        } => {
             let ring = KeyRing::from_file(&file.path)?;
-            (file, ring)
+            let mut keys = Keys::of(&ring);
+            if metrics_stdin {
+                let opened = keys_opened::read()?;
+                for key in &mut keys.keys {
+                    key.opened = Some(opened.get(&key.id).copied().unwrap_or_default());
+                }
+            }
+            return file.output.show(&keys);
         }
         What::Add(file) => {
             let ring = KeyRing::from_file(&file.path)?;

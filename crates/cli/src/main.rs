@@ -18,6 +18,7 @@ mod export;
 mod failure;
 mod histogram;
 mod keys;
+mod keys_opened;
 mod list;
 mod migrate;
 mod open_cookie;

@@ -94,11 +94,12 @@ pub use cloakroom_core::engine::AnyStore;
 pub use cloakroom_core::session::Limits;
 pub use cloakroom_core::store::AnySessionStore;
 pub use cloakroom_core::{
-    Clock, Error, ErrorKind, Expiry, Label, SessionExpiry, Site, Subject, SystemClock, Timestamp,
+    Aal, Authentication, Clock, Error, ErrorKind, Expiry, Label, Login, ProviderSession,
+    SessionExpiry, Site, Subject, SystemClock, Timestamp,
 };
 pub use cloakroom_web::{
     BearerPolicy, CookiePolicy, CookiePolicyBuilder, Engine, EngineBuilder, Prefix, SameSite,
-    SessionInfo,
+    SessionInfo, is_local_path,
 };
 #[cfg(feature = "cookie")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]

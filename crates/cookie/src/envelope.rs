@@ -1,8 +1,10 @@
 //! The payload of a frame: a record, and which session it is a state of.
 
+use std::sync::Arc;
+
 use cloakroom_core::engine::SessionKey;
 use cloakroom_core::store::{Data, KeyDigest, Record, Revision};
-use cloakroom_core::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
+use cloakroom_core::{Error, ErrorKind, Label, Login, SessionExpiry, Site, Subject, Timestamp};
 use cloakroom_keyring::{KEY_ID_BYTES, KeyId};
 
 const ID_BYTES: usize = 8;
@@ -20,7 +22,8 @@ const HAS_SITE: u8 = 1 << 2;
 const HAS_SUBJECT: u8 = 1 << 3;
 const HAS_LABEL: u8 = 1 << 4;
 const HAS_BEGUN_UNDER: u8 = 1 << 5;
-const UNKNOWN: u8 = !0x3f;
+const HAS_LOGIN: u8 = 1 << 6;
+const UNKNOWN: u8 = 1 << 7;
 
 /// What a frame says by itself, so that its payload need not.
 #[derive(Clone, Debug)]
@@ -69,7 +72,11 @@ impl Envelope {
         let texts: usize = texts.into_iter().flatten().map(str::len).sum();
         // The longest choice of a lifetime has two numbers of 20 digits.
         let fixed = 1 + ID_BYTES + KEY_ID_BYTES + 11 * NUMBER_BYTES_MAX + 64;
-        fixed + texts + record.data.as_bytes().len()
+        let login = record
+            .login
+            .as_deref()
+            .map_or(0, |login| login.to_bytes().len());
+        fixed + texts + login + record.data.as_bytes().len()
     }
 
     /// Appends the payload.
@@ -83,6 +90,7 @@ impl Envelope {
         let subject = record.subject.as_ref().map(Subject::as_str);
         let label = record.label.as_ref().map(Label::as_str);
         let begun_under = (self.begun_under != frame.key).then_some(self.begun_under);
+        let login = record.login.as_deref().map(Login::to_bytes);
         let flag = |is: bool, bit: u8| if is { bit } else { 0 };
         out.push(
             flag(record.absolute_deadline.is_some(), HAS_ABSOLUTE_DEADLINE)
@@ -90,7 +98,8 @@ impl Envelope {
                 | flag(site.is_some(), HAS_SITE)
                 | flag(subject.is_some(), HAS_SUBJECT)
                 | flag(label.is_some(), HAS_LABEL)
-                | flag(begun_under.is_some(), HAS_BEGUN_UNDER),
+                | flag(begun_under.is_some(), HAS_BEGUN_UNDER)
+                | flag(login.is_some(), HAS_LOGIN),
         );
         out.extend_from_slice(&self.id);
         let created_at = record.created_at.as_millis();
@@ -104,12 +113,10 @@ impl Envelope {
         if let Some(end) = record.absolute_deadline {
             put_distance(out, created_at, end.as_millis());
         }
-        for text in [expiry.as_deref(), site, subject, label]
-            .into_iter()
-            .flatten()
-        {
-            put_number(out, text.len() as u64);
-            out.extend_from_slice(text.as_bytes());
+        let texts = [expiry.as_deref(), site, subject, label].map(|text| text.map(str::as_bytes));
+        for counted in texts.into_iter().chain([login.as_deref()]).flatten() {
+            put_number(out, counted.len() as u64);
+            out.extend_from_slice(counted);
         }
         out.extend_from_slice(begun_under.as_ref().map_or(&[], KeyId::as_slice));
         out.extend_from_slice(record.data.as_bytes());
@@ -170,6 +177,9 @@ impl Envelope {
         }
         if has(HAS_LABEL) {
             record.label = Some(Label::new(from.text()?).ok()?);
+        }
+        if has(HAS_LOGIN) {
+            record.login = Some(Arc::new(Login::from_bytes(from.counted()?).ok()?));
         }
         let begun_under = match has(HAS_BEGUN_UNDER) {
             true => from.array()?,
@@ -233,10 +243,14 @@ impl<'p> Reader<'p> {
     }
 
     fn text(&mut self) -> Option<&'p str> {
+        std::str::from_utf8(self.counted()?).ok()
+    }
+
+    fn counted(&mut self) -> Option<&'p [u8]> {
         let bytes = usize::try_from(self.number()?).ok()?;
-        let (text, rest) = self.0.split_at_checked(bytes)?;
+        let (counted, rest) = self.0.split_at_checked(bytes)?;
         self.0 = rest;
-        std::str::from_utf8(text).ok()
+        Some(counted)
     }
 }
 
@@ -244,7 +258,7 @@ impl<'p> Reader<'p> {
 mod tests {
     use std::time::Duration;
 
-    use cloakroom_core::Expiry;
+    use cloakroom_core::{Aal, Binding, Expiry};
     use proptest::prelude::*;
 
     use super::*;
@@ -295,12 +309,10 @@ mod tests {
     /// An old server beside a new one must not log anybody out.
     #[test]
     fn an_authentic_payload_of_a_newer_build_is_unsupported() {
-        for bit in [0x40, 0x80] {
-            let mut payload = encoded(&envelope());
-            payload[0] |= bit;
-            let newer = Envelope::decode(&frame(), &payload).err().unwrap();
-            assert_eq!(newer.kind(), ErrorKind::Unsupported);
-        }
+        let mut payload = encoded(&envelope());
+        payload[0] |= UNKNOWN;
+        let newer = Envelope::decode(&frame(), &payload).err().unwrap();
+        assert_eq!(newer.kind(), ErrorKind::Unsupported);
     }
 
     #[test]
@@ -336,7 +348,7 @@ mod tests {
             (id, begun_under, epoch, flushes) in any::<([u8; 8], [u8; 4], u64, u32)>(),
             instants: [u64; 4],
             revision: u64,
-            (has_absolute, own_key) in any::<(bool, bool)>(),
+            (has_absolute, own_key, has_login) in any::<(bool, bool, bool)>(),
             (site, subject, label) in ("[ -~]{0,40}", ".{0,40}", ".{0,40}"),
             choice in 0..5,
             data: Vec<u8>,
@@ -358,6 +370,11 @@ mod tests {
             record.subject = (!subject.is_empty()).then(|| Subject::new(subject).unwrap());
             record.label = (!label.is_empty()).then(|| Label::new(label).unwrap());
             record.flushes = flushes;
+            record.login = has_login.then(|| {
+                let mut login = Login::new(&Aal::Two.into(), created);
+                login.binding = Some(Binding::offered([flushes as u8; 32]));
+                Arc::new(login)
+            });
             record.data = Data::from_bytes(data);
             let begun_under = if own_key { frame().key } else { begun_under };
             assert_comes_back(&Envelope { id, begun_under, epoch, record });

@@ -107,6 +107,10 @@ pub(crate) struct Opened {
 }
 
 /// What a token was found to be.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is matched where it is answered"
+)]
 pub(crate) enum Found {
     Authentic(Opened),
     /// Sealed under a key that is not in the ring, or made up.

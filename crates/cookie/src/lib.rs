@@ -106,7 +106,7 @@
 //!
 //! | content | stands there |
 //! |---|---|
-//! | a byte of flags, from the lowest bit on: there is an absolute deadline, a lifetime, a site, a subject, a label, a key id. The other bits are 0: a newer build may set them | always |
+//! | a byte of flags, from the lowest bit on: there is an absolute deadline, a lifetime, a site, a subject, a label, a key id, a login. The other bit is 0: a newer build may set it | always |
 //! | session id, 8 bytes: the first of the digest of the key that `create` or `rotate` was given | always |
 //! | revision, a number | always |
 //! | the subject's epoch when it logged in, a number; 0 without revocation | always |
@@ -119,6 +119,7 @@
 //! | the site, a text | where it is not the cookie's name |
 //! | the subject, a text | by flag |
 //! | the label, a text | by flag |
+//! | the login, as [`Login::to_bytes`](cloakroom_core::Login::to_bytes) says, after the number of its bytes | by flag |
 //! | id of the key under which the session began, or logged in last, 4 bytes | where it is not the frame's |
 //! | the session's data, to the end | always |
 //!

@@ -45,6 +45,7 @@ mod codec;
 pub mod engine;
 mod error;
 mod expiry;
+mod login;
 pub mod session;
 pub mod store;
 mod subject;
@@ -52,5 +53,6 @@ mod time;
 
 pub use error::{Error, ErrorKind};
 pub use expiry::{Expiry, NoSessionExpiry, SessionExpiry};
+pub use login::{Aal, Authentication, Binding, Login, ProviderSession};
 pub use subject::{Label, SUBJECT_BYTES_MAX, Site, Subject};
 pub use time::{Clock, SystemClock, Timestamp};

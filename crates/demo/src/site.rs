@@ -68,7 +68,11 @@ pub(crate) fn with_admin_page(
         .route("/devices/end-others", post(devices::end_others))
         .route("/record", get(record::page))
         .route("/about", get(about::page))
-        .layer(SessionLayer::new(engine).report_cost())
+        .layer(
+            SessionLayer::new(engine)
+                .step_up_page("/admin")
+                .report_cost(),
+        )
         // From here on outwards nothing can touch a session.
         .route(STYLE.path, get(async || STYLE.serve()))
         .route(ICON.path, get(async || ICON.serve()))

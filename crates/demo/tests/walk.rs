@@ -2,7 +2,12 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::http::StatusCode;
+use cloakroom::{CookiePolicy, Engine};
+use cloakroom_testkit::{ManualClock, MapStore};
 use common::{PASSWORD, Site};
 
 const PAGES: [&str; 10] = [
@@ -176,6 +181,31 @@ async fn admin_mode_asks_for_the_password_and_changes_the_key_both_ways() {
     let mut thief = site.browser();
     thief.cookie = Some(before);
     assert_eq!(thief.get("/count").await.stub(), "0");
+}
+
+#[tokio::test]
+async fn admin_mode_asks_for_the_password_again_after_a_quarter_of_an_hour() {
+    let clock = Arc::new(ManualClock::default());
+    let engine = Engine::builder(MapStore::default())
+        .cookie(CookiePolicy::loopback_http())
+        .clock(clock.clone());
+    let site = Site::of(engine.build().unwrap());
+    let mut browser = site.browser();
+    browser.enter("/register", "ada").await;
+    browser.get("/admin").await;
+    let right = [("password", PASSWORD)];
+    assert_eq!(browser.submit("/admin/enter", &right).await.stub(), "on");
+    assert_eq!(browser.get("/admin/sessions").await.status, StatusCode::OK);
+
+    clock.advance(Duration::from_secs(16 * 60));
+    let sent = browser.get("/admin/sessions?subject=1").await;
+    assert_eq!(sent.status, StatusCode::SEE_OTHER);
+    assert_eq!(sent.location(), "/admin?next=/admin/sessions%3Fsubject%3D1");
+    let page = browser.get(sent.location()).await;
+    assert_eq!(page.stub(), "off");
+    assert!(page.text.contains("Enter your password once more."));
+    assert_eq!(browser.submit("/admin/enter", &right).await.stub(), "on");
+    assert_eq!(browser.get("/admin/sessions").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

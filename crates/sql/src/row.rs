@@ -1,10 +1,12 @@
 //! A record as columns, and a row as what is stored.
 
+use std::sync::Arc;
+
 use cloakroom_core::store::{
     Data, EndReason, Ending, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored,
     SubjectDigest, Tombstone,
 };
-use cloakroom_core::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
+use cloakroom_core::{Error, ErrorKind, Label, Login, SessionExpiry, Site, Subject, Timestamp};
 use sqlx::{Column as _, Row as _};
 
 use crate::driver::Driver;
@@ -19,6 +21,7 @@ pub(crate) struct RecordColumns<'a> {
     revision: Revision,
     expiry: Option<String>,
     subject_digest: Option<SubjectDigest>,
+    login: Option<Vec<u8>>,
 }
 
 impl<'a> RecordColumns<'a> {
@@ -44,6 +47,7 @@ impl<'a> RecordColumns<'a> {
             revision,
             expiry,
             subject_digest: record.subject_digest(),
+            login: record.login.as_deref().map(Login::to_bytes),
         })
     }
 
@@ -63,6 +67,7 @@ impl<'a> RecordColumns<'a> {
             self.subject_digest.as_ref().into(),
             Arg::bytes(record.label.as_ref().map(Label::as_str)),
             i64::from(record.flushes).into(),
+            Arg::bytes(self.login.as_deref()),
             Arg::bytes(Some(record.data.as_bytes())),
         ];
         [first, &columns].concat()
@@ -115,7 +120,7 @@ impl<DB: Driver> Row<DB> {
 
     /// What stands in a row of `digest, format, moved_to, revision, created_at,
     /// last_seen_at, expires_at, absolute_deadline, expiry, site, subject, label, flushes,
-    /// ended`, and `data` where it was asked for.
+    /// ended, login`, and `data` where it was asked for.
     pub(crate) fn stored(&self, with_data: bool) -> Result<Stored, Error> {
         self.check_format(1)?;
         if let Some(to) = self.maybe_digest(2)? {
@@ -131,7 +136,7 @@ impl<DB: Driver> Row<DB> {
             let mut ending = Ending::new(because, self.instant(5)?).with_note(label);
             ending.until = self.instant(6)?;
             let subject = match with_data {
-                true => self.subject_in_data(14)?,
+                true => self.subject_in_data(15)?,
                 false => None,
             };
             return Ok(Stored::Ended(Tombstone::new(&ending, subject)));
@@ -152,11 +157,14 @@ impl<DB: Driver> Row<DB> {
         record.label = label;
         let flushes = u32::try_from(self.int(12)?);
         record.flushes = flushes.map_err(|_| self.corrupt(12, "is no number of flushes"))?;
+        if let Some(login) = self.bytes(14)? {
+            record.login = Some(Arc::new(Login::from_bytes(&login)?));
+        }
         if with_data {
-            let data = self.bytes(14)?;
-            let data = data.ok_or_else(|| self.corrupt(14, "is NULL"))?;
+            let data = self.bytes(15)?;
+            let data = data.ok_or_else(|| self.corrupt(15, "is NULL"))?;
             if data.len() > FRAME_BYTES_CEILING {
-                return Err(self.corrupt(14, "is longer than a record may be"));
+                return Err(self.corrupt(15, "is longer than a record may be"));
             }
             record.data = Data::from_bytes(data);
         }

@@ -16,12 +16,13 @@ pub(crate) const FORMAT: i64 = 1;
 
 /// The columns that a write to a record replaces, in the order of their arguments.
 pub(crate) const COLUMNS: &str = "revision, created_at, last_seen_at, expires_at, absolute_deadline, \
-                       expiry, site, subject, subject_digest, label, flushes, data";
+                       expiry, site, subject, subject_digest, label, flushes, login, data";
 
 /// What neither a rotation mark nor a tombstone keeps of a record.
 pub(crate) const BLANK: &str = "revision = 0, created_at = 0, absolute_deadline = NULL, \
                                 expiry = NULL, site = NULL, subject = NULL, \
-                                subject_digest = NULL, flushes = 0";
+                                subject_digest = NULL, flushes = 0, \
+                                login = NULL";
 
 /// [`Revision::LAST`](cloakroom_core::store::Revision::LAST) as a signed integer.
 pub(crate) const REVISION_LAST: i64 = -1;
@@ -47,17 +48,17 @@ const _: () = {
 pub(crate) struct Statements {
     /// The row at $1.
     pub(crate) load: Statement,
-    /// $1 digest, $2 to $13 the columns.
+    /// $1 digest, $2 to $14 the columns.
     pub(crate) create: Statement,
     /// $1 digest, $2 where the session has moved to, $3 until when the mark stands.
     pub(crate) create_mark: Statement,
-    /// $1 digest, $2 revision, $3 to $14 the columns.
+    /// $1 digest, $2 revision, $3 to $15 the columns.
     pub(crate) update: Statement,
     /// $1 digest, $2 revision, $3 last use, $4 deadline. Writes nothing where neither
     /// instant would move.
     pub(crate) touch: Statement,
     /// $1 old digest, $2 revision, $3 new digest, $4 until when the mark stands, $5 to
-    /// $16 the columns.
+    /// $17 the columns.
     pub(crate) rotate: RotateStatements,
     /// $1 digest, $2 why, $3 when, $4 until when that is remembered, $5 the note, $6 the
     /// digest of the subject or no bytes.
@@ -139,7 +140,7 @@ impl Statements {
         };
         let header = format!(
             "digest, format{bigint}, moved_to, revision, created_at, last_seen_at, expires_at, \
-             absolute_deadline, expiry, site, subject, label, flushes, ended"
+             absolute_deadline, expiry, site, subject, label, flushes, ended, login"
         );
         // A rotation mark, a tombstone, and a row of another format are no record to write to.
         let at_revision = format!(
@@ -274,13 +275,14 @@ impl RotateStatements {
 impl Script {
     fn new(mark: &str, create: &str, dialect: &Dialect) -> Self {
         let each = |assign: &dyn Fn(usize) -> String| {
-            let each: Vec<_> = (1..=16).map(assign).collect();
+            let last = 4 + COLUMNS.split(", ").count();
+            let each: Vec<_> = (1..=last).map(assign).collect();
             format!("SET {}", each.join(", "))
         };
-        // A variable has the type of its last value: digests, texts and data are bytes,
+        // A variable has the type of its last value: digests, texts, logins and data are bytes,
         // everything else is a number.
         let set = each(&|at| match at {
-            1 | 3 | 10..=14 | 16 => format!("@cloakroom_{at} = CAST(${at} AS BINARY)"),
+            1 | 3 | 10..=14 | 16 | 17 => format!("@cloakroom_{at} = CAST(${at} AS BINARY)"),
             _ => format!("@cloakroom_{at} = CAST(${at} AS SIGNED)"),
         });
         let forget = each(&|at| format!("@cloakroom_{at} = NULL"));

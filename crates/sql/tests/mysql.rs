@@ -169,7 +169,7 @@ async fn each_index_is_used() {
         .query(&format!(
             "INSERT INTO {table} SELECT unhex(sha2(seq, 256)), 1, NULL, NULL, 1, 0, 0, seq * 1000, \
              NULL, NULL, NULL, concat('user ', seq % 5000), \
-             unhex(sha2(seq % 5000, 256)), NULL, 0, '' FROM seq_1_to_20000"
+             unhex(sha2(seq % 5000, 256)), NULL, 0, NULL, '' FROM seq_1_to_20000"
         ))
         .unwrap();
     server.query(&format!("ANALYZE TABLE {table}")).unwrap();

@@ -327,7 +327,7 @@ async fn each_index_is_used() {
         .query(&format!(
             "INSERT INTO {table} SELECT decode(md5(n::text) || md5('x' || n), 'hex'), 1, NULL, NULL, 1, \
              0, 0, n * 1000, NULL, NULL, NULL, ('user ' || (n % 5000))::bytea, \
-             sha256((n % 5000)::text::bytea), NULL, 0, '' FROM generate_series(1, 20000) n; ANALYZE {table}"
+             sha256((n % 5000)::text::bytea), NULL, 0, NULL, '' FROM generate_series(1, 20000) n; ANALYZE {table}"
         ))
         .unwrap();
     for (sql, index) in [

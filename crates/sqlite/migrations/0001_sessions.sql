@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
     label BLOB CHECK (length(label) <= 256),
     -- How often the session was flushed and went on.
     flushes INTEGER NOT NULL DEFAULT 0 CHECK (flushes >= 0),
+    -- How the subject logged in, and what the session is tied to.
+    login BLOB CHECK (length(login) <= 1024),
     data BLOB NOT NULL,
     CHECK (moved_to IS NULL OR subject IS NULL),
     CHECK (ended IS NULL OR (moved_to IS NULL AND subject IS NULL)),

@@ -1,10 +1,12 @@
 //! A record as columns, and a row as what is stored.
 
+use std::sync::Arc;
+
 use cloakroom_core::store::{
     Data, EndReason, Ending, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, Stored,
     SubjectDigest, Tombstone,
 };
-use cloakroom_core::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
+use cloakroom_core::{Error, ErrorKind, Label, Login, SessionExpiry, Site, Subject, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use crate::statements::FORMAT;
@@ -56,6 +58,7 @@ pub(crate) struct RecordColumns<'a> {
     revision: Revision,
     expiry: Option<String>,
     subject_digest: Option<SubjectDigest>,
+    login: Option<Vec<u8>>,
 }
 
 impl<'a> RecordColumns<'a> {
@@ -81,6 +84,7 @@ impl<'a> RecordColumns<'a> {
             revision,
             expiry,
             subject_digest: record.subject_digest(),
+            login: record.login.as_deref().map(Login::to_bytes),
         })
     }
 
@@ -102,6 +106,7 @@ impl<'a> RecordColumns<'a> {
             bytes(self.subject_digest.as_ref().map(SubjectDigest::as_bytes)),
             bytes(record.label.as_ref().map(Label::as_str)),
             int(i64::from(record.flushes)),
+            bytes(self.login.as_deref()),
             bytes(Some(record.data.as_bytes())),
         ];
         [first, &columns].concat()
@@ -160,7 +165,7 @@ impl Row<'_> {
             let mut ending = Ending::new(because, self.instant(5)?).with_note(label);
             ending.until = self.instant(6)?;
             let subject = match with_data {
-                true => self.subject_in_data(14)?,
+                true => self.subject_in_data(15)?,
                 false => None,
             };
             return Ok(Stored::Ended(Tombstone::new(&ending, subject)));
@@ -181,9 +186,12 @@ impl Row<'_> {
         record.label = label;
         let flushes = u32::try_from(self.int(12)?);
         record.flushes = flushes.map_err(|_| self.corrupt(12, "is no number of flushes"))?;
+        if let Some(login) = self.bytes(14)? {
+            record.login = Some(Arc::new(Login::from_bytes(login)?));
+        }
         if with_data {
-            let data = self.bytes(14)?;
-            let data = data.ok_or_else(|| self.corrupt(14, "is longer than a record may be"))?;
+            let data = self.bytes(15)?;
+            let data = data.ok_or_else(|| self.corrupt(15, "is longer than a record may be"))?;
             record.data = Data::from_bytes(data.to_vec());
         }
         Ok(Stored::Record(record))

@@ -8,26 +8,27 @@ pub(crate) const FORMAT: i64 = 1;
 
 /// The columns that are read of a row, before its data.
 const HEADER: &str = "digest, format, moved_to, revision, created_at, last_seen_at, expires_at, \
-                      absolute_deadline, expiry, site, subject, label, flushes, ended";
+                      absolute_deadline, expiry, site, subject, label, flushes, ended, login";
 
 /// The columns that a write to a record replaces, in the order of their arguments.
 const COLUMNS: &str = "revision, created_at, last_seen_at, expires_at, absolute_deadline, \
-                       expiry, site, subject, subject_digest, label, flushes, data";
+                       expiry, site, subject, subject_digest, label, flushes, login, data";
 
 /// What neither a rotation mark nor a tombstone keeps of a record.
 const BLANK: &str = "revision = 0, created_at = 0, absolute_deadline = NULL, expiry = NULL, \
-                     site = NULL, subject = NULL, subject_digest = NULL, flushes = 0";
+                     site = NULL, subject = NULL, subject_digest = NULL, flushes = 0, \
+                     login = NULL";
 
 #[derive(Debug)]
 pub(crate) struct Statements {
     /// The row at ?1.
     pub(crate) load: String,
-    /// ?1 digest, ?2 to ?13 the columns. Writes nothing where anything stands there.
+    /// ?1 digest, ?2 to ?14 the columns. Writes nothing where anything stands there.
     pub(crate) create: String,
     /// ?1 digest, ?2 where the session has moved to, ?3 until when the mark stands. Writes
     /// nothing where anything stands there.
     pub(crate) create_mark: String,
-    /// ?1 digest, ?2 revision, ?3 to ?14 the columns.
+    /// ?1 digest, ?2 revision, ?3 to ?15 the columns.
     pub(crate) update: String,
     /// ?1 digest, ?2 revision, ?3 last use, ?4 deadline. Writes nothing where neither
     /// instant would move.
@@ -218,7 +219,7 @@ mod tests {
                     NULL, NULL, 1, 0, 0, n * 1000, NULL, NULL, NULL, \
                     CAST('user ' || (n % 5000) AS BLOB), \
                     CAST(substr('user ' || (n % 5000) || hex(zeroblob(32)), 1, 32) AS BLOB), \
-                    NULL, 0, x'00' FROM n; ANALYZE";
+                    NULL, 0, NULL, x'00' FROM n; ANALYZE";
         conn.execute_batch(fill).unwrap();
         let statements = Statements::new(TABLE_DEFAULT);
         let (due, mine, key) = ("expires_at (", "subject (", "sqlite_autoindex");

@@ -1,10 +1,14 @@
 //! Keys and records to test with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::engine::{OsEntropy, SessionKey, Token, TokenStore};
 use cloakroom_core::store::{Data, KeyDigest, Record, Stored, SubjectDigest, Subjects, Touch};
-use cloakroom_core::{Clock as _, Label, SessionExpiry, Site, Subject, SystemClock, Timestamp};
+use cloakroom_core::{
+    Aal, Authentication, Binding, Clock as _, Label, Login, ProviderSession, SessionExpiry, Site,
+    Subject, SystemClock, Timestamp,
+};
 
 /// A touch that moves the deadline, and not the last use.
 #[must_use]
@@ -39,6 +43,11 @@ pub fn sample(text: &str) -> Record {
     record.site = site();
     record.subject = Some(Subject::new("user-42").expect("short"));
     record.label = Some(Label::new("Firefox on Linux").expect("short"));
+    let passkey = Authentication::from(Aal::Two).by(Label::new("passkey").expect("short"));
+    let mut login = Login::new(&passkey, now);
+    login.provider = Some(ProviderSession::new("https://id.example", "08a5").expect("short"));
+    login.binding = Some(Binding::offered([1; 32]).bound_to([4; 65]));
+    record.login = Some(Arc::new(login));
     record.data = Data::from_bytes(text.as_bytes());
     record
 }

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::login::Login;
+use crate::login::{Login, Pages};
 use crate::outcome::{failure, outcome_of};
 
 /// Gives the services inside it their sessions.
@@ -26,7 +26,7 @@ use crate::outcome::{failure, outcome_of};
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
     engine: Engine,
-    login_page: Option<LoginPage>,
+    pages: Pages,
     reports_cost: bool,
 }
 
@@ -36,19 +36,35 @@ impl SessionLayer {
     pub fn new(engine: Engine) -> Self {
         Self {
             engine,
-            login_page: None,
+            pages: Pages::default(),
             reports_cost: false,
         }
     }
 
     /// Where visitors log in. Who asks for a page of a handler that wants them
     /// [logged in](crate::RequestSession::logged_in), without being so, is sent there, by a
-    /// 303 to `URL?next=PATH`. After the login, go to `next` only if it begins with one `/`
-    /// and not with two, and is printable ASCII without a `\`: anybody can make a link with
-    /// another one, and browsers take `/\host` and `/`, a tab and `/host` for other sites.
+    /// 303 to `URL?next=PATH`. After the login, go to `next` only if it
+    /// [is a path](cloakroom_web::is_local_path) of this site: anybody can make a link with
+    /// another one.
     #[must_use]
     pub fn login_page(mut self, url: impl Into<Arc<str>>) -> Self {
-        self.login_page = Some(LoginPage::new(url));
+        self.pages.login = Some(LoginPage::new(url));
+        self
+    }
+
+    /// Where visitors prove again who they are. Who asks for a page of a handler that
+    /// [needs more](crate::RequestSession::stepped_up) of their login is sent there, as to
+    /// the [login page](Self::login_page), by a 303 to `URL?next=PATH`, with `&level=2` or
+    /// `&level=3` where a level is missing. That page asks for the password or a further
+    /// factor, calls
+    /// [`reauthenticated`](cloakroom_core::session::Session::reauthenticated), and goes to
+    /// `next`, if it [is a path](cloakroom_web::is_local_path) of this site.
+    ///
+    /// Without such a page the answer is a 403, and so it is to who sends a form and to
+    /// scripts.
+    #[must_use]
+    pub fn step_up_page(mut self, url: impl Into<Arc<str>>) -> Self {
+        self.pages.step_up = Some(LoginPage::new(url));
         self
     }
 
@@ -68,7 +84,7 @@ impl<S> Layer<S> for SessionLayer {
         SessionService {
             inner,
             engine: self.engine.clone(),
-            login_page: self.login_page.clone(),
+            pages: self.pages.clone(),
             reports_cost: self.reports_cost,
         }
     }
@@ -79,7 +95,7 @@ impl<S> Layer<S> for SessionLayer {
 pub struct SessionService<S> {
     inner: S,
     engine: Engine,
-    login_page: Option<LoginPage>,
+    pages: Pages,
     reports_cost: bool,
 }
 
@@ -108,9 +124,9 @@ where
             };
         }
         let exchange = self.engine.exchange();
-        if let Some(page) = &self.login_page {
+        if self.pages.login.is_some() || self.pages.step_up.is_some() {
             let login = Login {
-                page: page.clone(),
+                pages: self.pages.clone(),
                 method: request.method().clone(),
                 asked_for: request.uri().clone(),
             };

@@ -92,7 +92,7 @@ mod login;
 mod outcome;
 mod request;
 
-pub use cloakroom_web::{Cost, Engine, SessionInfo, SubjectSessions};
+pub use cloakroom_web::{Cost, Engine, SessionInfo, StepUp, SubjectSessions};
 pub use error::SessionError;
 pub use layer::{SessionFuture, SessionLayer, SessionService, edit_headers};
 pub use login::NotLoggedIn;

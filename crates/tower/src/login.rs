@@ -1,12 +1,12 @@
-//! Where a visitor goes who is not logged in.
+//! Where a visitor goes who is not logged in, or whose login does not do.
 
-use cloakroom_web::LoginPage;
+use cloakroom_web::{LoginPage, StepUp};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 
 use crate::SessionError;
 
-/// Why a request is nobody's who is logged in.
+/// Why a request is nobody's who is logged in, or of nobody whose login does for its page.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NotLoggedIn {
@@ -17,28 +17,37 @@ pub enum NotLoggedIn {
         /// [login page](crate::SessionLayer::login_page).
         login_url: Option<HeaderValue>,
     },
+    /// Somebody is, and the page needs more of their login.
+    #[non_exhaustive]
+    StepUp {
+        /// What it needs.
+        needs: StepUp,
+        /// Where to send who has asked for a page, if there is a
+        /// [step-up page](crate::SessionLayer::step_up_page).
+        step_up_url: Option<HeaderValue>,
+    },
     /// The session could not be loaded.
     Failed(SessionError),
 }
 
 impl NotLoggedIn {
-    /// A 303 to the login page, or a 401 where there is none or no page was asked for; else
-    /// the response of the [error](SessionError::into_response). It has no body.
+    /// A 303 to the login page or the step-up page. Where there is none, or no page was asked
+    /// for: a 401, or a 403 where the login does not do. Else the response of the
+    /// [error](SessionError::into_response). It has no body.
     #[must_use]
     pub fn into_response<B: Default>(self) -> Response<B> {
+        let (url, status) = match self {
+            Self::Nobody { login_url } => (login_url, StatusCode::UNAUTHORIZED),
+            Self::StepUp { step_up_url, .. } => (step_up_url, StatusCode::FORBIDDEN),
+            Self::Failed(error) => return error.into_response(),
+        };
         let mut response = Response::default();
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        match self {
-            Self::Nobody { login_url: None } => response,
-            Self::Nobody {
-                login_url: Some(url),
-            } => {
-                *response.status_mut() = StatusCode::SEE_OTHER;
-                response.headers_mut().insert(LOCATION, url);
-                response
-            }
-            Self::Failed(error) => error.into_response(),
+        *response.status_mut() = status;
+        if let Some(url) = url {
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response.headers_mut().insert(LOCATION, url);
         }
+        response
     }
 }
 
@@ -48,19 +57,35 @@ impl From<SessionError> for NotLoggedIn {
     }
 }
 
-/// Where visitors log in, and what this request has asked for.
+/// Where visitors log in and prove again who they are; one of them at least.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pages {
+    pub(crate) login: Option<LoginPage>,
+    pub(crate) step_up: Option<LoginPage>,
+}
+
+/// These pages, and what this request has asked for.
 #[derive(Clone)]
 pub(crate) struct Login {
-    pub(crate) page: LoginPage,
+    pub(crate) pages: Pages,
     pub(crate) method: Method,
     pub(crate) asked_for: Uri,
 }
 
 impl Login {
-    pub(crate) fn url_for(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    /// Where this request is sent: to the login page, or for what its page needs.
+    pub(crate) fn url_for(
+        &self,
+        needs: Option<StepUp>,
+        headers: &HeaderMap,
+    ) -> Option<HeaderValue> {
+        let method = self.method.as_str();
         let asked_for = self.asked_for.path_and_query()?.as_str();
         let dest = headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
-        let url = self.page.url_for(self.method.as_str(), asked_for, dest)?;
-        HeaderValue::try_from(url).ok()
+        let url = match needs {
+            None => self.pages.login.as_ref()?.url_for(method, asked_for, dest),
+            Some(needs) => needs.url_for(self.pages.step_up.as_ref()?, method, asked_for, dest),
+        };
+        HeaderValue::try_from(url?).ok()
     }
 }

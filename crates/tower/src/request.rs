@@ -4,7 +4,7 @@ use std::future::Future;
 
 use cloakroom_core::session::Session;
 use cloakroom_core::{Error, ErrorKind, Subject};
-use cloakroom_web::{Exchange, SubjectSessions};
+use cloakroom_web::{Exchange, StepUp, SubjectSessions};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderValue, Request};
 
@@ -36,15 +36,27 @@ pub trait RequestSession {
     /// [`NotLoggedIn::Nobody`] where nobody is; else as [`session`](Self::session).
     fn logged_in(&self) -> impl Future<Output = Result<(Session, Subject), NotLoggedIn>> + Send {
         let (extensions, headers) = self.extensions_and_headers();
+        logged_in(extensions, headers)
+    }
+
+    /// The session of a visitor whose login does for a sensitive page, and who that is.
+    ///
+    /// # Errors
+    /// [`NotLoggedIn::StepUp`] where somebody is logged in and their login does not do; else
+    /// as [`logged_in`](Self::logged_in).
+    fn stepped_up(
+        &self,
+        needs: StepUp,
+    ) -> impl Future<Output = Result<(Session, Subject), NotLoggedIn>> + Send {
+        let (extensions, headers) = self.extensions_and_headers();
         async move {
-            let session = open(exchange_in(extensions)?, headers).await?;
-            match session.subject() {
-                Some(subject) => Ok((session, subject)),
-                None => {
-                    let login = extensions.get::<Login>();
-                    let login_url = login.and_then(|login| login.url_for(headers));
-                    Err(NotLoggedIn::Nobody { login_url })
-                }
+            let logged_in = logged_in(extensions, headers).await?;
+            match exchange_in(extensions)?.meets(needs) {
+                true => Ok(logged_in),
+                false => Err(NotLoggedIn::StepUp {
+                    needs,
+                    step_up_url: url_for(Some(needs), extensions, headers),
+                }),
             }
         }
     }
@@ -64,6 +76,27 @@ pub trait RequestSession {
             Ok(SubjectSessions::new(exchange.clone(), session))
         }
     }
+}
+
+async fn logged_in(
+    extensions: &Extensions,
+    headers: &HeaderMap,
+) -> Result<(Session, Subject), NotLoggedIn> {
+    let session = open(exchange_in(extensions)?, headers).await?;
+    match session.subject() {
+        Some(subject) => Ok((session, subject)),
+        None => Err(NotLoggedIn::Nobody {
+            login_url: url_for(None, extensions, headers),
+        }),
+    }
+}
+
+fn url_for(
+    needs: Option<StepUp>,
+    extensions: &Extensions,
+    headers: &HeaderMap,
+) -> Option<HeaderValue> {
+    extensions.get::<Login>()?.url_for(needs, headers)
 }
 
 impl<B> RequestSession for Request<B> {

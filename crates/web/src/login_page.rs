@@ -55,6 +55,25 @@ impl LoginPage {
     }
 }
 
+/// Whether this text is a path on this site: what a login page may send its visitor to.
+///
+/// Anybody can make a link to a login page with another `next`, and browsers take
+/// `//host`, `/\host`, and `/`, a tab and `/host` for other sites.
+///
+/// ```
+/// use cloakroom_web::is_local_path;
+///
+/// assert!(is_local_path("/cart?page=2"));
+/// for elsewhere in ["https://e.com", "//e.com", "/\\e.com", "/\t/e.com", ""] {
+///     assert!(!is_local_path(elsewhere));
+/// }
+/// ```
+#[must_use]
+pub fn is_local_path(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    text.starts_with('/') && !text.starts_with("//") && text.bytes().all(is_plain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

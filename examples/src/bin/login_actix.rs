@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use actix_web::web::{Form, Html, Query, Redirect, get, post};
 use actix_web::{App, Either, HttpResponse, HttpServer};
 use cloakroom::actix::{LoggedIn, Session, SessionMiddleware};
-use cloakroom::{Engine, Subject};
+use cloakroom::{Engine, Subject, is_local_path};
 use serde::Deserialize;
 
 /// Where the visitor wanted to go: the middleware adds it to the address of the login page.
@@ -19,15 +19,11 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// The path if it is one of this site. Anybody can make a link with another one, and
-    /// browsers take `//host` and `/\host` for other sites.
+    /// The path if it is one of this site: anybody can make a link with another one.
     fn path(self) -> Cow<'static, str> {
-        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
-        let is_ours = self.next.starts_with('/') && !self.next.starts_with("//");
-        if is_ours && self.next.bytes().all(is_plain) {
-            self.next.into()
-        } else {
-            "/account".into()
+        match is_local_path(&self.next) {
+            true => self.next.into(),
+            false => "/account".into(),
         }
     }
 }

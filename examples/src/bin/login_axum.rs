@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use cloakroom::axum::{LoggedIn, Session, SessionError, SessionLayer};
-use cloakroom::{Engine, Subject};
+use cloakroom::{Engine, Subject, is_local_path};
 use serde::Deserialize;
 
 /// Where the visitor wanted to go: the layer adds it to the address of the login page.
@@ -20,15 +20,11 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// The path if it is one of this site. Anybody can make a link with another one, and
-    /// browsers take `//host` and `/\host` for other sites.
+    /// The path if it is one of this site: anybody can make a link with another one.
     fn path(&self) -> &str {
-        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
-        let is_ours = self.next.starts_with('/') && !self.next.starts_with("//");
-        if is_ours && self.next.bytes().all(is_plain) {
-            &self.next
-        } else {
-            "/account"
+        match is_local_path(&self.next) {
+            true => &self.next,
+            false => "/account",
         }
     }
 }

@@ -44,6 +44,37 @@ fn login_actix() {
 }
 
 #[test]
+fn step_up() {
+    let folder = tempdir().unwrap();
+    let site = Site::start(env!("CARGO_BIN_EXE_step_up"), folder.path());
+    let mut ada = site.browser();
+    ada.get("/keys").leads_to("/login?next=/keys");
+    ada.post("/login?next=/keys", "password=engine")
+        .leads_to("/keys");
+    // The login itself is fresh, and is of one factor.
+    ada.get("/keys").shows("Make new ones");
+    ada.post("/keys", "").shows("New keys.");
+    let confirm = "/confirm?next=/payout&level=2";
+    ada.get("/payout").leads_to(confirm);
+    ada.get(confirm).shows("second factor");
+    let before = ada.session().map(str::to_owned);
+    assert_eq!(ada.post(confirm, "password=wrong&code=1843").status, 401);
+    ada.post(confirm, "password=engine&code=1")
+        .leads_to("/payout");
+    ada.get("/payout").leads_to(confirm);
+    ada.post(confirm, "password=engine&code=1843")
+        .leads_to("/payout");
+    ada.get("/payout").shows("1815 may be paid.");
+    assert_ne!(ada.session(), before.as_deref());
+    let elsewhere = ada.post("/confirm?next=//e.com", "password=engine");
+    elsewhere.leads_to("/account");
+    // Who is nobody cannot confirm that it is still them.
+    let mut nobody = site.browser();
+    nobody.get("/confirm").leads_to("/login?next=/confirm");
+    assert_eq!(nobody.post("/confirm", "password=engine").status, 401);
+}
+
+#[test]
 fn log_out_everywhere() {
     let folder = tempdir().unwrap();
     let site = Site::start(env!("CARGO_BIN_EXE_log_out_everywhere"), folder.path());

@@ -21,6 +21,7 @@ pages! {
     flash: "flash.md",
     cart: "cart.md",
     devices: "devices.md",
+    step_up: "step-up.md",
     sockets: "sockets.md",
     api: "api.md",
     testing: "testing.md",

@@ -19,6 +19,7 @@ pub(super) async fn run(site: SocketAddr) {
     caches(site).await;
     the_cookie(site).await;
     dead_cookies(site).await;
+    step_up(site).await;
 }
 
 async fn send(browser: &Browser, line: &str) -> Reply {
@@ -173,6 +174,48 @@ async fn the_cookie(site: SocketAddr) {
     assert_eq!(browser.get("/whose").await.body, "nobody");
     assert_eq!(number(&browser).await, "1");
     assert_eq!(before.get("/read").await.body, "-");
+}
+
+/// A sensitive page sends its visitor to prove again who they are, and the proof moves the
+/// session to a new key.
+async fn step_up(site: SocketAddr) {
+    let browser = Browser::at(site);
+    // Who is not logged in has nothing to prove.
+    assert_eq!(browser.get("/vault").await.status, 401);
+    assert_eq!(browser.post("/prove").await.status, 500);
+    browser.post("/count").await;
+    browser.post("/login/ada").await;
+    let sent = browser.get("/vault?box=7").await;
+    assert_eq!((sent.status, told(&sent)), (303, READ));
+    assert_eq!(
+        sent.header("location"),
+        ["/prove?next=/vault%3Fbox%3D7&level=2"]
+    );
+    let script = browser.request(Method::GET, "/vault");
+    let script = script.header("sec-fetch-dest", "empty").body(Body::empty());
+    let script = browser.try_send(script.expect("a request")).await;
+    assert_eq!(script.expect("the site answers").status(), 403);
+
+    let before = browser.copy();
+    walk(
+        &browser,
+        &[
+            ("POST /prove", 200, "proven", HANDED_OUT),
+            ("GET /vault", 200, "ada", READ),
+            ("GET /read", 200, "1", READ),
+        ],
+    )
+    .await;
+    assert_ne!(browser.cookie(COOKIE), before.cookie(COOKIE));
+    assert_eq!(before.get("/vault").await.status, 401);
+    // The instant of a login is kept in whole seconds, so none is as young as that.
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    let late = browser.get("/just-now").await;
+    assert_eq!((late.status, told(&late)), (303, READ));
+    assert_eq!(late.header("location"), ["/prove?next=/just-now"]);
+    // Another login proves nothing of the level.
+    browser.post("/login/bob").await;
+    assert_eq!(browser.get("/vault").await.status, 303);
 }
 
 /// A cookie that opens nothing is removed in the answer to a document that uses its session.

@@ -17,6 +17,9 @@
 //! | `POST /too-long` | counts, then fails at its session: the error goes up by `?` ([`pages::too_long`]) |
 //! | `GET /whose` | answers the subject, or `nobody` ([`pages::whose`]) |
 //! | `GET /members` | the subject, by the framework's extractor of who is logged in; 401 for others |
+//! | `GET /vault` | the subject, to a login of level two within ten minutes; others are sent to `/prove?next=…`, or get a 403 |
+//! | `GET /just-now` | the same, to a login that is younger than it can be |
+//! | `POST /prove` | says that the visitor has proved again who they are, at level two ([`pages::prove`]) |
 //! | `POST /login/{name}` | logs in; with status 500 where the name is `failing` ([`pages::login`]) |
 //! | `POST /logout` | flushes ([`pages::logout`]) |
 //! | `POST /meet` | opens no session; waits until a second request waits ([`Meetings::pair`]) |

@@ -13,7 +13,9 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::{self, System};
 use actix_web::web::{self, Bytes, Data, Path, Payload, ServiceConfig};
 use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer};
-use cloakroom::actix::{LoggedIn, Session, SessionExt, SessionMiddleware};
+use cloakroom::actix::{
+    Aal2, AtLeast, Fresh, LoggedIn, Minutes, Session, SessionExt, SessionMiddleware,
+};
 use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -45,7 +47,7 @@ impl ActixSite {
                 App::new()
                     .configure(routes(meetings.clone()))
                     .wrap(from_fn(early))
-                    .wrap(SessionMiddleware::new(engine.clone()))
+                    .wrap(SessionMiddleware::new(engine.clone()).step_up_page("/prove"))
             };
             let server = HttpServer::new(app).workers(2).disable_signals();
             let server = server.shutdown_timeout(5).bind("127.0.0.1:0");
@@ -100,6 +102,9 @@ fn routes(meetings: Meetings) -> impl FnOnce(&mut ServiceConfig) {
             .route("/too-long", web::post().to(too_long))
             .route("/whose", web::get().to(whose))
             .route("/members", web::get().to(members))
+            .route("/vault", web::get().to(vault))
+            .route("/just-now", web::get().to(just_now))
+            .route("/prove", web::post().to(prove))
             .route("/login/{name}", web::post().to(login))
             .route("/logout", web::post().to(logout))
             .route("/meet", web::post().to(meet))
@@ -153,6 +158,18 @@ async fn whose(session: Session) -> String {
 
 async fn members(visitor: LoggedIn) -> String {
     visitor.subject().as_str().to_owned()
+}
+
+async fn vault(visitor: AtLeast<Aal2>, _: Fresh<Minutes<10>>) -> String {
+    visitor.subject().as_str().to_owned()
+}
+
+async fn just_now(visitor: Fresh<Minutes<0>>) -> String {
+    visitor.subject().as_str().to_owned()
+}
+
+async fn prove(session: Session) -> Page {
+    Ok(pages::prove(&session)?)
 }
 
 async fn login(session: Session, name: Path<String>) -> Page<HttpResponse> {

@@ -8,7 +8,9 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{RequestExt as _, Router};
 use cloakroom::Engine;
-use cloakroom::axum::{LoggedIn, Session, SessionError, SessionLayer};
+use cloakroom::axum::{
+    Aal2, AtLeast, Fresh, LoggedIn, Minutes, Session, SessionError, SessionLayer,
+};
 use hyper_util::rt::TokioIo;
 
 use super::{Meetings, WEBSOCKET_ACCEPT, pages};
@@ -25,6 +27,9 @@ pub fn router(engine: Engine) -> Router {
         .route("/too-long", post(too_long))
         .route("/whose", get(whose))
         .route("/members", get(members))
+        .route("/vault", get(vault))
+        .route("/just-now", get(just_now))
+        .route("/prove", post(prove))
         .route("/login/{name}", post(login))
         .route("/logout", post(logout))
         .route("/meet", post(meet))
@@ -36,7 +41,7 @@ pub fn router(engine: Engine) -> Router {
         .route("/socket", get(socket))
         .with_state(Meetings::default())
         .layer(from_fn(early))
-        .layer(SessionLayer::new(engine))
+        .layer(SessionLayer::new(engine).step_up_page("/prove"))
 }
 
 type Page<T = String> = Result<T, SessionError>;
@@ -78,6 +83,18 @@ async fn whose(session: Session) -> String {
 
 async fn members(visitor: LoggedIn) -> String {
     visitor.subject().as_str().to_owned()
+}
+
+async fn vault(visitor: AtLeast<Aal2>, _: Fresh<Minutes<10>>) -> String {
+    visitor.subject().as_str().to_owned()
+}
+
+async fn just_now(visitor: Fresh<Minutes<0>>) -> String {
+    visitor.subject().as_str().to_owned()
+}
+
+async fn prove(session: Session) -> Page {
+    Ok(pages::prove(&session)?)
 }
 
 async fn login(session: Session, Path(name): Path<String>) -> Page<(StatusCode, &'static str)> {

@@ -1,10 +1,12 @@
 //! The script's site on hyper alone, with the layer for any tower service.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::body::Bytes;
-use cloakroom::Engine;
-use cloakroom::tower::{NotLoggedIn, RequestSession as _, SessionError, SessionLayer};
+use cloakroom::session::Session;
+use cloakroom::tower::{NotLoggedIn, RequestSession as _, SessionError, SessionLayer, StepUp};
+use cloakroom::{Aal, Engine, Subject};
 use futures_util::StreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -29,7 +31,7 @@ type Page = Result<Response<Body>, SessionError>;
 pub async fn serve(engine: Engine, listener: TcpListener) {
     let meetings = Meetings::default();
     let app = ServiceBuilder::new()
-        .layer(SessionLayer::new(engine))
+        .layer(SessionLayer::new(engine).step_up_page("/prove"))
         .service(service_fn(move |request| {
             let meetings = meetings.clone();
             async move { Ok::<_, Infallible>(answer(request, meetings).await) }
@@ -70,7 +72,14 @@ async fn route(mut request: Request<Incoming>, meetings: Meetings) -> Page {
             meetings.pair().await;
             return Ok(text("met"));
         }
-        (true, "members", "") => return Ok(members(&request).await),
+        (true, "members", "") => return Ok(whose(request.logged_in().await)),
+        (true, "vault", "") => {
+            return Ok(whose(request.stepped_up(StepUp::AtLeast(Aal::Two)).await));
+        }
+        (true, "just-now", "") => {
+            let now = StepUp::Fresh(Duration::ZERO);
+            return Ok(whose(request.stepped_up(now).await));
+        }
         (true, "socket", "") => return socket(&mut request).await,
         (true, "read", "") => return read(&request).await,
         (true, "cached", "") => return read(&request).await.map(for_all),
@@ -90,6 +99,7 @@ async fn route(mut request: Request<Incoming>, meetings: Meetings) -> Page {
             let status = pages::login(&session, name)?;
             Ok(with_status(status, text("in")))
         }
+        (false, "prove", "") => Ok(text(pages::prove(&session)?)),
         (false, "logout", "") => Ok(text(pages::logout(&session)?)),
         (false, "together", count) => {
             meetings.of(count.parse().unwrap_or_default()).await;
@@ -119,8 +129,7 @@ async fn read(request: &Request<Incoming>) -> Page {
     Ok(text(pages::read(&request.session().await?)?))
 }
 
-async fn members(request: &Request<Incoming>) -> Response<Body> {
-    let visitor = request.logged_in().await;
+fn whose(visitor: Result<(Session, Subject), NotLoggedIn>) -> Response<Body> {
     match visitor {
         Ok((_, subject)) => text(subject.as_str().to_owned()),
         Err(error) => NotLoggedIn::into_response(error),

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::body::Bytes;
 use cloakroom::session::Session;
-use cloakroom::{Error, Subject};
+use cloakroom::{Aal, Error, Subject};
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -53,6 +53,15 @@ pub fn login(session: &Session, name: &str) -> Result<u16, Error> {
     session.set_subject(Subject::new(name)?)?;
     session.insert("of-login", name)?;
     Ok(if name == "failing" { 500 } else { 200 })
+}
+
+/// `POST /prove`: answers `proven`.
+///
+/// # Errors
+/// The session's, and where nobody is logged in.
+pub fn prove(session: &Session) -> Result<String, Error> {
+    session.reauthenticated(Aal::Two)?;
+    Ok("proven".to_owned())
 }
 
 /// `POST /logout`: answers `out`.

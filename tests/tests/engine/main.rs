@@ -25,5 +25,6 @@ mod renewal;
 mod request_cost;
 mod sessions_of_a_subject;
 mod sites;
+mod step_up;
 mod store_faults;
 mod workers;

@@ -10,7 +10,7 @@ use cloakroom::store::{
     Data, EndReason, Ending, KeyDigest, Record, SessionStore, Stored, SubjectDigest,
 };
 use cloakroom::stores::{FileStore, SqliteStore};
-use cloakroom::{Label, SessionExpiry, Site, Subject, Timestamp};
+use cloakroom::{Aal, Authentication, Label, Login, SessionExpiry, Site, Subject, Timestamp};
 use serde_json::json;
 
 /// The one block of this language below a heading of the page.
@@ -120,7 +120,10 @@ fn record() -> Record {
 /// A record, a rotation mark and a tombstone.
 async fn fill(store: &impl SessionStore) {
     let digest = |byte| KeyDigest::from_bytes([byte; 32]);
-    store.create(&digest(1), &record()).await.unwrap();
+    let mut proven = record();
+    let how = Authentication::from(Aal::Two).by(Label::new("passkey").unwrap());
+    proven.login = Some(Login::new(&how, Timestamp::from_millis(2_000)).into());
+    store.create(&digest(1), &proven).await.unwrap();
     let revision = store.create(&digest(2), &record()).await.unwrap();
     let moving = record().at_revision(revision);
     let until = Timestamp::from_millis(5_000);
@@ -189,6 +192,7 @@ async fn python_reads_the_rows_of_sqlite() {
             "kind": "record", "digest": "01".repeat(32), "revision": 1, "created_at": 1_000,
             "expires_at": 9_000, "expiry": "idle:1500", "site": "__Host-session", "subject": "42",
             "subject_digest": subject_digest(), "label": "Firefox on Linux",
+            "login": {"level": 2, "at_secs": 2, "method": "passkey"},
             "values": expected_values(),
         }),
     );
@@ -224,7 +228,8 @@ async fn python_reads_the_files_of_the_file_store() {
         json!({
             "kind": "record", "revision": 1, "created_at": 1_000, "expires_at": 9_000,
             "absolute_deadline": null, "expiry": "idle:1500", "site": "__Host-session",
-            "subject": "42", "label": "Firefox on Linux", "flushes": 0, "values": expected_values(),
+            "subject": "42", "label": "Firefox on Linux",
+            "login": {"level": 2, "at_secs": 2, "method": "passkey"}, "flushes": 0, "values": expected_values(),
         }),
     );
     let mark = json!({"kind": "rotation mark", "expires_at": 5_000, "moved_to": "03".repeat(32)});

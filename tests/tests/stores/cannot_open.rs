@@ -2,10 +2,12 @@
 //! what to do next. `cargo test cannot_open -- --nocapture` prints them all.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use cloakroom::AnyStore;
 use cloakroom_tests::embedded::Embedded;
@@ -77,7 +79,16 @@ fn refused_to_nobody(program: &Path, store: Embedded, path: &Path) -> String {
         .env(STORE, store.to_string())
         .env(PATH, path)
         .uid(NOBODY);
-    let output = child.output().unwrap();
+    let output = loop {
+        match child.output() {
+            // Another test that starts a process has the copy open for writing until it
+            // has started it.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            output => break output.unwrap(),
+        }
+    };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let refused = text.lines().find_map(|line| line.split_once("REFUSED "));
     refused.unwrap_or_else(|| panic!("{text}")).1.to_owned()

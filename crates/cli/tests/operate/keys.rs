@@ -7,7 +7,7 @@ use std::process::Output;
 use cloakroom::cookie::KeyRing;
 use tempfile::tempdir;
 
-use crate::support::{cloakroom, failure, json, text};
+use crate::support::{cloakroom, failure, json, over_with_input, text};
 
 fn keys(arguments: &[&str], file: &Path, more: &[&str]) -> Output {
     let file = file.to_str().unwrap();
@@ -58,6 +58,30 @@ fn a_key_is_made_added_activated_and_retired() {
     assert!(active.contains("activate another one"), "{active}");
     let unknown = failure(keys(&["activate"], &file, &["00000000"]), 3);
     assert!(unknown.contains("keys list"), "{unknown}");
+}
+
+#[test]
+fn a_list_says_how_many_cookies_still_arrive_under_each_key() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("session.keys");
+    text(keys(&["generate"], &file, &[]));
+    text(keys(&["add"], &file, &[]));
+    let [active, other] = ids(&file).try_into().unwrap();
+    let listed = |metrics: &str, more: &[&str]| {
+        let path = file.to_str().unwrap();
+        let arguments = [&["keys", "list", path, "--metrics-stdin"], more].concat();
+        over_with_input("memory:", &arguments, metrics)
+    };
+    let metrics = format!("cloakroom_cookies_opened_total{{key=\"{active}\"}} 12\n");
+    let said = text(listed(&metrics, &[]));
+    assert!(said.contains("COOKIES OPENED"), "{said}");
+    let row = said.lines().find(|line| line.contains(&other)).unwrap();
+    assert!(row.trim_end().ends_with(" 0"), "{said}");
+    let said = json(listed(&metrics, &["--json"]));
+    assert_eq!(said["keys"][0]["opened"], 12);
+    assert_eq!(said["keys"][1]["opened"], 0);
+    let none = failure(listed("up 1\n", &[]), 2);
+    assert!(none.contains("cloakroom_cookies_opened_total"), "{none}");
 }
 
 #[test]

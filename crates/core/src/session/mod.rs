@@ -11,6 +11,7 @@ mod entries;
 mod fields;
 mod flash;
 mod limits;
+mod login;
 mod op;
 mod opening;
 mod read;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::view::{Raw, View};
+use crate::login::LoginChange;
 use crate::session::Entries;
 use crate::store::Record;
 use crate::{Error, Expiry, Label, SessionExpiry, Subject, Timestamp};
@@ -76,11 +77,15 @@ pub(super) struct HeaderChange {
     pub(super) subject: Option<Subject>,
     pub(super) label: Option<Label>,
     pub(super) expiry: Option<SessionExpiry>,
+    pub(super) login: LoginChange,
 }
 
 impl HeaderChange {
     pub(super) fn is_some(&self) -> bool {
-        self.subject.is_some() || self.label.is_some() || self.expiry.is_some()
+        self.subject.is_some()
+            || self.label.is_some()
+            || self.expiry.is_some()
+            || self.login.is_some()
     }
 
     /// Whether a new record would hold anything of it: the configured expiry is what it
@@ -95,6 +100,7 @@ impl HeaderChange {
         self.subject = later.subject.or(self.subject.take());
         self.label = later.label.or(self.label.take());
         self.expiry = later.expiry.or(self.expiry.take());
+        self.login.overlay(later.login);
     }
 
     /// The stored header, or that of a session that begins now, with these changes in
@@ -111,6 +117,11 @@ impl HeaderChange {
         if let Some(subject) = &self.subject {
             policy.begin_anew(&mut record, now);
             record.subject = Some(subject.clone());
+        }
+        // What nobody has logged in to is bound to nothing.
+        if record.subject.is_some() {
+            let logs_in = self.subject.is_some();
+            record.login = self.login.written(record.login.as_ref(), logs_in, now);
         }
         if let Some(label) = &self.label {
             record.label = Some(label.clone());

@@ -1,13 +1,17 @@
 //! The binary form of a record, a rotation mark or a tombstone.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, corrupt};
+use crate::codec::{self, Cursor, corrupt};
 use crate::store::{
     Data, EndReason, Ending, FRAME_BYTES_CEILING, KeyDigest, Record, Revision, SubjectDigest,
     Tombstone, Touch,
 };
-use crate::{Error, ErrorKind, Label, SUBJECT_BYTES_MAX, SessionExpiry, Site, Subject, Timestamp};
+use crate::{
+    Error, ErrorKind, Label, Login, SUBJECT_BYTES_MAX, SessionExpiry, Site, Subject, Timestamp,
+};
 
 impl Record {
     /// The frame to store; see [`Stored`] for its bytes.
@@ -20,7 +24,11 @@ impl Record {
             SessionExpiry::Default => String::new(),
             chosen => chosen.to_string(),
         };
-        let body = codec::encode(&Body {
+        let mut body = Vec::new();
+        if let Some(login) = &self.login {
+            codec::put_counted_bytes(&mut body, &login.to_bytes());
+        }
+        body.extend_from_slice(&codec::encode(&Body {
             created_at: self.created_at.as_millis(),
             absolute_deadline: self.absolute_deadline.map(Timestamp::as_millis),
             expiry: &expiry,
@@ -29,9 +37,10 @@ impl Record {
             label: self.label.as_ref().map(Label::as_str),
             flushes: self.flushes,
             data: Bytes(self.data.as_bytes()),
-        })?;
+        })?);
         let frame = FrameHead {
             kind: FrameKind::Record,
+            has_login: self.login.is_some(),
             revision: self.revision,
             expires_at: self.expires_at,
             last_seen_at: self.last_seen_at,
@@ -58,11 +67,11 @@ impl Record {
 /// | bytes | content |
 /// |---|---|
 /// | 1 | version, 1 |
-/// | 1 | kind: 0 record, 1 rotation mark, 2 tombstone |
+/// | 1 | kind: 0 record, 1 rotation mark, 2 tombstone, 3 record with a login |
 /// | 8 | revision; 0 in a mark and in a tombstone |
 /// | 8 | `expires_at`, milliseconds since the epoch |
 /// | 8 | `last_seen_at`, milliseconds since the epoch; 0 in a mark, when the session ended in a tombstone |
-/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>` (milliseconds since the epoch), `expiry: str` (empty for the default, else as [`SessionExpiry`] writes it), `site: str`, `subject: Option<str>`, `label: Option<str>`, `flushes: u32`, `data: bytes`; of a mark, the 32 bytes of the digest the session moved to; of a tombstone, in bincode, `because: str`, `subject: Option<bytes>` (the 32 bytes of its digest), `note: Option<str>` |
+/// | n | of a record, in bincode with variable-length integers: `created_at: u64`, `absolute_deadline: Option<u64>` (milliseconds since the epoch), `expiry: str` (empty for the default, else as [`SessionExpiry`] writes it), `site: str`, `subject: Option<str>`, `label: Option<str>`, `flushes: u32`, `data: bytes`; of a record with a login, the same behind the bytes of the login ([`Login::to_bytes`]) after their number; of a mark, the 32 bytes of the digest the session moved to; of a tombstone, in bincode, `because: str`, `subject: Option<bytes>` (the 32 bytes of its digest), `note: Option<str>` |
 /// | 4 | CRC-32 (IEEE) of all bytes before |
 ///
 /// Every version ends in that CRC, so damage and a newer version can be told
@@ -121,7 +130,10 @@ impl Stored {
                 let label = record.label.as_ref().map(Label::as_str);
                 let texts = [subject, label].into_iter().flatten();
                 let texts: usize = texts.map(|text| shared(text.len())).sum();
-                own + shared(record.data.as_bytes().len()) + texts
+                let login = record.login.as_deref().map_or(0, |login| {
+                    shared(size_of::<Login>()) + login.texts().map(shared).sum::<usize>()
+                });
+                own + shared(record.data.as_bytes().len()) + texts + login
             }
             Self::Rotated { .. } => own,
             Self::Ended(tombstone) => {
@@ -140,6 +152,7 @@ impl Stored {
             Self::Record(record) => record.encode(),
             Self::Rotated { to, until } => Ok(FrameHead {
                 kind: FrameKind::Rotated,
+                has_login: false,
                 revision: Revision::NONE,
                 expires_at: *until,
                 last_seen_at: Timestamp::EPOCH,
@@ -153,6 +166,7 @@ impl Stored {
                 })?;
                 let head = FrameHead {
                     kind: FrameKind::Ended,
+                    has_login: false,
                     revision: Revision::NONE,
                     expires_at: tombstone.until,
                     last_seen_at: tombstone.at,
@@ -194,7 +208,7 @@ impl Stored {
                 }))
             }
             FrameKind::Record => {
-                let body = Body::read(body)?;
+                let (login, body) = Body::read(head, body)?;
                 Ok(Self::Record(Record {
                     revision: head.revision,
                     created_at: Timestamp::from_millis(body.created_at),
@@ -211,6 +225,7 @@ impl Stored {
                     subject: body.subject.map(Subject::new).transpose()?,
                     label: body.label.map(Label::new).transpose()?,
                     flushes: body.flushes,
+                    login: login.map(Login::from_bytes).transpose()?.map(Arc::new),
                     data: Data::from_bytes(body.data.0),
                 }))
             }
@@ -271,6 +286,8 @@ pub enum FrameKind {
 pub struct FrameHead {
     /// What the frame holds.
     pub kind: FrameKind,
+    /// Whether a record has a login before its body.
+    has_login: bool,
     /// The stored revision; zero for a mark and for a tombstone.
     pub revision: Revision,
     /// The deadline.
@@ -312,7 +329,7 @@ impl FrameHead {
         if head.kind != FrameKind::Record {
             return Ok((head, None));
         }
-        let body = Body::read(body)?;
+        let (_, body) = Body::read(head, body)?;
         let subject = match body.subject {
             Some(subject) => Some(SubjectDigest::new(
                 &site(body.site)?,
@@ -347,6 +364,7 @@ impl FrameHead {
         let mut frame = Vec::with_capacity(Self::BYTES + body.len() + CRC_BYTES);
         frame.push(VERSION);
         frame.push(match self.kind {
+            FrameKind::Record if self.has_login => 3,
             FrameKind::Record => 0,
             FrameKind::Rotated => 1,
             FrameKind::Ended => 2,
@@ -396,8 +414,9 @@ impl FrameHead {
         let (expires_at, rest) = rest.split_first_chunk().ok_or_else(short)?;
         let (last_seen_at, body) = rest.split_first_chunk().ok_or_else(short)?;
         let head = Self {
+            has_login: *kind == 3,
             kind: match kind {
-                0 => FrameKind::Record,
+                0 | 3 => FrameKind::Record,
                 1 => FrameKind::Rotated,
                 2 => FrameKind::Ended,
                 _ => return Err(corrupt("no such frame kind")),
@@ -429,16 +448,21 @@ struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// No build writes a longer subject or label: a frame that holds one was
+    /// The bytes of the login, and what stands behind them. No build writes a longer subject or label: a frame that holds one was
     /// damaged or made by hand, whatever its CRC says.
-    fn read(bytes: &'a [u8]) -> Result<Self, Error> {
-        let body: Self = codec::decode(bytes)?;
+    fn read(head: FrameHead, bytes: &'a [u8]) -> Result<(Option<&'a [u8]>, Self), Error> {
+        let mut bytes = Cursor::new(bytes);
+        let login = match head.has_login {
+            true => Some(bytes.counted_bytes().ok_or(corrupt("frame ends early"))?),
+            false => None,
+        };
+        let body: Self = codec::decode(bytes.rest())?;
         let texts = [body.subject, body.label].into_iter().flatten();
         match texts.max_by_key(|text| text.len()) {
             Some(text) if text.len() > SUBJECT_BYTES_MAX => {
                 Err(corrupt("a subject or label is over SUBJECT_BYTES_MAX"))
             }
-            _ => Ok(body),
+            _ => Ok((login, body)),
         }
     }
 }
@@ -478,221 +502,4 @@ impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn full() -> Record {
-        Record {
-            revision: Revision::from_u64(7),
-            last_seen_at: Timestamp::from_millis(1_500),
-            absolute_deadline: Some(Timestamp::MAX),
-            expiry: SessionExpiry::Idle(Duration::from_millis(1_500)),
-            site: Site::new("__Host-session").unwrap(),
-            subject: Some(Subject::new("42").unwrap()),
-            label: Some(Label::new("Firefox on Linux").unwrap()),
-            flushes: 3,
-            data: Data::from_bytes([1, 1, b'a', 1, 0]),
-            ..Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000))
-        }
-    }
-
-    fn tombstone(because: EndReason) -> Tombstone {
-        let ending = Ending::new(because, Timestamp::from_millis(6));
-        let note = Some(Label::new("Firefox on Linux").unwrap());
-        let subject = Some(SubjectDigest::from_bytes([9; 32]));
-        Tombstone::new(&ending.with_note(note), subject)
-    }
-
-    fn samples() -> [Stored; 5] {
-        [
-            Stored::Record(full()),
-            Stored::Record(Record::new(Timestamp::EPOCH, Timestamp::EPOCH)),
-            Stored::Rotated {
-                to: KeyDigest::from_bytes([7; 32]),
-                until: Timestamp::from_millis(5),
-            },
-            Stored::Ended(tombstone(EndReason::LoggedOutElsewhere)),
-            Stored::Ended(Tombstone {
-                subject: None,
-                note: None,
-                ..tombstone(EndReason::Idle)
-            }),
-        ]
-    }
-
-    #[test]
-    fn who_ends_a_session_is_told_where_it_has_moved_or_that_nobody_knows() {
-        let to = KeyDigest::from_bytes([7; 32]);
-        let mark = Stored::Rotated {
-            to,
-            until: Timestamp::MAX,
-        };
-        let mut mark = mark.encode().unwrap();
-        assert_eq!(Stored::moved_to(&mark).unwrap(), Some(to));
-        *mark.last_mut().unwrap() ^= 1;
-        let error = Stored::moved_to(&mark).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt);
-        let record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
-        let mut record = record.encode().unwrap();
-        assert_eq!(Stored::moved_to(&record).unwrap(), None);
-        *record.last_mut().unwrap() ^= 1;
-        assert_eq!(Stored::moved_to(&record).unwrap(), None);
-        assert_eq!(Stored::moved_to(&[1, 2, 3]).unwrap(), None);
-    }
-
-    #[test]
-    fn a_frame_comes_back_and_its_head_reads_alone() {
-        for stored in samples() {
-            let frame = stored.encode().unwrap();
-            assert_eq!(Stored::decode(&frame).unwrap(), stored);
-            let head = FrameHead::read(&frame).unwrap();
-            assert_eq!(head.expires_at, stored.expires_at());
-            assert_eq!(FrameHead::peek(&frame[..FrameHead::BYTES]).unwrap(), head);
-            let record = stored.clone().into_record();
-            let subject = record.and_then(|record| record.subject_digest());
-            let expected = (head, subject);
-            assert_eq!(FrameHead::read_with_subject(&frame).unwrap(), expected);
-            assert!(FrameHead::peek(&frame[..FrameHead::BYTES - 1]).is_err());
-            let touch = Touch {
-                last_seen_at: Timestamp::from_millis(2_000),
-                expires_at: Timestamp::MAX,
-            };
-            let later = FrameHead::touched(&frame, touch).unwrap().unwrap();
-            assert_eq!(Stored::decode(&later).unwrap().expires_at(), Timestamp::MAX);
-            let head = FrameHead::read(&later).unwrap();
-            assert_eq!(head.last_seen_at, touch.last_seen_at);
-            assert_eq!(later.len(), frame.len());
-            assert_eq!(FrameHead::touched(&later, touch).unwrap(), None);
-        }
-    }
-
-    #[test]
-    fn a_frame_cut_anywhere_or_with_any_bit_flipped_is_corrupt() {
-        for stored in samples() {
-            let frame = stored.encode().unwrap();
-            for end in 0..frame.len() {
-                let error = Stored::decode(&frame[..end]).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::Corrupt, "cut at {end}");
-            }
-            for bit in 0..frame.len() * 8 {
-                let mut flipped = frame.clone();
-                flipped[bit / 8] ^= 1 << (bit % 8);
-                let error = Stored::decode(&flipped).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_intact_frame_of_a_newer_version_is_unsupported() {
-        let mut frame = Stored::Record(full()).encode().unwrap();
-        let end = frame.len() - CRC_BYTES;
-        frame[0] = VERSION + 1;
-        let crc = crc32fast::hash(&frame[..end]);
-        frame[end..].copy_from_slice(&crc.to_le_bytes());
-        for error in [
-            Stored::decode(&frame).unwrap_err(),
-            FrameHead::read(&frame).unwrap_err(),
-        ] {
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
-        }
-    }
-
-    #[test]
-    fn a_frame_is_written_up_to_its_ceiling_and_not_one_byte_past_it() {
-        let with_data = |bytes: usize| {
-            let mut record = Record::new(Timestamp::EPOCH, Timestamp::EPOCH);
-            record.data = Data::from_bytes(vec![0; bytes]);
-            record.encode()
-        };
-        // Lengths of this size are written in 5 bytes.
-        let room = FRAME_BYTES_CEILING - (with_data(100_000).unwrap().len() - 100_000);
-        let frame = with_data(room).unwrap();
-        assert_eq!(frame.len(), FRAME_BYTES_CEILING);
-        assert!(Stored::decode(&frame).is_ok());
-        let error = with_data(room + 1).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TooLarge);
-        let error = Stored::decode(&[frame, vec![0]].concat()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TooLarge);
-    }
-
-    /// A longer subject could not be written again.
-    #[test]
-    fn an_intact_frame_with_a_subject_or_label_over_its_bound_is_corrupt() {
-        let frame = |subject: usize, label: usize| {
-            let texts = [subject, label].map(|bytes| "x".repeat(bytes));
-            let body = codec::encode(&Body {
-                created_at: 0,
-                absolute_deadline: None,
-                expiry: "",
-                site: "",
-                subject: Some(&texts[0]),
-                label: Some(&texts[1]),
-                flushes: 0,
-                data: Bytes(&[]),
-            });
-            let head = FrameHead {
-                kind: FrameKind::Record,
-                revision: Revision::FIRST,
-                expires_at: Timestamp::MAX,
-                last_seen_at: Timestamp::EPOCH,
-            };
-            head.frame(&body.unwrap())
-        };
-        let longest = frame(SUBJECT_BYTES_MAX, SUBJECT_BYTES_MAX);
-        assert!(Stored::decode(&longest).is_ok());
-        assert!(FrameHead::read_with_subject(&longest).is_ok());
-        for (subject, label) in [(SUBJECT_BYTES_MAX + 1, 0), (70_000, 0), (0, 70_000)] {
-            let frame = frame(subject, label);
-            let read = FrameHead::read_with_subject(&frame).map(drop);
-            for refused in [read, Stored::decode(&frame).map(drop)] {
-                assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
-            }
-        }
-    }
-
-    /// Found by the fuzzer: no build writes such a number, so it is read as the
-    /// longest time there is, and written as that.
-    #[test]
-    fn an_idle_time_past_the_last_instant_is_read_as_the_longest() {
-        let body = codec::encode(&Body {
-            created_at: u64::MAX,
-            absolute_deadline: Some(u64::MAX),
-            expiry: "idle:18446744073709551615",
-            site: "",
-            subject: None,
-            label: None,
-            flushes: 0,
-            data: Bytes(&[]),
-        });
-        let head = FrameHead {
-            kind: FrameKind::Record,
-            revision: Revision::FIRST,
-            expires_at: Timestamp::MAX,
-            last_seen_at: Timestamp::EPOCH,
-        };
-        let stored = Stored::decode(&head.frame(&body.unwrap())).unwrap();
-        assert_eq!(Stored::decode(&stored.encode().unwrap()).unwrap(), stored);
-        let longest = Duration::from_millis(Timestamp::MAX.as_millis());
-        let expiry = stored.into_record().unwrap().expiry;
-        assert_eq!(expiry, SessionExpiry::Idle(longest));
-    }
-
-    /// The format is a promise: these bytes, put together by hand from the
-    /// documented layout, must open for ever.
-    #[test]
-    fn the_published_frame_of_version_1_opens() {
-        let hex = concat!(
-            "010007000000000000002823000000000000dc05000000000000fbe80301fdffffffffffffff7f096964",
-            "6c653a313530300e5f5f486f73742d73657373696f6e01023432011046697265666f78206f6e204c696e",
-            "757803050101610100b727f715"
-        );
-        let frame: Vec<u8> = (0..hex.len() / 2)
-            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
-            .collect();
-        assert_eq!(Stored::decode(&frame).unwrap(), Stored::Record(full()));
-        assert_eq!(Stored::Record(full()).encode().unwrap(), frame);
-    }
-}
+mod tests;

@@ -1,7 +1,9 @@
 //! What a store keeps.
 
+use std::sync::Arc;
+
 use crate::store::{Data, SubjectDigest};
-use crate::{Error, ErrorKind, Label, SessionExpiry, Site, Subject, Timestamp};
+use crate::{Error, ErrorKind, Label, Login, SessionExpiry, Site, Subject, Timestamp};
 
 /// Counts the writes to a record; compare-and-swap compares it.
 ///
@@ -99,6 +101,8 @@ pub struct Record {
     /// follows a flush adds one. A change that arrives after a rotation follows the
     /// session only where this number is still the same.
     pub flushes: u32,
+    /// How its subject logged in, and what that is tied to.
+    pub login: Option<Arc<Login>>,
     /// The session's entries, or their sealed form.
     pub data: Data,
 }
@@ -118,6 +122,7 @@ impl Record {
             subject: None,
             label: None,
             flushes: 0,
+            login: None,
             data: Data::empty(),
         }
     }

@@ -1,10 +1,11 @@
 //! Admin mode: a change of privilege, and so of the session's key.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{FromRequestParts as _, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use cloakroom::axum::{Session, SessionError};
+use cloakroom::axum::{Fresh, Minutes, NotLoggedIn, Session, SessionError};
+use cloakroom::{Aal, Authentication, Label};
 use cloakroom_admin::{Administrator, SESSION_ENTRY};
 use maud::{Markup, html};
 
@@ -21,22 +22,34 @@ use crate::visitor::{ADMIN, Visitor};
 /// What the address says right after the key has changed.
 const MOVED: &str = "moved";
 
+/// Whoever has entered their password within this time. Then admin mode asks for it again.
+type Proven = Fresh<Minutes<15>>;
+
 /// Who may see everybody's sessions, for the page that shows them.
 pub(crate) async fn administrator(
     session: Session,
-    _: Parts,
-) -> Result<Option<Administrator>, SessionError> {
-    let visitor = Visitor::of(&session)?;
-    let name = visitor.name.filter(|_| visitor.is_admin);
-    Ok(name.map(Administrator::new))
+    mut parts: Parts,
+) -> Result<Option<Administrator>, Response> {
+    let visitor =
+        Visitor::of(&session).map_err(|error| SessionError::from(error).into_response())?;
+    let Some(name) = visitor.name.filter(|_| visitor.is_admin) else {
+        return Ok(None);
+    };
+    let proven = Proven::from_request_parts(&mut parts, &()).await;
+    match proven {
+        Ok(_) => Ok(Some(Administrator::new(name))),
+        Err(error) => Err(error.into_response()),
+    }
 }
 
 pub(crate) async fn page(
     State(site): State<Site>,
     session: Session,
+    proven: Result<Proven, NotLoggedIn>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let visitor = Visitor::of(&session)?;
+    let mut visitor = Visitor::of(&session)?;
+    visitor.is_admin &= proven.is_ok();
     let has_moved = visitor.is_logged_in() && query.as_deref() == Some(MOVED);
     Ok(show(&site, &visitor, has_moved, None))
 }
@@ -65,9 +78,12 @@ fn show(
         (ticket("Admin mode", html! { (stub) }, body))
         p {
             "Whoever gains a privilege, or gives one up, should have a new ticket from then on. "
-            code { "session.cycle_key()" }
-            " moves the session to a new key in one step, with everything in it; logging in does \
-             so by itself."
+            code { "session.reauthenticated(Aal::One)" }
+            " moves the session to a new key in one step, with everything in it, and notes when \
+             its owner has proved who they are; logging in does both by itself. The pages of \
+             admins take a "
+            code { "Fresh<Minutes<15>>" }
+            ": after a quarter of an hour the password is asked for again."
         }
         @if site.keeping == Keeping::Cookie {
             p {
@@ -152,10 +168,12 @@ pub(crate) async fn leave(post: Post) -> Answer {
 }
 
 fn switch(session: &Session, on: bool) -> Result<(), SessionError> {
-    session.cycle_key()?;
     if on {
+        let password = Authentication::from(Aal::One).by(Label::new("password")?);
+        session.reauthenticated(password)?;
         session.insert(ADMIN, true)?;
     } else {
+        session.cycle_key()?;
         session.remove(ADMIN)?;
         session.remove(SESSION_ENTRY)?;
     }

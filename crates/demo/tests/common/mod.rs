@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use cloakroom::Engine;
 use cloakroom::engine::{Cost, TokenStore};
 use cloakroom_demo::{Accounts, engine, site};
 use tempfile::TempDir;
@@ -27,10 +28,14 @@ impl Site {
     }
 
     pub(crate) fn over<T: TokenStore>(store: T) -> Self {
+        Self::of(engine(store).unwrap())
+    }
+
+    pub(crate) fn of(engine: Engine) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let accounts = Arc::new(Accounts::open(folder.path()).unwrap());
         Self {
-            router: site(engine(store).unwrap(), accounts),
+            router: site(engine, accounts),
             folder,
         }
     }

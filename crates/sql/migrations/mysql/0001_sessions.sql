@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS `cloakroom_sessions` (
     label VARBINARY(256),
     -- How often the session was flushed and went on.
     flushes BIGINT NOT NULL DEFAULT 0 CHECK (flushes >= 0),
+    -- How the subject logged in, and what the session is tied to.
+    login VARBINARY(1024),
     -- At most 16 MiB in a record; the server's max_allowed_packet may allow less.
     data LONGBLOB NOT NULL,
     CHECK (moved_to IS NULL OR subject IS NULL),

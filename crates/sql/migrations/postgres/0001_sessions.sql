@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS "cloakroom_sessions" (
     label BYTEA CHECK (octet_length(label) <= 256),
     -- How often the session was flushed and went on.
     flushes BIGINT NOT NULL DEFAULT 0 CHECK (flushes >= 0),
+    -- How the subject logged in, and what the session is tied to.
+    login BYTEA CHECK (octet_length(login) <= 1024),
     data BYTEA NOT NULL,
     CHECK (moved_to IS NULL OR subject IS NULL),
     CHECK (ended IS NULL OR (moved_to IS NULL AND subject IS NULL)),

@@ -136,7 +136,7 @@ const REQUIREMENTS: &[(u8, Requirement)] = &[
         "Changing what authentication depends on needs a full login first.",
         |_| {
             application(
-                "Ask for the factors again there, and call set_subject: it renews the token.",
+                "Give such a page the extractor Fresh<Minutes<10>>, and the layer a step_up_page, which asks for the factors again and calls reauthenticated: it renews the token.",
             )
         },
     ),
@@ -152,7 +152,11 @@ const REQUIREMENTS: &[(u8, Requirement)] = &[
     l3(
         "7.5.3",
         "Highly sensitive operations need a further factor or confirmation.",
-        |_| application("Ask for it there."),
+        |_| {
+            application(
+                "Give such a page the extractor AtLeast<Aal2>, or Fresh<..> for a confirmation.",
+            )
+        },
     ),
     l2(
         "7.6.1",

@@ -20,7 +20,7 @@ use crate::adopt::FormerCookie;
 use crate::carry_out::carry_out;
 use crate::decide::Arrival;
 use crate::shared::Shared;
-use crate::{ClientState, Closing, Cost, Engine, Outcome, Presented, Transport};
+use crate::{ClientState, Closing, Cost, Engine, Outcome, Presented, StepUp, Transport};
 
 /// The session of one request. Cheap to clone; all clones are the one request.
 ///
@@ -212,6 +212,13 @@ impl Exchange {
     #[must_use]
     pub fn transport(&self) -> &Transport {
         &self.inner.engine.transport
+    }
+
+    /// Whether the login of this request's session meets what a page asks of it now.
+    #[must_use]
+    pub fn meets(&self, needs: StepUp) -> bool {
+        let login = self.session().and_then(|session| session.login());
+        needs.is_met_by(login.as_deref(), self.inner.engine.clock.now())
     }
 
     pub(crate) fn shared(&self) -> &Shared {
