@@ -96,6 +96,7 @@ mod login_limit;
 mod login_page;
 mod measure;
 mod of_subject;
+mod provider;
 mod queue;
 mod sessions;
 mod shared;
