@@ -85,6 +85,7 @@ mod closing;
 mod cookie;
 mod cost;
 mod decide;
+mod ends;
 mod engine;
 mod event_limit;
 mod events;
