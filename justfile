@@ -79,6 +79,12 @@ crash kills="100":
 migrations times="20":
     CLOAKROOM_MIGRATIONS="$1" cargo test -p cloakroom-tests a_site_that_moves_ -- --nocapture
 
+# Moves so many live sessions from redb to PostgreSQL and on to Redis, under 200 requests a
+# second, and kills what moves them twice on each way.
+migrate sessions="200000":
+    CLOAKROOM_LIVE_SESSIONS="$1" cargo test --release -p cloakroom-cli --all-features \
+        --test operate live_sessions_ -- --nocapture
+
 # Compares sessions and stores with models over so many random histories.
 model cases="20000":
     CLOAKROOM_CASES="$1" cargo test -p cloakroom-tests model

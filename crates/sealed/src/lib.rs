@@ -349,6 +349,13 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         self.inner.end_token(token, ending)
     }
 
+    fn load_at<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+    ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
+        self.inner.load_at(digest)
+    }
+
     fn end_at<'a>(
         &'a self,
         digest: &'a KeyDigest,

@@ -6,6 +6,7 @@
 
 mod behind_nginx;
 mod cached_nodes;
+mod ended_nodes;
 mod frameworks;
 mod fresh_stores;
 mod in_chromium;
@@ -13,6 +14,7 @@ mod layered_servers;
 mod linearizable_nodes;
 mod migrating_servers;
 mod on_actix;
+mod openid_provider;
 mod outage;
 mod reasons;
 mod round_trips;
