@@ -31,6 +31,10 @@ lint:
 docs *args:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps "$@"
 
+# The book, in the browser, made again at each change.
+book *args:
+    mdbook serve docs "$@"
+
 # All benches, or what the arguments choose, such as --bench stores.
 bench *args:
     cargo bench -p cloakroom-benches "$@"
@@ -74,6 +78,12 @@ crash kills="100":
 # Moves a site under load from redb to PostgreSQL so often, killing it twice each time.
 migrations times="20":
     CLOAKROOM_MIGRATIONS="$1" cargo test -p cloakroom-tests a_site_that_moves_ -- --nocapture
+
+# Moves so many live sessions from redb to PostgreSQL and on to Redis, under 200 requests a
+# second, and kills what moves them twice on each way.
+migrate sessions="200000":
+    CLOAKROOM_LIVE_SESSIONS="$1" cargo test --release -p cloakroom-cli --all-features \
+        --test operate live_sessions_ -- --nocapture
 
 # Compares sessions and stores with models over so many random histories.
 model cases="20000":

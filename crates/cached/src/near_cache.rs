@@ -51,6 +51,8 @@ pub(crate) struct NearCache {
     clock: Arc<dyn Clock>,
     /// What was due by then may have been swept from the store.
     swept_until_millis: AtomicU64,
+    /// How many subscriptions are open: its own, and one of whoever listens through it.
+    subscriptions: Mutex<usize>,
     is_disconnected: AtomicBool,
     on_disconnect: OnDisconnect,
     counters: Counters,
@@ -109,6 +111,7 @@ impl NearCache {
             staleness_max,
             clock,
             swept_until_millis: AtomicU64::new(0),
+            subscriptions: Mutex::new(0),
             is_disconnected: AtomicBool::new(false),
             on_disconnect,
             counters: Counters::default(),
@@ -247,21 +250,34 @@ impl NearCache {
         }
     }
 
-    /// A subscription is being opened; until it is, no invalidation arrives.
-    pub(crate) fn connecting(&self) {
-        self.is_disconnected.store(true, Ordering::SeqCst);
+    fn subscriptions(&self) -> MutexGuard<'_, usize> {
+        self.subscriptions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The subscription is open, and what is written from now on is announced to it.
+    /// A subscription is being opened; until one is, no invalidation arrives.
+    pub(crate) fn connecting(&self) {
+        let open = self.subscriptions();
+        self.is_disconnected.store(*open == 0, Ordering::SeqCst);
+    }
+
+    /// A subscription is open, and what is written from now on is announced to it.
     /// What was written before may have been missed, so no entry can be trusted.
     pub(crate) fn connected(&self) {
         self.invalidate_all();
+        let mut open = self.subscriptions();
+        *open += 1;
         self.is_disconnected.store(false, Ordering::SeqCst);
     }
 
-    /// The subscription is broken.
+    /// A subscription that was open is broken. What it has missed, another that is open
+    /// hears.
     pub(crate) fn disconnected(&self) {
-        if !self.is_disconnected.swap(true, Ordering::SeqCst) {
+        let mut open = self.subscriptions();
+        *open = open.saturating_sub(1);
+        if *open == 0 {
+            self.is_disconnected.store(true, Ordering::SeqCst);
             count(&self.counters.disconnects);
         }
     }

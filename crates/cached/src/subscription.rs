@@ -3,19 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cloakroom_core::store::{BoxFuture, Invalidation, Invalidations, Listener, SessionStore};
+use cloakroom_core::store::{
+    BoxFuture, Invalidation, Invalidations, Listener, SessionStore, Subscriber, stay_subscribed,
+};
 use cloakroom_core::{Error, ErrorKind};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::near_cache::NearCache;
-
-/// The pause before the first attempt to open a broken subscription again. It doubles
-/// with each attempt, up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-
-/// The longest pause between two attempts.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The background task that keeps a cache subscribed; dropping this ends it.
 #[derive(Debug, Default)]
@@ -58,26 +53,33 @@ impl Drop for WatchTask {
 }
 
 async fn watch<S: SessionStore>(store: &S, cache: &Arc<NearCache>) {
-    let mut pause = PAUSE_MIN;
-    loop {
-        let error = match subscribe(store, cache).await {
-            Ok(mut subscription) => {
-                tracing::info!(
-                    event = "cache_subscribed",
-                    "the near cache is subscribed to what other nodes write"
-                );
-                pause = PAUSE_MIN;
-                loop {
-                    if let Err(error) = subscription.next().await {
-                        break error;
-                    }
-                }
-            }
-            Err(error) => error,
-        };
-        tracing::warn!(event = "cache_disconnected", %error, retry_in = ?pause, "the near cache is not subscribed to what other nodes write");
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+    let listen = async || {
+        let subscription = subscribe(store, cache).await?;
+        Ok(Box::new(subscription) as Box<dyn Listener>)
+    };
+    match stay_subscribed(listen, sleep, &Told).await {}
+}
+
+/// The log, which is told of the subscription; the cache hears what it says.
+struct Told;
+
+impl Subscriber for Told {
+    fn subscribed(&self) {
+        tracing::info!(
+            event = "cache_subscribed",
+            "the near cache is subscribed to what other nodes write"
+        );
+    }
+
+    fn announced(&self, _: &Invalidation) {}
+
+    fn disconnected(&self, error: &Error, retry_in: Duration) {
+        tracing::warn!(
+            event = "cache_disconnected",
+            %error,
+            ?retry_in,
+            "the near cache is not subscribed to what other nodes write"
+        );
     }
 }
 
@@ -100,6 +102,7 @@ pub(crate) async fn subscribe<S: SessionStore>(
     Ok(Subscription {
         cache: cache.clone(),
         listener,
+        is_open: true,
     })
 }
 
@@ -108,6 +111,15 @@ pub(crate) async fn subscribe<S: SessionStore>(
 pub(crate) struct Subscription {
     cache: Arc<NearCache>,
     listener: Box<dyn Listener>,
+    is_open: bool,
+}
+
+impl Subscription {
+    fn close(&mut self) {
+        if std::mem::replace(&mut self.is_open, false) {
+            self.cache.disconnected();
+        }
+    }
 }
 
 impl Listener for Subscription {
@@ -116,7 +128,7 @@ impl Listener for Subscription {
             let next = self.listener.next().await;
             match &next {
                 Ok(invalidation) => self.cache.announced(invalidation),
-                Err(_) => self.cache.disconnected(),
+                Err(_) => self.close(),
             }
             next
         })
@@ -125,6 +137,6 @@ impl Listener for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.cache.disconnected();
+        self.close();
     }
 }

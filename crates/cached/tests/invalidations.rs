@@ -289,6 +289,24 @@ async fn caches_in_a_row_are_subscribed_through_the_outermost() {
     assert_eq!(outer.inner().stats().invalidated, 1);
 }
 
+/// An engine listens through the cache as long as sockets wait, beside the cache itself.
+#[tokio::test]
+async fn who_listens_through_a_cache_and_leaves_takes_nothing_from_it() {
+    let (shared, cached, digest, _) = watching(OnDisconnect::Bypass).await;
+    let listener = cached.listen().await.unwrap();
+    drop(listener);
+    let stats = cached.stats();
+    assert_eq!((stats.is_disconnected, stats.disconnects), (false, 0));
+    cached.load(&digest).await.unwrap().unwrap();
+    shared.delete(&digest).await.unwrap();
+    until(&cached, |stats| stats.invalidated == 1).await;
+    shared.cut();
+    until(&cached, |stats| {
+        stats.is_disconnected && stats.disconnects == 1
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_store_that_announces_nothing_cannot_be_watched() {
     let cached = Cached::with_staleness_max(MapStore::default(), HOUR);

@@ -5,6 +5,8 @@
 //! of the sites that they entered by it. The provider tells each site by a request of its own,
 //! with a signed token that names its session (`sid`), the user (`sub`), or both.
 //!
+//! **In the book:** [Logging in and out](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/login.md).
+//!
 //! ```
 //! use cloakroom_core::session::Session;
 //! use cloakroom_core::{Error, Subject};

@@ -26,6 +26,8 @@
 //! # }).unwrap();
 //! ```
 //!
+//! **In the book:** [Key files, and changing a key](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/keys.md).
+//!
 //! # With a key of the server
 //!
 //! Without one, whoever **writes** to the database can log in as anybody: they draw a
@@ -345,6 +347,13 @@ impl<S: SessionStore> TokenStore for Sealed<S> {
         ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<(), Error>> {
         self.inner.end_token(token, ending)
+    }
+
+    fn load_at<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+    ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
+        self.inner.load_at(digest)
     }
 
     fn end_at<'a>(

@@ -5,8 +5,8 @@
 use std::sync::atomic::AtomicBool;
 
 use cloakroom_core::engine::{AnyStore, Changeset, SaveOutcome, Token, TokenStore as _};
-use cloakroom_core::session::Session;
-use cloakroom_core::store::{EndReason, KeyDigest, Record};
+use cloakroom_core::session::{Ended, Session};
+use cloakroom_core::store::{EndReason, KeyDigest, Record, SubjectDigest};
 use cloakroom_core::{Error, Subject, Timestamp};
 
 use crate::decide::Decision;
@@ -55,17 +55,27 @@ impl Events {
 /// A token or a digest whose first characters an event says.
 pub(crate) trait Named {
     fn short(&self, engine: &Shared) -> Option<String>;
+
+    fn digest(&self, engine: &Shared) -> Option<KeyDigest>;
 }
 
 impl Named for Token {
     fn short(&self, engine: &Shared) -> Option<String> {
         engine.short(self)
     }
+
+    fn digest(&self, engine: &Shared) -> Option<KeyDigest> {
+        engine.store.digest_of(self)
+    }
 }
 
 impl Named for KeyDigest {
     fn short(&self, _: &Shared) -> Option<String> {
         Some(KeyDigest::short(self))
+    }
+
+    fn digest(&self, _: &Shared) -> Option<KeyDigest> {
+        Some(*self)
     }
 }
 
@@ -112,13 +122,17 @@ impl Shared {
         match (former, before) {
             (Some(former), Some(before)) if changeset.is_flushed() => {
                 let subject = former.subject.as_ref();
-                self.ended(before, end_of_flushed(changeset), subject);
+                let ended = Ended::new(end_of_flushed(changeset)).at(self.clock.now());
+                self.ended(before, &ended, subject);
                 self.created(token, record);
             }
-            (Some(_), Some(before)) if matches!(decision, Decision::Rotate | Decision::Renew) => {
-                self.rotated(before, token);
+            (Some(_), Some(before)) => {
+                if matches!(decision, Decision::Rotate | Decision::Renew) {
+                    self.rotated(before, token);
+                }
+                self.tell_waiting_of_write(before, token, record);
             }
-            (Some(_), _) => {}
+            (Some(_), None) => {}
             (None, _) => self.created(token, record),
         }
         if changeset.is_login() {
@@ -164,8 +178,31 @@ impl Shared {
         );
     }
 
+    /// Tells those who wait for its end that a session was written, and where it is now.
+    fn tell_waiting_of_write(&self, before: &Token, token: &Token, record: &Record) {
+        if self.ends.is_empty() {
+            return;
+        }
+        let digests = [before, token].map(|token| self.store.digest_of(token));
+        if let [Some(before), Some(now)] = digests {
+            self.ends
+                .written(&before, &now, token, record, &self.expiry);
+        }
+    }
+
+    /// Tells those who wait for the end of a session that it has ended.
+    pub(crate) fn tell_waiting(&self, of: &impl Named, ended: &Ended) {
+        if !self.ends.is_empty()
+            && let Some(digest) = of.digest(self)
+        {
+            self.ends.ended(&digest, ended);
+        }
+    }
+
     /// Tells that a session has ended.
-    pub(crate) fn ended(&self, of: &impl Named, reason: EndReason, subject: Option<&Subject>) {
+    pub(crate) fn ended(&self, of: &impl Named, ended: &Ended, subject: Option<&Subject>) {
+        self.tell_waiting(of, ended);
+        let reason = ended.because;
         self.events.measures.ended(reason, 1);
         tracing::info!(
             event = "session_ended",
@@ -184,6 +221,9 @@ impl Shared {
         reason: EndReason,
         subject: Option<&Subject>,
     ) {
+        if let Some(subject) = subject {
+            self.ends.ended_of(&SubjectDigest::new(&self.site, subject));
+        }
         self.events.measures.ended(reason, sessions as u64);
         tracing::info!(
             event = "sessions_ended",
@@ -197,7 +237,8 @@ impl Shared {
 
     /// Tells that a token beside the session's was logged out with it. Whether it opened
     /// anything is not known, and a client may send any.
-    pub(crate) fn other_token_ended(&self, token: &Token) {
+    pub(crate) fn other_token_ended(&self, token: &Token, ended: &Ended) {
+        self.tell_waiting(token, ended);
         tracing::debug!(
             event = "other_token_ended",
             session = self.short(token),

@@ -102,6 +102,7 @@ async fn end_those_found(
                     if record.site == engine.site && record.created_at <= begun_by =>
                 {
                     engine.store.end_at(&digest, Some(&ending)).await?;
+                    engine.tell_waiting(&digest, &(&ending).into());
                     *ended += 1;
                 }
                 // A mark opens nothing, and what it leads to is found by itself.

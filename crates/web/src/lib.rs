@@ -27,6 +27,8 @@
 //! }
 //! ```
 //!
+//! **In the book:** [A page answers 500 or 409](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/errors.md).
+//!
 //! # In the field
 //!
 //! - **Two applications on one host need two names** for their cookies: browsers keep
@@ -85,6 +87,7 @@ mod closing;
 mod cookie;
 mod cost;
 mod decide;
+mod ends;
 mod engine;
 mod event_limit;
 mod events;

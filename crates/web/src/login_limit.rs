@@ -84,7 +84,7 @@ async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<b
         let ended = engine
             .subjects()?
             .end_sessions(&login.subject, which, Some(&because));
-        note_ended(engine, login, &ended.await?);
+        note_ended(engine, login, &ended.await?, &because);
         return Ok(true);
     }
     listed.retain(|listed| order(listed) < login.order);
@@ -99,13 +99,13 @@ async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<b
             .end_sessions(&login.subject, which, Some(&because));
         all_ended.extend(ended.await?);
     }
-    note_ended(engine, login, &all_ended);
+    note_ended(engine, login, &all_ended, &because);
     Ok(false)
 }
 
-fn note_ended(engine: &Shared, login: &Login, ended: &[KeyDigest]) {
+fn note_ended(engine: &Shared, login: &Login, ended: &[KeyDigest], because: &Ending) {
     for digest in ended {
-        engine.ended(digest, EndReason::SessionLimit, None);
+        engine.ended(digest, &because.into(), None);
     }
     if !ended.is_empty() {
         engine.limit_kept(&login.order.1, ended.len(), login.max);

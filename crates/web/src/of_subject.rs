@@ -142,7 +142,7 @@ impl Engine {
                 .end_sessions(&subject, one, Some(&ending));
             let ended = ended.await?;
             for digest in &ended {
-                engine.ended(digest, ending.because, Some(&named));
+                engine.ended(digest, &(&ending).into(), Some(&named));
             }
             Ok(!ended.is_empty())
         })

@@ -184,7 +184,7 @@ async fn end_those_meant(
             }
             let one = Revoke::One(listed.digest);
             for digest in subjects.end_sessions(&subject, one, Some(&ending)).await? {
-                engine.ended(&digest, ending.because, Some(named));
+                engine.ended(&digest, &(&ending).into(), Some(named));
                 ended += 1;
             }
         }

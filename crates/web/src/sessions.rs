@@ -130,7 +130,7 @@ impl SubjectSessions {
             let ended = ended.await?;
             exchange.count_revocation();
             for digest in &ended {
-                engine.ended(digest, ending.because, named.as_ref());
+                engine.ended(digest, &(&ending).into(), named.as_ref());
             }
             Ok(ended.len())
         })

@@ -11,6 +11,7 @@ use cloakroom_core::{Clock, Error, Expiry, Site, Timestamp};
 use crate::Transport;
 use crate::adopt::Sources;
 use crate::cookie::COOKIE_AGE_MAX;
+use crate::ends::Ends;
 use crate::events::Events;
 use crate::queue::Queue;
 
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) has_own_entropy: bool,
     pub(crate) queue: Queue,
     pub(crate) events: Events,
+    /// Those who wait for the ends of sessions.
+    pub(crate) ends: Arc<Ends>,
 }
 
 impl Shared {

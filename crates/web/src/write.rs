@@ -123,10 +123,11 @@ impl<'e> Writer<'e> {
 
     pub(crate) async fn log_out_all(&mut self, tokens: &[Token]) -> Result<(), Error> {
         let mut ended = Ok(());
+        let ending = Ending::new(EndReason::LoggedOut, self.now);
         for token in tokens {
-            let result = self.end_token(token, EndReason::LoggedOut).await;
+            let result = self.end_token(token, &ending).await;
             if result.is_ok() {
-                self.engine.other_token_ended(token);
+                self.engine.other_token_ended(token, &(&ending).into());
             }
             ended = ended.and(result);
         }
@@ -140,18 +141,18 @@ impl<'e> Writer<'e> {
         because: EndReason,
         changeset: &mut Changeset,
     ) -> Result<(), Error> {
-        self.end_token(token, because).await?;
+        let ending = Ending::new(because, self.now);
+        self.end_token(token, &ending).await?;
         let subject = changeset
             .stored()
             .and_then(|record| record.subject.as_ref());
-        self.engine.ended(token, because, subject);
+        self.engine.ended(token, &(&ending).into(), subject);
         Ok(())
     }
 
-    async fn end_token(&mut self, token: &Token, because: EndReason) -> Result<(), Error> {
+    async fn end_token(&mut self, token: &Token, ending: &Ending) -> Result<(), Error> {
         self.cost.touch();
-        let ending = Ending::new(because, self.now);
-        let end = self.engine.store.end_token(token, Some(&ending));
+        let end = self.engine.store.end_token(token, Some(ending));
         self.engine.written_by(None, end).await
     }
 

@@ -1,17 +1,17 @@
 //! A chat room for those who are logged in, whose WebSockets close when their session ends.
 //!
 //! `cargo run -p cloakroom-examples --bin chat_room`, then <http://127.0.0.1:3000> in two
-//! windows. Log out in one tab of a window: the room in its other tabs closes.
+//! windows. Log out in one tab of a window: the room in its other tabs closes. Log out
+//! everywhere in one window: it closes in the others where the same name is logged in.
 
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Form, State};
-use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
-use cloakroom::axum::{LoggedIn, Session, SessionError, SessionLayer};
+use cloakroom::axum::{LoggedIn, Session, SessionError, SessionLayer, SubjectSessions};
+use cloakroom::session::Ended;
 use cloakroom::{Engine, Subject};
-use cloakroom_examples::session_ended;
 use serde::Deserialize;
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -21,45 +21,35 @@ const MESSAGE_BYTES_MAX: usize = 1_000;
 /// What may be said before the slowest visitor misses some of it.
 const UNREAD_MAX: usize = 100;
 
-#[derive(Clone)]
-struct Room {
-    engine: Engine,
-    said: broadcast::Sender<String>,
-}
+/// What is said in the room.
+type Room = broadcast::Sender<String>;
 
 /// The upgrade is a request like any other: the login is checked before it is answered. With
 /// the cookie's `SameSite=Lax` a page of another site opens no socket with it.
-async fn enter(
-    State(room): State<Room>,
-    login: LoggedIn,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
+async fn enter(State(room): State<Room>, login: LoggedIn, upgrade: WebSocketUpgrade) -> Response {
     let name = login.subject().as_str().to_owned();
     // Before the answer, so that a visitor who has it misses nothing.
-    let heard = room.said.subscribe();
+    let (heard, ended) = (room.subscribe(), login.ended());
     upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(|socket| talk(socket, name, room, heard, headers))
+        .on_upgrade(|socket| talk(socket, name, (room, heard), ended))
 }
 
 /// Passes on what is said, until either side leaves or the session ends.
 async fn talk(
     mut socket: WebSocket,
     name: String,
-    room: Room,
-    mut heard: broadcast::Receiver<String>,
-    headers: HeaderMap,
+    (room, mut heard): (Room, broadcast::Receiver<String>),
+    mut ended: impl Future<Output = Ended> + Unpin,
 ) {
-    let mut ended = std::pin::pin!(session_ended(room.engine, headers));
     loop {
         tokio::select! {
             // First of all, so that nobody talks on who has been logged out.
             biased;
-            () = &mut ended => {
+            ended = &mut ended => {
                 let goodbye = CloseFrame {
                     code: close_code::POLICY,
-                    reason: "your session has ended".into(),
+                    reason: format!("your session has ended: {}", ended.because).into(),
                 };
                 // Who has left already hears nothing.
                 let _ = socket.send(Message::Close(Some(goodbye))).await;
@@ -68,7 +58,7 @@ async fn talk(
             message = socket.recv() => match message {
                 Some(Ok(Message::Text(text))) => {
                     // Somebody listens: this visitor, at least.
-                    let _ = room.said.send(format!("{name}: {}", text.as_str()));
+                    let _ = room.send(format!("{name}: {}", text.as_str()));
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => {}
@@ -102,6 +92,12 @@ async fn log_out(session: Session) -> Result<Redirect, SessionError> {
     Ok(Redirect::to("/"))
 }
 
+/// Ends the sessions of this name in all browsers.
+async fn log_out_everywhere(sessions: SubjectSessions) -> Result<Redirect, SessionError> {
+    sessions.end_all().await?;
+    Ok(Redirect::to("/"))
+}
+
 async fn page(session: Session) -> impl IntoResponse {
     match session.subject() {
         None => Html(
@@ -109,7 +105,8 @@ async fn page(session: Session) -> impl IntoResponse {
             <label>Name <input name=name required></label> <button>Log in</button></form>",
         ),
         Some(_) => Html(
-            "<form method=post action=/logout><button>Log out</button></form>
+            "<form method=post action=/logout><button>Log out</button>
+            <button formaction=/logout-everywhere>Log out everywhere</button></form>
             <form id=form><input id=text maxlength=200> <button>Say</button></form>
             <ul id=said></ul>
             <script>
@@ -132,14 +129,12 @@ async fn page(session: Session) -> impl IntoResponse {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().init();
     let engine = Engine::new(cloakroom::open("memory:").await?);
-    let room = Room {
-        engine: engine.clone(),
-        said: broadcast::Sender::new(UNREAD_MAX),
-    };
+    let room = Room::new(UNREAD_MAX);
     let app = Router::new()
         .route("/", get(page))
         .route("/login", post(log_in))
         .route("/logout", post(log_out))
+        .route("/logout-everywhere", post(log_out_everywhere))
         .route("/room", any(enter))
         .with_state(room)
         .layer(SessionLayer::new(engine));

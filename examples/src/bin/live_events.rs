@@ -2,35 +2,28 @@
 //!
 //! `cargo run -p cloakroom-examples --bin live_events`, then <http://127.0.0.1:3000>.
 //!
-//! A response that goes on has the session as it was when the request began, and nothing tells
-//! it of a logout elsewhere: so it waits for [`session_ended`] beside what it sends.
+//! A response that goes on has the session as it was when the request began. What tells it of a
+//! logout meanwhile, here or elsewhere, is [`ended`](cloakroom::session::Session::ended).
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::sse::{Event, Sse};
 use axum::response::{Html, Redirect};
 use axum::routing::{get, post};
 use cloakroom::axum::{LoggedIn, Session, SessionError, SessionLayer};
 use cloakroom::{Engine, Subject};
-use cloakroom_examples::session_ended;
 use futures_util::stream::{Stream, StreamExt as _, unfold};
 use tokio::time::sleep;
 
-async fn events(
-    State(engine): State<Engine>,
-    _: LoggedIn,
-    headers: HeaderMap,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+async fn events(login: LoggedIn) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let ticks = unfold(0_u64, |count| async move {
         sleep(Duration::from_millis(200)).await;
         let event = Event::default().data(count.to_string());
         Some((Ok(event), count + 1))
     });
-    Sse::new(ticks.take_until(session_ended(engine, headers)))
+    Sse::new(ticks.take_until(login.ended()))
 }
 
 /// Logs in. The password is left out here: the example `login_axum` has one.
@@ -67,7 +60,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/login", post(log_in))
         .route("/logout", post(log_out))
         .route("/events", get(events))
-        .with_state(engine.clone())
         .layer(SessionLayer::new(engine));
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned());
     let listener = tokio::net::TcpListener::bind(format!("127.0.0.1:{port}")).await?;

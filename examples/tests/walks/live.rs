@@ -39,8 +39,7 @@ fn live_events() {
 
     browser.post("/login", "").leads_to("/");
     let mut events = browser.begin("GET", "/events", "", "");
-    // They go on for as long as the session does, past several looks.
-    read_until(&mut events, b"data: 12\n");
+    read_until(&mut events, b"data: 3\n");
 
     let mut other_tab = browser.clone();
     other_tab.post("/logout", "").leads_to("/");
@@ -52,7 +51,7 @@ fn live_events() {
         }
         rest += &String::from_utf8_lossy(&buffer[..count]);
         let events = rest.matches("data: ").count();
-        assert!(events < 60, "{events} events after the logout");
+        assert!(events < 10, "{events} events after the logout");
     }
     assert!(rest.ends_with("0\r\n\r\n"), "the last chunk: {rest}");
     assert_eq!(browser.get("/events").status, 401);
@@ -116,12 +115,25 @@ fn chat_room() {
     assert_eq!(hear(&mut with_ada), line);
     assert_eq!(hear(&mut with_bob), line);
 
-    // Of the other tab of a browser.
+    let closes = |socket: &mut TcpStream, because: &str| {
+        let (kind, why) = hear(socket);
+        assert_eq!(kind, CLOSE);
+        assert_eq!(why[..2], 1008_u16.to_be_bytes());
+        let why = String::from_utf8_lossy(&why[2..]).into_owned();
+        assert_eq!(why, format!("your session has ended: {because}"));
+    };
+    // In the other tab of a browser.
     ada.clone().post("/logout", "").leads_to("/");
-    let (kind, why) = hear(&mut with_ada);
-    assert_eq!(kind, CLOSE);
-    assert_eq!(why[..2], 1008_u16.to_be_bytes());
-    assert_eq!(why[2..], *b"your session has ended");
+    closes(&mut with_ada, "logged_out");
+    assert_eq!(open_socket(&ada, "/room").0, 401);
+
+    // On another device.
+    ada.post("/login", "name=ada").leads_to("/");
+    let (_, mut with_ada) = open_socket(&ada, "/room");
+    let mut phone = site.browser();
+    phone.post("/login", "name=ada").leads_to("/");
+    phone.post("/logout-everywhere", "").leads_to("/");
+    closes(&mut with_ada, "logged_out_elsewhere");
     assert_eq!(open_socket(&ada, "/room").0, 401);
 
     say(&mut with_bob, "Is anybody here?");

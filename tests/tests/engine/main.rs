@@ -5,6 +5,7 @@
 
 mod adopting;
 mod after_the_end;
+mod announced_ends;
 mod audit;
 mod bad_input;
 mod browser_storage;
@@ -13,6 +14,7 @@ mod cookie_chunks;
 mod cookie_store;
 mod dead_cookies;
 mod django;
+mod ended;
 mod endings;
 mod engine_options;
 mod everybody;

@@ -36,9 +36,10 @@ const FLOORS: [(&str, u8); 27] = [
 ];
 
 /// Members that test, measure or show, and may import anything.
-const ABOVE_ALL: [&str; 5] = [
+const ABOVE_ALL: [&str; 6] = [
     "cloakroom-tests",
     "cloakroom-benches",
+    "cloakroom-book",
     "cloakroom-compile-errors",
     "cloakroom-examples",
     "cloakroom-instructions",

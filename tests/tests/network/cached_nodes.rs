@@ -88,7 +88,7 @@ async fn within_the_bound<S: SessionStore>(nodes: [S; 2], cut: impl Fn() + Send 
     assert!(here.stats().disconnects > 0);
 }
 
-async fn redis_nodes(url: &str) -> [RedisStore; 2] {
+pub(crate) async fn redis_nodes(url: &str) -> [RedisStore; 2] {
     let prefix = format!("{}:", key().digest().short());
     let open = async || {
         let builder = RedisStore::builder(url).prefix(prefix.clone());
@@ -97,7 +97,7 @@ async fn redis_nodes(url: &str) -> [RedisStore; 2] {
     [open().await, open().await]
 }
 
-async fn postgres_nodes(url: &str) -> [SqlStore; 2] {
+pub(crate) async fn postgres_nodes(url: &str) -> [SqlStore; 2] {
     let table = format!("t_{}", key().digest().short());
     let open = async || {
         let builder = SqlStore::builder().table(table.clone()).notifying(true);

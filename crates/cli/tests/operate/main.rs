@@ -8,6 +8,8 @@ mod endings;
 mod failures;
 mod help;
 mod keys;
+#[cfg(unix)]
+mod live;
 mod migrate;
 mod privacy;
 mod reports;

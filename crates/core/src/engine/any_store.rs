@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::{LoadedToken, SessionKey, Token, TokenStore, Written};
-use crate::store::{BoxFuture, Capabilities, Ending, KeyDigest, Record, Revision};
+use crate::store::{BoxFuture, Capabilities, Ending, KeyDigest, Record, Revision, Stored};
 use crate::{Error, Site, Subject, Timestamp};
 
 /// Any store, its type forgotten: what a backend chosen at run time is held as.
@@ -137,6 +137,13 @@ impl TokenStore for AnyStore {
         ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<(), Error>> {
         self.store.end_token(token, ending)
+    }
+
+    fn load_at<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+    ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
+        self.store.load_at(digest)
     }
 
     fn end_at<'a>(

@@ -7,7 +7,7 @@ mod token;
 mod token_store;
 
 pub use crate::session::changeset::{Changeset, SaveOutcome, Unchanged};
-pub use crate::session::commit::{Commit, Context};
+pub use crate::session::commit::{Commit, Context, Watch};
 pub use any_store::AnyStore;
 pub use key::{Entropy, KEY_BYTES, OsEntropy, SessionKey};
 pub use token::{TOKEN_BYTES_MAX, Token};

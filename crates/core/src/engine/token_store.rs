@@ -186,6 +186,21 @@ pub trait TokenStore: Send + Sync + 'static {
         self.end_token(token, None)
     }
 
+    /// What stands at a digest, for whoever asks whether a session lives and has no token of
+    /// it. The data of a record may be sealed. Without it, who waits for the
+    /// [end of a session](crate::session::Session::ended) learns of this engine's ends alone.
+    ///
+    /// # Errors
+    /// As [`SessionStore::load`], and [`ErrorKind::Misconfigured`] where sessions stand at no
+    /// digest, as by default.
+    fn load_at<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+    ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
+        let _ = digest;
+        Box::pin(async { Err(no_digests()) })
+    }
+
     /// Ends the session that a [scan](Capabilities::scan) has found at a digest.
     ///
     /// # Errors
@@ -197,12 +212,7 @@ pub trait TokenStore: Send + Sync + 'static {
         ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<(), Error>> {
         let _ = (digest, ending);
-        Box::pin(async {
-            Err(Error::new(
-                ErrorKind::Misconfigured,
-                "this store has no session that could be named by its digest",
-            ))
-        })
+        Box::pin(async { Err(no_digests()) })
     }
 
     /// Ends all sessions of a subject at a site; answers how many there were, zero where
@@ -349,6 +359,13 @@ impl<S: SessionStore> TokenStore for S {
         })
     }
 
+    fn load_at<'a>(
+        &'a self,
+        digest: &'a KeyDigest,
+    ) -> BoxFuture<'a, Result<Option<Stored>, Error>> {
+        Box::pin(self.load(digest))
+    }
+
     fn end_at<'a>(
         &'a self,
         digest: &'a KeyDigest,
@@ -360,6 +377,13 @@ impl<S: SessionStore> TokenStore for S {
     fn token_capabilities(&self) -> Capabilities<'_> {
         self.capabilities()
     }
+}
+
+fn no_digests() -> Error {
+    Error::new(
+        ErrorKind::Misconfigured,
+        "this store has no session that could be named by its digest",
+    )
 }
 
 /// Under a token that is no session key stands no session to write.

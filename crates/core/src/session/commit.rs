@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crate::session::{Ended, Limits};
-use crate::store::{BoxFuture, KeyDigest};
+use crate::store::{BoxFuture, KeyDigest, Record};
 use crate::{Error, Expiry, Site, Timestamp};
 
 /// What [`Session::save`](crate::session::Session::save) calls: the engine that opened the session.
@@ -14,6 +14,18 @@ pub trait Commit: Send + Sync {
 
     /// The digest that the session stands under, as far as this request knows.
     fn id(&self) -> Option<KeyDigest>;
+
+    /// What knows of the session's end; `None` where no session is stored.
+    fn watch(&self) -> Option<Arc<dyn Watch>>;
+}
+
+/// Knows of the end of one session, also when the request that opened it is over.
+pub trait Watch: Send + Sync {
+    /// Waits for its end, from this call on. `record` is what was stored of it last.
+    fn ended(&self, record: &Record) -> BoxFuture<'static, Ended>;
+
+    /// Asks the store once whether it lives.
+    fn is_alive(&self) -> BoxFuture<'static, Result<bool, Error>>;
 }
 
 /// What a session knows of the engine that opens it.

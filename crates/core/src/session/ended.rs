@@ -1,7 +1,7 @@
 //! How the session before has ended.
 
 use super::Session;
-use crate::store::{EndReason, Tombstone};
+use crate::store::{EndReason, Ending, Tombstone};
 use crate::{Label, Timestamp};
 
 /// How the session has ended that a client still comes with.
@@ -57,6 +57,16 @@ impl From<Tombstone> for Ended {
             because: tombstone.because,
             at: Some(tombstone.at).filter(|at| *at > Timestamp::EPOCH),
             note: tombstone.note,
+        }
+    }
+}
+
+impl From<&Ending> for Ended {
+    fn from(ending: &Ending) -> Self {
+        Self {
+            because: ending.because,
+            at: Some(ending.at),
+            note: ending.note.clone(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`Session`] is a typed dictionary that records what is done to it.
 
+mod alive;
 mod change;
 pub(crate) mod changeset;
 pub(crate) mod commit;
@@ -129,6 +130,7 @@ impl Session {
                     dead: false,
                     edits: 0,
                     scratch: Vec::new(),
+                    watch: None,
                 }),
                 context,
             }),

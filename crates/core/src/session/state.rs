@@ -1,8 +1,8 @@
 //! What all handles of one session share.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use super::commit::Context;
+use super::commit::{Context, Watch};
 use super::op::{HeaderChange, Op, Pending};
 use super::view::View;
 use crate::session::Entries;
@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) edits: u64,
     /// Where one value after the other is encoded before it is shared.
     pub(super) scratch: Vec<u8>,
+    /// What knows of its end when the request is over.
+    pub(super) watch: Option<Arc<dyn Watch>>,
 }
 
 pub(super) enum Phase {

@@ -14,6 +14,7 @@ mod record;
 mod rotation;
 mod scan;
 mod subjects;
+mod subscription;
 
 pub use any_session_store::AnySessionStore;
 pub use capabilities::{
@@ -33,3 +34,4 @@ pub use record::{Record, Revision, Touch};
 pub use rotation::RotationPath;
 pub use scan::{Scan, ScanCursor, ScanPage, Scanned};
 pub use subjects::{ListPage, Listed, Revoke, RevokeStep, Subjects};
+pub use subscription::{Subscriber, stay_subscribed};

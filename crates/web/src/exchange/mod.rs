@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloakroom_core::engine::{Commit, Token, TokenStore as _};
+use cloakroom_core::engine::{Commit, Token, TokenStore as _, Watch};
 use cloakroom_core::session::Session;
 use cloakroom_core::store::{BoxFuture, KeyDigest};
 use cloakroom_core::{Error, ErrorKind};
@@ -19,6 +19,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 use crate::adopt::FormerCookie;
 use crate::carry_out::carry_out;
 use crate::decide::Arrival;
+use crate::ends::Kept;
 use crate::shared::Shared;
 use crate::{ClientState, Closing, Cost, Engine, Outcome, Presented, StepUp, Transport};
 
@@ -286,6 +287,12 @@ impl Exchange {
     /// What to tell the client of a session that is closed.
     fn closing(&self, opened: &Opened, mut failure: Option<Error>) -> Closing {
         let accessed = opened.session.was_accessed();
+        // What goes on when the request is over, as a WebSocket, may ask for its session.
+        if opened.session.is_held()
+            && let Some(watch) = self.inner.watch()
+        {
+            opened.session.keep_watch(watch);
+        }
         let mut client = opened.client();
         let policy = &self.inner.engine.transport;
         if matches!(client.action, CookieAction::Nothing)
@@ -380,5 +387,10 @@ impl Commit for Inner {
 
     fn id(&self) -> Option<KeyDigest> {
         self.digest()
+    }
+
+    fn watch(&self) -> Option<Arc<dyn Watch>> {
+        let token = self.opened.get()?.client().token.clone()?;
+        Some(Arc::new(Kept::new(self.engine.clone(), token)))
     }
 }
