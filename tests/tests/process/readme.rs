@@ -261,11 +261,14 @@ fn logs_in_and_out(project: &Project) {
         "/login?next=/",
     );
     let third = log_in("");
+    let third = set_cookie(&third);
     leads_to(
-        &running.send("POST /devices/end-all", Some(set_cookie(&third)), ""),
+        &running.send("POST /devices/end-all", Some(third), ""),
         "/login",
     );
-    leads_to(&running.send("GET /", Some(short), ""), "/login?next=/");
+    for ended in [short, third] {
+        leads_to(&running.send("GET /", Some(ended), ""), "/login?next=/");
+    }
 
     let cookie = log_in("");
     leads_to(
