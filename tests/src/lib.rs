@@ -6,6 +6,7 @@ pub mod events_page;
 pub mod in_process;
 pub mod reasons;
 pub mod script;
+pub mod tls;
 pub mod waiting;
 
 use std::collections::BTreeMap;

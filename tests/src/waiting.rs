@@ -60,7 +60,7 @@ impl Visitor {
     pub async fn visit<T>(&mut self, handle: impl AsyncFnOnce(Session) -> T) -> T {
         let (exchange, session) = self.open().await;
         let answer = handle(session).await;
-        self.keep(exchange).await;
+        self.close(exchange).await;
         answer
     }
 
@@ -68,11 +68,15 @@ impl Visitor {
     pub async fn visit_sessions<T>(&mut self, handle: impl AsyncFnOnce(SubjectSessions) -> T) -> T {
         let (exchange, session) = self.open().await;
         let answer = handle(SubjectSessions::new(exchange.clone(), session)).await;
-        self.keep(exchange).await;
+        self.close(exchange).await;
         answer
     }
 
-    async fn keep(&mut self, exchange: Exchange) {
+    /// The end of a request. The visitor keeps the token that it is told.
+    ///
+    /// # Panics
+    /// Where the session is not saved.
+    pub async fn close(&mut self, exchange: Exchange) {
         let closing = exchange.close(200).await;
         assert!(closing.failure.is_none(), "{:?}", closing.failure);
         for set in headers(&closing, "set-cookie") {

@@ -65,6 +65,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod device;
 mod error;
 mod extract;
 mod login;
@@ -74,6 +75,7 @@ mod step_up;
 mod typed;
 
 pub use cloakroom_web::{Aal2, Aal3, Engine, Level, MaxAge, Minutes, SessionInfo, StepUp};
+pub use device::{Bound, NotBound, device_endpoint};
 pub use error::SessionError;
 pub use extract::{Session, SubjectSessions};
 pub use login::{LoggedIn, NotLoggedIn};

@@ -13,7 +13,7 @@ use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{Error, HttpMessage as _, HttpResponse};
-use cloakroom_web::{Closing, Engine, Exchange, LoginPage};
+use cloakroom_web::{Closing, Engine, Exchange, HeaderEdit, LoginPage};
 use pin_project_lite::pin_project;
 
 use crate::error::opaque;
@@ -289,7 +289,12 @@ impl<B> Answer<B> {
 fn apply(closing: &Closing, headers: &mut HeaderMap) {
     let existing = headers.iter();
     let texts = existing.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
-    for edit in closing.header_edits(texts) {
+    let edits = closing.header_edits(texts);
+    edit(&edits, headers);
+}
+
+pub(crate) fn edit(edits: &[HeaderEdit], headers: &mut HeaderMap) {
+    for edit in edits {
         let value = match edit.static_value() {
             Some(value) => Ok(HeaderValue::from_static(value)),
             None => HeaderValue::from_str(edit.value()),

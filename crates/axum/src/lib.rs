@@ -26,6 +26,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod device;
 mod extract;
 mod login;
 mod step_up;
@@ -33,6 +34,7 @@ mod typed;
 
 pub use cloakroom_tower::{SessionFuture, SessionLayer, SessionService};
 pub use cloakroom_web::{Aal2, Aal3, Cost, Engine, Level, MaxAge, Minutes, SessionInfo, StepUp};
+pub use device::{Bound, NotBound, device_endpoint};
 pub use extract::{Session, SessionError, SubjectSessions};
 pub use login::{LoggedIn, NotLoggedIn};
 pub use step_up::{AtLeast, Fresh};

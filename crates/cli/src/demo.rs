@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// Listen where other machines can reach, though cookies then travel in the clear
     #[arg(long)]
     allow_public_http: bool,
+    /// Serve https, with a certificate made for this run, and bind sessions to their devices
+    #[arg(long)]
+    tls: bool,
 }
 
 /// An address with its port. `localhost` is taken for what it means.
@@ -50,6 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         store: arguments.store,
         folder: arguments.folder,
         allow_public_http: arguments.allow_public_http,
+        tls: arguments.tls,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -66,9 +70,21 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 
 fn announce(ready: &Ready) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "Cloakroom demo: http://{}/", ready.addr)?;
+    let scheme = if ready.key_digest.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    writeln!(out, "Cloakroom demo: {scheme}://{}/", ready.addr)?;
     writeln!(out, "  sessions in {}", ready.store)?;
     writeln!(out, "  accounts in {}", ready.folder.display())?;
+    if let Some(digest) = &ready.key_digest {
+        writeln!(
+            out,
+            "  its certificate is of its own making: a Chromium believes it by"
+        )?;
+        writeln!(out, "  --ignore-certificate-errors-spki-list={digest}")?;
+    }
     writeln!(out, "Ctrl-C stops it; what is stored stays.")?;
     out.flush()
 }

@@ -250,7 +250,13 @@ fn usage_errors_are_code_2_and_help_names_every_option() {
     }
     let output = cloakroom(&["demo", "--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for option in ["--listen", "--store", "--folder", "--allow-public-http"] {
+    for option in [
+        "--listen",
+        "--store",
+        "--folder",
+        "--allow-public-http",
+        "--tls",
+    ] {
         assert!(help.contains(option), "{help}");
     }
 }

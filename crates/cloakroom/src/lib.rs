@@ -54,6 +54,7 @@
 //! | `redis-tls` | the same over TLS, `rediss://…` |
 //! | `cookie` | [`cookie`]: sessions sealed in the cookie itself, `cookie:` |
 //! | `cookie-ring` | the same, and ring as its cipher without the default features too |
+//! | `dbsc` | [`dbsc`]: sessions bound to a device, so that a copied cookie is worthless within minutes |
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
 //! | `metrics` | counts and times what the engine, a near cache and the sweep do, through the [`metrics`](https://docs.rs/metrics) facade: [events and metrics](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/events.md) |
 //! | `migrating` | [`stores::Migrating`]: moves sessions from one store to another while the site runs, `migrating_from=URL` |
@@ -126,11 +127,14 @@ pub mod store {
 /// For the author of an adapter, a job or a tool: keys, tokens, and a request's way
 /// through the engine.
 pub mod engine {
+    pub use cloakroom_core::Binding;
     pub use cloakroom_core::engine::*;
     pub use cloakroom_web::{
-        COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, ClientState, Closing, Cost, Exchange, FormerId,
-        FormerSession, FormerSessions, HeaderEdit, Outcome, Presented, SESSIONS_LISTED_MAX,
-        SubjectSessions, Transport,
+        BoundCookie, COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, ClientState, Closing, Cost, DeviceAnswer,
+        DeviceBinding, DeviceDeed, DeviceOffer, DeviceProof, DeviceRequest, DeviceResponse,
+        DeviceSession, DeviceVerdict, Exchange, FormerId, FormerSession, FormerSessions,
+        HeaderEdit, Outcome, Presented, SESSIONS_LISTED_MAX, ShownDevice, Skipped, SubjectSessions,
+        Transport,
     };
 }
 
@@ -191,6 +195,9 @@ pub use cloakroom_axum as axum;
 #[cfg(feature = "cookie")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cookie")))]
 pub use cloakroom_cookie as cookie;
+#[cfg(feature = "dbsc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "dbsc")))]
+pub use cloakroom_dbsc as dbsc;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use cloakroom_tower as tower;

@@ -12,10 +12,12 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// Connections that are open at once; others wait until one closes.
 const CONNECTIONS_MAX: usize = 512;
@@ -34,7 +36,12 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves the site until told to stop, then lets open requests finish.
-pub(crate) async fn serve(listener: TcpListener, site: Router, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    site: Router,
+    stop: impl Future<Output = ()>,
+) {
     let (stopping, _) = watch::channel(());
     let mut open = JoinSet::new();
     let mut stop = pin!(stop);
@@ -44,7 +51,16 @@ pub(crate) async fn serve(listener: TcpListener, site: Router, stop: impl Future
             Some(_) = open.join_next() => {}
             accepted = listener.accept(), if open.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
-                    open.spawn(connection(stream, site.clone(), stopping.subscribe()));
+                    let (tls, site, stopping) = (tls.clone(), site.clone(), stopping.subscribe());
+                    open.spawn(async move {
+                        let Some(tls) = tls else {
+                            return connection(stream, site, stopping).await;
+                        };
+                        // A browser that does not believe the certificate is no event.
+                        if let Ok(Ok(stream)) = timeout(HEAD_MAX, tls.accept(stream)).await {
+                            connection(stream, site, stopping).await;
+                        }
+                    });
                 }
                 Err(error) => refused(&error).await,
             },
@@ -66,7 +82,11 @@ async fn refused(error: &io::Error) {
     }
 }
 
-async fn connection(stream: TcpStream, site: Router, mut stopping: watch::Receiver<()>) {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    site: Router,
+    mut stopping: watch::Receiver<()>,
+) {
     let mut http = Builder::new(TokioExecutor::new()).http1_only();
     http.http1()
         .timer(TokioTimer::new())

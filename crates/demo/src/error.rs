@@ -42,6 +42,8 @@ pub enum DemoError {
         /// What it says.
         source: cloakroom::Error,
     },
+    /// No certificate can be made.
+    Certificate(String),
     /// The system gives no randomness.
     Randomness,
     /// The system does not say when the server is to stop.
@@ -89,6 +91,7 @@ impl fmt::Display for DemoError {
                 }
                 Ok(())
             }
+            Self::Certificate(why) => write!(f, "no certificate can be made for --tls: {why}"),
             Self::Randomness => f.write_str("the operating system gives no randomness"),
             Self::Signal(source) => write!(f, "cannot listen for Ctrl-C: {source}"),
         }
@@ -116,7 +119,10 @@ impl Error for DemoError {
                 Some(source)
             }
             Self::Store { source, .. } => Some(source),
-            Self::PublicHttp(_) | Self::Accounts { .. } | Self::Randomness => None,
+            Self::PublicHttp(_)
+            | Self::Accounts { .. }
+            | Self::Certificate(_)
+            | Self::Randomness => None,
         }
     }
 }

@@ -32,6 +32,7 @@ mod serve;
 mod site;
 mod state;
 mod store_url;
+mod tls;
 mod visitor;
 
 pub use accounts::{

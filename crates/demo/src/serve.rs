@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloakroom::dbsc::Dbsc;
 use cloakroom::engine::TokenStore;
 use cloakroom::stores::RedbStore;
 use cloakroom::{AnyStore, CookiePolicy, Engine, Error, Sweeper};
@@ -14,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::pages::admin::administrator;
 use crate::site::with_admin_page;
-use crate::{Accounts, DemoError, connections, metrics, store_url};
+use crate::{Accounts, DemoError, connections, metrics, store_url, tls};
 
 /// How often expired sessions are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -31,6 +32,9 @@ pub struct Options {
     /// Whether an address is taken that other machines may reach, though
     /// session cookies then travel in the clear.
     pub allow_public_http: bool,
+    /// Whether it serves https, with a certificate of its own making. Sessions are bound to
+    /// their devices then, where the browser can do it.
+    pub tls: bool,
 }
 
 impl Default for Options {
@@ -41,6 +45,7 @@ impl Default for Options {
             store: None,
             folder: PathBuf::from("./cloakroom-demo"),
             allow_public_http: false,
+            tls: false,
         }
     }
 }
@@ -55,6 +60,9 @@ pub struct Ready {
     pub store: String,
     /// Where accounts are kept.
     pub folder: PathBuf,
+    /// With TLS, the digest of the certificate's key, by which a browser can be told to believe
+    /// it.
+    pub key_digest: Option<String>,
 }
 
 /// Runs the demo until Ctrl-C (or SIGTERM), then lets open requests finish and
@@ -69,6 +77,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         store: url,
         folder,
         allow_public_http,
+        tls,
     } = options;
     if !listen.ip().is_loopback() && !allow_public_http {
         return Err(DemoError::PublicHttp(listen));
@@ -96,13 +105,19 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         None => RedbStore::open(sessions).map(AnyStore::new),
     };
     let store = store.map_err(not_opened)?;
-    let engine = engine(store.clone()).map_err(not_opened)?;
+    let (engine, tls) = match tls {
+        true => (bound_engine(store.clone()), Some(tls::acceptor()?)),
+        false => (engine(store.clone()), None),
+    };
+    let engine = engine.map_err(not_opened)?;
+    let (acceptor, key_digest) = tls.unzip();
     let sweeper = Sweeper::spawn(store.clone(), SWEEP_EVERY);
     let stopped = stop_signal().map_err(DemoError::Signal)?;
     ready(&Ready {
         addr,
         store: shown_url,
         folder,
+        key_digest,
     });
     let of_sessions = AdminPage::new(engine.clone(), administrator);
     let of_sessions = of_sessions.sweep_reports(sweeper.reporter());
@@ -111,7 +126,7 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
         site = metrics::beside(site, recorder);
     }
     tokio::select! {
-        () = connections::serve(listener, site, stopped) => {}
+        () = connections::serve(listener, acceptor, site, stopped) => {}
         () = upkeep(recorder) => {}
     }
     sweeper.stop().await;
@@ -139,6 +154,11 @@ pub fn engine(store: impl TokenStore) -> Result<Engine, Error> {
     Engine::builder(store)
         .cookie(CookiePolicy::loopback_http())
         .build()
+}
+
+/// The same for https: the default cookie, and sessions that are bound to their devices.
+fn bound_engine(store: impl TokenStore) -> Result<Engine, Error> {
+    Engine::builder(store).device_bound(Dbsc::prefer()).build()
 }
 
 /// Ends when the process is asked to stop. It listens as soon as this returns.

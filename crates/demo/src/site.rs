@@ -10,7 +10,8 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use cloakroom::Engine;
-use cloakroom::axum::SessionLayer;
+use cloakroom::axum::{SessionLayer, device_endpoint};
+use cloakroom::dbsc::Dbsc;
 use cloakroom::engine::TokenStore as _;
 use cloakroom_admin::AdminPage;
 
@@ -45,8 +46,11 @@ pub(crate) fn with_admin_page(
         Some(_) => Keeping::Store,
         None => Keeping::Cookie,
     };
-    Router::new()
-        .route("/", get(home::page))
+    let mut site = Router::new();
+    if engine.exchange().is_device_bound() {
+        site = site.route(Dbsc::PATH, post(device_endpoint));
+    }
+    site.route("/", get(home::page))
         .route("/register", get(enter::register_page).post(enter::register))
         .route("/login", get(enter::login_page).post(enter::login))
         .route("/logout", post(enter::logout))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use cloakroom_core::store::BoxFuture;
-use cloakroom_web::{Closing, Engine, Exchange, LoginPage, Outcome};
+use cloakroom_web::{Closing, Engine, Exchange, HeaderEdit, LoginPage, Outcome};
 use http::header::{CACHE_CONTROL, HeaderName, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
@@ -232,6 +232,10 @@ pub fn edit_headers(closing: &Closing, headers: &mut HeaderMap) {
     let existing = headers.iter();
     let texts = existing.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
     let edits = closing.header_edits(texts);
+    edit(&edits, headers);
+}
+
+pub(crate) fn edit(edits: &[HeaderEdit], headers: &mut HeaderMap) {
     for edit in edits {
         let value = match edit.static_value() {
             Some(value) => Ok(HeaderValue::from_static(value)),

@@ -95,5 +95,5 @@ mod request;
 pub use cloakroom_web::{Cost, Engine, SessionInfo, StepUp, SubjectSessions};
 pub use error::SessionError;
 pub use layer::{SessionFuture, SessionLayer, SessionService, edit_headers};
-pub use login::NotLoggedIn;
+pub use login::{NotBound, NotLoggedIn};
 pub use request::{RequestSession, open};

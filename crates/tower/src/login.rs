@@ -57,6 +57,39 @@ impl From<SessionError> for NotLoggedIn {
     }
 }
 
+/// Why a request comes from no device that its session is bound to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NotBound {
+    /// Somebody is logged in, and the request has not proven their device. The browser may
+    /// prove it with its next request.
+    Unproven,
+    /// Nobody is logged in, or the session could not be loaded.
+    NotLoggedIn(NotLoggedIn),
+}
+
+impl NotBound {
+    /// A 403 where the device is not proven; else [that](NotLoggedIn::into_response) of who is
+    /// not logged in. It has no body.
+    #[must_use]
+    pub fn into_response<B: Default>(self) -> Response<B> {
+        match self {
+            Self::Unproven => {
+                let mut response = Response::default();
+                *response.status_mut() = StatusCode::FORBIDDEN;
+                response
+            }
+            Self::NotLoggedIn(why) => why.into_response(),
+        }
+    }
+}
+
+impl From<NotLoggedIn> for NotBound {
+    fn from(why: NotLoggedIn) -> Self {
+        Self::NotLoggedIn(why)
+    }
+}
+
 /// Where visitors log in and prove again who they are; one of them at least.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pages {

@@ -4,12 +4,13 @@ use std::future::Future;
 
 use cloakroom_core::session::Session;
 use cloakroom_core::{Error, ErrorKind, Subject};
-use cloakroom_web::{Exchange, StepUp, SubjectSessions};
+use cloakroom_web::{DeviceProof, DeviceRequest, Exchange, StepUp, SubjectSessions};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderValue, Request};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode};
 
 use crate::SessionError;
-use crate::login::{Login, NotLoggedIn};
+use crate::layer::edit;
+use crate::login::{Login, NotBound, NotLoggedIn};
 
 /// The session of a request, for a request, its [`Parts`], or the two parts of it that
 /// count: its extensions and its headers.
@@ -58,6 +59,55 @@ pub trait RequestSession {
                     step_up_url: url_for(Some(needs), extensions, headers),
                 }),
             }
+        }
+    }
+
+    /// The session of a visitor who is logged in on the device that their session is bound to,
+    /// where this request has proven that device: for a page that changes a password or moves
+    /// money.
+    ///
+    /// # Errors
+    /// [`NotBound::Unproven`] where it has not, also where the session is bound to none;
+    /// else as [`logged_in`](Self::logged_in), and an error where the engine
+    /// [binds no sessions](cloakroom_web::EngineBuilder::device_bound).
+    fn bound(&self) -> impl Future<Output = Result<(Session, Subject), NotBound>> + Send {
+        let (extensions, headers) = self.extensions_and_headers();
+        async move {
+            let logged_in = (extensions, headers).logged_in().await?;
+            let exchange = exchange_in(extensions).map_err(NotLoggedIn::from)?;
+            let proof = exchange.device_proof();
+            match proof.map_err(|error| NotLoggedIn::Failed(error.into()))? {
+                DeviceProof::Proven => Ok(logged_in),
+                _ => Err(NotBound::Unproven),
+            }
+        }
+    }
+
+    /// Answers a browser that registers or refreshes the device of its session: for the
+    /// endpoint, a POST at the path of what [binds](cloakroom_web::EngineBuilder::device_bound)
+    /// sessions. The response has JSON, or no body.
+    ///
+    /// # Errors
+    /// As [`session`](Self::session), and where the engine binds no sessions to devices.
+    fn answer_device(&self) -> impl Future<Output = Result<Response<String>, SessionError>> + Send {
+        let (extensions, headers) = self.extensions_and_headers();
+        async move {
+            let exchange = exchange_in(extensions)?;
+            let header = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+            let request = DeviceRequest {
+                session_id: header("sec-secure-session-id"),
+                response: header("secure-session-response"),
+                fetch_site: header("sec-fetch-site"),
+            };
+            let carrier = exchange.transport().request_header();
+            let cookies = headers.get_all(carrier).into_iter();
+            let answer = exchange.answer_device(cookies.map(HeaderValue::as_bytes), request);
+            let answer = answer.await?;
+            let mut response = Response::new(answer.body);
+            *response.status_mut() =
+                StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            edit(&answer.headers, response.headers_mut());
+            Ok(response)
         }
     }
 
@@ -126,6 +176,10 @@ impl RequestSession for (&Extensions, &HeaderMap) {
 pub async fn open(exchange: &Exchange, headers: &HeaderMap) -> Result<Session, SessionError> {
     let dest = headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
     exchange.note_fetch_dest(dest);
+    if exchange.is_device_bound() {
+        let skipped = headers.get("secure-session-skipped");
+        exchange.note_skipped(skipped.map(HeaderValue::as_bytes));
+    }
     let carrier = exchange.transport().request_header();
     let values = headers.get_all(carrier).into_iter();
     Ok(exchange.open(values.map(HeaderValue::as_bytes)).await?)

@@ -14,6 +14,8 @@ pub(crate) enum Arrival {
     OfUnknownKey,
     /// Its session has just moved to another key.
     Rotated,
+    /// Its session is bound to a device, which this request has not proven.
+    Unproven,
     /// It opened a session.
     Stored,
 }
@@ -79,7 +81,8 @@ pub(crate) enum Decision {
 ///    one; but under a token whose session has just been rotated, only a login
 ///    does: anything else would wipe the fresh cookie with an older request.
 ///    A logout there ends the session where it has moved, and what follows the logout
-///    begins a new one.
+///    begins a new one. The same under a token whose device is not proven: the browser may
+///    prove it with its next request, and must still have its cookie then.
 /// 4. A session that was used and opened nothing removes its cookie, unless a
 ///    rotation mark stands there, or another server may have the key that it was sealed
 ///    under: then a logout alone removes it.
@@ -105,7 +108,7 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
             _ => Decision::Nothing,
         };
     }
-    if facts.arrival == Arrival::Rotated && !facts.login {
+    if matches!(facts.arrival, Arrival::Rotated | Arrival::Unproven) && !facts.login {
         return match facts {
             Facts {
                 flushed: true,
@@ -210,80 +213,89 @@ mod tests {
             renewal_due: true,
             ..WRITTEN
         };
-        let table: [(&str, Facts, [Decision; 6]); 13] = [
-            // Arrivals:             Anonymous Malformed Missing OfUnknownKey Rotated Stored
+        let table: [(&str, Facts, [Decision; 7]); 13] = [
+            // Arrivals:             Anonymous Malformed Missing OfUnknownKey Rotated Unproven Stored
             (
                 "untouched",
                 UNTOUCHED,
-                [Nothing, Nothing, Nothing, Nothing, Nothing, Nothing],
+                [
+                    Nothing, Nothing, Nothing, Nothing, Nothing, Nothing, Nothing,
+                ],
             ),
             (
                 "untouched, late",
                 untouched_late,
-                [Nothing, Nothing, Nothing, Nothing, Nothing, Nothing],
+                [
+                    Nothing, Nothing, Nothing, Nothing, Nothing, Nothing, Nothing,
+                ],
             ),
             (
                 "read",
                 READ,
-                [Nothing, Forget, Forget, Nothing, Nothing, Nothing],
+                [Nothing, Forget, Forget, Nothing, Nothing, Nothing, Nothing],
             ),
             (
                 "read, late",
                 read_late,
-                [Nothing, Forget, Forget, Nothing, Nothing, Touch],
+                [Nothing, Forget, Forget, Nothing, Nothing, Nothing, Touch],
             ),
             (
                 "read, with an old key",
                 read_old,
-                [Nothing, Forget, Forget, Nothing, Nothing, Renew],
+                [Nothing, Forget, Forget, Nothing, Nothing, Nothing, Renew],
             ),
             (
                 "written, with an old key",
                 written_old,
-                [Create, Create, Create, Create, Refuse, Renew],
+                [Create, Create, Create, Create, Refuse, Refuse, Renew],
             ),
             (
                 "written",
                 WRITTEN,
-                [Create, Create, Create, Create, Refuse, Update],
+                [Create, Create, Create, Create, Refuse, Refuse, Update],
             ),
             (
                 "cleared",
                 CLEARED,
-                [Nothing, Forget, Forget, Nothing, Nothing, Update],
+                [Nothing, Forget, Forget, Nothing, Nothing, Nothing, Update],
             ),
             (
                 "login",
                 LOGIN,
-                [Create, Create, Create, Create, Create, Rotate],
+                [Create, Create, Create, Create, Create, Create, Rotate],
             ),
             (
                 "cycled",
                 cycled,
-                [Create, Create, Create, Create, Refuse, Rotate],
+                [Create, Create, Create, Create, Refuse, Refuse, Rotate],
             ),
             (
                 "cycled, empty",
                 cycled_empty,
-                [Nothing, Forget, Forget, Nothing, Nothing, Rotate],
+                [Nothing, Forget, Forget, Nothing, Nothing, Nothing, Rotate],
             ),
             (
                 "flushed",
                 flushed,
-                [Nothing, Forget, Forget, Forget, Delete, Delete],
+                [Nothing, Forget, Forget, Forget, Delete, Delete, Delete],
             ),
             (
                 "flushed, then written",
                 flushed_then_written,
-                [Create, Create, Create, Create, Replace, Rotate],
+                [Create, Create, Create, Create, Replace, Replace, Rotate],
             ),
         ];
         for (name, facts, decisions) in table {
-            for (arrival, decision) in
-                [Anonymous, Malformed, Missing, OfUnknownKey, Rotated, Stored]
-                    .into_iter()
-                    .zip(decisions)
-            {
+            let arrivals = [
+                Anonymous,
+                Malformed,
+                Missing,
+                OfUnknownKey,
+                Rotated,
+                Unproven,
+                Stored,
+            ];
+            for (arrival, decision) in arrivals.into_iter().zip(decisions) {
                 assert_eq!(from(arrival, facts), decision, "{name} on {arrival:?}");
             }
         }

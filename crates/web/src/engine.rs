@@ -9,6 +9,7 @@ use cloakroom_core::store::{FRAME_BYTES_CEILING, Record, SubjectDigest};
 use cloakroom_core::{Clock, Error, ErrorKind, Expiry, Site, Subject, SystemClock, Timestamp};
 
 use crate::adopt::Sources;
+use crate::device::{DeviceBinding, Devices};
 use crate::ends::{CHECK_EVERY_MIN, Ends};
 use crate::events::Events;
 use crate::queue::Queue;
@@ -48,11 +49,13 @@ impl Engine {
         let store = AnyStore::new(store);
         EngineBuilder {
             site: None,
+            device_binding: None,
             shared: Shared {
                 events: Events::of(&store),
                 store,
                 transport: Transport::Cookie(CookiePolicy::default()),
                 sources: Sources::default(),
+                devices: None,
                 site: Site::default(),
                 token_bytes_max: TOKEN_BYTES_MAX,
                 expiry: Expiry::default(),
@@ -136,6 +139,7 @@ const HEADER_BYTES: usize = 4 * 1024;
 pub struct EngineBuilder {
     /// `None` for the default, which follows from the transport.
     site: Option<Site>,
+    device_binding: Option<Arc<dyn DeviceBinding>>,
     shared: Shared,
 }
 
@@ -322,6 +326,20 @@ impl EngineBuilder {
         self
     }
 
+    /// Ties the sessions of whoever is logged in to their device, where the browser can do it,
+    /// so that a copied cookie is worthless within minutes. Give it that of the
+    /// `cloakroom-dbsc` crate, whose page says what it protects, and mount the adapter's
+    /// endpoint at its path.
+    ///
+    /// A login costs nothing more; a session that was logged in before costs one write, once.
+    /// Where it cannot be written, that is an event, and the request goes on. No other request
+    /// costs more I/O. Default: none.
+    #[must_use]
+    pub fn device_bound(mut self, binding: impl DeviceBinding) -> Self {
+        self.device_binding = Some(Arc::new(binding));
+        self
+    }
+
     /// Names the subject in the events of its sessions, as the field `subject`, as it is: for
     /// whom the law or an auditor asks who logged in, and when. It may be personal data, which
     /// the log then holds. Default off.
@@ -380,6 +398,9 @@ impl EngineBuilder {
             return refuse("a session must be allowed one entry and one byte at least");
         }
         self.shared.transport.check_formers(self.site.is_some())?;
+        if let Some(binding) = &self.device_binding {
+            Devices::new(binding.clone(), &self.shared.transport).check(&self.shared.transport)?;
+        }
         let Shared {
             sources,
             store,
@@ -401,6 +422,8 @@ impl EngineBuilder {
     }
 
     fn assemble(mut self) -> Engine {
+        let devices = self.device_binding.take();
+        self.shared.devices = devices.map(|binding| Devices::new(binding, &self.shared.transport));
         self.shared.site = self
             .site
             .take()

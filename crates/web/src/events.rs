@@ -28,6 +28,7 @@ pub(crate) struct Events {
     pub(crate) outages: EventLimit,
     unknown_keys: EventLimit,
     not_adopted: EventLimit,
+    unproven_devices: EventLimit,
 }
 
 impl Events {
@@ -43,6 +44,7 @@ impl Events {
             outages: EventLimit::default(),
             unknown_keys: EventLimit::default(),
             not_adopted: EventLimit::default(),
+            unproven_devices: EventLimit::default(),
         }
     }
 
@@ -287,6 +289,63 @@ impl Shared {
             store = self.events.store,
             %error,
             "a former cookie still opens its session"
+        );
+    }
+}
+
+/// The devices that sessions are bound to.
+impl Shared {
+    pub(crate) fn device_bound(&self, token: &Token, subject: Option<&Subject>) {
+        self.events.measures.device("bound");
+        tracing::info!(
+            event = "device_bound",
+            session = self.short(token),
+            store = self.events.store,
+            subject = self.events.subject(subject),
+            "a session has been bound to a device"
+        );
+    }
+
+    pub(crate) fn device_refreshed(&self, token: &Token) {
+        self.events.measures.device("refreshed");
+        tracing::debug!(
+            event = "device_refreshed",
+            session = self.short(token),
+            store = self.events.store,
+            "the device of a session has proven itself, and has a new bound cookie"
+        );
+    }
+
+    /// Tells that a request has not proven its device, and whether it was refused. A client
+    /// may send any number of them.
+    pub(crate) fn device_unproven(
+        &self,
+        token: &Token,
+        why: &'static str,
+        is_refused: bool,
+        now: Timestamp,
+    ) {
+        self.events.measures.device(why);
+        if let Some(unlogged) = self.events.unproven_devices.log_at(now) {
+            tracing::warn!(
+                event = "device_unproven",
+                session = self.short(token),
+                store = self.events.store,
+                why,
+                refused = is_refused,
+                unlogged,
+                "a request for a session has not proven the device that it must come from"
+            );
+        }
+    }
+
+    pub(crate) fn device_not_offered(&self, token: &Token, error: &Error) {
+        tracing::warn!(
+            event = "device_not_offered",
+            session = self.short(token),
+            store = self.events.store,
+            %error,
+            "that a session is offered to a device could not be written"
         );
     }
 }

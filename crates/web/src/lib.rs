@@ -87,6 +87,7 @@ mod closing;
 mod cookie;
 mod cost;
 mod decide;
+mod device;
 mod ends;
 mod engine;
 mod event_limit;
@@ -117,8 +118,12 @@ pub use cookie::{
     SameSite,
 };
 pub use cost::Cost;
+pub use device::{
+    BoundCookie, DeviceAnswer, DeviceBinding, DeviceDeed, DeviceOffer, DeviceRequest,
+    DeviceSession, DeviceVerdict, ShownDevice, Skipped,
+};
 pub use engine::{Engine, EngineBuilder};
-pub use exchange::Exchange;
+pub use exchange::{DeviceProof, DeviceResponse, Exchange};
 pub use header_edit::HeaderEdit;
 pub use login_page::{LoginPage, is_local_path};
 pub use of_subject::{SESSIONS_LISTED_MAX, SessionInfo};

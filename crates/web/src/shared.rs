@@ -11,6 +11,7 @@ use cloakroom_core::{Clock, Error, Expiry, Site, Timestamp};
 use crate::Transport;
 use crate::adopt::Sources;
 use crate::cookie::COOKIE_AGE_MAX;
+use crate::device::Devices;
 use crate::ends::Ends;
 use crate::events::Events;
 use crate::queue::Queue;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) transport: Transport,
     /// Former sessions of other libraries.
     pub(crate) sources: Sources,
+    /// What ties sessions to devices, if anything does.
+    pub(crate) devices: Option<Devices>,
     /// Keeps the sessions of two applications over one store apart.
     pub(crate) site: Site,
     pub(crate) token_bytes_max: usize,

@@ -36,6 +36,8 @@ pub struct Presented {
     pub(crate) formers: Vec<(usize, ClientState)>,
     /// Cookies of other libraries, whose sessions may be adopted.
     pub(crate) adoptable: Vec<FormerCookie>,
+    /// The values of bound cookies; `None` where no headers were looked at.
+    pub(crate) bound: Option<Vec<Vec<u8>>>,
 }
 
 impl Presented {

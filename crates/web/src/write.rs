@@ -150,7 +150,7 @@ impl<'e> Writer<'e> {
         Ok(())
     }
 
-    async fn end_token(&mut self, token: &Token, ending: &Ending) -> Result<(), Error> {
+    pub(crate) async fn end_token(&mut self, token: &Token, ending: &Ending) -> Result<(), Error> {
         self.cost.touch();
         let end = self.engine.store.end_token(token, Some(ending));
         self.engine.written_by(None, end).await

@@ -1,7 +1,7 @@
 //! A Chromium that visits pages of a test.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::machine;
@@ -39,21 +39,13 @@ impl Chromium {
     /// # Panics
     /// Where the browser does not answer within a minute.
     pub fn visit(&self, url: &str) -> String {
-        let mut browser = Command::new(&self.program)
-            // The test's own pages are all it ever sees.
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu"])
-            .args([
-                "--no-first-run",
-                "--disable-background-networking",
-                "--dump-dom",
-            ])
+        let mut browser = self
+            .command()
+            .arg("--dump-dom")
             // Until scripts have nothing more to wait for, 5 s at most.
             .arg("--virtual-time-budget=5000")
-            .arg(format!("--user-data-dir={}", self.profile.display()))
             .arg(url)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .expect("chromium starts");
         let until = Instant::now() + VISIT;
@@ -66,5 +58,58 @@ impl Chromium {
         }
         let output = browser.wait_with_output().expect("it has ended");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+    /// Opens a page of `https://site.example.com:PORT` and stays there until the answer is
+    /// dropped. That host is this machine, and the certificate whose key has this digest
+    /// (SHA-256 of its `SubjectPublicKeyInfo`, in Base64) is believed. Sessions can be bound to
+    /// the device, by keys in software.
+    ///
+    /// # Panics
+    /// Where the browser does not start.
+    #[must_use]
+    pub fn stay_at(&self, url: &str, key_digest: &str) -> OpenPage {
+        let features = "DeviceBoundSessions:RequireOriginTrialTokens/false/\
+                        CheckSubdomainRegistration/false,\
+                        EnableBoundSessionCredentialsSoftwareKeysForManualTesting";
+        let hosts = "MAP site.example.com 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1";
+        let browser = self
+            .command()
+            .args(["--disable-component-update", "--disable-sync"])
+            .arg(format!("--enable-features={features}"))
+            .arg(format!("--host-resolver-rules={hosts}"))
+            // Binding stays off where errors of certificates are ignored wholesale.
+            .arg(format!(
+                "--ignore-certificate-errors-spki-list={key_digest}"
+            ))
+            .arg("--remote-debugging-port=0")
+            .arg(url)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("chromium starts");
+        OpenPage(browser)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            // The test's own pages are all it ever sees.
+            .args(["--headless=new", "--no-sandbox", "--disable-gpu"])
+            .args(["--no-first-run", "--disable-background-networking"])
+            .arg(format!("--user-data-dir={}", self.profile.display()))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+}
+
+/// A browser at a page. It is closed when this is dropped.
+#[derive(Debug)]
+pub struct OpenPage(Child);
+
+impl Drop for OpenPage {
+    fn drop(&mut self) {
+        // Its helpers end when it does.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

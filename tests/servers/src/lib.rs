@@ -36,7 +36,7 @@ mod wire;
 
 use std::sync::OnceLock;
 
-pub use chromium::Chromium;
+pub use chromium::{Chromium, OpenPage};
 pub use cluster::RedisCluster;
 pub use machine::free_port;
 pub use mariadb::Mariadb;

@@ -1,6 +1,6 @@
 //! A store that announces what other nodes do: who waits for ends asks it no more than it must.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ struct Announcing {
     store: Arc<MapStore>,
     listeners: Arc<Mutex<Vec<mpsc::UnboundedSender<Invalidation>>>>,
     loads: Arc<AtomicUsize>,
+    is_down: Arc<AtomicBool>,
 }
 
 impl Announcing {
@@ -94,6 +95,9 @@ impl SessionStore for Announcing {
 
 impl Invalidations for Announcing {
     fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>> {
+        if self.is_down.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(ErrorKind::Unavailable.into()) });
+        }
         let (sender, receiver) = mpsc::unbounded_channel();
         self.listeners.lock().unwrap().push(sender);
         Box::pin(async { Ok(Box::new(Channel(receiver)) as Box<dyn Listener>) })
@@ -193,6 +197,22 @@ async fn what_a_cut_channel_missed_is_asked_about_when_it_is_back() {
     assert_eq!(store.subscriptions(), 1);
     assert_eq!(soon(ended).await.because, EndReason::LoggedOut);
     assert!(cut.elapsed() < RHYTHM + RHYTHM / 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_channel_is_down_the_store_is_asked_in_the_rhythm() {
+    let store = Announcing::default();
+    let [here, there] = [node(&store), node(&store)];
+    let mut ada = Visitor::log_in(&here, "ada").await;
+    let mut ended = ada.wait().await;
+    assert!(goes_on(&mut ended, 2 * RHYTHM).await);
+    store.is_down.store(true, Ordering::SeqCst);
+    store.cut();
+    assert!(goes_on(&mut ended, 2 * RHYTHM).await);
+    ada.at(&there).log_out().await;
+    let begun = Instant::now();
+    assert_eq!(soon(ended).await.because, EndReason::LoggedOut);
+    assert!(begun.elapsed() < RHYTHM + RHYTHM / 4);
 }
 
 /// It ended when the request had loaded it, and nobody waited yet.

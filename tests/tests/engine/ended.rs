@@ -136,13 +136,10 @@ async fn follows_rotations<S: TokenStore>(store: S) {
 
     // In the request that waits, too.
     let mut ada = Visitor::log_in(&engine, "ada").await;
-    let ended = ada
-        .visit(async |session| {
-            let ended = session.ended();
-            session.cycle_key().unwrap();
-            ended
-        })
-        .await;
+    let (exchange, session) = ada.open().await;
+    let ended = session.ended();
+    session.cycle_key().unwrap();
+    ada.close(exchange).await;
     ada.log_out().await;
     assert_eq!(soon(ended).await.because, EndReason::LoggedOut);
 }

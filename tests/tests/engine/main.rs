@@ -13,6 +13,7 @@ mod concurrent_requests;
 mod cookie_chunks;
 mod cookie_store;
 mod dead_cookies;
+mod device_bound;
 mod django;
 mod ended;
 mod endings;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
 mod bounds;
+mod devices;
 mod measures;
 mod recorder;
 mod walk;

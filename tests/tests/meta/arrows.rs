@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 27] = [
+const FLOORS: [(&str, u8); 28] = [
     ("cloakroom-core", 0),
     ("cloakroom-disk", 0),
     ("cloakroom-map", 0),
@@ -24,6 +24,7 @@ const FLOORS: [(&str, u8); 27] = [
     ("cloakroom-actix", 2),
     ("cloakroom-adopt", 2),
     ("cloakroom-cookie", 2),
+    ("cloakroom-dbsc", 2),
     ("cloakroom-oidc", 2),
     ("cloakroom-sealed", 2),
     ("cloakroom-tower", 2),

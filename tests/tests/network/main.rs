@@ -6,6 +6,7 @@
 
 mod behind_nginx;
 mod cached_nodes;
+mod device_bound;
 mod ended_nodes;
 mod frameworks;
 mod fresh_stores;

@@ -8,6 +8,7 @@ mod token_store;
 
 pub use crate::session::changeset::{Changeset, SaveOutcome, Unchanged};
 pub use crate::session::commit::{Commit, Context, Watch};
+pub use crate::session::opening::Standing;
 pub use any_store::AnyStore;
 pub use key::{Entropy, KEY_BYTES, OsEntropy, SessionKey};
 pub use token::{TOKEN_BYTES_MAX, Token};

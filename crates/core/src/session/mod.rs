@@ -14,7 +14,7 @@ mod flash;
 mod limits;
 mod login;
 mod op;
-mod opening;
+pub(crate) mod opening;
 mod read;
 mod state;
 mod typed;

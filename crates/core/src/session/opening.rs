@@ -1,5 +1,7 @@
 //! Opening a session, taking its changes out, closing it: what an engine calls.
 
+use std::sync::Arc;
+
 use super::Session;
 use super::changeset::{Changeset, SaveOutcome, Unchanged};
 use super::commit::Context;
@@ -8,7 +10,21 @@ use super::state::Phase;
 use super::view::View;
 use crate::session::Entries;
 use crate::store::Record;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Login, Subject};
+
+/// How a session stands, as [`Session::standing`] tells it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Standing {
+    /// Who is logged in.
+    pub subject: Option<Subject>,
+    /// How they have logged in, and what the session is tied to.
+    pub login: Option<Arc<Login>>,
+    /// As [`Changeset::peeks`].
+    pub peeks: bool,
+    /// Whether changes wait to be written.
+    pub modified: bool,
+}
 
 /// For engines; a handler gets its session from the framework's extractor.
 impl Session {
@@ -183,6 +199,25 @@ impl Session {
             let later = std::mem::replace(&mut state.pending, unwritten);
             state.pending.append(later);
             state.modified = state.pending.is_modified();
+        }
+    }
+
+    /// How the session stands with the changes of this request, for an engine: to ask is no
+    /// use of it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let state = self.lock();
+        let context = &self.shared.context;
+        let subject = state.subject().cloned();
+        let login = subject.as_ref().and_then(|_| {
+            let header = state.header(&context.expiry, context.now);
+            header.login
+        });
+        Standing {
+            subject,
+            login,
+            peeks: state.peeks,
+            modified: state.modified,
         }
     }
 

@@ -43,7 +43,7 @@ pub(crate) async fn page(
             }
         }
     } else {
-        devices(&visitor, &sessions.list().await?)
+        devices(&visitor, &sessions.list().await?, is_bound(&session))
     };
     let content = html! {
         @if has_ended {
@@ -62,7 +62,14 @@ pub(crate) async fn page(
     Ok(page.render())
 }
 
-fn devices(visitor: &Visitor, infos: &[SessionInfo]) -> Markup {
+/// Whether the session is bound to the device that it is used on.
+fn is_bound(session: &Session) -> bool {
+    let login = session.login();
+    let binding = login.as_ref().and_then(|login| login.binding.as_ref());
+    binding.is_some_and(|binding| binding.key().is_some())
+}
+
+fn devices(visitor: &Visitor, infos: &[SessionInfo], is_bound: bool) -> Markup {
     let others = infos.iter().filter(|info| !info.is_current).count();
     html! {
         p.lead {
@@ -70,6 +77,12 @@ fn devices(visitor: &Visitor, infos: &[SessionInfo]) -> Markup {
                 "You are logged in here, and nowhere else."
             } @else {
                 (infos.len()) " browsers are logged in as you:"
+            }
+        }
+        @if is_bound {
+            p {
+                "This session is bound to this device: a copy of its cookies is worthless within \
+                 minutes."
             }
         }
         ul.rows {

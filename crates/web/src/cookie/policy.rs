@@ -157,6 +157,10 @@ impl CookiePolicy {
         self.same_site
     }
 
+    pub(crate) fn is_partitioned(&self) -> bool {
+        self.partitioned
+    }
+
     pub(crate) fn bytes_max(&self) -> usize {
         self.bytes_max
     }

@@ -70,6 +70,9 @@ impl Inner {
 
     /// Writes what the session has recorded: at the `end` of the request, or early.
     pub(super) async fn commit(&self, opened: &Opened, end: Option<Outcome>) -> Result<(), Error> {
+        if end.is_none() {
+            self.offer_device(opened, Outcome::Success);
+        }
         let turn = opened.saving.lock().await;
         let mut changeset = match end {
             Some(_) => opened.session.last_changeset()?,

@@ -3,6 +3,7 @@
 
 mod adopting;
 mod committing;
+mod device;
 mod opening;
 
 use std::fmt;
@@ -16,6 +17,8 @@ use cloakroom_core::store::{BoxFuture, KeyDigest};
 use cloakroom_core::{Error, ErrorKind};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
+use self::device::DeviceClient;
+pub use self::device::{DeviceProof, DeviceResponse};
 use crate::adopt::FormerCookie;
 use crate::carry_out::carry_out;
 use crate::decide::Arrival;
@@ -43,6 +46,8 @@ struct Inner {
     /// Whether the response is a document, as far as the request says. A mere read
     /// removes a dead cookie in the answer to a document alone.
     is_document: AtomicBool,
+    /// What its headers say of its device.
+    device: device::Noted,
 }
 
 struct Opened {
@@ -102,6 +107,7 @@ struct Client {
     /// Whether a session was ended: the answer may tell the browser to forget more than
     /// its cookie.
     has_ended: bool,
+    device: DeviceClient,
     cost: Cost,
 }
 
@@ -129,6 +135,7 @@ impl Exchange {
                 opened: OnceCell::new(),
                 over: AtomicBool::new(false),
                 is_document: AtomicBool::new(true),
+                device: device::Noted::default(),
             }),
         }
     }
@@ -151,13 +158,19 @@ impl Exchange {
         let find = || {
             let mut adoptable = Vec::new();
             let bytes_max = engine.token_bytes_max;
-            let headers =
-                headers.inspect(|header| engine.sources.look(header, bytes_max, &mut adoptable));
+            let mut bound = engine.devices.as_ref().map(|_| Vec::new());
+            let headers = headers.inspect(|header| {
+                engine.sources.look(header, bytes_max, &mut adoptable);
+                if let (Some(devices), Some(bound)) = (&engine.devices, &mut bound) {
+                    devices.look(header, bound);
+                }
+            });
             let presented = engine.transport.find(headers, |token| {
                 token.len() <= bytes_max && engine.store.is_well_formed(token)
             });
             Presented {
                 adoptable,
+                bound,
                 ..presented
             }
         };
@@ -265,11 +278,13 @@ impl Exchange {
             return Closing::nothing();
         };
         let outcome = outcome.into();
+        self.inner.offer_device(opened, outcome);
         if self.inner.close_unchanged(opened, outcome) {
             return self.closing(opened, None);
         }
         let written = Inner::write(&self.inner, Some(outcome)).await;
-        self.closing(opened, written.err())
+        let failure = self.inner.without_offer(opened, written.err());
+        self.closing(opened, failure)
     }
 
     /// As [`close`](Self::close), where that takes no call to the store; otherwise `None`,
@@ -280,7 +295,9 @@ impl Exchange {
         let Some(opened) = self.inner.opened.get() else {
             return Some(Closing::nothing());
         };
-        let is_closed = self.inner.close_unchanged(opened, outcome.into());
+        let outcome = outcome.into();
+        self.inner.offer_device(opened, outcome);
+        let is_closed = self.inner.close_unchanged(opened, outcome);
         is_closed.then(|| self.closing(opened, None))
     }
 
@@ -314,6 +331,13 @@ impl Exchange {
         if !token_headers.is_empty() {
             token_headers.extend(policy.former_removals(&client.formers));
             token_headers.extend(self.inner.engine.sources.removals(&client.adopted));
+        }
+        let is_document = self.inner.is_document.load(Ordering::Relaxed);
+        if failure.is_none() {
+            let device = self
+                .inner
+                .device_headers(opened, &client, is_document && accessed);
+            token_headers.extend(device);
         }
         // What is gone was told when it was found.
         let untold = failure

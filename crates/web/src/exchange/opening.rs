@@ -8,7 +8,8 @@ use cloakroom_core::session::{Ended, Session};
 use cloakroom_core::store::{EndReason, Record, Stored};
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 
-use super::{Client, CookieAction, Inner, Opened};
+use super::device::Judgement;
+use super::{Client, CookieAction, DeviceClient, Inner, Opened};
 use crate::adopt::part;
 use crate::decide::Arrival;
 use crate::{Cost, Presented};
@@ -23,6 +24,7 @@ impl Inner {
             state: presented.state,
             formers: presented.formers,
             adoptable: presented.adoptable,
+            device: DeviceClient::shown(presented.bound),
             ..Client::default()
         };
         let now = engine.clock.now();
@@ -65,6 +67,19 @@ impl Inner {
             };
             match loaded.stored {
                 Stored::Record(record) if !engine.expiry.is_expired(&record, now) => {
+                    match self.judge_device(&token, &record, &mut client, now).await? {
+                        Judgement::Opens => {}
+                        Judgement::Refused => {
+                            ended = Some(Ended::new(EndReason::BindingFailed));
+                            arrival = Arrival::Unproven;
+                            passed.push(token);
+                            continue;
+                        }
+                        Judgement::Ended => {
+                            ended = Some(Ended::new(EndReason::BindingFailed));
+                            continue;
+                        }
+                    }
                     let parted = part(engine, &token, &record, now, &mut client.cost).await;
                     let record = parted.unwrap_or(record);
                     let age = engine.cookie_age(&record, now);
@@ -110,7 +125,7 @@ impl Inner {
             }
         }
         // Where a token of ours has moved, a login in another request has just set the next.
-        if arrival != Arrival::Rotated
+        if !matches!(arrival, Arrival::Rotated | Arrival::Unproven)
             && !client.adoptable.is_empty()
             && let Some(session) = self
                 .open_former(&mut client, (&mut arrival, &mut ended), &mut passed, now)

@@ -8,7 +8,7 @@ use cloakroom_core::store::EndReason;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 
-use super::{Counted, Refused};
+use super::{Counted, DEVICE_RESULTS, Refused};
 
 /// When something began that is timed.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,7 @@ pub(crate) struct Measures {
     outages: Counter,
     ended: BTreeMap<&'static str, Counter>,
     refused: BTreeMap<&'static str, Counter>,
+    devices: BTreeMap<&'static str, Counter>,
     load_seconds: Histogram,
     save_seconds: Histogram,
     load_bytes: Histogram,
@@ -71,6 +72,16 @@ impl Measures {
                     (reason, counter!(name, "store" => store, "reason" => reason))
                 })
                 .collect(),
+            devices: DEVICE_RESULTS
+                .iter()
+                .map(|result| {
+                    let name = "cloakroom_devices_total";
+                    (
+                        *result,
+                        counter!(name, "store" => store, "result" => *result),
+                    )
+                })
+                .collect(),
             load_seconds: histogram!("cloakroom_load_seconds", "store" => store),
             save_seconds: histogram!("cloakroom_save_seconds", "store" => store),
             load_bytes: histogram!("cloakroom_load_bytes", "store" => store),
@@ -101,6 +112,12 @@ impl Measures {
 
     pub(crate) fn refused(&self, refused: Refused) {
         if let Some(counter) = self.refused.get(refused.as_str()) {
+            counter.increment(1);
+        }
+    }
+
+    pub(crate) fn device(&self, result: &'static str) {
+        if let Some(counter) = self.devices.get(result) {
             counter.increment(1);
         }
     }
@@ -154,6 +171,10 @@ fn describe() {
         (
             "cloakroom_tokens_refused_total",
             "Tokens that opened no session, by reason",
+        ),
+        (
+            "cloakroom_devices_total",
+            "What became of the devices that sessions are bound to, by result",
         ),
         (
             "cloakroom_conflicts_total",

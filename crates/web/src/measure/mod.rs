@@ -26,6 +26,22 @@ pub(crate) enum Counted {
     StoreDown,
 }
 
+/// What is counted of devices: what they did, and why a request has not proven its own.
+#[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+const DEVICE_RESULTS: [&str; 11] = [
+    "bound",
+    "refreshed",
+    "missing",
+    "expired",
+    "forged",
+    "unreachable",
+    "server_error",
+    "quota_exceeded",
+    "skipped",
+    "wrong_key",
+    "never_bound",
+];
+
 /// Why a token opened no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {

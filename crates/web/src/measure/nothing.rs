@@ -28,6 +28,8 @@ impl Measures {
 
     pub(crate) fn refused(&self, _: Refused) {}
 
+    pub(crate) fn device(&self, _: &'static str) {}
+
     pub(crate) fn loaded(&self, _: Begun, _: Option<usize>) {}
 
     pub(crate) fn saved(&self, _: Begun, _: Option<usize>) {}

@@ -1,0 +1,247 @@
+//! Device Bound Session Credentials: a copied session cookie is worthless within minutes.
+//!
+//! After a login, the browser makes a key pair that does not leave the device, and the session's
+//! record keeps the public key. From then on the browser holds a second, short-lived *bound
+//! cookie*, and gets the next one by signing a challenge. Who copies the cookies has not the
+//! key, so what they copied opens the session no longer than the bound cookie lives. There is
+//! no script, and a browser that does not know the protocol ignores its headers. Chromium
+//! browsers know it.
+//!
+//! ```
+//! use cloakroom_core::Error;
+//! use cloakroom_core::store::SessionStore;
+//! use cloakroom_dbsc::Dbsc;
+//! use cloakroom_web::Engine;
+//!
+//! fn engine(store: impl SessionStore) -> Result<Engine, Error> {
+//!     Engine::builder(store).device_bound(Dbsc::observe()).build()
+//! }
+//! ```
+//!
+//! Then mount the adapter's `device_endpoint` at [`Dbsc::PATH`], for POST, inside its session
+//! layer and outside what asks for a login or a token against CSRF: the browser sends an empty
+//! body from the site's own origin, and no token.
+//!
+//! **In the book:** [Sessions bound to a device](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/dbsc.md).
+//!
+//! # Levels
+//!
+//! A request **proves** its device by a bound cookie that is valid. Where a bound session's
+//! request does not:
+//!
+//! | level | without a word | where the browser says that it could not refresh | another key signs a refresh | no device has answered within the life of a bound cookie |
+//! |---|---|---|---|---|
+//! | [`observe`](Dbsc::observe) | goes on | goes on | goes on | goes on |
+//! | [`prefer`](Dbsc::prefer) | is refused | goes on | the session ends | goes on: the browser may not know the protocol |
+//! | [`require`](Dbsc::require) | is refused | is refused | the session ends | the session ends |
+//!
+//! *Refused* means that the session is not opened in this request: nobody is logged in,
+//! `Session::ended_because` says `binding_failed`, a change other than a login is a 409, and the
+//! browser keeps its cookies, so that its next request can prove the device. *Ends* means that
+//! the record is gone, with the reason `binding_failed`. An extractor `Bound` of the adapter
+//! refuses, at every level, whatever has not proven its device: put it before a page that
+//! changes a password or moves money.
+//!
+//! **What a browser says of a refresh that it could not do, a thief can say as well**
+//! (`Secure-Session-Skipped`). At `prefer` it is believed, so that an outage of the endpoint
+//! logs nobody out; a thief who knows to say so then reaches what `Bound` does not guard.
+//! `require` does not believe it, and an outage of the endpoint is one of the site.
+//!
+//! # What it costs, and what it keeps
+//!
+//! The record holds a random secret and the public key, 98 bytes, in its header: a write of
+//! another request loses neither, and to end the session ends the binding. Challenges and bound
+//! cookies are an instant and a MAC under that secret, so a refresh is one load and no write, and
+//! no other request costs more I/O. Without memory of the challenges that were used, who has
+//! seen a signed one can use it again within its life, four times that of the bound cookie; that
+//! buys one bound cookie each time, and nothing once it is over. It works on every store. In a
+//! cookie store the binding lies in the sealed cookie, and what such a store cannot do, it cannot
+//! do here: the later of two responses wins, and it ends no session.
+//!
+//! A rotation keeps the binding, and so does a login of the same subject; that of another one
+//! drops it. An adopted session begins unbound. A bearer token is not bound: that would be DPoP,
+//! which is not built.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod answer;
+mod fields;
+mod proof;
+mod stamp;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use cloakroom_core::{Binding, Timestamp};
+use cloakroom_web::{
+    BoundCookie, DeviceAnswer, DeviceBinding, DeviceOffer, DeviceRequest, DeviceSession,
+    DeviceVerdict, ShownDevice,
+};
+
+use crate::stamp::{Judged, Purpose, judge, stamp};
+
+/// The policy of sessions that are bound to devices, for
+/// [`EngineBuilder::device_bound`](cloakroom_web::EngineBuilder::device_bound).
+#[derive(Clone, Debug)]
+pub struct Dbsc {
+    level: Level,
+    path: Cow<'static, str>,
+    cookie_life: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Observe,
+    Prefer,
+    Require,
+}
+
+/// How many lives of a bound cookie a challenge is valid for: it is answered when that cookie
+/// ends, and one that was handed out before the last is answered where two refreshes race.
+const CHALLENGE_LIVES: u32 = 4;
+
+/// The longest that a bound cookie is accepted after the browser has dropped it: a request may
+/// be under way.
+const LEEWAY_MAX: Duration = Duration::from_secs(30);
+
+impl Dbsc {
+    /// The path of the endpoint where none is chosen.
+    pub const PATH: &'static str = "/device-session";
+
+    /// Binds sessions, tells what happens by events and metrics, and refuses nothing. Begin
+    /// with this one.
+    #[must_use]
+    pub fn observe() -> Self {
+        Self::new(Level::Observe)
+    }
+
+    /// Refuses requests for a bound session that do not prove its device, unless the browser
+    /// says that it could not refresh. Sessions that no device has answered for go on.
+    #[must_use]
+    pub fn prefer() -> Self {
+        Self::new(Level::Prefer)
+    }
+
+    /// Refuses every request for a bound session that does not prove its device, and ends a
+    /// session that no device has answered for within the life of a bound cookie. Nobody stays
+    /// logged in with a browser that does not know the protocol.
+    #[must_use]
+    pub fn require() -> Self {
+        Self::new(Level::Require)
+    }
+
+    fn new(level: Level) -> Self {
+        Self {
+            level,
+            path: Cow::Borrowed(Self::PATH),
+            cookie_life: Duration::from_secs(300),
+        }
+    }
+
+    /// The path at which the adapter's endpoint is mounted, as the browser sees it. The engine
+    /// refuses, when it is built, one that does not begin with `/`, holds anything but plain
+    /// ASCII, or lies outside the path of the session cookie. Default [`PATH`](Self::PATH).
+    #[must_use]
+    pub fn path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// How long a bound cookie is valid, and with it how long a copy of it opens the session.
+    /// The browser signs once in each such time while the site is used, and Chromium six times in
+    /// nine minutes at most: take two minutes at least. Default 5 minutes.
+    #[must_use]
+    pub fn cookie_life(mut self, life: Duration) -> Self {
+        self.cookie_life = life;
+        self
+    }
+
+    fn bound(&self, binding: &Binding, now: Timestamp) -> String {
+        let leeway = LEEWAY_MAX.min(self.cookie_life / 10);
+        let expires = now.saturating_add(self.cookie_life).saturating_add(leeway);
+        stamp(binding, Purpose::Cookie, expires)
+    }
+
+    fn challenge(&self, binding: &Binding, purpose: Purpose, now: Timestamp) -> String {
+        let life = self.cookie_life.saturating_mul(CHALLENGE_LIVES);
+        stamp(binding, purpose, now.saturating_add(life))
+    }
+}
+
+/// The first of the bound cookies that is valid, or why none is.
+fn shown_cookie(
+    binding: &Binding,
+    cookies: &[Vec<u8>],
+    now: Timestamp,
+) -> Result<(), &'static str> {
+    let mut why = "missing";
+    for cookie in cookies {
+        why = match judge(binding, Purpose::Cookie, cookie, now) {
+            Judged::Valid => return Ok(()),
+            Judged::Expired => "expired",
+            Judged::Forged => "forged",
+        };
+    }
+    Err(why)
+}
+
+impl DeviceBinding for Dbsc {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn cookie_life(&self) -> Duration {
+        self.cookie_life
+    }
+
+    fn judge(
+        &self,
+        binding: &Binding,
+        authenticated_at: Option<Timestamp>,
+        shown: &ShownDevice<'_>,
+        now: Timestamp,
+    ) -> DeviceVerdict {
+        let why = match shown_cookie(binding, shown.cookies, now) {
+            Ok(()) if binding.key().is_some() => return DeviceVerdict::Proven,
+            Ok(()) => return DeviceVerdict::Unbound,
+            Err(why) => why,
+        };
+        if binding.key().is_none() {
+            let is_fresh =
+                authenticated_at.is_some_and(|at| now.saturating_since(at) < self.cookie_life);
+            return match self.level {
+                Level::Require if !is_fresh => DeviceVerdict::Ended("never_bound"),
+                _ => DeviceVerdict::Unbound,
+            };
+        }
+        let skipped = shown.skipped.map(|skipped| skipped.as_str());
+        match (self.level, skipped) {
+            (Level::Observe | Level::Prefer, Some(skipped)) => DeviceVerdict::Tolerated(skipped),
+            (Level::Observe, None) => DeviceVerdict::Tolerated(why),
+            (Level::Prefer, None) => DeviceVerdict::Refused(why),
+            (Level::Require, skipped) => DeviceVerdict::Refused(skipped.unwrap_or(why)),
+        }
+    }
+
+    fn offer(&self, binding: &Binding, now: Timestamp) -> DeviceOffer {
+        let challenge = self.challenge(binding, Purpose::Registration, now);
+        DeviceOffer {
+            registration: fields::registration(&self.path, &challenge),
+            bound: self.bound(binding, now),
+        }
+    }
+
+    fn answer_unread(&self, request: &DeviceRequest<'_>) -> Option<DeviceAnswer> {
+        answer::unread(request)
+    }
+
+    fn answer(
+        &self,
+        request: &DeviceRequest<'_>,
+        session: DeviceSession<'_>,
+        cookie: &BoundCookie,
+        now: Timestamp,
+    ) -> DeviceAnswer {
+        self.answer_read(request, session, cookie, now)
+    }
+}
