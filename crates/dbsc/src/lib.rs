@@ -22,6 +22,8 @@
 //! layer and outside what asks for a login or a token against CSRF: the browser sends an empty
 //! body from the site's own origin, and no token.
 //!
+//! **In the book:** [Sessions bound to a device](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/dbsc.md).
+//!
 //! # Levels
 //!
 //! A request **proves** its device by a bound cookie that is valid. Where a bound session's
