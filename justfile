@@ -31,6 +31,10 @@ lint:
 docs *args:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps "$@"
 
+# The book, in the browser, made again at each change.
+book *args:
+    mdbook serve docs "$@"
+
 # All benches, or what the arguments choose, such as --bench stores.
 bench *args:
     cargo bench -p cloakroom-benches "$@"

@@ -34,6 +34,8 @@
 //! has its connections on the runtime where it was opened: that of `main` outlives the
 //! workers, each of which has one of its own.
 //!
+//! **In the book:** [A site with logins in ten minutes](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/start-actix.md).
+//!
 //! # A guard, or a middleware of your own
 //!
 //! They are not asynchronous, or stand before the handler: [`SessionExt`] finds the session in

@@ -24,6 +24,8 @@
 //! }
 //! ```
 //!
+//! **In the book:** [Why was this user logged out?](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/ends.md).
+//!
 //! # What it shows, and what it never does
 //!
 //! The pages hold no key, no token and no value of a session. A session is named by the first

@@ -30,33 +30,8 @@
 //! }
 //! ```
 //!
-//! # A move, step by step
-//!
-//! 1. Decide whose sessions they are: by default they are nobody's, and keep their values.
-//!    [`Source::subject`] takes the name under which the former site keeps a user's id
-//!    (`user_id`; of actix-identity `actix_identity.user_id`; of passport `passport`, then
-//!    `user`; of axum-login `axum-login.data`, then `user_id`), so that Cloakroom can list
-//!    and end the sessions of a user.
-//! 2. Give the source the cookie as the former site sets it ([`Source::cookie`]), and its
-//!    key or secrets. A browser removes no cookie of another path or domain.
-//! 3. Give the new site the handlers of the old one. Values keep their names and shapes: what
-//!    was inserted as a `u64` or as a struct is read as one. Numbers of Express are whole
-//!    ones where they have no fraction.
-//! 4. Stop the former site, then start the new one: a logout at the former site that runs in
-//!    the same moment as an adoption may come to nothing. Where both must run for a while,
-//!    send each visitor to one of them alone.
-//! 5. A password reset ends what was adopted. Former sessions that nobody has come back with
-//!    are known to no list; where the application can tell that one is too old to be
-//!    trusted (as by axum-login's hash of the password), check it in the handler as before,
-//!    or delete the former records.
-//! 6. When the last former session has expired, take the source out, and drop the table or
-//!    the keys of what nobody has come back for.
-//!
-//! # What is not carried over
-//!
-//! Entries that exceed the engine's [limits](cloakroom_core::session::Limits): an event says
-//! how many. The beginning of the session: its absolute lifetime counts from the adoption.
-//! Flash messages of other crates stay the entries that they were.
+//! **In the book:** [a move, step by step](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/moving.md),
+//! and what is not carried over.
 //!
 //! # Decisions
 //!

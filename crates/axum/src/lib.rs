@@ -21,6 +21,8 @@
 //! before the response headers leave. A request whose handlers do not ask for
 //! it costs no I/O and gets no header. All policy lives in [`cloakroom_web`]; the
 //! layer is that of [`cloakroom_tower`], whose page says what counts as a failure.
+//!
+//! **In the book:** [A site with logins in ten minutes](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/start-axum.md).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -16,6 +16,8 @@
 //! }
 //! ```
 //!
+//! **In the book:** [Several nodes with a near cache](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/nodes.md#with-a-near-cache).
+//!
 //! # What is promised
 //!
 //! - **Within this process** a load is never answered with less than the last write

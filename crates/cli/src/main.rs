@@ -4,6 +4,8 @@
 
 mod audit;
 mod bench;
+#[cfg(test)]
+mod book;
 mod check;
 mod completions;
 mod confirm;

@@ -28,6 +28,10 @@
 //! # }
 //! ```
 //!
+//! **The book** has [a page for each question](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/introduction.md), and begins with a site with
+//! logins in ten minutes, [on axum](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/start-axum.md) and
+//! [on actix-web](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/start-actix.md).
+//!
 //! # Where to look
 //!
 //! What an application uses stands in the root, beside the module of its framework:
@@ -52,7 +56,7 @@
 //! | `cookie-ring` | the same, and ring as its cipher without the default features too |
 //! | `dbsc` | [`dbsc`]: sessions bound to a device, so that a copied cookie is worthless within minutes |
 //! | `cached` | [`stores::Cached`]: a near cache in front of any store |
-//! | `metrics` | counts and times what the engine, a near cache and the sweep do, through the [`metrics`](https://docs.rs/metrics) facade; docs/events.md lists it |
+//! | `metrics` | counts and times what the engine, a near cache and the sweep do, through the [`metrics`](https://docs.rs/metrics) facade: [events and metrics](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/events.md) |
 //! | `migrating` | [`stores::Migrating`]: moves sessions from one store to another while the site runs, `migrating_from=URL` |
 //! | `sealed` | [`stores::Sealed`]: data encrypted at rest, in front of any store, `sealed=true` |
 //! | `axum` | [`axum`]: a layer and extractors |
@@ -76,11 +80,6 @@
 ))]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
-
-/// The code of the page on moving between stores, compiled.
-#[cfg(all(doctest, feature = "migrating", feature = "postgres", feature = "redb"))]
-#[doc = include_str!("../../../docs/migrating.md")]
-mod migrating {}
 
 #[allow(dead_code)] // Without a backend there is nothing to put layers around.
 mod layers;

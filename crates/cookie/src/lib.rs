@@ -27,6 +27,8 @@
 //! # }).unwrap();
 //! ```
 //!
+//! **In the book:** [What a cookie cannot do](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/stores.md#what-a-cookie-cannot-do).
+//!
 //! # What is promised
 //!
 //! * Who has no secret of the [ring](KeyRing) can neither read nor make a cookie. (A

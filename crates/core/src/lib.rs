@@ -34,6 +34,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! **In the book:** [The ideas on one page](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/concepts.md).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

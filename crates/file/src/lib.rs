@@ -16,6 +16,8 @@
 //! # }
 //! ```
 //!
+//! **In the book:** [Which store?](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/stores.md).
+//!
 //! # What is promised
 //!
 //! `create`, `update`, `rotate`, `end`, `end_sessions` and `import` are on the disk before

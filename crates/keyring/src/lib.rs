@@ -15,6 +15,8 @@
 //! adds one to each session's own key (`cloakroom-sealed`). Both export the types of this
 //! crate. They derive different keys, so one ring may serve both.
 //!
+//! **In the book:** [Key files, and changing a key](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/keys.md).
+//!
 //! # The key file
 //!
 //! A [`KeyRing`] is a text file of secrets, the active one first. Make one that the

@@ -26,6 +26,8 @@
 //! # }
 //! ```
 //!
+//! **In the book:** [Which store?](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/stores.md).
+//!
 //! # Decisions
 //!
 //! **A map of its own** (`cloakroom-map`, which the near cache uses too) keeps the bound, the

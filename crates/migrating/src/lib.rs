@@ -26,6 +26,8 @@
 //! # Ok::<(), cloakroom_core::Error>(()) }).unwrap();
 //! ```
 //!
+//! **In the book:** [Moving to another store](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/migrating.md).
+//!
 //! # What is promised
 //!
 //! - **One store to whoever uses it.** It keeps each clause of

@@ -15,6 +15,8 @@
 //! # }
 //! ```
 //!
+//! **In the book:** [Which store?](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/stores.md).
+//!
 //! # What is promised
 //!
 //! Every write is a transaction, and on the disk before it returns: `touch` too, since

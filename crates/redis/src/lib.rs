@@ -18,6 +18,8 @@
 //! tests have passed with Redis 6.2 and 7.0 and with Valkey 9.1, single and in a
 //! cluster; TLS with Redis 7.0.
 //!
+//! **In the book:** [Redis: which settings?](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/redis.md).
+//!
 //! # What is promised
 //!
 //! On a single server every operation is one command or one script, called by its hash: one

@@ -26,6 +26,8 @@
 //! # }).unwrap();
 //! ```
 //!
+//! **In the book:** [Key files, and changing a key](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/keys.md).
+//!
 //! # With a key of the server
 //!
 //! Without one, whoever **writes** to the database can log in as anybody: they draw a

@@ -19,6 +19,8 @@
 //! Each database is a feature: `postgres`, `mysql` (MariaDB too). `tls` adds TLS with the
 //! machine's own roots. The store runs on tokio.
 //!
+//! **In the book:** [SQL databases: pools and poolers](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/sql.md).
+//!
 //! # Promises
 //!
 //! A write that was answered is committed, `touch` included. The database decides how

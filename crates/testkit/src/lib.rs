@@ -33,6 +33,8 @@
 //! - [`InterceptedStore`] hands each operation of a store to a closure. Two are
 //!   ready-made: [`FaultyStore`] fails or loses the answer at a chosen operation,
 //!   [`RecordingStore`] remembers what was called.
+//!
+//! **In the book:** [Writing a store](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/writing-a-store.md).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -29,6 +29,8 @@
 //! [tower-sessions]: https://docs.rs/tower-sessions
 //! [axum-login]: https://docs.rs/axum-login
 //!
+//! **In the book:** [Coming from tower-sessions](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/tower-sessions.md).
+//!
 //! # How it works
 //!
 //! A record that is loaded carries one entry beside the application's, named

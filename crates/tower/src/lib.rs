@@ -39,6 +39,8 @@
 //! headers leave. A request whose handlers do not ask for it costs no I/O and gets no
 //! header. All policy lives in [`cloakroom_web`]; this crate carries headers to and fro.
 //!
+//! **In the book:** [The ideas on one page](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/concepts.md).
+//!
 //! # What counts as a failure
 //!
 //! **A response of status 500 and above** drops the request's changes; a login's move to a

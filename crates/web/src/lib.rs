@@ -27,6 +27,8 @@
 //! }
 //! ```
 //!
+//! **In the book:** [A page answers 500 or 409](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/errors.md).
+//!
 //! # In the field
 //!
 //! - **Two applications on one host need two names** for their cookies: browsers keep
@@ -98,6 +100,7 @@ mod login_limit;
 mod login_page;
 mod measure;
 mod of_subject;
+mod provider;
 mod queue;
 mod sessions;
 mod shared;

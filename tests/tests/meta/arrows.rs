@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which floor each crate stands on. A new crate must be given one.
-const FLOORS: [(&str, u8); 27] = [
+const FLOORS: [(&str, u8); 28] = [
     ("cloakroom-core", 0),
     ("cloakroom-disk", 0),
     ("cloakroom-map", 0),
@@ -25,6 +25,7 @@ const FLOORS: [(&str, u8); 27] = [
     ("cloakroom-adopt", 2),
     ("cloakroom-cookie", 2),
     ("cloakroom-dbsc", 2),
+    ("cloakroom-oidc", 2),
     ("cloakroom-sealed", 2),
     ("cloakroom-tower", 2),
     ("cloakroom-tower-sessions", 2),
@@ -36,9 +37,10 @@ const FLOORS: [(&str, u8); 27] = [
 ];
 
 /// Members that test, measure or show, and may import anything.
-const ABOVE_ALL: [&str; 5] = [
+const ABOVE_ALL: [&str; 6] = [
     "cloakroom-tests",
     "cloakroom-benches",
+    "cloakroom-book",
     "cloakroom-compile-errors",
     "cloakroom-examples",
     "cloakroom-instructions",

@@ -1,4 +1,5 @@
-//! What a published crate brings along: its package holds the texts of both licences.
+//! What a published crate brings along: the texts of both licences, a page for crates.io, and
+//! what docs.rs is to build.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,7 @@ use cargo_metadata::MetadataCommand;
 const LICENCES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 
 #[test]
-fn every_published_package_holds_both_licences() {
+fn every_published_package_holds_both_licences_and_a_page_and_says_what_docs_rs_builds() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut command = MetadataCommand::new();
     command.manifest_path(root.join("Cargo.toml")).no_deps();
@@ -40,6 +41,16 @@ fn every_published_package_holds_both_licences() {
             let same = text(own.as_std_path()) == text(&ours);
             assert!(same, "{own} is not the one at the root; {how}");
         }
+        let has_page = list.lines().any(|file| file == "README.md");
+        assert!(has_page, "{name}: readme.workspace = true");
+        let docs = &package.metadata["docs"]["rs"];
+        let builds_all = docs["all-features"] == true && docs["rustdoc-args"][1] == "docsrs";
+        assert!(
+            builds_all,
+            "{name}: [package.metadata.docs.rs] as in its siblings"
+        );
+        let told = [&package.description, &package.repository, &package.license];
+        assert!(told.iter().all(|told| told.is_some()), "{name}");
         seen += 1;
     }
     assert!(seen > 10, "the search finds {seen} published crates");

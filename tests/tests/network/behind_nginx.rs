@@ -119,7 +119,7 @@ async fn a_cookie_for_default_proxies_passes_an_nginx_that_answers_a_longer_one_
                 .status,
         )
     };
-    // As the README says, from some 2,800 bytes of data on.
+    // As docs/proxies.md says, from some 2,800 bytes of data on.
     let Some(short) = answers(CookiePolicy::builder(), 2_750).await else {
         return;
     };

@@ -15,6 +15,7 @@ mod layered_servers;
 mod linearizable_nodes;
 mod migrating_servers;
 mod on_actix;
+mod openid_provider;
 mod outage;
 mod reasons;
 mod round_trips;

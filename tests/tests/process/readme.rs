@@ -1,5 +1,5 @@
-//! The README, followed to the letter: the two blocks under "Add it", and those under "With
-//! actix-web", make a program that counts a visitor's requests.
+//! The README and the first pages of the book, followed to the letter: their blocks make
+//! programs, which are visited.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -40,6 +40,11 @@ fn replaced(text: &str, old: &str, new: &str) -> String {
     text.replace(old, new)
 }
 
+fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().unwrap()
+}
+
 struct Project {
     folder: TempDir,
     port: u16,
@@ -48,20 +53,29 @@ struct Project {
 
 impl Project {
     fn of_readme(heading: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let root = root.canonicalize().unwrap();
+        let readme = fs::read_to_string(root().join("README.md")).unwrap();
+        let section = section(&readme, heading);
+        let lines = block(section, "rust").lines().count();
+        assert!(lines <= 30, "a quickstart is short");
+        Self::of(section)
+    }
+
+    fn of_page(name: &str) -> Self {
+        Self::of(&fs::read_to_string(root().join("docs").join(name)).unwrap())
+    }
+
+    /// The project that the blocks of a text make.
+    fn of(text: &str) -> Self {
+        let root = root();
         let mut metadata = MetadataCommand::new();
         metadata.manifest_path(root.join("Cargo.toml")).no_deps();
         let target = metadata.exec().unwrap().target_directory;
         let port = cloakroom_servers::free_port();
 
-        let readme = fs::read_to_string(root.join("README.md")).unwrap();
-        let section = section(&readme, heading);
-        let dependencies = block(section, "toml");
+        let dependencies = block(text, "toml");
         let dependencies = replaced(dependencies, "../cloakroom", root.to_str().unwrap());
-        let main = block(section, "rust");
-        assert!(main.lines().count() <= 30, "a quickstart is short");
-        let main = replaced(main, "3000", &port.to_string());
+        let bound = format!("bind(\"127.0.0.1:{port}\")");
+        let main = replaced(block(text, "rust"), "bind(\"127.0.0.1:3000\")", &bound);
         // As `cargo new shop` begins it.
         let package = "[package]\nname = \"shop\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n";
         let folder = tempfile::tempdir().unwrap();
@@ -123,13 +137,22 @@ impl Running<'_> {
 
     /// The head and the body of the answer to a GET.
     fn get(&self, cookie: Option<&str>) -> (String, String) {
-        let port = self.project.port;
-        let mut request =
-            format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
+        let (head, body) = self.send("GET /", cookie, "");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}\n{}", self.log());
+        (head, body)
+    }
+
+    /// The head and the body of the answer to a request, such as `POST /login`, with a form.
+    fn send(&self, begin: &str, cookie: Option<&str>, form: &str) -> (String, String) {
+        let (port, length) = (self.project.port, form.len());
+        let mut request = format!(
+            "{begin} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n"
+        );
         if let Some(cookie) = cookie {
             write!(request, "Cookie: {cookie}\r\n").unwrap();
         }
-        request.push_str("\r\n");
+        write!(request, "\r\n{form}").unwrap();
         let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
         connection.set_read_timeout(Some(ANSWER_MAX)).unwrap();
         connection.set_write_timeout(Some(ANSWER_MAX)).unwrap();
@@ -137,7 +160,6 @@ impl Running<'_> {
         let mut response = String::new();
         connection.read_to_string(&mut response).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").expect("a head");
-        assert!(head.starts_with("HTTP/1.1 200 "), "{head}\n{}", self.log());
         (head.to_owned(), body.to_owned())
     }
 }
@@ -184,4 +206,74 @@ fn counts_also_after_a_restart(project: &Project) {
     drop(running);
     let (_, body) = project.run().get(Some(cookie));
     assert_eq!(body, "You have been here 3 times.\n");
+}
+
+#[test]
+fn the_book_makes_a_site_with_logins_on_axum() {
+    logs_in_and_out(&Project::of_page("start-axum.md"));
+}
+
+#[test]
+fn the_book_makes_a_site_with_logins_on_actix_web() {
+    logs_in_and_out(&Project::of_page("start-actix.md"));
+}
+
+fn logs_in_and_out(project: &Project) {
+    let _turn = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let running = project.run();
+    let status = |head: &str| head.split(' ').nth(1).unwrap().to_owned();
+    let leads_to = |(head, _): &(String, String), path: &str| {
+        let location = format!("location: {path}\r\n");
+        let is_there = format!("{}\r\n", head.to_lowercase()).contains(&location);
+        assert!(
+            status(head) == "303" && is_there,
+            "{head}\n{}",
+            running.log()
+        );
+    };
+    let log_in = |more: &str| {
+        let form = format!("name=ada&password=engine{more}");
+        let answer = running.send("POST /login", None, &form);
+        leads_to(&answer, "/");
+        answer.0
+    };
+    leads_to(&running.send("GET /", None, ""), "/login?next=/");
+    let (head, _) = running.send("POST /login", None, "name=ada&password=wrong");
+    assert_eq!(status(&head), "401", "{head}");
+
+    let (remembered, short) = (log_in("&remember=on"), log_in(""));
+    assert!(remembered.contains("Max-Age=15552000"), "{remembered}");
+    assert!(!short.contains("Max-Age"), "{short}");
+    let (remembered, short) = (set_cookie(&remembered), set_cookie(&short));
+    let page = running.get(Some(short)).1;
+    assert!(
+        page.contains("You are user 1815") && page.contains("(here)"),
+        "{page}"
+    );
+    assert_eq!(page.matches("name=id").count(), 2, "{page}");
+
+    // The second of the list is not the one that asks.
+    let id = page.rsplit_once("name=id value=").unwrap().1;
+    let form = format!("id={}", id.split('>').next().unwrap());
+    leads_to(&running.send("POST /devices/end", Some(short), &form), "/");
+    leads_to(
+        &running.send("GET /", Some(remembered), ""),
+        "/login?next=/",
+    );
+    let third = log_in("");
+    leads_to(
+        &running.send("POST /devices/end-all", Some(set_cookie(&third)), ""),
+        "/login",
+    );
+    leads_to(&running.send("GET /", Some(short), ""), "/login?next=/");
+
+    let cookie = log_in("");
+    leads_to(
+        &running.send("POST /logout", Some(set_cookie(&cookie)), ""),
+        "/login",
+    );
+    leads_to(
+        &running.send("GET /", Some(set_cookie(&cookie)), ""),
+        "/login?next=/",
+    );
 }

@@ -41,7 +41,8 @@ macro_rules! end_reasons {
 end_reasons! {
     /// Its visitor logged out with it.
     LoggedOut => "logged_out",
-    /// Its owner ended it from another of their sessions. The note is the label of that one.
+    /// Its owner ended it from another of their sessions, whose label is the note; or logged
+    /// out at their identity provider, whose name is the note.
     LoggedOutElsewhere => "logged_out_elsewhere",
     /// An administrator ended it, or the application did so for one. The note is theirs.
     EndedByAdministrator => "ended_by_administrator",

@@ -1,0 +1,151 @@
+//! A site, and the provider that its users log in by.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use cloakroom_core::{Label, Subject};
+use cloakroom_oidc::{Answer, BackChannelLogout, Keys};
+use cloakroom_testkit::{ManualClock, MapStore};
+use cloakroom_web::{Engine, EngineBuilder};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use serde_json::{Value, json};
+
+use crate::KEY;
+
+pub(crate) const ISSUER: &str = "https://id.example";
+pub(crate) const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
+pub(crate) const REVOKED: &str =
+    "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
+fn key(text: &str) -> EcdsaKeyPair {
+    let pkcs8 = STANDARD.decode(text).unwrap();
+    let random = SystemRandom::new();
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random).unwrap()
+}
+
+/// The public half of a key, under a name.
+pub(crate) fn public(text: &str, kid: &str) -> Value {
+    let key = key(text);
+    let (x, y) = key.public_key().as_ref()[1..].split_at(32);
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    json!({ "kty": "EC", "crv": "P-256", "kid": kid, "x": part(x), "y": part(y) })
+}
+
+/// A good header, with one member that is something else, or without it.
+pub(crate) fn header(name: &str, value: Value) -> Value {
+    let mut header = json!({ "alg": "ES256", "kid": "1", "typ": "logout+jwt" });
+    match value {
+        Value::Null => drop(header.as_object_mut().unwrap().remove(name)),
+        value => header[name] = value,
+    }
+    header
+}
+
+pub(crate) fn good_header() -> Value {
+    header("kid", json!("1"))
+}
+
+/// Header and claims, as they are signed.
+pub(crate) fn message(header: &Value, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}", part(header), part(claims))
+}
+
+pub(crate) fn signed_by(signing: &str, header: &Value, claims: &Value) -> String {
+    let message = message(header, claims);
+    let signature = key(signing).sign(&SystemRandom::new(), message.as_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(signature.unwrap());
+    format!("{message}.{signature}")
+}
+
+pub(crate) fn signed(header: &Value, claims: &Value) -> String {
+    signed_by(KEY, header, claims)
+}
+
+/// What a token says, without the names of what has ended.
+pub(crate) fn claims(site: &TestSite, jti: &str) -> Value {
+    let now = site.engine.now().as_millis() / 1_000;
+    json!({
+        "iss": ISSUER,
+        "aud": "shop",
+        "iat": now,
+        "exp": now + 120,
+        "jti": jti,
+        "events": { LOGOUT: {} },
+    })
+}
+
+pub(crate) struct TestSite {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: Arc<MapStore>,
+    pub(crate) engine: Engine,
+    pub(crate) logout: BackChannelLogout,
+}
+
+impl Default for TestSite {
+    fn default() -> Self {
+        let set = json!({ "keys": [public(KEY, "1")] });
+        Self::with(Keys::given(&set.to_string()).unwrap(), |builder| builder)
+    }
+}
+
+impl TestSite {
+    pub(crate) fn with(keys: Keys, choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let store = Arc::new(MapStore::default());
+        let builder = Engine::builder(store.clone()).clock(clock.clone());
+        let engine = choose(builder).build().unwrap();
+        Self {
+            logout: BackChannelLogout::new(engine.clone(), ISSUER, "shop", keys).unwrap(),
+            clock,
+            store,
+            engine,
+        }
+    }
+
+    /// Logs in by the provider, with a browser of this name; answers its cookie.
+    pub(crate) async fn log_in(&self, subject: &str, sid: Option<&str>, browser: &str) -> String {
+        let exchange = self.engine.exchange();
+        let session = exchange.open([].into_iter()).await.unwrap();
+        session.set_subject(Subject::new(subject).unwrap()).unwrap();
+        session.set_label(Label::new(browser).unwrap()).unwrap();
+        if let Some(sid) = sid {
+            self.logout.tie(&session, sid).await.unwrap();
+        }
+        let closing = exchange.close(200).await;
+        assert!(closing.failure.is_none());
+        let edits = closing.header_edits([]);
+        let cookie = edits.iter().find(|edit| edit.name() == "set-cookie");
+        let cookie = cookie.unwrap().value().split(';').next().unwrap();
+        cookie.to_owned()
+    }
+
+    /// The browsers of a subject that are logged in.
+    pub(crate) async fn browsers(&self, subject: &str) -> Vec<String> {
+        let subject = Subject::new(subject).unwrap();
+        let listed = self.engine.sessions_of(&subject).await.unwrap();
+        let labels = listed.into_iter().filter_map(|session| session.label);
+        let mut labels: Vec<_> = labels.map(|label| label.as_str().to_owned()).collect();
+        labels.sort();
+        labels
+    }
+
+    pub(crate) async fn send(&self, token: &str) -> Answer {
+        let form = format!("logout_token={token}");
+        self.logout.receive(Some(FORM), form.as_bytes()).await
+    }
+
+    /// Sends a good token that names these; answers how many sessions have ended.
+    pub(crate) async fn log_out(&self, jti: &str, names: &[(&str, &str)]) -> usize {
+        let mut claims = claims(self, jti);
+        for (name, value) in names {
+            claims[*name] = json!(value);
+        }
+        let answer = self.send(&signed(&good_header(), &claims)).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+        answer.ended
+    }
+}
