@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 async fn demo(folder: &Path, listen: &str, allow_public_http: bool) -> (u16, JoinHandle<()>) {
     let options = Options {
+        tls: false,
         listen: listen.parse().unwrap(),
         store: Some("memory:?cache=1MiB&stale=5s".to_owned()),
         folder: folder.to_owned(),
