@@ -65,9 +65,9 @@ pub struct Login {
     /// With what it was proved, in the site's own words.
     pub method: Option<Label>,
     /// The session at the identity provider that this one came from.
-    pub provider: Option<ProviderSession>,
+    pub provider: Option<Box<ProviderSession>>,
     /// The device that this session is bound to, or was offered to.
-    pub binding: Option<Binding>,
+    pub binding: Option<Box<Binding>>,
 }
 
 /// A session at an identity provider, as OpenID Connect names it.
@@ -208,7 +208,7 @@ impl Login {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let flag = |is: bool, bit: u8| if is { bit } else { 0 };
-        let key = self.binding.as_ref().and_then(Binding::key);
+        let key = self.binding.as_deref().and_then(Binding::key);
         let mut out = vec![
             self.level as u8
                 | flag(self.authenticated_at.is_some(), HAS_INSTANT)
@@ -220,7 +220,7 @@ impl Login {
         if let Some(at) = self.authenticated_at {
             put_varint(&mut out, at.as_millis() / 1_000);
         }
-        let provider = self.provider.as_ref();
+        let provider = self.provider.as_deref();
         let texts = [
             self.method.as_ref().map(Label::as_str),
             provider.map(ProviderSession::issuer),
@@ -277,26 +277,28 @@ impl Login {
         }
         if has(HAS_PROVIDER) {
             let (issuer, sid) = (text(&mut from)?, text(&mut from)?);
-            login.provider = Some(ProviderSession { issuer, sid });
+            login.provider = Some(Box::new(ProviderSession { issuer, sid }));
         }
         if has(HAS_SECRET) {
-            login.binding = Some(Binding::offered(from.array()?));
+            login.binding = Some(Box::new(Binding::offered(from.array()?)));
         }
         if has(HAS_KEY) {
-            login.binding = Some(login.binding?.bound_to(from.array()?));
+            login.binding = Some(Box::new(login.binding?.bound_to(from.array()?)));
         }
         (from.left() == 0).then_some(login)
     }
 
-    /// The bytes of memory that it takes, its own size left out.
-    pub(crate) fn texts(&self) -> impl Iterator<Item = usize> {
-        let provider = self.provider.as_ref();
+    /// The bytes of each part that it keeps outside of itself.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = usize> {
+        let provider = self.provider.as_deref();
         let texts = [
             self.method.as_ref().map(Label::as_str),
             provider.map(ProviderSession::issuer),
             provider.map(ProviderSession::sid),
         ];
-        texts.map(|text| text.map(str::len)).into_iter().flatten()
+        let binding = self.binding.as_deref().map(size_of_val);
+        let parts = texts.map(|text| text.map(str::len)).into_iter();
+        parts.chain([binding, provider.map(size_of_val)]).flatten()
     }
 }
 
@@ -336,13 +338,14 @@ impl LoginChange {
             (None, true) => Login::new(&Authentication::default(), now),
             (None, false) => stored.map_or_else(Login::default, |login| Login::clone(login)),
         };
-        let bound = stored.and_then(|login| login.binding.as_ref());
-        let provider = stored.and_then(|login| login.provider.as_ref());
-        login.binding = match &self.binding {
+        let bound = stored.and_then(|login| login.binding.as_deref());
+        let provider = stored.and_then(|login| login.provider.as_deref());
+        let binding = match &self.binding {
             Some(change) => Binding::changed(bound, change),
             None => bound.cloned(),
         };
-        login.provider = self.provider.as_ref().or(provider).cloned();
+        login.binding = binding.map(Box::new);
+        login.provider = self.provider.as_ref().or(provider).cloned().map(Box::new);
         Some(Arc::new(login))
     }
 }
@@ -357,8 +360,10 @@ mod tests {
         let at = Timestamp::from_millis(1_790_000_000_999);
         let passkey = Authentication::from(Aal::Two).by(Label::new("passkey").unwrap());
         Login {
-            provider: Some(ProviderSession::new("https://id.example", "08a5").unwrap()),
-            binding: Some(Binding::offered([1; 32]).bound_to([4; 65])),
+            provider: Some(Box::new(
+                ProviderSession::new("https://id.example", "08a5").unwrap(),
+            )),
+            binding: Some(Box::new(Binding::offered([1; 32]).bound_to([4; 65]))),
             ..Login::new(&passkey, at)
         }
     }
@@ -371,7 +376,7 @@ mod tests {
         );
         assert_eq!(plain.to_bytes().len(), 6);
         let offered = Login {
-            binding: Some(Binding::offered([7; 32])),
+            binding: Some(Box::new(Binding::offered([7; 32]))),
             ..Login::default()
         };
         for login in [plain, whole(), offered, Login::default()] {

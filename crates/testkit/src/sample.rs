@@ -45,8 +45,9 @@ pub fn sample(text: &str) -> Record {
     record.label = Some(Label::new("Firefox on Linux").expect("short"));
     let passkey = Authentication::from(Aal::Two).by(Label::new("passkey").expect("short"));
     let mut login = Login::new(&passkey, now);
-    login.provider = Some(ProviderSession::new("https://id.example", "08a5").expect("short"));
-    login.binding = Some(Binding::offered([1; 32]).bound_to([4; 65]));
+    let provider = ProviderSession::new("https://id.example", "08a5");
+    login.provider = Some(Box::new(provider.expect("short")));
+    login.binding = Some(Box::new(Binding::offered([1; 32]).bound_to([4; 65])));
     record.login = Some(Arc::new(login));
     record.data = Data::from_bytes(text.as_bytes());
     record

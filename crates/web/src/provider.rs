@@ -115,7 +115,7 @@ impl Engine {
         let of = of.clone();
         let is_meant = move |record: &Record| {
             let login = record.login.as_deref();
-            login.and_then(|login| login.provider.as_ref()) == Some(&of)
+            login.and_then(|login| login.provider.as_deref()) == Some(&of)
         };
         self.end_elsewhere(subject, is_meant, note).await
     }

@@ -143,7 +143,7 @@ mod tests {
             (Some(at(100)), Aal::One)
         );
         assert_eq!(
-            login.provider.as_ref().map(ProviderSession::sid),
+            login.provider.as_deref().map(ProviderSession::sid),
             Some("08a5")
         );
         let stepped_up = written(200, &record, None, |session| {
@@ -158,7 +158,7 @@ mod tests {
             (login.authenticated_at, login.level),
             (Some(at(200)), Aal::Two)
         );
-        assert_eq!(login.binding, Some(OFFER), "the device stays");
+        assert_eq!(login.binding.as_deref(), Some(&OFFER), "the device stays");
         assert_eq!(login.provider, record.login.unwrap().provider, "as its own");
     }
 
@@ -206,7 +206,8 @@ mod tests {
             let session = Session::open(Some(record.clone()), context);
             let theme = session.unwrap().get::<String>("theme").unwrap();
             assert_eq!(theme.as_deref(), Some("dark"));
-            assert_eq!(record.login.unwrap().binding, Some(OFFER.bound_to([4; 65])));
+            let login = record.login.unwrap();
+            assert_eq!(login.binding.as_deref(), Some(&OFFER.bound_to([4; 65])));
         }
     }
 

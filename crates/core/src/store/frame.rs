@@ -131,7 +131,7 @@ impl Stored {
                 let texts = [subject, label].into_iter().flatten();
                 let texts: usize = texts.map(|text| shared(text.len())).sum();
                 let login = record.login.as_deref().map_or(0, |login| {
-                    shared(size_of::<Login>()) + login.texts().map(shared).sum::<usize>()
+                    shared(size_of::<Login>()) + login.parts().map(shared).sum::<usize>()
                 });
                 own + shared(record.data.as_bytes().len()) + texts + login
             }

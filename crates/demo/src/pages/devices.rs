@@ -65,7 +65,7 @@ pub(crate) async fn page(
 /// Whether the session is bound to the device that it is used on.
 fn is_bound(session: &Session) -> bool {
     let login = session.login();
-    let binding = login.as_ref().and_then(|login| login.binding.as_ref());
+    let binding = login.as_ref().and_then(|login| login.binding.as_deref());
     binding.is_some_and(|binding| binding.key().is_some())
 }
 

@@ -179,7 +179,7 @@ impl Exchange {
                 opened.session.bind(bound.clone())?;
                 opened.session.save().await?;
                 let standing = opened.session.standing().login;
-                let stands = standing.as_ref().and_then(|login| login.binding.as_ref());
+                let stands = standing.as_ref().and_then(|login| login.binding.as_deref());
                 if stands != Some(bound) {
                     // Another device was first.
                     *answer = DeviceAnswer {
@@ -234,7 +234,7 @@ impl Found {
     }
 
     fn binding(&self) -> Option<&Binding> {
-        self.login.as_ref()?.binding.as_ref()
+        self.login.as_ref()?.binding.as_deref()
     }
 }
 
@@ -273,7 +273,7 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Judgement, Error> {
         let login = record.login.as_ref();
-        let binding = login.and_then(|login| login.binding.as_ref());
+        let binding = login.and_then(|login| login.binding.as_deref());
         let (Some(devices), Some(binding)) = (&self.engine.devices, binding) else {
             return Ok(Judgement::Opens);
         };
@@ -394,7 +394,7 @@ impl Inner {
         };
         let own = client.device.offer.as_ref();
         let login = opened.session.standing().login;
-        let offered = login.as_ref().and_then(|login| login.binding.as_ref());
+        let offered = login.as_ref().and_then(|login| login.binding.as_deref());
         let is_over = self.device.is_endpoint.load(Ordering::Relaxed)
             || own.is_some_and(|offer| offer.has_failed)
             || matches!(client.action, CookieAction::Remove);

@@ -29,7 +29,7 @@ fn tombstone(because: EndReason) -> Tombstone {
 
 fn logged_in() -> Record {
     let mut login = Login::new(&Aal::Two.into(), Timestamp::from_millis(1_000));
-    login.binding = Some(Binding::offered([7; 32]));
+    login.binding = Some(Box::new(Binding::offered([7; 32])));
     Record {
         login: Some(Arc::new(login)),
         ..full()
