@@ -10,9 +10,12 @@ use axum::http::Request;
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::cookie::{CookieStore, KeyRing};
 use cloakroom::dbsc::Dbsc;
+use cloakroom::engine::{OsEntropy, TokenStore};
 use cloakroom::{Engine, Subject, actix as on_actix, axum as on_axum};
 use cloakroom_testkit::MapStore;
+use cloakroom_tests::embedded::Embedded;
 use http_body_util::BodyExt as _;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -35,8 +38,8 @@ impl Answer {
     }
 }
 
-fn engine() -> Engine {
-    let builder = Engine::builder(MapStore::default());
+fn engine(store: impl TokenStore + 'static) -> Engine {
+    let builder = Engine::builder(store);
     builder.device_bound(Dbsc::prefer()).build().unwrap()
 }
 
@@ -120,6 +123,28 @@ async fn walk(ask: impl AsyncFn(Asked) -> Answer) {
 
 #[tokio::test]
 async fn a_device_proves_itself_on_axum() {
+    proves_itself(MapStore::default()).await;
+}
+
+/// The key lies where the session lies: behind a cache, beside sealed data, in the cookie.
+#[tokio::test]
+async fn a_device_proves_itself_over_every_store_of_one_machine() {
+    for options in ["", "?cache=8MiB&stale=5s", "?sealed=true"] {
+        for store in Embedded::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            proves_itself(store.open_with(folder.path(), options).await).await;
+        }
+    }
+    let ring = KeyRing::generate(&OsEntropy).unwrap();
+    proves_itself(
+        CookieStore::builder("__Host-session", &ring)
+            .build()
+            .unwrap(),
+    )
+    .await;
+}
+
+async fn proves_itself(store: impl TokenStore + 'static) {
     use on_axum::{Bound, Session, SessionError, SessionLayer, device_endpoint};
 
     async fn login(session: Session) -> Result<(), SessionError> {
@@ -130,7 +155,7 @@ async fn a_device_proves_itself_on_axum() {
         .route("/login", post(login))
         .route("/pay", get(pay))
         .route(Dbsc::PATH, post(device_endpoint))
-        .layer(SessionLayer::new(engine()));
+        .layer(SessionLayer::new(engine(store)));
     walk(async |(method, path, headers): Asked| {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
@@ -166,7 +191,7 @@ async fn a_device_proves_itself_on_actix() {
         .route("/login", web::post().to(login))
         .route("/pay", web::get().to(pay))
         .route(Dbsc::PATH, web::post().to(device_endpoint))
-        .wrap(SessionMiddleware::new(engine()));
+        .wrap(SessionMiddleware::new(engine(MapStore::default())));
     let app = init_service(app).await;
     walk(async |(method, path, headers): Asked| {
         let mut request = TestRequest::with_uri(path).method(method.parse().unwrap());
