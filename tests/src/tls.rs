@@ -63,6 +63,12 @@ impl TlsSite {
             task,
         }
     }
+
+    /// The address of a path of it, which starts with `/`.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("https://site.example.com:{}{path}", self.addr.port())
+    }
 }
 
 impl Drop for TlsSite {

@@ -1,5 +1,6 @@
 //! Sessions that a real Chromium binds to its device, over TLS.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -16,20 +17,22 @@ use cloakroom::dbsc::Dbsc;
 use cloakroom::stores::MemoryStore;
 use cloakroom::{Engine, Subject};
 use cloakroom_servers::Chromium;
+use cloakroom_testkit::CollectedEvents;
 use cloakroom_tests::tls::TlsSite;
 
-/// How long a bound cookie is valid, in seconds: short, so that a test sees several.
-const LIFE_SECS: u64 = 3;
+/// How long a bound cookie is valid: short, so that a test sees several.
+const LIFE: Duration = Duration::from_secs(3);
 const BOUND: &str = "__Host-session-bound";
 
-/// Asks who is logged in, and whether the device is proven, and goes where it is told.
+/// Asks who is logged in, and whether the device is proven, and goes where it is told, or rests
+/// for longer than a bound cookie lives.
 const SCRIPT: &str = "<!DOCTYPE html><title>a page</title><script type=module>
 const wait = millis => new Promise(done => setTimeout(done, millis));
 for (;;) {
   await fetch('/guarded' + location.search).catch(() => {});
   const told = await fetch('/api' + location.search).then(answer => answer.text(), () => '');
   if (told.startsWith('/')) await fetch(told).catch(() => {});
-  await wait(300);
+  await wait(told === 'rest' ? 12000 : 300);
 }
 </script>";
 
@@ -37,7 +40,6 @@ for (;;) {
 #[derive(Clone, Debug, Default)]
 struct Seen {
     who: Option<String>,
-    skipped: Option<String>,
     cookies: String,
     ended: Option<String>,
 }
@@ -46,6 +48,9 @@ struct Seen {
 struct Watch {
     pages: Mutex<Vec<Seen>>,
     copied: Mutex<Vec<Seen>>,
+    /// Each request that said why the browser did not refresh. One outage says `server_error`
+    /// where the browser has asked the endpoint, and `unreachable` while it waits to ask again.
+    skipped: Mutex<Vec<String>>,
     /// The statuses of the endpoint, and whether each was asked with a proof.
     endpoint: Mutex<Vec<(u16, bool)>>,
     /// The statuses of a page that asks for a proven device.
@@ -92,7 +97,6 @@ async fn api(State(watch): State<Watched>, session: Session, request: Request) -
     let subject = session.subject();
     let seen = Seen {
         who: subject.map(|subject| subject.as_str().to_owned()),
-        skipped: text(request.headers(), "secure-session-skipped"),
         cookies: text(request.headers(), "cookie").unwrap_or_default(),
         ended: session
             .ended_because()
@@ -103,6 +107,9 @@ async fn api(State(watch): State<Watched>, session: Session, request: Request) -
         return "".into_response();
     }
     locked(&watch.pages).push(seen);
+    if request.uri().query() == Some("rests") && refreshes(&watch) > 0 {
+        return "rest".into_response();
+    }
     let next = locked(&watch.next).take();
     next.unwrap_or_default().into_response()
 }
@@ -111,6 +118,8 @@ async fn watch_endpoint(State(watch): State<Watched>, request: Request, next: Ne
     let path = request.uri().path().to_owned();
     let is_copy = request.uri().query() == Some("copied");
     let has_proof = request.headers().contains_key("secure-session-response");
+    let skipped = text(request.headers(), "secure-session-skipped");
+    locked(&watch.skipped).extend(skipped.filter(|_| !is_copy));
     if path == Dbsc::PATH && watch.is_out.load(Ordering::Relaxed) {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
@@ -154,14 +163,25 @@ fn last(of: &Mutex<Vec<Seen>>) -> Seen {
     locked(of).last().cloned().unwrap_or_default()
 }
 
-fn is_skipping(watch: &Watch, why: &str) -> bool {
-    let skipped = last(&watch.pages).skipped;
-    skipped.is_some_and(|text| text.starts_with(why))
+fn has_skipped(watch: &Watch, why: &str) -> bool {
+    let skipped = locked(&watch.skipped);
+    skipped.iter().any(|text| text.starts_with(why))
+}
+
+/// The cookies of the site's own browser in another one, which is refused once the bound one
+/// has aged.
+async fn a_copy_is_refused(other: &Chromium, site: &TlsSite, watch: &Watch) {
+    let copied = other.stay_at(&site.url("/plant?copied"), &site.key_digest);
+    until("a refusal", watch, |watch| {
+        last(&watch.copied).ended.as_deref() == Some("binding_failed")
+    })
+    .await;
+    assert_eq!(last(&watch.copied).who, None);
+    drop(copied);
 }
 
 /// A site that binds sessions, its engine, and what it sees.
-async fn site() -> (TlsSite, Engine, Watched) {
-    let dbsc = Dbsc::prefer().cookie_life(Duration::from_secs(LIFE_SECS));
+async fn site(dbsc: Dbsc) -> (TlsSite, Engine, Watched) {
     let engine = Engine::builder(MemoryStore::default()).device_bound(dbsc);
     let engine = engine.build().unwrap();
     let watch = Watched::default();
@@ -182,23 +202,26 @@ async fn site() -> (TlsSite, Engine, Watched) {
     (TlsSite::serve(router).await, engine, watch)
 }
 
-/// Chromium signs six times in nine minutes for one site, a registration included: so the
-/// order of what is asked of it here counts.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_is_bound_in_chromium_and_its_copy_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+fn two_browsers(folder: &Path) -> Option<[Chromium; 2]> {
     let profile = |name: &str| {
-        let folder = folder.path().join(name);
+        let folder = folder.join(name);
         std::fs::create_dir(&folder).unwrap();
         Chromium::new(&folder)
     };
-    let (Some(own), Some(other)) = (profile("own"), profile("other")) else {
+    Some([profile("own")?, profile("other")?])
+}
+
+/// Chromium signs six times in nine minutes for one site, a registration included: so the
+/// order of what is asked of it here counts.
+#[tokio::test]
+async fn a_session_is_bound_in_chromium_and_its_copy_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some([own, other]) = two_browsers(folder.path()) else {
         return;
     };
-    let (site, engine, watch) = site().await;
+    let (site, engine, watch) = site(Dbsc::prefer().cookie_life(LIFE)).await;
     watch.goes_out.store(true, Ordering::Relaxed);
-    let base = format!("https://site.example.com:{}", site.addr.port());
-    let page = own.stay_at(&format!("{base}/login"), &site.key_digest);
+    let page = own.stay_at(&site.url("/login"), &site.key_digest);
 
     // Registered, and refreshed in one leg from the second time on: three signatures.
     until("two refreshes", &watch, |watch| refreshes(watch) >= 2).await;
@@ -207,18 +230,11 @@ async fn a_session_is_bound_in_chromium_and_its_copy_is_refused() {
     assert_eq!(endpoint, legs, "by status, and whether there was a proof");
     assert!(locked(&watch.guarded).contains(&200));
 
-    // Its cookies in another profile, while the bound one is fresh.
-    let copied = other.stay_at(&format!("{base}/plant?copied"), &site.key_digest);
-    until("a refusal", &watch, |watch| {
-        last(&watch.copied).ended.as_deref() == Some("binding_failed")
-    })
-    .await;
-    assert_eq!(last(&watch.copied).who, None);
-    drop(copied);
+    a_copy_is_refused(&other, &site, &watch).await;
 
     // An outage of the endpoint, for five seconds and more.
     until("an outage", &watch, |watch| {
-        is_skipping(watch, "server_error")
+        has_skipped(watch, "server_error")
     })
     .await;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -229,7 +245,7 @@ async fn a_session_is_bound_in_chromium_and_its_copy_is_refused() {
 
     // More signatures than the browser makes.
     until("the quota", &watch, |watch| {
-        is_skipping(watch, "quota_exceeded")
+        has_skipped(watch, "quota_exceeded")
     })
     .await;
     for seen in locked(&watch.pages).iter() {
@@ -248,15 +264,53 @@ async fn a_session_is_bound_in_chromium_and_its_copy_is_refused() {
     drop(page);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
+async fn where_each_device_must_be_bound_the_copy_is_refused_and_the_owner_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some([own, other]) = two_browsers(folder.path()) else {
+        return;
+    };
+    let events = CollectedEvents::begin();
+    // Longer than a browser takes to register on a slow machine: who has not by then is out.
+    let life = 3 * LIFE;
+    let (site, _, watch) = site(Dbsc::require().cookie_life(life)).await;
+    // With less than two minutes left, each request of a browser refreshes: one that does not
+    // rest has used up its signatures at once, and is refused.
+    let page = own.stay_at(&site.url("/login?rests"), &site.key_digest);
+    until("a proven device", &watch, |watch| {
+        locked(&watch.guarded).contains(&200) && refreshes(watch) > 0
+    })
+    .await;
+    drop(events.take());
+    a_copy_is_refused(&other, &site, &watch).await;
+    let told = events.take();
+    let unproven = told.iter().find(|event| event.name() == "device_unproven");
+    let unproven = unproven.expect("it tells of the copy");
+    let refused = &unproven.fields["refused"];
+    let why = unproven.fields["why"].as_str();
+    assert!(
+        refused == "true" && ["expired", "missing"].contains(&why),
+        "{unproven:?}"
+    );
+    let refreshed = refreshes(&watch);
+    until("another refresh", &watch, |watch| {
+        refreshes(watch) > refreshed && locked(&watch.guarded).last() == Some(&200)
+    })
+    .await;
+    for seen in locked(&watch.pages).iter() {
+        assert_eq!(seen.who.as_deref(), Some("ada"), "{seen:?}");
+    }
+    drop(page);
+}
+
+#[tokio::test]
 async fn a_logout_in_chromium_ends_the_binding() {
     let folder = tempfile::tempdir().unwrap();
     let Some(chromium) = Chromium::new(folder.path()) else {
         return;
     };
-    let (site, _, watch) = site().await;
-    let url = format!("https://site.example.com:{}/login", site.addr.port());
-    let page = chromium.stay_at(&url, &site.key_digest);
+    let (site, _, watch) = site(Dbsc::prefer().cookie_life(LIFE)).await;
+    let page = chromium.stay_at(&site.url("/login"), &site.key_digest);
     until("a proven device", &watch, |watch| {
         locked(&watch.guarded).contains(&200) && refreshes(watch) > 0
     })
@@ -268,10 +322,11 @@ async fn a_logout_in_chromium_ends_the_binding() {
     })
     .await;
     // The browser is told that it is over, and asks no more.
-    tokio::time::sleep(Duration::from_secs(2 * LIFE_SECS)).await;
+    tokio::time::sleep(2 * LIFE).await;
     let settled = locked(&watch.endpoint).clone();
-    tokio::time::sleep(Duration::from_secs(2 * LIFE_SECS)).await;
+    locked(&watch.skipped).clear();
+    tokio::time::sleep(2 * LIFE).await;
     assert_eq!(*locked(&watch.endpoint), settled);
-    assert_eq!(last(&watch.pages).skipped, None);
+    assert!(locked(&watch.skipped).is_empty());
     drop(page);
 }
