@@ -315,6 +315,10 @@ impl LoginChange {
         self.authentication.is_some() || self.provider.is_some() || self.binding.is_some()
     }
 
+    pub(crate) fn is_proof_alone(&self) -> bool {
+        self.provider.is_none() && self.binding.is_none()
+    }
+
     /// Overrides these changes with later ones.
     pub(crate) fn overlay(&mut self, later: Self) {
         self.authentication = later.authentication.or(self.authentication.take());

@@ -220,6 +220,7 @@ impl Session {
             Some(_) | None => state.pending.rotate = true,
         }
         state.pending.header.subject = Some(subject);
+        state.pending.header.is_step_up = false;
         state.mark_changed();
         Ok(())
     }
