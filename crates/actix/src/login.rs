@@ -66,7 +66,13 @@ async fn logged_in(request: &HttpRequest) -> Result<LoggedIn, NotLoggedIn> {
     let session = session_of(request).await?;
     match session.subject() {
         Some(subject) => Ok(LoggedIn { session, subject }),
-        None => Err(NotLoggedIn(Why::Nobody(url_for(request, None)))),
+        None => {
+            let url = url_for(request, None);
+            if url.is_some() {
+                exchange_of(&request.extensions())?.note_sent_to_login();
+            }
+            Err(NotLoggedIn(Why::Nobody(url)))
+        }
     }
 }
 

@@ -186,6 +186,10 @@ async fn who_is_logged_in_gets_the_page_and_others_a_401_or_the_login_page() {
         assert_eq!(reply.header("location"), sent);
         assert_eq!(reply.header("cache-control"), ["private"]);
     }
+    // A cookie that opens nothing is left for the login page to say why.
+    let reply = send!(sends, with(get("/shop/1"), &cookie));
+    assert_eq!(reply.status, 303);
+    assert!(reply.header("set-cookie").is_empty());
     let reply = send!(sends, get("/shop/1?lost"));
     let url = "/login?from=shop&next=/shop/1%3Flost";
     assert_eq!(reply.header("location"), [url]);

@@ -24,9 +24,9 @@ pub(crate) const NAMING: &str = "\
 STORE names a store in one of three ways:
   redb:./sessions.redb, redis://cache:6379 …   its URL, where there is no password in it
   @FILE       a private file (mode 0600) whose first line is the URL
-  env:NAME    an environment variable that holds the URL
-Without --store, it is the URL in the variable CLOAKROOM_STORE. A password on the command line
-is refused, since every user of the machine can read it there.";
+  env:NAME    an environment variable that holds the URL, or @FILE
+Without --store, the variable CLOAKROOM_STORE names it, by its URL or @FILE. A password on the
+command line is refused, since every user of the machine can read it there.";
 
 /// The options that each subcommand over a store takes.
 #[derive(Debug, Args)]
@@ -43,12 +43,11 @@ impl StoreArguments {
     pub(crate) fn url(&self) -> Result<StoreUrl, Failure> {
         match &self.store {
             Some(name) => name.read(),
-            None => from_variable(VARIABLE).map_err(|error| {
-                Failure::usage(format!(
-                    "no store is named: give --store, or the store's URL in the environment \
-                     ({error})"
-                ))
-            }),
+            None if std::env::var_os(VARIABLE).is_none() => Err(Failure::usage(format!(
+                "no store is named: give --store, or the store's URL in the environment \
+                 variable {VARIABLE}"
+            ))),
+            None => from_variable(VARIABLE),
         }
     }
 
@@ -118,7 +117,10 @@ fn from_variable(variable: &str) -> Result<StoreUrl, Failure> {
             "the environment variable {variable} is not set, or is not a text"
         ))
     })?;
-    StoreUrl::parse(url.trim())
+    match url.trim().strip_prefix('@') {
+        Some(path) => from_file(Path::new(path)),
+        None => StoreUrl::parse(url.trim()),
+    }
 }
 
 fn from_file(path: &Path) -> Result<StoreUrl, Failure> {

@@ -132,12 +132,17 @@ async fn logged_in(
     extensions: &Extensions,
     headers: &HeaderMap,
 ) -> Result<(Session, Subject), NotLoggedIn> {
-    let session = open(exchange_in(extensions)?, headers).await?;
+    let exchange = exchange_in(extensions)?;
+    let session = open(exchange, headers).await?;
     match session.subject() {
         Some(subject) => Ok((session, subject)),
-        None => Err(NotLoggedIn::Nobody {
-            login_url: url_for(None, extensions, headers),
-        }),
+        None => {
+            let login_url = url_for(None, extensions, headers);
+            if login_url.is_some() {
+                exchange.note_sent_to_login();
+            }
+            Err(NotLoggedIn::Nobody { login_url })
+        }
     }
 }
 

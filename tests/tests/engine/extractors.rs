@@ -41,6 +41,34 @@ async fn who_is_logged_in_gets_the_page_and_others_a_401() {
     assert_eq!(browser.get("/account/1").await.body, "ada");
 }
 
+/// The redirect tells nothing, so the login page must still be able to.
+#[tokio::test]
+async fn the_login_page_says_why_a_session_has_ended() {
+    let engine = Engine::builder(MapStore::default()).cookie(CookiePolicy::loopback_http());
+    let engine = engine.build().unwrap();
+    let why = async |session: Session| match session.ended_because() {
+        Some(ended) => ended.because.as_str(),
+        None => "welcome",
+    };
+    let router = Router::new()
+        .route("/account", get(account))
+        .route("/login", get(why))
+        .route("/login/{name}", post(login))
+        .layer(SessionLayer::new(engine.clone()).login_page("/login"));
+    let site = Site::serve(router).await;
+    let browser = site.browser();
+    browser.post("/login/ada").await;
+    let ada = Subject::new("ada").unwrap();
+    assert_eq!(engine.end_sessions_of(&ada).await.unwrap(), 1);
+    let sent = browser.get("/account").await;
+    assert_eq!(sent.header("location"), ["/login?next=/account"]);
+    assert!(sent.header("set-cookie").is_empty(), "it is left alone");
+    let told = browser.get("/login").await;
+    assert_eq!(told.body, "all_ended");
+    assert_eq!(told.header("set-cookie").len(), 1, "and told once");
+    assert_eq!(browser.get("/login").await.body, "welcome");
+}
+
 #[tokio::test]
 async fn who_asks_for_a_page_is_sent_to_the_login_page() {
     async fn ask(router: &Router, method: &str, url: &str, dest: &str) -> (u16, HeaderMap) {

@@ -108,6 +108,9 @@ fn a_store_is_named_by_a_private_file_or_a_variable() {
         let said = crate::support::json(stats(store));
         assert_eq!(said["live"], 3);
     }
+    let mut command = cloakroom(&["stats", "--json"]);
+    let said = crate::support::json(command.env("CLOAKROOM_STORE", &named).output().unwrap());
+    assert_eq!(said["live"], 3, "the variable names the file");
     let unset = failure(stats("env:NO_SUCH_STORE"), 2);
     assert!(unset.contains("NO_SUCH_STORE"), "{unset}");
 }

@@ -42,7 +42,9 @@ impl Inner {
 
     /// The browser's cookie opens nothing: removes it, where the answer may.
     fn forget(&self, opened: &Opened, is_modified: bool) {
-        if is_modified || self.is_document.load(Ordering::Relaxed) {
+        let is_told = self.is_document.load(Ordering::Relaxed)
+            && !self.sends_to_login.load(Ordering::Relaxed);
+        if is_modified || is_told {
             opened.client().action = CookieAction::Remove;
         }
     }

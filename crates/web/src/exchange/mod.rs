@@ -46,6 +46,9 @@ struct Inner {
     /// Whether the response is a document, as far as the request says. A mere read
     /// removes a dead cookie in the answer to a document alone.
     is_document: AtomicBool,
+    /// Whether the answer sends the visitor on to the login page, which tells them why their
+    /// session has ended: by the cookie of before, which this answer leaves alone.
+    sends_to_login: AtomicBool,
     /// What its headers say of its device.
     device: device::Noted,
 }
@@ -135,6 +138,7 @@ impl Exchange {
                 opened: OnceCell::new(),
                 over: AtomicBool::new(false),
                 is_document: AtomicBool::new(true),
+                sends_to_login: AtomicBool::new(false),
                 device: device::Noted::default(),
             }),
         }
@@ -207,6 +211,13 @@ impl Exchange {
     pub fn note_fetch_dest(&self, header: Option<&[u8]>) {
         let is_document = is_document(header);
         self.inner.is_document.store(is_document, Ordering::Relaxed);
+    }
+
+    /// Notes that the answer sends a visitor who is not logged in to the login page. It leaves
+    /// a cookie that opens nothing where it is, so that the login page is told why the session
+    /// has [ended](cloakroom_core::session::Session::ended_because), and removes it.
+    pub fn note_sent_to_login(&self) {
+        self.inner.sends_to_login.store(true, Ordering::Relaxed);
     }
 
     /// Whether this is an exchange of that engine.
