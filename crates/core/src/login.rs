@@ -315,6 +315,11 @@ impl LoginChange {
         self.authentication.is_some() || self.provider.is_some() || self.binding.is_some()
     }
 
+    pub(crate) fn is_binding_alone(&self) -> bool {
+        let others = self.authentication.is_some() || self.provider.is_some();
+        !others && self.binding.is_some()
+    }
+
     /// Overrides these changes with later ones.
     pub(crate) fn overlay(&mut self, later: Self) {
         self.authentication = later.authentication.or(self.authentication.take());

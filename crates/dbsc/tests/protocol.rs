@@ -76,18 +76,7 @@ async fn a_request_costs_the_store_what_it_costs_without() {
 #[tokio::test]
 async fn who_was_logged_in_before_is_offered_once_at_one_write() {
     let site = Site::new(Dbsc::observe());
-    let engine = cloakroom_web::Engine::builder(site.store.clone());
-    let without = engine.clock(site.clock.clone()).build().unwrap();
-    let exchange = without.exchange();
-    let session = exchange.open(std::iter::empty()).await.unwrap();
-    session
-        .set_subject(cloakroom_core::Subject::new("ada").unwrap())
-        .unwrap();
-    let closing = exchange.close(200).await;
-    let mut browser = Browser::new(&site);
-    let set = closing.token_headers()[0].value().to_owned();
-    browser.keep(&[("set-cookie".to_owned(), set)]);
-
+    let mut browser = site.logged_in_before("ada").await;
     let polled = browser
         .page(async |session| drop(session.peek().subject()))
         .await;

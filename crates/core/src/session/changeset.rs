@@ -125,6 +125,13 @@ impl Changeset {
         self.pending.header.subject.is_some()
     }
 
+    /// Whether it is a change to the [binding](crate::session::Session::bind), and nothing
+    /// else.
+    #[must_use]
+    pub fn is_binding_alone(&self) -> bool {
+        self.pending.is_binding_alone()
+    }
+
     /// Whether there is anything that a new record would hold: entries, a
     /// subject, a label or an expiry of its own.
     #[must_use]

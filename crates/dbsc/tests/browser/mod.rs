@@ -11,8 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_core::session::Session;
 use cloakroom_core::{Binding, Subject};
 use cloakroom_dbsc::Dbsc;
-use cloakroom_testkit::{Call, ManualClock, MapStore, RecordingStore};
-use cloakroom_web::{Closing, DeviceProof, DeviceRequest, Engine, HeaderEdit};
+use cloakroom_testkit::{Call, FaultyStore, ManualClock, MapStore, RecordingStore};
+use cloakroom_web::{Closing, DeviceProof, DeviceRequest, Engine, EngineBuilder, HeaderEdit};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 
@@ -21,24 +21,42 @@ pub(crate) const BOUND: &str = "__Host-session-bound";
 
 pub(crate) type Store = Arc<RecordingStore<MapStore>>;
 
-/// An engine that binds sessions, its store and its clock.
+/// An engine that binds sessions, its store, which may fail, and its clock.
 pub(crate) struct Site {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
+    pub(crate) faults: Arc<FaultyStore<Store>>,
     pub(crate) clock: Arc<ManualClock>,
 }
 
 impl Site {
     pub(crate) fn new(dbsc: Dbsc) -> Self {
+        Self::with(|builder| builder.device_bound(dbsc))
+    }
+
+    pub(crate) fn with(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
         let store = Store::new(RecordingStore::new(MapStore::default()));
+        let faults = Arc::new(FaultyStore::new(store.clone()));
         let clock = Arc::new(ManualClock::default());
-        let builder = Engine::builder(store.clone()).clock(clock.clone());
-        let engine = builder.device_bound(dbsc).build().unwrap();
+        let builder = Engine::builder(faults.clone()).clock(clock.clone());
         Self {
-            engine,
+            engine: build(builder).build().unwrap(),
             store,
+            faults,
             clock,
         }
+    }
+
+    /// A browser that was logged in before the site bound sessions.
+    pub(crate) async fn logged_in_before(&self, who: &str) -> Browser<'_> {
+        let builder = Engine::builder(self.store.clone()).clock(self.clock.clone());
+        let exchange = builder.build().unwrap().exchange();
+        let session = exchange.open(std::iter::empty()).await.unwrap();
+        session.set_subject(Subject::new(who).unwrap()).unwrap();
+        let closing = exchange.close(200).await;
+        let mut browser = Browser::new(self);
+        browser.keep(&texts(closing.token_headers()));
+        browser
     }
 
     pub(crate) fn wait(&self, secs: u64) {

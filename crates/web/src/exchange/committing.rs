@@ -123,6 +123,7 @@ impl Inner {
                 touch,
             )
             .await;
+        let outcome = self.without_offer(opened, &changeset, &mut writer, outcome);
         // After its own: nobody's stray cookie keeps a visitor logged in.
         let others_ended = writer.log_out_all(&others).await;
         let others_ended = others_ended.and(self.end_formers(opened, adoptable, &mut writer).await);

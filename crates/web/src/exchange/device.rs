@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cloakroom_core::engine::Token;
+use cloakroom_core::engine::{Changeset, SaveOutcome, Token};
 use cloakroom_core::session::Ended;
 use cloakroom_core::store::{EndReason, Ending, Record};
 use cloakroom_core::{Binding, Error, ErrorKind, Login, Subject, Timestamp};
@@ -64,8 +64,6 @@ pub(super) struct DeviceClient {
 
 struct Offer {
     binding: Binding,
-    /// Whether it is all that this request writes.
-    is_alone: bool,
     has_failed: bool,
 }
 
@@ -357,28 +355,41 @@ impl Inner {
         if opened.session.bind(binding.clone()).is_ok() {
             opened.client().device.offer = Some(Offer {
                 binding,
-                is_alone: !standing.modified,
                 has_failed: false,
             });
         }
     }
 
-    /// The failure of a save, unless it is that of an offer alone: a request that only reads
-    /// must not fail by it.
-    pub(super) fn without_offer(&self, opened: &Opened, failure: Option<Error>) -> Option<Error> {
-        let error = failure?;
+    /// What became of a write, where it was that of an offer alone: a request that only reads
+    /// must not fail by it, and what it writes afterwards must not either.
+    pub(super) fn without_offer(
+        &self,
+        opened: &Opened,
+        changeset: &Changeset,
+        writer: &mut Writer<'_>,
+        outcome: SaveOutcome,
+    ) -> SaveOutcome {
         let mut client = opened.client();
         let token = client.token.clone();
-        match &mut client.device.offer {
-            Some(offer) if offer.is_alone => {
-                offer.has_failed = true;
-                if let Some(token) = token {
-                    self.engine.device_not_offered(&token, &error);
-                }
-                None
-            }
-            _ => Some(error),
+        let Some(offer) = client.device.offer.as_mut() else {
+            return outcome;
+        };
+        if !changeset.is_binding_alone() {
+            return outcome;
         }
+        let error = match outcome {
+            SaveOutcome::NotWritten(error) | SaveOutcome::Unknown(error) => error,
+            SaveOutcome::Gone => {
+                writer.is_gone = true;
+                ErrorKind::Gone.into()
+            }
+            outcome => return outcome,
+        };
+        offer.has_failed = true;
+        if let Some(token) = token {
+            self.engine.device_not_offered(&token, &error);
+        }
+        SaveOutcome::Unchanged
     }
 
     /// What a response says of devices: an offer, or the end of the bound cookie. It may offer

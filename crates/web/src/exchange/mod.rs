@@ -283,8 +283,7 @@ impl Exchange {
             return self.closing(opened, None);
         }
         let written = Inner::write(&self.inner, Some(outcome)).await;
-        let failure = self.inner.without_offer(opened, written.err());
-        self.closing(opened, failure)
+        self.closing(opened, written.err())
     }
 
     /// As [`close`](Self::close), where that takes no call to the store; otherwise `None`,
