@@ -136,6 +136,7 @@ impl Inner {
         if writer.is_gone {
             opened.client().successor = CookieAction::Nothing;
         }
+        opened.client().device.login_at_moved = writer.login_at_moved.take();
         opened.client().cost.add(writer.cost);
         let login = match &outcome {
             SaveOutcome::Stored {

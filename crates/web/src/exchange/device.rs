@@ -60,6 +60,8 @@ pub(super) struct DeviceClient {
     /// The session that was not opened because its device was not proven.
     unproven: Option<(Token, Record)>,
     offer: Option<Offer>,
+    /// As [`Writer::login_at_moved`], of the last save.
+    pub(super) login_at_moved: Option<Arc<Login>>,
 }
 
 struct Offer {
@@ -176,7 +178,8 @@ impl Exchange {
             DeviceDeed::Bind(bound) => {
                 opened.session.bind(bound.clone())?;
                 opened.session.save().await?;
-                let standing = opened.session.standing().login;
+                let at_moved = opened.client().device.login_at_moved.take();
+                let standing = at_moved.or_else(|| opened.session.standing().login);
                 let stands = standing.as_ref().and_then(|login| login.binding.as_deref());
                 if stands != Some(bound) {
                     // Another device was first.
