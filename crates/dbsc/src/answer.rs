@@ -152,7 +152,7 @@ impl Dbsc {
             // It is that of a login before this one.
             return over(id);
         };
-        let challenge = self.challenge(binding, Purpose::Refresh, now);
+        let challenge = self.challenge(binding, now);
         let challenge = Some(fields::challenge(&challenge, &own_id));
         let proof = request.response.and_then(fields::item);
         let answers_challenge = |proof: &Proof<'_>| {

@@ -156,15 +156,28 @@ impl Dbsc {
         self
     }
 
-    fn bound(&self, binding: &Binding, now: Timestamp) -> String {
+    /// When what begins at an instant and lives as long as a bound cookie is over.
+    fn end_of_life(&self, from: Timestamp) -> Timestamp {
         let leeway = LEEWAY_MAX.min(self.cookie_life / 10);
-        let expires = now.saturating_add(self.cookie_life).saturating_add(leeway);
-        stamp(binding, Purpose::Cookie, expires)
+        from.saturating_add(self.cookie_life).saturating_add(leeway)
     }
 
-    fn challenge(&self, binding: &Binding, purpose: Purpose, now: Timestamp) -> String {
+    fn bound(&self, binding: &Binding, now: Timestamp) -> String {
+        stamp(binding, Purpose::Cookie, self.end_of_life(now))
+    }
+
+    fn challenge(&self, binding: &Binding, now: Timestamp) -> String {
         let life = self.cookie_life.saturating_mul(CHALLENGE_LIVES);
-        stamp(binding, purpose, now.saturating_add(life))
+        stamp(binding, Purpose::Refresh, now.saturating_add(life))
+    }
+
+    /// Until when a device may answer an offer; `None` where none may.
+    ///
+    /// Whoever has the session cookie can answer it, so it is open no longer than a copied
+    /// bound cookie is good.
+    fn open_until(&self, binding: &Binding, now: Timestamp) -> Option<Timestamp> {
+        let until = self.end_of_life(binding.offered_at()?);
+        (now < until).then_some(until)
     }
 }
 
@@ -194,23 +207,16 @@ impl DeviceBinding for Dbsc {
         self.cookie_life
     }
 
-    fn judge(
-        &self,
-        binding: &Binding,
-        authenticated_at: Option<Timestamp>,
-        shown: &ShownDevice<'_>,
-        now: Timestamp,
-    ) -> DeviceVerdict {
+    fn judge(&self, binding: &Binding, shown: &ShownDevice<'_>, now: Timestamp) -> DeviceVerdict {
         let why = match shown_cookie(binding, shown.cookies, now) {
             Ok(()) if binding.key().is_some() => return DeviceVerdict::Proven,
             Ok(()) => return DeviceVerdict::Unbound,
             Err(why) => why,
         };
         if binding.key().is_none() {
-            let is_fresh =
-                authenticated_at.is_some_and(|at| now.saturating_since(at) < self.cookie_life);
+            let is_over = self.open_until(binding, now).is_none();
             return match self.level {
-                Level::Require if !is_fresh => DeviceVerdict::Ended("never_bound"),
+                Level::Require if is_over => DeviceVerdict::Ended("never_bound"),
                 _ => DeviceVerdict::Unbound,
             };
         }
@@ -223,12 +229,13 @@ impl DeviceBinding for Dbsc {
         }
     }
 
-    fn offer(&self, binding: &Binding, now: Timestamp) -> DeviceOffer {
-        let challenge = self.challenge(binding, Purpose::Registration, now);
-        DeviceOffer {
+    fn offer(&self, binding: &Binding, now: Timestamp) -> Option<DeviceOffer> {
+        let until = self.open_until(binding, now)?;
+        let challenge = stamp(binding, Purpose::Registration, until);
+        Some(DeviceOffer {
             registration: fields::registration(&self.path, &challenge),
             bound: self.bound(binding, now),
-        }
+        })
     }
 
     fn answer_unread(&self, request: &DeviceRequest<'_>) -> Option<DeviceAnswer> {

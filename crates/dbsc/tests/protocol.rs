@@ -182,11 +182,7 @@ async fn two_refreshes_may_race() {
 async fn a_challenge_that_is_too_old_is_replaced() {
     let site = Site::new(Dbsc::prefer());
     let mut browser = Browser::new(&site);
-    let offer = browser.log_in("ada").await.challenge().unwrap();
-    site.wait(4 * 300);
-    assert_eq!(browser.register(&offer).await.status, 400);
-    let offer = browser.page(async |session| drop(session.subject())).await;
-    browser.register(&offer.challenge().unwrap()).await;
+    browser.bind("ada").await;
     let old = browser.challenge().await;
     site.wait(4 * 300);
     let refused = browser.refresh(&old).await;

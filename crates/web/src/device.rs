@@ -20,16 +20,11 @@ pub trait DeviceBinding: fmt::Debug + Send + Sync + 'static {
     fn cookie_life(&self) -> Duration;
 
     /// Judges a request for a session that was offered to a device, or is bound to one.
-    fn judge(
-        &self,
-        binding: &Binding,
-        authenticated_at: Option<Timestamp>,
-        shown: &ShownDevice<'_>,
-        now: Timestamp,
-    ) -> DeviceVerdict;
+    fn judge(&self, binding: &Binding, shown: &ShownDevice<'_>, now: Timestamp) -> DeviceVerdict;
 
-    /// What a response says that offers the session to a device.
-    fn offer(&self, binding: &Binding, now: Timestamp) -> DeviceOffer;
+    /// What a response says that offers the session to a device; `None` where it was offered
+    /// too long ago, or is bound.
+    fn offer(&self, binding: &Binding, now: Timestamp) -> Option<DeviceOffer>;
 
     /// Answers a request of the endpoint that needs no session to be answered; `None` where
     /// the session is to be loaded.

@@ -32,7 +32,8 @@ impl Inner {
                 Adopted::Session(token, record) => {
                     let age = engine.cookie_age(&record, now);
                     let adopted_for = now.saturating_since(record.created_at);
-                    let session = match self.session(Some(record), now, None) {
+                    let is_proven = client.device.is_proven();
+                    let session = match self.session(Some(record), now, None, is_proven) {
                         Ok(session) => session,
                         Err(error) => {
                             engine.unreadable(&token, &error);

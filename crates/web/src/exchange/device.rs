@@ -77,6 +77,10 @@ impl DeviceClient {
         }
     }
 
+    pub(super) fn is_proven(&self) -> bool {
+        self.proof == DeviceProof::Proven
+    }
+
     fn holds_cookie(&self) -> bool {
         self.shown.as_ref().is_some_and(|shown| !shown.is_empty())
     }
@@ -273,6 +277,8 @@ impl Inner {
         client: &mut Client,
         now: Timestamp,
     ) -> Result<Judgement, Error> {
+        // What was found of a token before this one says nothing of it.
+        client.device.proof = DeviceProof::Unbound;
         let login = record.login.as_ref();
         let binding = login.and_then(|login| login.binding.as_deref());
         let (Some(devices), Some(binding)) = (&self.engine.devices, binding) else {
@@ -284,14 +290,13 @@ impl Inner {
         if self.device.is_endpoint.load(Ordering::Relaxed) {
             return Ok(Judgement::Opens);
         }
-        let at = login.and_then(|login| login.authenticated_at);
         let skipped = *self.skipped();
         let shown = ShownDevice {
             cookies: shown,
             skipped,
         };
         let engine = &self.engine;
-        let (proof, judgement) = match devices.binding.judge(binding, at, &shown, now) {
+        let (proof, judgement) = match devices.binding.judge(binding, &shown, now) {
             DeviceVerdict::Proven => (DeviceProof::Proven, Judgement::Opens),
             DeviceVerdict::Unbound => (DeviceProof::Unbound, Judgement::Opens),
             DeviceVerdict::Tolerated(why) => {
@@ -341,7 +346,15 @@ impl Inner {
             return;
         }
         let is_endpoint = self.device.is_endpoint.load(Ordering::Relaxed);
-        if is_endpoint || opened.client().device.offer.is_some() {
+        let has_failed = |offer: &Offer| offer.has_failed;
+        if is_endpoint
+            || opened
+                .client()
+                .device
+                .offer
+                .as_ref()
+                .is_some_and(has_failed)
+        {
             return;
         }
         let standing = opened.session.standing();
@@ -354,7 +367,7 @@ impl Inner {
             // The next request finds it, or fails by it.
             return;
         }
-        let binding = Binding::offered(secret);
+        let binding = Binding::offered(secret, self.engine.clock.now());
         if opened.session.bind(binding.clone()).is_ok() {
             opened.client().device.offer = Some(Offer {
                 binding,
@@ -396,7 +409,8 @@ impl Inner {
     }
 
     /// What a response says of devices: an offer, or the end of the bound cookie. It may offer
-    /// again, in the answer to a page, what no device has answered yet.
+    /// again, in the answer to a page, what was offered a short time ago and no device has
+    /// answered yet.
     pub(super) fn device_headers(
         &self,
         opened: &Opened,
@@ -422,7 +436,9 @@ impl Inner {
             return Vec::new();
         }
         let now = self.engine.clock.now();
-        let offer = devices.binding.offer(offered, now);
+        let Some(offer) = devices.binding.offer(offered, now) else {
+            return Vec::new();
+        };
         let registration = HeaderEdit::set("secure-session-registration", offer.registration);
         // Until the device has answered, this stands for its proof: requests that are under
         // way when it answers have no other.
