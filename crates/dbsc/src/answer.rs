@@ -74,6 +74,19 @@ pub(crate) fn unread(request: &DeviceRequest<'_>) -> Option<DeviceAnswer> {
     }
 }
 
+/// A refresh names the session, and a registration answers a challenge of its offer.
+pub(crate) fn is_asked_for(request: &DeviceRequest<'_>, binding: &Binding) -> bool {
+    if let Some(id) = identifier(request) {
+        return binding.key().is_some() && id == session_id(binding);
+    }
+    let proof = request.response.and_then(fields::item);
+    // What is no proof is none for any session.
+    proof.and_then(Proof::read).is_none_or(|proof| {
+        let challenge = proof.challenge.as_bytes();
+        judge(binding, Purpose::Registration, challenge, Timestamp::EPOCH) != Judged::Forged
+    })
+}
+
 impl Dbsc {
     pub(crate) fn answer_read(
         &self,

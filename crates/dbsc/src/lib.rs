@@ -242,6 +242,10 @@ impl DeviceBinding for Dbsc {
         answer::unread(request)
     }
 
+    fn is_asked_for(&self, request: &DeviceRequest<'_>, binding: &Binding) -> bool {
+        answer::is_asked_for(request, binding)
+    }
+
     fn answer(
         &self,
         request: &DeviceRequest<'_>,

@@ -30,6 +30,10 @@ pub trait DeviceBinding: fmt::Debug + Send + Sync + 'static {
     /// the session is to be loaded.
     fn answer_unread(&self, request: &DeviceRequest<'_>) -> Option<DeviceAnswer>;
 
+    /// Whether a request of the endpoint speaks of this session: a browser may have the cookies
+    /// of several.
+    fn is_asked_for(&self, request: &DeviceRequest<'_>, binding: &Binding) -> bool;
+
     /// Answers a request of the endpoint.
     fn answer(
         &self,
@@ -126,11 +130,12 @@ pub struct DeviceRequest<'r> {
 /// The session of a request of the endpoint.
 #[derive(Clone, Copy, Debug)]
 pub enum DeviceSession<'s> {
-    /// It opens, and was offered or bound.
+    /// It opens, and the request speaks of it.
     Open(&'s Binding),
-    /// There is none, or nobody is logged in to it.
+    /// There is none.
     Over,
-    /// This server cannot know: it is moving to another key, or another server has its key.
+    /// This server cannot know: it is moving to another key, another server has its key, or
+    /// what a cache says may be from before it was bound.
     Unknown,
 }
 

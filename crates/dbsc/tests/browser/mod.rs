@@ -12,7 +12,9 @@ use cloakroom_core::session::Session;
 use cloakroom_core::{Binding, Subject};
 use cloakroom_dbsc::Dbsc;
 use cloakroom_testkit::{Call, FaultyStore, ManualClock, MapStore, RecordingStore};
-use cloakroom_web::{Closing, DeviceProof, DeviceRequest, Engine, EngineBuilder, HeaderEdit};
+use cloakroom_web::{
+    Closing, DeviceProof, DeviceRequest, Engine, EngineBuilder, Exchange, HeaderEdit,
+};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 
@@ -57,6 +59,18 @@ impl Site {
         let mut browser = Browser::new(self);
         browser.keep(&texts(closing.token_headers()));
         browser
+    }
+
+    /// Another server of the same site.
+    pub(crate) fn server(&self, engine: Engine) -> Self {
+        let (store, faults) = (self.store.clone(), self.faults.clone());
+        let clock = self.clock.clone();
+        Self {
+            engine,
+            store,
+            faults,
+            clock,
+        }
     }
 
     pub(crate) fn wait(&self, secs: u64) {
@@ -140,6 +154,8 @@ impl Response {
 pub(crate) struct Browser<'s> {
     pub(crate) site: &'s Site,
     pub(crate) jar: BTreeMap<String, String>,
+    /// Cookies that it sends before those of the jar: of another path, for instance.
+    pub(crate) before: Vec<String>,
     pub(crate) device: Device,
     pub(crate) id: String,
 }
@@ -149,6 +165,7 @@ impl<'s> Browser<'s> {
         Self {
             site,
             jar: BTreeMap::new(),
+            before: Vec::new(),
             device: Device::new(),
             id: String::new(),
         }
@@ -168,6 +185,7 @@ impl<'s> Browser<'s> {
             .jar
             .iter()
             .map(|(name, value)| format!("{name}={value}"));
+        let pairs = self.before.iter().cloned().chain(pairs);
         pairs.collect::<Vec<_>>().join("; ")
     }
 
@@ -226,8 +244,18 @@ impl<'s> Browser<'s> {
     }
 
     pub(crate) async fn ask(&mut self, request: DeviceRequest<'_>) -> Response {
+        self.ask_after(request, async |_| {}).await
+    }
+
+    /// The same, of an endpoint behind a middleware that has done this.
+    pub(crate) async fn ask_after(
+        &mut self,
+        request: DeviceRequest<'_>,
+        middleware: impl AsyncFnOnce(&Exchange),
+    ) -> Response {
         self.site.store.take();
         let exchange = self.site.engine.exchange();
+        middleware(&exchange).await;
         let cookies = self.cookies();
         let answer = exchange.answer_device([cookies.as_bytes()].into_iter(), request);
         let answer = answer.await.unwrap();

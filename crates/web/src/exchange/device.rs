@@ -11,13 +11,9 @@ use cloakroom_core::{Binding, Error, ErrorKind, Login, Subject, Timestamp};
 
 use super::{Client, CookieAction, Exchange, Inner, Opened};
 use crate::carry_out::carry_out;
-use crate::decide::Arrival;
 use crate::device::Devices;
 use crate::write::Writer;
-use crate::{
-    DeviceAnswer, DeviceDeed, DeviceRequest, DeviceSession, DeviceVerdict, HeaderEdit, Outcome,
-    ShownDevice, Skipped,
-};
+use crate::{DeviceVerdict, HeaderEdit, Outcome, ShownDevice, Skipped};
 
 /// What the device of a request has shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,24 +27,12 @@ pub enum DeviceProof {
     Proven,
 }
 
-/// What the endpoint of devices responds.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct DeviceResponse {
-    /// The status.
-    pub status: u16,
-    /// JSON, or nothing.
-    pub body: String,
-    /// Headers, beside those of the [`Closing`](crate::Closing).
-    pub headers: Vec<HeaderEdit>,
-}
-
 /// What a request's headers say of its device, beside its cookies.
 #[derive(Debug, Default)]
 pub(super) struct Noted {
     skipped: Mutex<Option<Skipped>>,
     /// Whether it is one of the endpoint, where a device proves itself by other means.
-    is_endpoint: AtomicBool,
+    pub(super) is_endpoint: AtomicBool,
 }
 
 /// What is known of the device of a client.
@@ -57,8 +41,6 @@ pub(super) struct DeviceClient {
     /// The values of its bound cookies; `None` where no headers were looked at, as for a job.
     shown: Option<Vec<Vec<u8>>>,
     proof: DeviceProof,
-    /// The session that was not opened because its device was not proven.
-    unproven: Option<(Token, Record)>,
     offer: Option<Offer>,
     /// As [`Writer::login_at_moved`], of the last save.
     pub(super) login_at_moved: Option<Arc<Login>>,
@@ -117,149 +99,13 @@ impl Exchange {
         Ok(opened.map_or_else(DeviceProof::default, |opened| opened.client().device.proof))
     }
 
-    fn devices(&self) -> Result<&Devices, Error> {
+    pub(super) fn devices(&self) -> Result<&Devices, Error> {
         self.inner.engine.devices.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Misconfigured,
                 "this engine binds no session to a device: build it with device_bound",
             )
         })
-    }
-
-    /// Answers a request of the endpoint at which browsers register and refresh their devices.
-    /// `headers` are those of [`open`](Self::open). A refresh loads the session once and writes
-    /// nothing. Close the exchange afterwards, as for any request.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open) and [`Session::save`](cloakroom_core::session::Session::save):
-    /// the browser tries again after a status of 500 and above.
-    /// [`ErrorKind::Misconfigured`] where the engine binds no sessions to devices.
-    pub async fn answer_device<'h>(
-        &self,
-        headers: impl Iterator<Item = &'h [u8]>,
-        request: DeviceRequest<'_>,
-    ) -> Result<DeviceResponse, Error> {
-        let devices = self.devices()?;
-        if let Some(answer) = devices.binding.answer_unread(&request) {
-            return Ok(respond(devices, answer));
-        }
-        self.inner.device.is_endpoint.store(true, Ordering::Relaxed);
-        let session = self.open(headers).await?;
-        let Some(opened) = self.inner.opened.get() else {
-            return Err(ErrorKind::Closed.into());
-        };
-        // A refresh is no use of the session: requests that wait for it are.
-        session.peek();
-        let now = self.inner.engine.clock.now();
-        let found = Found::of(opened);
-        let binding = found.as_ref().and_then(|found| found.binding());
-        let of = match binding {
-            Some(binding) => DeviceSession::Open(binding),
-            None if matches!(opened.arrival, Arrival::Rotated | Arrival::OfUnknownKey) => {
-                DeviceSession::Unknown
-            }
-            None => DeviceSession::Over,
-        };
-        let binding = &devices.binding;
-        let mut answer = binding.answer(&request, of, &devices.cookie, now);
-        if let Some(found) = &found {
-            self.carry_out_deed(opened, found, &mut answer, now).await?;
-        }
-        Ok(respond(devices, answer))
-    }
-
-    async fn carry_out_deed(
-        &self,
-        opened: &Opened,
-        found: &Found,
-        answer: &mut DeviceAnswer,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let engine = &self.inner.engine;
-        match &answer.deed {
-            DeviceDeed::Nothing => {}
-            DeviceDeed::Refreshed => engine.device_refreshed(&found.token),
-            DeviceDeed::Bind(bound) => {
-                opened.session.bind(bound.clone())?;
-                opened.session.save().await?;
-                let at_moved = opened.client().device.login_at_moved.take();
-                let standing = at_moved.or_else(|| opened.session.standing().login);
-                let stands = standing.as_ref().and_then(|login| login.binding.as_deref());
-                if stands != Some(bound) {
-                    // Another device was first.
-                    *answer = DeviceAnswer {
-                        status: 400,
-                        ..DeviceAnswer::default()
-                    };
-                    return Ok(());
-                }
-                engine.device_bound(&found.token, found.subject.as_ref());
-            }
-            DeviceDeed::WrongKey { ends } => {
-                let ends = *ends;
-                engine.device_unproven(&found.token, "wrong_key", ends, now);
-                if ends {
-                    let (token, subject) = (&found.token, found.subject.as_ref());
-                    self.inner.end_unproven(token, subject, now).await?;
-                    let mut client = opened.client();
-                    client.action = CookieAction::Remove;
-                    client.token = None;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The session that the endpoint speaks of, opened or not.
-struct Found {
-    token: Token,
-    subject: Option<Subject>,
-    login: Option<Arc<Login>>,
-}
-
-impl Found {
-    fn of(opened: &Opened) -> Option<Self> {
-        let mut client = opened.client();
-        if let Some((token, record)) = client.device.unproven.take() {
-            return Some(Self {
-                token,
-                subject: record.subject,
-                login: record.login,
-            });
-        }
-        let token = client.token.clone()?;
-        drop(client);
-        let standing = opened.session.standing();
-        Some(Self {
-            token,
-            subject: standing.subject,
-            login: standing.login,
-        })
-    }
-
-    fn binding(&self) -> Option<&Binding> {
-        self.login.as_ref()?.binding.as_deref()
-    }
-}
-
-fn respond(devices: &Devices, answer: DeviceAnswer) -> DeviceResponse {
-    let mut headers = vec![
-        HeaderEdit::set("cache-control", "no-store"),
-        HeaderEdit::set("content-security-policy", "frame-ancestors 'none'"),
-        HeaderEdit::set("cross-origin-resource-policy", "same-origin"),
-        HeaderEdit::set("x-content-type-options", "nosniff"),
-    ];
-    if !answer.body.is_empty() {
-        headers.push(HeaderEdit::set("content-type", "application/json"));
-    }
-    let challenge = answer.challenge;
-    headers.extend(challenge.map(|text| HeaderEdit::set("secure-session-challenge", text)));
-    headers.extend(answer.bound.map(|value| devices.set(&value)));
-    DeviceResponse {
-        status: answer.status,
-        body: answer.body,
-        headers,
     }
 }
 
@@ -306,7 +152,6 @@ impl Inner {
             DeviceVerdict::Refused(why) => {
                 engine.device_unproven(token, why, true, now);
                 engine.refused_after(token, EndReason::BindingFailed);
-                client.device.unproven = Some((token.clone(), record.clone()));
                 (DeviceProof::Unproven, Judgement::Refused)
             }
             DeviceVerdict::Ended(why) => {
@@ -321,7 +166,7 @@ impl Inner {
     }
 
     /// Ends a session because of its device, also where the client hangs up meanwhile.
-    async fn end_unproven(
+    pub(super) async fn end_unproven(
         &self,
         token: &Token,
         subject: Option<&Subject>,

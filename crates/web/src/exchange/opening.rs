@@ -197,6 +197,6 @@ impl Inner {
 }
 
 /// Whether what stands there cannot be read, and never will be.
-fn is_damaged(error: &Error) -> bool {
+pub(super) fn is_damaged(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge)
 }
