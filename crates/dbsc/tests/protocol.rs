@@ -345,7 +345,10 @@ async fn proofs_of_a_registration_that_are_none() {
     ] {
         let refused = browser.send_registration(&proof).await;
         assert_eq!(refused.status, 400, "{what}");
-        assert!(refused.calls.iter().all(|call| *call == Call::Load), "{what}");
+        assert!(
+            refused.calls.iter().all(|call| *call == Call::Load),
+            "{what}"
+        );
     }
     assert_eq!(browser.register(&offer).await.status, 200);
 }
