@@ -20,6 +20,7 @@ struct Input {
     response: Option<Vec<u8>>,
     fetch_site: Option<Vec<u8>>,
     skipped: Vec<u8>,
+    is_from_elsewhere: bool,
     cookies: Vec<Vec<u8>>,
     /// The header and the signature of a proof that answers a challenge of ours.
     header: String,
@@ -64,6 +65,7 @@ fuzz_target!(|input: Input| {
     let shown = ShownDevice {
         cookies: &input.cookies,
         skipped: Some(Skipped::read(&input.skipped)),
+        is_from_elsewhere: input.is_from_elsewhere,
     };
     let verdict = Dbsc::require().judge(&bound, &shown, NOW);
     assert!(matches!(verdict, DeviceVerdict::Refused(_)), "{verdict:?}");

@@ -220,12 +220,13 @@ impl DeviceBinding for Dbsc {
                 _ => DeviceVerdict::Unbound,
             };
         }
-        let skipped = shown.skipped.map(|skipped| skipped.as_str());
-        match (self.level, skipped) {
-            (Level::Observe | Level::Prefer, Some(skipped)) => DeviceVerdict::Tolerated(skipped),
+        let elsewhere = shown.is_from_elsewhere.then_some("cross_site");
+        let excuse = shown.skipped.map(|skipped| skipped.as_str()).or(elsewhere);
+        match (self.level, excuse) {
+            (Level::Observe | Level::Prefer, Some(excuse)) => DeviceVerdict::Tolerated(excuse),
             (Level::Observe, None) => DeviceVerdict::Tolerated(why),
             (Level::Prefer, None) => DeviceVerdict::Refused(why),
-            (Level::Require, skipped) => DeviceVerdict::Refused(skipped.unwrap_or(why)),
+            (Level::Require, excuse) => DeviceVerdict::Refused(excuse.unwrap_or(why)),
         }
     }
 

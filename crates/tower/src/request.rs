@@ -68,7 +68,7 @@ pub trait RequestSession {
     ///
     /// # Errors
     /// [`NotBound::Unproven`] where it has not, also where the session is bound to none;
-    /// else as [`logged_in`](Self::logged_in), and an error where the engine
+    /// [`NotLoggedIn::Reload`] where it may with its next request; else as [`logged_in`](Self::logged_in), and an error where the engine
     /// [binds no sessions](cloakroom_web::EngineBuilder::device_bound).
     fn bound(&self) -> impl Future<Output = Result<(Session, Subject), NotBound>> + Send {
         let (extensions, headers) = self.extensions_and_headers();
@@ -78,7 +78,10 @@ pub trait RequestSession {
             let proof = exchange.device_proof();
             match proof.map_err(|error| NotLoggedIn::Failed(error.into()))? {
                 DeviceProof::Proven => Ok(logged_in),
-                _ => Err(NotBound::Unproven),
+                _ => Err(match exchange.reload() {
+                    Some(headers) => NotLoggedIn::Reload { headers }.into(),
+                    None => NotBound::Unproven,
+                }),
             }
         }
     }
@@ -133,12 +136,15 @@ async fn logged_in(
     headers: &HeaderMap,
 ) -> Result<(Session, Subject), NotLoggedIn> {
     let session = open(exchange_in(extensions)?, headers).await?;
-    match session.subject() {
-        Some(subject) => Ok((session, subject)),
-        None => Err(NotLoggedIn::Nobody {
-            login_url: url_for(None, extensions, headers),
-        }),
+    if let Some(subject) = session.subject() {
+        return Ok((session, subject));
     }
+    Err(match exchange_in(extensions)?.reload() {
+        Some(headers) => NotLoggedIn::Reload { headers },
+        None => NotLoggedIn::Nobody {
+            login_url: url_for(None, extensions, headers),
+        },
+    })
 }
 
 fn url_for(
@@ -176,10 +182,6 @@ impl RequestSession for (&Extensions, &HeaderMap) {
 pub async fn open(exchange: &Exchange, headers: &HeaderMap) -> Result<Session, SessionError> {
     let dest = headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
     exchange.note_fetch_dest(dest);
-    if exchange.is_device_bound() {
-        let skipped = headers.get("secure-session-skipped");
-        exchange.note_skipped(skipped.map(HeaderValue::as_bytes));
-    }
     let carrier = exchange.transport().request_header();
     let values = headers.get_all(carrier).into_iter();
     Ok(exchange.open(values.map(HeaderValue::as_bytes)).await?)

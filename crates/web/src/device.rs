@@ -51,6 +51,9 @@ pub struct ShownDevice<'r> {
     pub cookies: &'r [Vec<u8>],
     /// Why the browser says that it could not refresh. Nothing proves that it is true.
     pub skipped: Option<Skipped>,
+    /// Whether it says that another site has led it to this page, as by a link: it does not
+    /// refresh then. Nothing proves that either.
+    pub is_from_elsewhere: bool,
 }
 
 /// Why a browser has sent a request without refreshing its bound cookie, as it says.

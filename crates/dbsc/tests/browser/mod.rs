@@ -13,7 +13,7 @@ use cloakroom_core::{Binding, Subject};
 use cloakroom_dbsc::Dbsc;
 use cloakroom_testkit::{Call, FaultyStore, ManualClock, MapStore, RecordingStore};
 use cloakroom_web::{
-    Closing, DeviceProof, DeviceRequest, Engine, EngineBuilder, Exchange, HeaderEdit,
+    Closing, DeviceHints, DeviceProof, DeviceRequest, Engine, EngineBuilder, Exchange, HeaderEdit,
 };
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -130,6 +130,8 @@ pub(crate) struct Response {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) calls: Vec<Call>,
     pub(crate) proof: DeviceProof,
+    /// What an adapter would answer in place of a refusal.
+    pub(crate) reload: Option<Vec<(String, String)>>,
 }
 
 impl Response {
@@ -200,17 +202,17 @@ impl<'s> Browser<'s> {
     }
 
     pub(crate) async fn page(&mut self, handle: impl AsyncFnOnce(&Session)) -> Response {
-        self.page_skipping(None, handle).await
+        self.page_hinting(DeviceHints::default(), handle).await
     }
 
-    pub(crate) async fn page_skipping(
+    pub(crate) async fn page_hinting(
         &mut self,
-        skipped: Option<&[u8]>,
+        hints: DeviceHints<'_>,
         handle: impl AsyncFnOnce(&Session),
     ) -> Response {
         self.site.store.take();
         let exchange = self.site.engine.exchange();
-        exchange.note_skipped(skipped);
+        exchange.note_device(hints);
         let cookies = self.cookies();
         let session = exchange
             .open([cookies.as_bytes()].into_iter())
@@ -218,6 +220,7 @@ impl<'s> Browser<'s> {
             .unwrap();
         handle(&session).await;
         let proof = exchange.device_proof().unwrap();
+        let reload = exchange.reload();
         let closing = exchange.close(200).await;
         let headers = texts(&closing.header_edits([]));
         self.keep(&headers);
@@ -227,6 +230,7 @@ impl<'s> Browser<'s> {
             headers,
             calls: self.site.store.take(),
             proof,
+            reload: reload.map(|headers| texts(&headers)),
         }
     }
 
@@ -270,6 +274,7 @@ impl<'s> Browser<'s> {
             headers,
             calls: self.site.store.take(),
             proof: DeviceProof::Unbound,
+            reload: None,
         }
     }
 

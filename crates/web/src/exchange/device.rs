@@ -1,8 +1,8 @@
 //! The device of a request: judging it, offering a session to it, answering it.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cloakroom_core::engine::{Changeset, SaveOutcome, Token};
 use cloakroom_core::session::Ended;
@@ -27,12 +27,59 @@ pub enum DeviceProof {
     Proven,
 }
 
-/// What a request's headers say of its device, beside its cookies.
+/// What a request says that may explain why its device is not proven: its line, and headers as
+/// they came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeviceHints<'r> {
+    /// The method.
+    pub method: &'r str,
+    /// The query of what it asks for, if it has one.
+    pub query: Option<&'r str>,
+    /// `Secure-Session-Skipped`.
+    pub skipped: Option<&'r [u8]>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Option<&'r [u8]>,
+    /// `Sec-Fetch-Mode`.
+    pub fetch_mode: Option<&'r [u8]>,
+    /// `Sec-Fetch-Dest`.
+    pub fetch_dest: Option<&'r [u8]>,
+}
+
+impl DeviceHints<'_> {
+    /// Whether another site has led the browser to a page.
+    fn is_from_elsewhere(&self) -> bool {
+        let is = |header: Option<&[u8]>, value: &str| {
+            header.is_some_and(|text| text.eq_ignore_ascii_case(value.as_bytes()))
+        };
+        self.method == "GET"
+            && is(self.fetch_mode, "navigate")
+            && is(self.fetch_dest, "document")
+            && (is(self.fetch_site, "cross-site") || is(self.fetch_site, "same-site"))
+    }
+
+    /// The value of a `Refresh` header that makes the browser ask for the same page again.
+    ///
+    /// It names the query, so that a browser that was sent to a fragment of the page does not
+    /// go to that fragment instead; and not the path, which a router may have cut.
+    fn refresh(&self) -> String {
+        format!("0;url=?{}", self.query.unwrap_or_default())
+    }
+}
+
+/// What a request says of its device, beside its cookies.
 #[derive(Debug, Default)]
 pub(super) struct Noted {
-    skipped: Mutex<Option<Skipped>>,
+    /// Most requests say nothing.
+    hints: OnceLock<Box<Hints>>,
     /// Whether it is one of the endpoint, where a device proves itself by other means.
     pub(super) is_endpoint: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Hints {
+    skipped: Option<Skipped>,
+    /// Where another site has led the browser here: what makes it ask again by itself.
+    refresh: Option<String>,
 }
 
 /// What is known of the device of a client.
@@ -76,17 +123,39 @@ pub(super) enum Judgement {
 }
 
 impl Exchange {
-    /// Whether an adapter should [note](Self::note_skipped) more headers than those that
-    /// carry the token.
+    /// Whether an adapter should [note](Self::note_device) what the request says of its
+    /// device.
     #[must_use]
     pub fn is_device_bound(&self) -> bool {
         self.inner.engine.devices.is_some()
     }
 
-    /// Notes the request's `Secure-Session-Skipped` header, by which a browser says that it
-    /// could not refresh its bound cookie.
-    pub fn note_skipped(&self, header: Option<&[u8]>) {
-        *self.inner.skipped() = header.map(Skipped::read);
+    /// Notes why the browser may not have proven its device, before the session is opened.
+    pub fn note_device(&self, hints: DeviceHints<'_>) {
+        let skipped = hints.skipped.map(Skipped::read);
+        let refresh = hints.is_from_elsewhere().then(|| hints.refresh());
+        if skipped.is_some() || refresh.is_some() {
+            let noted = &self.inner.device.hints;
+            noted.get_or_init(|| Box::new(Hints { skipped, refresh }));
+        }
+    }
+
+    /// What an adapter answers in place of a refusal to a browser that another site has led
+    /// here, and that has not proven the device of its session: it does not refresh for such a
+    /// request. These headers, and a status of 200, make it ask again by itself, and the site
+    /// sees that request come from its own page. `None` where the refusal stands.
+    #[must_use]
+    pub fn reload(&self) -> Option<[HeaderEdit; 3]> {
+        let opened = self.inner.opened.get()?;
+        let refresh = self.inner.device.hints.get()?.refresh.clone()?;
+        let is_unproven = opened.client().device.proof == DeviceProof::Unproven;
+        is_unproven.then(|| {
+            [
+                HeaderEdit::set("refresh", refresh),
+                HeaderEdit::set("cache-control", "no-store"),
+                HeaderEdit::set("content-type", "text/html"),
+            ]
+        })
     }
 
     /// What the device of this request has shown, where its session was opened.
@@ -110,11 +179,6 @@ impl Exchange {
 }
 
 impl Inner {
-    fn skipped(&self) -> MutexGuard<'_, Option<Skipped>> {
-        let skipped = self.device.skipped.lock();
-        skipped.unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Judges the device of a session that would open otherwise.
     pub(super) async fn judge_device(
         &self,
@@ -136,10 +200,11 @@ impl Inner {
         if self.device.is_endpoint.load(Ordering::Relaxed) {
             return Ok(Judgement::Opens);
         }
-        let skipped = *self.skipped();
+        let hints = self.device.hints.get();
         let shown = ShownDevice {
             cookies: shown,
-            skipped,
+            skipped: hints.and_then(|hints| hints.skipped),
+            is_from_elsewhere: hints.is_some_and(|hints| hints.refresh.is_some()),
         };
         let engine = &self.engine;
         let (proof, judgement) = match devices.binding.judge(binding, &shown, now) {

@@ -19,7 +19,7 @@ use cloakroom_core::{Error, ErrorKind};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use self::device::DeviceClient;
-pub use self::device::DeviceProof;
+pub use self::device::{DeviceHints, DeviceProof};
 pub use self::device_endpoint::DeviceResponse;
 use crate::adopt::FormerCookie;
 use crate::carry_out::carry_out;
