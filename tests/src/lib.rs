@@ -1,6 +1,7 @@
 //! What the tests of the workspace share: an HTTP server on a free port, and a browser
 //! that keeps cookies.
 
+pub mod device_walk;
 pub mod embedded;
 pub mod events_page;
 pub mod in_process;

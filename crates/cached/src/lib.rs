@@ -78,9 +78,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Close, Ending, Import, Invalidations, KeyDigest, ListPage, Listener,
-    Record, Revision, Revoke, RotationPath, ScanCursor, SessionStore, Stored, SubjectDigest,
-    Subjects, Sweep, Swept, Touch,
+    Announced, BoxFuture, Capabilities, Close, Ending, Import, Invalidations, KeyDigest, ListPage,
+    Listener, Record, Revision, Revoke, RotationPath, ScanCursor, SessionStore, Stored,
+    SubjectDigest, Subjects, Sweep, Swept, Touch,
 };
 use cloakroom_core::{Clock, Error, ErrorKind, SystemClock, Timestamp};
 
@@ -457,6 +457,11 @@ impl<S: SessionStore> Close for Cached<S> {
 }
 
 impl<S: SessionStore> Invalidations for Cached<S> {
+    fn announced(&self) -> Announced {
+        let inner = self.inner.capabilities().invalidations;
+        inner.map_or(Announced::Ends, Invalidations::announced)
+    }
+
     fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>> {
         Box::pin(async {
             let subscription = subscription::subscribe(&*self.inner, &self.cache).await?;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::store::{
-    BoxFuture, Invalidation, Invalidations, Listener, SessionStore, Subscriber, stay_subscribed,
+    Announced, BoxFuture, Invalidation, Invalidations, Listener, SessionStore, Subscriber,
+    stay_subscribed,
 };
 use cloakroom_core::{Error, ErrorKind};
 use tokio::task::JoinHandle;
@@ -27,7 +28,14 @@ impl WatchTask {
         store: Arc<S>,
         cache: Arc<NearCache>,
     ) -> Result<(), Error> {
-        invalidations_of(&*store)?;
+        if !tells_all(invalidations_of(&*store)?) {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the store behind this near cache announces the ends of sessions alone: let it, \
+                 and the store of every other node, announce each write (`notifying(true)`, in a \
+                 URL `notify=true`), or leave watch_invalidations() out",
+            ));
+        }
         let mut task = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = task.take().inspect(JoinHandle::abort);
         cache.connecting();
@@ -93,16 +101,25 @@ fn invalidations_of<S: SessionStore>(store: &S) -> Result<&dyn Invalidations, Er
     })
 }
 
+/// Whether a subscription tells a cache of each write of another node.
+fn tells_all(invalidations: &dyn Invalidations) -> bool {
+    invalidations.announced() == Announced::Writes
+}
+
 pub(crate) async fn subscribe<S: SessionStore>(
     store: &S,
     cache: &Arc<NearCache>,
 ) -> Result<Subscription, Error> {
-    let listener = invalidations_of(store)?.listen().await?;
-    cache.connected();
+    let invalidations = invalidations_of(store)?;
+    let listener = invalidations.listen().await?;
+    let is_open = tells_all(invalidations);
+    if is_open {
+        cache.connected();
+    }
     Ok(Subscription {
         cache: cache.clone(),
         listener,
-        is_open: true,
+        is_open,
     })
 }
 
@@ -111,6 +128,7 @@ pub(crate) async fn subscribe<S: SessionStore>(
 pub(crate) struct Subscription {
     cache: Arc<NearCache>,
     listener: Box<dyn Listener>,
+    /// Whether the cache counts on it.
     is_open: bool,
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use cloakroom_cached::{CacheStats, Cached, OnDisconnect};
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Ending, Invalidation, Invalidations, KeyDigest, Listener, Record,
-    Revision, Revoke, SessionStore, Stored, Touch,
+    Announced, BoxFuture, Capabilities, Ending, Invalidation, Invalidations, KeyDigest, Listener,
+    Record, Revision, Revoke, SessionStore, Stored, Touch,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use cloakroom_testkit::{MapStore, key, listed_as, sample};
@@ -174,6 +174,83 @@ async fn what_another_node_ends_or_writes_is_dropped() {
     shared.delete(&digest).await.unwrap();
     until(&cached, |stats| stats.invalidated == 2).await;
     assert_eq!(cached.load(&digest).await.unwrap(), None);
+}
+
+/// A store that announces the ends of sessions, and no update.
+#[derive(Debug)]
+struct EndsAlone(Shared);
+
+impl SessionStore for EndsAlone {
+    async fn load(&self, digest: &KeyDigest) -> Result<Option<Stored>, Error> {
+        self.0.load(digest).await
+    }
+
+    async fn create(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.0.create(digest, record).await
+    }
+
+    async fn update(&self, digest: &KeyDigest, record: &Record) -> Result<Revision, Error> {
+        self.0.store.update(digest, record).await
+    }
+
+    async fn touch(
+        &self,
+        digest: &KeyDigest,
+        revision: Revision,
+        touch: Touch,
+    ) -> Result<(), Error> {
+        self.0.touch(digest, revision, touch).await
+    }
+
+    async fn rotate(
+        &self,
+        old: &KeyDigest,
+        new: &KeyDigest,
+        record: &Record,
+        mark_until: Timestamp,
+    ) -> Result<Revision, Error> {
+        self.0.rotate(old, new, record, mark_until).await
+    }
+
+    async fn end(&self, digest: &KeyDigest, ending: Option<&Ending>) -> Result<(), Error> {
+        self.0.end(digest, ending).await
+    }
+
+    fn capabilities(&self) -> Capabilities<'_> {
+        self.0.capabilities().with_invalidations(self)
+    }
+}
+
+impl Invalidations for EndsAlone {
+    fn announced(&self) -> Announced {
+        Announced::Ends
+    }
+
+    fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>> {
+        self.0.listen()
+    }
+}
+
+/// Who listens through the cache for the ends of sessions still hears of them, and the cache
+/// does not take that for a subscription of its own.
+#[tokio::test]
+async fn a_cache_does_not_rely_on_a_store_that_announces_ends_alone() {
+    let store = EndsAlone(Shared::default());
+    let cached = Cached::builder(store, HOUR)
+        .on_disconnect(OnDisconnect::Bypass)
+        .build();
+    let refused = cached.watch_invalidations().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+    assert!(refused.to_string().contains("notify=true"), "{refused}");
+    let invalidations = cached.capabilities().invalidations.unwrap();
+    assert_eq!(invalidations.announced(), Announced::Ends);
+    let before = cached.stats();
+    let mut listener = invalidations.listen().await.unwrap();
+    assert_eq!(cached.stats(), before);
+    let digest = key().digest();
+    cached.create(&digest, &sample("x")).await.unwrap();
+    cached.end(&digest, None).await.unwrap();
+    assert_eq!(listener.next().await.unwrap().digest, digest);
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use clap::Args;
+use cloakroom::engine::Binding;
 use cloakroom::store::{KeyDigest, Record, SubjectDigest};
-use cloakroom::{Clock as _, Site, Subject, SystemClock, Timestamp};
+use cloakroom::{Clock as _, Login, Site, Subject, SystemClock, Timestamp};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -42,6 +43,68 @@ pub(crate) enum State {
     Expired,
 }
 
+/// How the subject proved who they are, and what the session is tied to.
+#[derive(Debug, Serialize)]
+pub(crate) struct LoginHeader {
+    authenticated_at: Option<Utc>,
+    /// The authenticator assurance level: 1 to 3.
+    level: u8,
+    method: Option<String>,
+    provider: Option<Provider>,
+    /// `bound` to a device, or `offered` to the one that answers first.
+    device: Option<&'static str>,
+}
+
+/// The session at an identity provider that this one came from.
+#[derive(Debug, Serialize)]
+struct Provider {
+    issuer: String,
+    sid: String,
+}
+
+impl LoginHeader {
+    fn new(login: &Login) -> Self {
+        let method = login.method.as_ref();
+        let device = |binding: &Binding| match binding.key() {
+            Some(_) => "bound",
+            None => "offered",
+        };
+        Self {
+            authenticated_at: login.authenticated_at.map(Utc),
+            level: login.level as u8,
+            method: method.map(|method| method.as_str().to_owned()),
+            provider: login.provider.as_ref().map(|provider| Provider {
+                issuer: provider.issuer().to_owned(),
+                sid: provider.sid().to_owned(),
+            }),
+            device: login.binding.as_deref().map(device),
+        }
+    }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>, now: Timestamp) -> fmt::Result {
+        let at = match self.authenticated_at {
+            Some(at) => format!("{at} ({})", ago(at.0, now)),
+            None => "nobody knows when".to_owned(),
+        };
+        let by = self.method.as_deref().map(plain);
+        let by = by.map(|method| format!(", by {method}"));
+        let level = self.level;
+        writeln!(
+            f,
+            "proved     {at}, at level {level}{}",
+            by.unwrap_or_default()
+        )?;
+        if let Some(provider) = &self.provider {
+            let (issuer, sid) = (plain(&provider.issuer), plain(&provider.sid));
+            writeln!(f, "provider   {issuer}, session {sid}")?;
+        }
+        match self.device {
+            Some(device) => writeln!(f, "device     {device}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A session's header.
 #[derive(Debug, Serialize)]
 pub(crate) struct SessionHeader {
@@ -50,6 +113,7 @@ pub(crate) struct SessionHeader {
     pub(crate) site: String,
     pub(crate) subject: Option<String>,
     pub(crate) label: Option<String>,
+    pub(crate) login: Option<LoginHeader>,
     pub(crate) created_at: Utc,
     pub(crate) last_seen_at: Utc,
     pub(crate) expires_at: Utc,
@@ -73,6 +137,7 @@ impl SessionHeader {
                 .as_ref()
                 .map(|subject| subject.as_str().to_owned()),
             label: record.label.as_ref().map(|label| label.as_str().to_owned()),
+            login: record.login.as_deref().map(LoginHeader::new),
             created_at: Utc(record.created_at),
             last_seen_at: Utc(record.last_seen_at),
             expires_at: Utc(record.expires_at),
@@ -108,6 +173,9 @@ impl fmt::Display for SessionHeader {
         writeln!(f, "site       {}", plain(&self.site))?;
         writeln!(f, "subject    {}", or_none(self.subject()))?;
         writeln!(f, "label      {}", or_none(self.label()))?;
+        if let Some(login) = &self.login {
+            login.show(f, now)?;
+        }
         writeln!(
             f,
             "began      {} ({})",

@@ -353,6 +353,13 @@ impl LoginChange {
         !others && self.binding.is_some()
     }
 
+    /// Whether it says nothing but how somebody has proved who they are. What is offered to a
+    /// device with that goes with it.
+    pub(crate) fn is_proof_alone(&self) -> bool {
+        let offer = |binding: &Binding| binding.key().is_none();
+        self.provider.is_none() && self.binding.as_ref().is_none_or(offer)
+    }
+
     /// Overrides these changes with later ones.
     pub(crate) fn overlay(&mut self, later: Self) {
         self.authentication = later.authentication.or(self.authentication.take());

@@ -270,6 +270,31 @@ async fn a_login_that_does_not_prove_the_device_is_offered_to_another_one() {
     }
 }
 
+/// What is offered with a step-up makes no other change of it.
+#[tokio::test]
+async fn a_step_up_that_is_sent_twice_fails_nowhere() {
+    let site = Site::new(Dbsc::observe());
+    let mut browser = site.logged_in_before("ada").await;
+    let cookies = browser.cookies();
+    let mut exchanges = Vec::new();
+    for _ in 0..2 {
+        let exchange = site.engine.exchange();
+        let session = exchange
+            .open([cookies.as_bytes()].into_iter())
+            .await
+            .unwrap();
+        session.reauthenticated(Aal::Two).unwrap();
+        exchanges.push(exchange);
+        site.wait(1);
+    }
+    for exchange in exchanges {
+        let closing = exchange.close(200).await;
+        assert!(closing.failure.is_none(), "{:?}", closing.failure);
+        browser.keep(&browser::texts(closing.token_headers()));
+    }
+    assert_eq!(browser.who().await.as_deref(), Some("ada"));
+}
+
 /// The key is written, and the browser does not know of it: it takes the next login.
 #[tokio::test]
 async fn a_registration_whose_answer_was_lost_is_made_up_for_by_the_next_login() {

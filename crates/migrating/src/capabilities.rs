@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use cloakroom_core::store::{
-    BoxFuture, Capabilities, Close, Import, Invalidation, Invalidations, KeyDigest, Listener, Scan,
-    ScanCursor, ScanPage, Scanned, SessionStore, Stored, Sweep, Swept,
+    Announced, BoxFuture, Capabilities, Close, Import, Invalidation, Invalidations, KeyDigest,
+    Listener, Scan, ScanCursor, ScanPage, Scanned, SessionStore, Stored, Sweep, Swept,
 };
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use futures_util::future::{Either, select};
@@ -150,6 +150,16 @@ impl<A: SessionStore, B: SessionStore> Import for Migrating<A, B> {
 
 /// Both stores announce: a node that runs without the new store writes to the former one.
 impl<A: SessionStore, B: SessionStore> Invalidations for Migrating<A, B> {
+    fn announced(&self) -> Announced {
+        let both = [self.from.capabilities(), self.to.capabilities()];
+        let announced = both.map(|one| one.invalidations.map(Invalidations::announced));
+        announced
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Announced::Ends)
+    }
+
     fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>> {
         Box::pin(async move {
             let silent = || {

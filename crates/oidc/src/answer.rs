@@ -1,5 +1,7 @@
 //! What the provider is answered.
 
+use std::error::Error as StdError;
+
 use serde_json::json;
 
 use crate::token::Kind;
@@ -19,12 +21,16 @@ pub struct Answer {
     pub ended: usize,
 }
 
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
 /// Why a token is refused. It holds nothing of the token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Refused {
     /// By RFC 6749 and by RFC 8935.
     codes: (&'static str, &'static str),
-    description: &'static str,
+    pub(crate) description: &'static str,
+    /// What failed here, where it is not the token's fault.
+    pub(crate) failure: Option<BoxError>,
 }
 
 impl Refused {
@@ -45,12 +51,19 @@ impl Refused {
     }
 
     /// Not the token's fault: the provider may send it again.
-    pub(crate) const fn failed(description: &'static str) -> Self {
-        Self::new(("temporarily_unavailable", "invalid_request"), description)
+    pub(crate) fn failed(description: &'static str, failure: BoxError) -> Self {
+        Self {
+            failure: Some(failure),
+            ..Self::new(("temporarily_unavailable", "invalid_request"), description)
+        }
     }
 
     const fn new(codes: (&'static str, &'static str), description: &'static str) -> Self {
-        Self { codes, description }
+        Self {
+            codes,
+            description,
+            failure: None,
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The provider's public keys: given, or fetched by the application's HTTP client.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,6 +11,8 @@ use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
 use serde::Deserialize as _;
 use tokio::sync::Mutex as AsyncMutex;
+
+use crate::answer::BoxError;
 
 /// Bytes of the longest key set that is read.
 pub const KEY_SET_BYTES_MAX: usize = 256 * 1024;
@@ -26,7 +27,6 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// How long a fetch may take.
 const FETCH_MAX: Duration = Duration::from_secs(10);
 
-type BoxError = Box<dyn StdError + Send + Sync>;
 type Fetched = Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>>;
 type Fetch = Box<dyn Fn() -> Fetched + Send + Sync>;
 
@@ -99,7 +99,7 @@ impl Keys {
         &self,
         header: &Header,
         now: Timestamp,
-    ) -> Result<Option<DecodingKey>, FetchFailed> {
+    ) -> Result<Option<DecodingKey>, BoxError> {
         let known = self.known();
         let is_old = known.is_old(now);
         let found = known.find(header);
@@ -112,14 +112,15 @@ impl Keys {
         if was_fetched_meanwhile || known.was_tried(now) {
             return match known.fetched_at {
                 Some(_) => Ok(known.find(header)),
-                None => Err(FetchFailed),
+                None => Err("the last fetch failed, less than a minute ago".into()),
             };
         }
         self.change(|known| known.tried_at = Some(now));
         let fetched = tokio::time::timeout(FETCH_MAX, fetch()).await;
-        let keys = fetched.ok().and_then(Result::ok);
-        match keys.as_deref().and_then(read) {
-            Some(keys) => {
+        let fetched = fetched.unwrap_or_else(|_| Err("no answer within ten seconds".into()));
+        let no_key_set = "the answer is no JSON Web Key Set of 256 KiB at most";
+        match fetched.and_then(|text| read(&text).ok_or_else(|| no_key_set.into())) {
+            Ok(keys) => {
                 self.change(|known| {
                     known.keys = Arc::new(keys);
                     known.fetched_at = Some(now);
@@ -127,7 +128,7 @@ impl Keys {
                 Ok(self.known().find(header))
             }
             // An outage of the provider does not make a known key a worse one.
-            None => found.map(Some).ok_or(FetchFailed),
+            Err(why) => found.map(Some).ok_or(why),
         }
     }
 
@@ -149,9 +150,6 @@ impl fmt::Debug for Keys {
             .finish_non_exhaustive()
     }
 }
-
-/// The provider's keys could not be fetched.
-pub(crate) struct FetchFailed;
 
 impl Known {
     fn is_old(&self, now: Timestamp) -> bool {

@@ -5,7 +5,7 @@
 //! of the sites that they entered by it. The provider tells each site by a request of its own,
 //! with a signed token that names its session (`sid`), the user (`sub`), or both.
 //!
-//! **In the book:** [Logging in and out](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/login.md).
+//! **In the book:** [Logged in by an identity provider](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/openid.md).
 //!
 //! ```
 //! use cloakroom_core::session::Session;

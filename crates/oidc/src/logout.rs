@@ -1,6 +1,5 @@
 //! The endpoint to which a provider sends its logouts.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -9,10 +8,10 @@ use std::sync::Arc;
 use cloakroom_core::engine::TokenStore as _;
 use cloakroom_core::session::Session;
 use cloakroom_core::{Error, ErrorKind, Label, ProviderSession, Subject};
-use cloakroom_web::Engine;
+use cloakroom_web::{Engine, EventLimit};
 use percent_encoding::percent_decode_str;
 
-use crate::answer::{Answer, Refused};
+use crate::answer::{Answer, BoxError, Refused};
 use crate::keys::Keys;
 use crate::seen::Seen;
 use crate::token::{self, Kind, Named, TOKEN_BYTES_MAX};
@@ -20,7 +19,6 @@ use crate::token::{self, Kind, Named, TOKEN_BYTES_MAX};
 /// Bytes of the longest request body that is looked at. Let the framework read no more.
 pub const BODY_BYTES_MAX: usize = TOKEN_BYTES_MAX + 1024;
 
-type BoxError = Box<dyn StdError + Send + Sync>;
 type Found = Pin<Box<dyn Future<Output = Result<Option<Subject>, BoxError>> + Send>>;
 
 /// Ends sessions when the identity provider says so. Cheap to clone; all clones are one.
@@ -40,6 +38,8 @@ struct Shared {
     keys: Keys,
     seen: Seen,
     find_subject: Box<dyn Fn(String) -> Found + Send + Sync>,
+    refusals: EventLimit,
+    failures: EventLimit,
 }
 
 impl fmt::Debug for BackChannelLogout {
@@ -102,6 +102,8 @@ impl BackChannelLogout {
                     let found = find_subject(sub);
                     Box::pin(async move { found.await.map_err(Into::into) })
                 }),
+                refusals: EventLimit::default(),
+                failures: EventLimit::default(),
             }),
         })
     }
@@ -133,7 +135,7 @@ impl BackChannelLogout {
         };
         let body = match std::str::from_utf8(body) {
             Ok(body) if body.len() <= BODY_BYTES_MAX => body.trim(),
-            _ => return Answer::of(kind, Err(Refused::invalid("the request is too long"))),
+            _ => return self.answer(kind, Err(Refused::invalid("the request is too long"))),
         };
         let token = match kind {
             Kind::Event => Some(body.to_owned()),
@@ -145,6 +147,11 @@ impl BackChannelLogout {
                 "the request has no logout_token, or several",
             )),
         };
+        self.answer(kind, outcome)
+    }
+
+    fn answer(&self, kind: Kind, outcome: Result<usize, Refused>) -> Answer {
+        self.shared.tell(&outcome);
         Answer::of(kind, outcome)
     }
 
@@ -157,7 +164,7 @@ impl BackChannelLogout {
             return Err(Refused::invalid("it was carried out before"));
         }
         let ended = shared.end(&named).await;
-        let ended = ended.map_err(|_| Refused::failed("the sessions could not be ended"))?;
+        let ended = ended.map_err(|why| Refused::failed("the sessions could not be ended", why))?;
         // Afterwards, so that a provider may send again what could not be carried out. Of two
         // at the same time the second finds nothing to end.
         shared.seen.note(named.jti, now);
@@ -166,6 +173,44 @@ impl BackChannelLogout {
 }
 
 impl Shared {
+    fn tell(&self, outcome: &Result<usize, Refused>) {
+        let provider = self.issuer.as_str();
+        let now = self.engine.now();
+        match outcome {
+            Ok(ended) => tracing::info!(
+                event = "provider_logout",
+                provider,
+                ended,
+                "the identity provider has logged somebody out"
+            ),
+            Err(refused) => match &refused.failure {
+                Some(error) => {
+                    if let Some(unlogged) = self.failures.log_at(now) {
+                        tracing::error!(
+                            event = "provider_logout_failed",
+                            provider,
+                            why = refused.description,
+                            %error,
+                            unlogged,
+                            "a logout from the identity provider could not be carried out"
+                        );
+                    }
+                }
+                None => {
+                    if let Some(unlogged) = self.refusals.log_at(now) {
+                        tracing::warn!(
+                            event = "provider_logout_refused",
+                            provider,
+                            why = refused.description,
+                            unlogged,
+                            "what came as a logout from the identity provider was refused"
+                        );
+                    }
+                }
+            },
+        }
+    }
+
     async fn end(&self, named: &Named) -> Result<usize, BoxError> {
         let note = Label::new(self.issuer.as_str()).ok();
         let of = match &named.sid {

@@ -71,8 +71,8 @@ pub(crate) async fn read(
     if token.len() > TOKEN_BYTES_MAX {
         return Err(Refused::invalid("the token is longer than 16 KiB"));
     }
-    let unreadable = Refused::invalid("it is no signed token with an algorithm known here");
-    let header = decode_header(token).map_err(|_| unreadable)?;
+    let header = decode_header(token)
+        .map_err(|_| Refused::invalid("it is no signed token with an algorithm known here"))?;
     if !signature::is_by_public_key(header.alg) {
         return Err(Refused::invalid("its algorithm is none of public keys"));
     }
@@ -96,10 +96,11 @@ async fn signed_claims(
     now: Timestamp,
 ) -> Result<Map<String, Value>, Refused> {
     let key = keys.find(header, now).await;
-    let key = key.map_err(|_| Refused::failed("the provider's keys could not be fetched"))?;
-    let key = key.ok_or(Refused::of_key("no key of the provider fits its header"))?;
+    let key =
+        key.map_err(|why| Refused::failed("the provider's keys could not be fetched", why))?;
+    let key = key.ok_or_else(|| Refused::of_key("no key of the provider fits its header"))?;
     let payload = signature::signed_payload(token, header.alg, &key);
-    let payload = payload.ok_or(Refused::of_key("its signature is not the provider's"))?;
+    let payload = payload.ok_or_else(|| Refused::of_key("its signature is not the provider's"))?;
     serde_json::from_slice(&payload).map_err(|_| Refused::invalid("its claims cannot be read"))
 }
 
@@ -121,7 +122,8 @@ fn check(
     if !is_ours {
         return Err(Refused::of_audience("it is for another client"));
     }
-    let issued_at = instant(claims, "iat").ok_or(Refused::invalid("it has no time of issue"))?;
+    let issued_at =
+        instant(claims, "iat").ok_or_else(|| Refused::invalid("it has no time of issue"))?;
     if issued_at > now.saturating_add(CLOCK_SKEW) {
         return Err(Refused::invalid("it was issued in the future"));
     }
@@ -142,9 +144,9 @@ fn check(
     let event = events
         .and_then(|events| events.get(kind.event()))
         .and_then(Value::as_object)
-        .ok_or(Refused::invalid("it tells of no logout"))?;
+        .ok_or_else(|| Refused::invalid("it tells of no logout"))?;
     let jti = text(claims, "jti").filter(|jti| !jti.is_empty() && jti.len() <= JTI_BYTES_MAX);
-    let jti = jti.ok_or(Refused::invalid("it has no name of its own"))?;
+    let jti = jti.ok_or_else(|| Refused::invalid("it has no name of its own"))?;
     let (sub, sid) = match kind {
         Kind::Logout => (text(claims, "sub"), text(claims, "sid")),
         Kind::Event => {

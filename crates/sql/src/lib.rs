@@ -138,8 +138,9 @@
 //!
 //! # Near caches on other nodes
 //!
-//! With [`notifying`](SqlStoreBuilder::notifying), in PostgreSQL alone, each write that
-//! takes something away notifies a channel in the same statement. The channel has the
+//! In PostgreSQL each end of a session and each move to another key notifies a channel in the
+//! same statement, for those who wait for the end; with
+//! [`notifying`](SqlStoreBuilder::notifying) each update does too. The channel has the
 //! table's name, behind the schema and a dot where a schema is set, so all nodes must
 //! name it alike. A listener has two connections of its own: on one it notifies itself each
 //! 5 s, on the other it listens. It counts as heard from when the first such notification

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use cloakroom_core::Error;
 use cloakroom_core::engine::{Entropy as _, OsEntropy};
-use cloakroom_core::store::{BoxFuture, Invalidation, Invalidations, KeyDigest, Listener};
+use cloakroom_core::store::{
+    Announced, BoxFuture, Invalidation, Invalidations, KeyDigest, Listener,
+};
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener};
 use sqlx::{AssertSqlSafe, Connection as _, Postgres, SqlSafeStr as _, SqlStr};
@@ -40,9 +42,14 @@ pub(crate) struct Channel {
     pub(crate) options: PgConnectOptions,
     pub(crate) target: Target,
     pub(crate) connect_timeout: Duration,
+    pub(crate) announced: Announced,
 }
 
 impl Invalidations for Channel {
+    fn announced(&self) -> Announced {
+        self.announced
+    }
+
     fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>> {
         Box::pin(async move {
             // A pool of one connection, which lives until it breaks.

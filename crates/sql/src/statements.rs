@@ -128,15 +128,19 @@ fn column_placeholders(from: usize) -> String {
 }
 
 impl Statements {
-    /// The statements of a dialect. Where there is a channel, each write that takes
-    /// something away notifies it.
-    pub(crate) fn new(dialect: &Dialect, table: &TableName, channel: Option<&str>) -> Self {
+    /// The statements of a dialect, and the channel that ends and moves notify, and updates.
+    pub(crate) fn new(
+        dialect: &Dialect,
+        table: &TableName,
+        ends: Option<&str>,
+        updates: Option<&str>,
+    ) -> Self {
         let t = table.quoted(dialect.quote);
         let Dialect { bigint, .. } = dialect;
         let statement = |sql: &str| dialect.statement(sql);
-        let notifying = |sql: &str| match channel {
+        let notifying = |sql: &str| match updates {
             None => statement(sql),
-            Some(_) => statement(&returning("", sql, channel, "' || revision || '")),
+            Some(_) => statement(&returning("", sql, updates, "' || revision || '")),
         };
         let header = format!(
             "digest, format{bigint}, moved_to, revision, created_at, last_seen_at, expires_at, \
@@ -193,7 +197,7 @@ impl Statements {
                  expires_at = greatest(expires_at, $4) \
                  WHERE {at_revision} AND (last_seen_at < $3 OR expires_at < $4)"
             )),
-            rotate: RotateStatements::new(dialect, &t, &at_revision, channel),
+            rotate: RotateStatements::new(dialect, &t, &at_revision, ends),
             create_tombstone: statement(&format!(
                 "INSERT INTO {t} (digest, format, ended, last_seen_at, expires_at, label, data, \
                  revision, created_at) VALUES ($1, {FORMAT}, $2, $3, $4, $5, $6, 0, 0)"
@@ -201,8 +205,8 @@ impl Statements {
             revision: statement(&format!(
                 "SELECT format{bigint}, moved_to, revision, ended FROM {t} WHERE digest = $1"
             )),
-            remove: EndStatements::removing(dialect, &t, &ended, channel),
-            remember: EndStatements::remembering(dialect, &t, &ended, channel),
+            remove: EndStatements::removing(dialect, &t, &ended, ends),
+            remember: EndStatements::remembering(dialect, &t, &ended, ends),
             resolve: statement(&format!(
                 "{} SELECT moved_to, subject_digest, ended FROM {PATH} ORDER BY hop",
                 path_from("$1")
@@ -326,7 +330,7 @@ mod tests {
     /// takes it into memory before it can refuse it.
     #[test]
     fn no_more_of_a_row_is_read_than_shows_that_it_is_too_long() {
-        let statements = Statements::new(&Postgres::DIALECT, &TableName::default(), None);
+        let statements = Statements::new(&Postgres::DIALECT, &TableName::default(), None, None);
         let bounded = format!("substr(data, 1, {})", FRAME_BYTES_CEILING + 1);
         for statement in [&statements.load, &statements.scan] {
             let sql = statement.sql.as_str();

@@ -7,7 +7,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use cloakroom_core::store::{Invalidation, Listener, Revision, Revoke, SessionStore as _};
+use cloakroom_core::store::{
+    Announced, Invalidation, Listener, Revision, Revoke, SessionStore as _,
+};
 use cloakroom_core::{ErrorKind, Subject};
 use cloakroom_servers::Postgres;
 use cloakroom_sql::SqlStore;
@@ -93,15 +95,52 @@ async fn what_takes_something_away_is_heard_on_every_node_and_nothing_else() {
     }
 }
 
+/// For those who wait for the end of a session, also where nobody has a near cache.
 #[tokio::test]
-async fn a_store_that_does_not_notify_offers_no_channel_and_two_tables_have_two() {
+async fn a_store_that_does_not_notify_of_updates_announces_ends_and_moves() {
     let Some(server) = cloakroom_servers::postgres() else {
         return;
     };
-    let url = server.url();
-    let silent = SqlStore::builder().table(table()).connect(&url);
-    let silent = silent.await.unwrap();
-    assert!(silent.capabilities().invalidations.is_none());
+    let name = table();
+    let builder = SqlStore::builder().table(name.clone());
+    let silent = builder.connect(&server.url()).await.unwrap();
+    silent.migrate().await.unwrap();
+    assert_eq!(announced(&silent), Announced::Ends);
+    let other = open(server, &name).await;
+    assert_eq!(announced(&other), Announced::Writes);
+    let mut listeners = [listen(&other).await, listen(&silent).await];
+
+    let (digest, new) = (key().digest(), key().digest());
+    let mut record = sample("x");
+    record.revision = silent.create(&digest, &record).await.unwrap();
+    record.revision = silent.update(&digest, &record).await.unwrap();
+    let mark_until = record.expires_at;
+    silent
+        .rotate(&digest, &new, &record, mark_until)
+        .await
+        .unwrap();
+    silent.end(&new, None).await.unwrap();
+    for listener in &mut listeners {
+        for ended in [digest, new] {
+            let revision = Revision::LAST;
+            let expected = Invalidation {
+                digest: ended,
+                revision,
+            };
+            assert_eq!(hear(listener).await, expected, "and no update");
+        }
+    }
+}
+
+fn announced(store: &SqlStore) -> Announced {
+    store.capabilities().invalidations.unwrap().announced()
+}
+
+#[tokio::test]
+async fn two_tables_have_two_channels() {
+    let Some(server) = cloakroom_servers::postgres() else {
+        return;
+    };
     let (one, other) = (open(server, &table()).await, open(server, &table()).await);
     let mut listener = listen(&one).await;
     for store in [&other, &one] {

@@ -245,7 +245,9 @@ impl EngineBuilder {
     /// [end](cloakroom_core::session::Session::ended) somebody waits for, where the store does
     /// not announce ends by itself, as Redis and PostgreSQL do, or its channel is broken. An
     /// end on another node, and with every store a deadline, is noticed within this time, and
-    /// the time that the loads take. Default 5 s: 10,000 sockets are 2,000 loads a second.
+    /// the time that the loads take. Default 5 s: 10,000 sockets are 2,000 loads a second. What
+    /// is longer than [`rotation_mark`](Self::rotation_mark) counts as that: a session that
+    /// moves to another key is followed by its mark.
     #[must_use]
     pub fn check_ended_every(mut self, duration: Duration) -> Self {
         self.shared.ends = Arc::new(Ends::checked_every(duration));
@@ -379,6 +381,9 @@ impl EngineBuilder {
         if self.shared.ends.check_every < CHECK_EVERY_MIN {
             return refuse("check_ended_every is 10 ms at least");
         }
+        // Where a session has moved to is known for no longer.
+        let check_every = self.shared.ends.check_every.min(self.shared.rotation_mark);
+        self.shared.ends = Arc::new(Ends::checked_every(check_every));
         if let Some(after) = self.shared.renew_key_after {
             if after < self.shared.rotation_mark {
                 return refuse("renew_key_after is at least as long as rotation_mark");

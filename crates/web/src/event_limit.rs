@@ -9,8 +9,17 @@ use cloakroom_core::Timestamp;
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Lets one event of a kind through each minute, and counts the others.
+///
+/// ```
+/// use cloakroom_core::Timestamp;
+/// use cloakroom_web::EventLimit;
+///
+/// let limit = EventLimit::default();
+/// assert_eq!(limit.log_at(Timestamp::EPOCH), Some(0));
+/// assert_eq!(limit.log_at(Timestamp::EPOCH), None);
+/// ```
 #[derive(Debug, Default)]
-pub(crate) struct EventLimit(Mutex<State>);
+pub struct EventLimit(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -21,7 +30,7 @@ struct State {
 impl EventLimit {
     /// Counts an event; answers whether to log it, and then how many went unlogged since
     /// the last one that was.
-    pub(crate) fn log_at(&self, now: Timestamp) -> Option<u64> {
+    pub fn log_at(&self, now: Timestamp) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let logs = state.logged_at.is_none_or(|at| {
             // A clock that went back must not silence the log until it is there again.

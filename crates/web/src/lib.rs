@@ -123,6 +123,7 @@ pub use device::{
     DeviceSession, DeviceVerdict, ShownDevice, Skipped,
 };
 pub use engine::{Engine, EngineBuilder};
+pub use event_limit::EventLimit;
 pub use exchange::{DeviceHints, DeviceProof, DeviceResponse, Exchange};
 pub use header_edit::HeaderEdit;
 pub use login_page::{LoginPage, is_local_path};

@@ -240,7 +240,7 @@ impl<'e> Writer<'e> {
     /// Decides about a session that was ended or moved while this request ran. A change
     /// follows it to where it has moved with its data; else it has nowhere to go. A logout
     /// ends the session wherever it has moved. A login is no late write: it begins a new
-    /// session with nothing of the old one.
+    /// session with nothing of the old one. A step-up is one, since it is about the old one.
     async fn gone(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
         if changeset.is_flushed()
             && let Err(error) = self.end(token, end_of_flushed(changeset), changeset).await
@@ -249,7 +249,8 @@ impl<'e> Writer<'e> {
         }
         // What follows a flush is no late write either.
         let begins_anew = changeset.is_flushed() && changeset.has_content();
-        if changeset.is_login() || begins_anew {
+        let logs_in = changeset.is_login() && !changeset.is_step_up();
+        if logs_in || begins_anew {
             return match changeset.detach() {
                 Ok(()) => self.create(changeset).await,
                 Err(error) => SaveOutcome::NotWritten(error),
@@ -257,9 +258,32 @@ impl<'e> Writer<'e> {
         }
         match changeset.is_flushed() {
             true => SaveOutcome::Deleted,
+            false if changeset.is_step_up() => self.step_up_of_moved(token, changeset).await,
             // A new key is given to whoever holds the present one.
             false if changeset.wants_rotation() => SaveOutcome::Gone,
             false => self.follow(token, changeset).await,
+        }
+    }
+
+    /// A step-up that another request has made already, as where a form is sent twice, needs
+    /// no writing: whoever sent both has the token of the first.
+    async fn step_up_of_moved(&mut self, token: &Token, changeset: &mut Changeset) -> SaveOutcome {
+        let load = self.engine.store.load_moved(token, self.now);
+        let moved = match self.engine.read_by(load, bytes_moved).await {
+            Ok(moved) => moved,
+            Err(error) => return SaveOutcome::NotWritten(error),
+        };
+        self.cost
+            .load_record(moved.as_ref().map(|(_, record)| record));
+        let is_said = moved.is_some_and(|(_, moved)| {
+            !self.engine.expiry.is_expired(&moved, self.now) && changeset.is_said_by(&moved)
+        });
+        match changeset.stored().filter(|_| is_said) {
+            Some(record) => SaveOutcome::Stored {
+                record: record.clone(),
+                token: None,
+            },
+            None => SaveOutcome::Gone,
         }
     }
 

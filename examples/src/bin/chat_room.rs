@@ -4,6 +4,8 @@
 //! windows. Log out in one tab of a window: the room in its other tabs closes. Log out
 //! everywhere in one window: it closes in the others where the same name is logged in.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Form, State};
@@ -21,6 +23,9 @@ const MESSAGE_BYTES_MAX: usize = 1_000;
 /// What may be said before the slowest visitor misses some of it.
 const UNREAD_MAX: usize = 100;
 
+/// How long a visitor may take to read that their session has ended.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
+
 /// What is said in the room.
 type Room = broadcast::Sender<String>;
 
@@ -32,29 +37,40 @@ async fn enter(State(room): State<Room>, login: LoggedIn, upgrade: WebSocketUpgr
     let (heard, ended) = (room.subscribe(), login.ended());
     upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(|socket| talk(socket, name, (room, heard), ended))
+        .on_upgrade(|socket| visit(socket, name, (room, heard), ended))
 }
 
-/// Passes on what is said, until either side leaves or the session ends.
-async fn talk(
+/// Talks until either side leaves or the session ends.
+async fn visit(
     mut socket: WebSocket,
     name: String,
+    room: (Room, broadcast::Receiver<String>),
+    ended: impl Future<Output = Ended>,
+) {
+    // Beside all that a visitor does or leaves undone: who reads nothing holds up what is
+    // sent to them, and not the end.
+    let ended = tokio::select! {
+        biased;
+        ended = ended => ended,
+        () = talk(&mut socket, &name, room) => return,
+    };
+    let goodbye = CloseFrame {
+        code: close_code::POLICY,
+        reason: format!("your session has ended: {}", ended.because).into(),
+    };
+    // Who has left already, or reads nothing, does not hear it.
+    let goodbye = socket.send(Message::Close(Some(goodbye)));
+    let _ = tokio::time::timeout(GOODBYE_MAX, goodbye).await;
+}
+
+/// Passes on what is said, until either side leaves.
+async fn talk(
+    socket: &mut WebSocket,
+    name: &str,
     (room, mut heard): (Room, broadcast::Receiver<String>),
-    mut ended: impl Future<Output = Ended> + Unpin,
 ) {
     loop {
         tokio::select! {
-            // First of all, so that nobody talks on who has been logged out.
-            biased;
-            ended = &mut ended => {
-                let goodbye = CloseFrame {
-                    code: close_code::POLICY,
-                    reason: format!("your session has ended: {}", ended.because).into(),
-                };
-                // Who has left already hears nothing.
-                let _ = socket.send(Message::Close(Some(goodbye))).await;
-                return;
-            }
             message = socket.recv() => match message {
                 Some(Ok(Message::Text(text))) => {
                     // Somebody listens: this visitor, at least.

@@ -22,6 +22,7 @@ pages! {
     cart: "cart.md",
     devices: "devices.md",
     step_up: "step-up.md",
+    openid: "openid.md",
     dbsc: "dbsc.md",
     sockets: "sockets.md",
     api: "api.md",

@@ -7,9 +7,11 @@ use std::time::Duration;
 use cloakroom::cookie::{CookieStore, EpochStore, KeyRing};
 use cloakroom::engine::{OsEntropy, TokenStore};
 use cloakroom::session::Session;
-use cloakroom::store::{AnySessionStore, EndReason};
+use cloakroom::store::{AnySessionStore, EndReason, SessionStore as _};
 use cloakroom::stores::{Cached, MemoryStore, Migrating, RedbStore, Sealed};
-use cloakroom::{CookiePolicy, Engine, EngineBuilder, ErrorKind, Expiry, Label, Subject};
+use cloakroom::{
+    Clock as _, CookiePolicy, Engine, EngineBuilder, ErrorKind, Expiry, Label, Subject,
+};
 use cloakroom_testkit::{Fault, FaultyStore, ManualClock, MapStore, RecordingStore};
 use cloakroom_tests::in_process::COOKIE;
 use cloakroom_tests::waiting::{Visitor, goes_on, soon};
@@ -346,6 +348,30 @@ async fn a_session_that_outlives_its_request_can_still_be_waited_for() {
     ada.log_out().await;
     assert_eq!(soon(ended).await.because, EndReason::LoggedOut);
     assert!(!session.is_alive().await.unwrap());
+}
+
+/// Where it went is remembered for a minute in the store, and for longer by who waits.
+#[tokio::test]
+async fn each_future_that_is_kept_remembers_where_the_session_is() {
+    let (store, clock) = (
+        Arc::new(MapStore::default()),
+        Arc::new(ManualClock::default()),
+    );
+    let here = built(store.clone(), |builder| {
+        builder.check_ended_every(NEVER).clock(clock.clone())
+    });
+    let mut ada = Visitor::log_in(&here, "ada").await;
+    let session = ada.visit(async |session| session).await;
+    let mut kept = session.ended();
+    drop(session.ended());
+    ada.visit(async |session| session.cycle_key().unwrap())
+        .await;
+    clock.advance(Duration::from_secs(3_600));
+    let sweep = store.capabilities().sweep.unwrap();
+    sweep.sweep(clock.now(), 10).await.unwrap();
+    assert!(session.is_alive().await.unwrap());
+    assert!(goes_on(&mut kept, OFTEN).await);
+    assert!(goes_on(&mut session.ended(), OFTEN).await);
 }
 
 #[tokio::test]

@@ -10,8 +10,9 @@ use axum::http::Request;
 use axum::routing::{get, post};
 use cloakroom::axum::{Aal2, AtLeast, Fresh, Minutes, NotLoggedIn, StepUp};
 use cloakroom::axum::{Session, SessionError, SessionLayer};
-use cloakroom::{Aal, CookiePolicy, Engine, Subject, is_local_path};
+use cloakroom::{Aal, CookiePolicy, Engine, Error, ErrorKind, Subject, is_local_path};
 use cloakroom_testkit::{ManualClock, MapStore};
+use cloakroom_tests::waiting::Visitor;
 use cloakroom_tests::{Browser, Site};
 use tower::ServiceExt as _;
 
@@ -164,4 +165,64 @@ async fn a_link_that_leads_to_another_site_is_not_gone_back_to() {
         assert_eq!((next, level), (path, "level=2"));
         assert_eq!(is_local_path(next), is_local, "{path}");
     }
+}
+
+fn timed_engine() -> (Engine, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::default());
+    let engine = Engine::builder(MapStore::default()).clock(clock.clone());
+    (engine.build().unwrap(), clock)
+}
+
+/// The form that proves is read slowly, and the session is ended meanwhile, as after a theft.
+#[tokio::test]
+async fn a_step_up_that_comes_after_the_end_of_its_session_begins_none() {
+    let (engine, _) = timed_engine();
+    let ada = Visitor::log_in(&engine, "ada").await;
+    let (exchange, session) = ada.open().await;
+    let subject = Subject::new("ada").unwrap();
+    assert_eq!(engine.end_sessions_of(&subject).await.unwrap(), 1);
+    session.reauthenticated(Aal::Two).unwrap();
+    let closing = exchange.close(200).await;
+    let failure = closing.failure.as_ref().map(Error::kind);
+    assert_eq!(failure, Some(ErrorKind::Gone));
+    assert_eq!(engine.sessions_of(&subject).await.unwrap().len(), 0);
+}
+
+/// Who clicks twice sends the form twice, with the same token.
+#[tokio::test]
+async fn of_a_step_up_that_is_sent_twice_the_second_changes_nothing() {
+    let (engine, clock) = timed_engine();
+    let mut ada = Visitor::log_in(&engine, "ada").await;
+    ada.visit(async |session| session.insert("cart", 7).unwrap())
+        .await;
+    clock.advance(Duration::from_secs(60));
+    let (first, session) = ada.open().await;
+    session.reauthenticated(Aal::One).unwrap();
+    let mut second = Vec::new();
+    for level in [Aal::One, Aal::Two, Aal::One] {
+        let (exchange, session) = ada.open().await;
+        session.reauthenticated(level).unwrap();
+        second.push((exchange, session));
+    }
+    ada.close(first).await;
+    second[2].1.insert("n", 1).unwrap();
+    let mut failures = Vec::new();
+    for (exchange, _) in &second {
+        let closing = exchange.close(200).await;
+        assert_eq!(closing.token_headers().len(), 0, "{closing:?}");
+        failures.push(closing.failure.as_ref().map(Error::kind));
+    }
+    let gone = Some(ErrorKind::Gone);
+    assert_eq!(
+        failures,
+        [None, gone, gone],
+        "the same; a higher level; more than a proof"
+    );
+    let subject = Subject::new("ada").unwrap();
+    assert_eq!(engine.sessions_of(&subject).await.unwrap().len(), 1);
+    ada.visit(async |session| {
+        assert_eq!(session.get::<u64>("cart").unwrap(), Some(7));
+        assert_eq!(session.login().unwrap().level, Aal::One);
+    })
+    .await;
 }

@@ -18,7 +18,10 @@ use cloakroom::stores::MemoryStore;
 use cloakroom::{Engine, Subject};
 use cloakroom_servers::Chromium;
 use cloakroom_testkit::CollectedEvents;
+use cloakroom_tests::device_walk::proves_itself;
 use cloakroom_tests::tls::TlsSite;
+
+use crate::fresh_stores;
 
 /// How long a bound cookie is valid: short, so that a test sees several.
 const LIFE: Duration = Duration::from_secs(3);
@@ -200,6 +203,17 @@ async fn site(dbsc: Dbsc) -> (TlsSite, Engine, Watched) {
         .layer(from_fn_with_state(watch.clone(), watch_endpoint))
         .with_state(watch.clone());
     (TlsSite::serve(router).await, engine, watch)
+}
+
+/// The same as over the stores of one machine: the key lies where the session lies.
+#[tokio::test]
+async fn a_device_proves_itself_over_every_store_on_a_server() {
+    for options in ["", "&cache=8MiB&stale=5s&sealed=true"] {
+        for fresh in fresh_stores::all() {
+            let store = cloakroom::open(&format!("{}{options}", fresh.url)).await;
+            proves_itself(store.unwrap_or_else(|error| panic!("{}: {error}", fresh.name))).await;
+        }
+    }
 }
 
 fn two_browsers(folder: &Path) -> Option<[Chromium; 2]> {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use cloakroom::engine::TokenStore;
 use cloakroom::store::EndReason;
-use cloakroom::stores::{Cached, MemoryStore, Sealed};
+use cloakroom::stores::{Cached, MemoryStore, Sealed, SqlStore};
 use cloakroom::{Engine, Label, Subject};
+use cloakroom_testkit::key;
 use cloakroom_tests::waiting::{PATIENCE, Visitor, goes_on, soon};
 use tokio::time::timeout;
 
@@ -97,6 +98,18 @@ async fn told_within_100_ms<S: TokenStore>(name: &str, nodes: [S; 2]) {
     assert_eq!(ended.note, Some(note));
 }
 
+/// Two nodes as their URLs open them.
+async fn plain_postgres_nodes(url: &str) -> [SqlStore; 2] {
+    let table = format!("t_{}", key().digest().short());
+    let open = async || {
+        let store = SqlStore::builder().table(table.clone()).connect(url).await;
+        let store = store.unwrap();
+        store.migrate().await.unwrap();
+        store
+    };
+    [open().await, open().await]
+}
+
 /// An end that nobody announces here, since the channel is cut, is learned of in the rhythm:
 /// when the channel is back soon, and while it is not.
 async fn told_with_the_channel_cut<S: TokenStore>(
@@ -157,7 +170,25 @@ async fn over_redis_an_end_elsewhere_is_told_within_100_ms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_postgres_an_end_elsewhere_is_told_within_100_ms() {
     if let Some(server) = cloakroom_servers::postgres() {
-        told_within_100_ms("PostgreSQL", postgres_nodes(&server.url()).await).await;
+        told_within_100_ms("PostgreSQL", plain_postgres_nodes(&server.url()).await).await;
+    }
+}
+
+/// A site with near caches has a job beside it, or the command, by a plain URL.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_postgres_a_node_without_a_cache_tells_those_with_one_of_its_ends() {
+    if let Some(server) = cloakroom_servers::postgres() {
+        let table = format!("t_{}", key().digest().short());
+        let open = async |options| {
+            let url = format!("{}?table={table}{options}", server.url());
+            node(cloakroom::open_session_store(&url).await.unwrap(), HOUR)
+        };
+        let (here, there) = (open("&cache=8MiB&stale=5s").await, open("").await);
+        hears(&here, &there).await;
+        let mut ada = Visitor::log_in(&here, "ada").await;
+        let told = tokio::spawn(soon(ada.wait().await));
+        ada.at(&there).log_out().await;
+        assert_eq!(told.await.unwrap().because, EndReason::LoggedOut);
     }
 }
 

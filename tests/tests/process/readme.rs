@@ -88,7 +88,7 @@ impl Project {
         Self {
             folder,
             port,
-            target: target.join("readme").into(),
+            target: target.into(),
         }
     }
 
@@ -97,7 +97,9 @@ impl Project {
         let child = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
             .arg("run")
             .current_dir(self.folder.path())
+            // What the workspace has compiled in the same way is not compiled again.
             .env("CARGO_TARGET_DIR", &self.target)
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -20,6 +20,7 @@ fn an_export_has_all_of_one_user_and_nothing_of_another() {
             let live = export["sessions"].as_array().unwrap();
             assert_eq!(live.len(), 1, "{scheme}: {export}");
             assert_eq!(live[0]["values"]["cart"], SECRET_VALUE);
+            assert_eq!(live[0]["login"]["provider"]["sid"], "s1");
             assert_eq!(export["ended"][0]["note"], "stolen", "{scheme}: {export}");
             assert!(!export.to_string().contains("bob"), "{export}");
         }

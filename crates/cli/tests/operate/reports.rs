@@ -99,6 +99,14 @@ fn one_session_is_shown_and_its_values_only_where_asked_for() {
     let said = text(over(&url, &["show", &short]));
     assert!(said.contains(&format!("session    {short}\n")), "{said}");
     assert!(said.contains("subject    ada\n"), "{said}");
+    // A method is the site's own word, and may hold what a terminal would obey.
+    for line in [
+        "(2 h ago), at level 2, by pass\\u{7}key\n",
+        "provider   https://id.example, session s1\n",
+        "device     offered\n",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
     assert!(said.contains("cart: text of 21 bytes"), "{said}");
     assert!(!said.contains(SECRET_VALUE), "{said}");
     let revealed = text(over(&url, &["show", &short, "--reveal"]));
@@ -114,6 +122,10 @@ fn one_session_is_shown_and_its_values_only_where_asked_for() {
     let shown = json(over(&url, &["show", &whole, "--json", "--reveal"]));
     assert_eq!(shown["values"]["cart"], SECRET_VALUE);
     assert_eq!(shown["digest"], whole);
+    assert_eq!(shown["login"]["method"], "pass\u{7}key");
+    assert_eq!(shown["login"]["provider"]["issuer"], "https://id.example");
+    // Under the secret of a binding anybody could make its cookie.
+    assert!(!shown.to_string().contains("167,167"), "{shown}");
 
     let missing = failure(over(&url, &["show", "00000000"]), 3);
     assert!(missing.contains("cloakroom list"), "{missing}");

@@ -3,12 +3,15 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::engine::{OsEntropy, SessionKey, TokenStore as _};
+use cloakroom::engine::{Binding, OsEntropy, SessionKey, TokenStore as _};
 use cloakroom::session::{Limits, Value};
 use cloakroom::store::{Data, KeyDigest, Record, Stored};
-use cloakroom::{AnyStore, Clock as _, Label, Site, Subject, SystemClock};
+use cloakroom::{
+    Aal, AnyStore, Clock as _, Label, Login, ProviderSession, Site, Subject, SystemClock,
+};
 use serde_json::Value as Json;
 
 /// What stands in the sessions of [`Sessions`], and must never be printed unasked.
@@ -84,6 +87,9 @@ pub(crate) fn local(scheme: &str, folder: &Path) -> String {
     format!("{scheme}:{}", folder.join("sessions").display())
 }
 
+/// Under which the bound cookies of those sessions would be made: printed nowhere.
+const BINDING_SECRET: [u8; 32] = [0xA7; 32];
+
 /// Sessions in a store: two of Ada, one of Bob that has expired, one of nobody.
 pub(crate) struct Sessions {
     pub(crate) ada: [KeyDigest; 2],
@@ -105,6 +111,16 @@ pub(crate) fn record(subject: Option<&str>) -> Record {
     let mut record = Record::new(began, now.saturating_add(24 * hour));
     record.site = site();
     record.subject = subject.map(|subject| Subject::new(subject).unwrap());
+    record.login = subject.map(|_| {
+        let mut login = Login::default();
+        login.authenticated_at = Some(began);
+        login.level = Aal::Two;
+        login.method = Some(Label::new("pass\u{7}key").unwrap());
+        let provider = ProviderSession::new("https://id.example", "s1").unwrap();
+        login.provider = Some(Box::new(provider));
+        login.binding = Some(Box::new(Binding::offered(BINDING_SECRET, began)));
+        Arc::new(login)
+    });
     record.label = Some(Label::new("Firefox \u{1b}[31mon Linux").unwrap());
     let values = [("cart", Value::Str(SECRET_VALUE.into()))];
     record.data = Data::from_values(values, &Limits::default()).unwrap();

@@ -222,6 +222,7 @@ impl Session {
         }
         state.pending.header.subject = Some(subject);
         state.pending.header.login.is_device_proven = self.shared.context.is_device_proven;
+        state.pending.header.is_step_up = false;
         state.mark_changed();
         Ok(())
     }

@@ -132,6 +132,30 @@ impl Changeset {
         self.pending.is_binding_alone()
     }
 
+    /// Whether these changes say that whoever was logged in has proved it again, and nobody
+    /// logs in: what belongs to the session as it was, and to no other.
+    #[must_use]
+    pub fn is_step_up(&self) -> bool {
+        self.is_login() && self.pending.header.is_step_up
+    }
+
+    /// Whether they say nothing else, and `moved`, where another request has moved the session
+    /// to meanwhile, says the same: of a form that is sent twice the second changes nothing.
+    #[must_use]
+    pub fn is_said_by(&self, moved: &Record) -> bool {
+        let Some(before) = self.stored.as_ref().filter(|_| self.is_step_up()) else {
+            return false;
+        };
+        let level = |record: &Record| record.login.as_ref().map(|login| login.level);
+        let proved_at = |record: &Record| record.login.as_ref()?.authenticated_at;
+        let wanted = self.pending.header.login.authentication.as_ref();
+        self.pending.is_proof_alone()
+            && before.subject == moved.subject
+            && before.flushes == moved.flushes
+            && wanted.map(|how| how.level) <= level(moved)
+            && proved_at(before) < proved_at(moved)
+    }
+
     /// Whether there is anything that a new record would hold: entries, a
     /// subject, a label or an expiry of its own.
     #[must_use]

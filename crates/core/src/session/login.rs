@@ -24,6 +24,10 @@ impl Session {
     /// [`set_subject`](Self::set_subject) with the same subject does; after that it
     /// says how the login was proved, which otherwise counts as [`Aal::One`](crate::Aal).
     ///
+    /// Where the session was ended or moved while this request ran, it is no login, and begins
+    /// no new session: the save fails with [`ErrorKind::Gone`], but for a form that was sent
+    /// twice, of which the first has said it already.
+    ///
     /// ```
     /// use cloakroom_core::{Aal, Subject};
     ///
@@ -39,6 +43,8 @@ impl Session {
     /// names for every change.
     pub fn reauthenticated(&self, how: impl Into<Authentication>) -> Result<(), Error> {
         let mut state = self.change_login()?;
+        // Of somebody who logs in with this request it belongs to that login.
+        state.pending.header.is_step_up |= state.pending.header.subject.is_none();
         state.pending.header.subject = state.subject().cloned();
         state.pending.rotate = !state.pending.flushed;
         let login = &mut state.pending.header.login;

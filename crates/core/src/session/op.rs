@@ -75,6 +75,8 @@ pub(super) struct Pending {
 #[derive(Clone, Debug, Default)]
 pub(super) struct HeaderChange {
     pub(super) subject: Option<Subject>,
+    /// Whether that subject was logged in before, and has proved it again.
+    pub(super) is_step_up: bool,
     pub(super) label: Option<Label>,
     pub(super) expiry: Option<SessionExpiry>,
     pub(super) login: LoginChange,
@@ -102,6 +104,9 @@ impl HeaderChange {
 
     /// Overrides these changes with later ones.
     pub(super) fn overlay(&mut self, later: Self) {
+        if later.subject.is_some() {
+            self.is_step_up = later.is_step_up && (self.is_step_up || self.subject.is_none());
+        }
         self.subject = later.subject.or(self.subject.take());
         self.label = later.label.or(self.label.take());
         self.expiry = later.expiry.or(self.expiry.take());
@@ -152,6 +157,16 @@ impl Pending {
     pub(super) fn is_binding_alone(&self) -> bool {
         let others = !self.ops.is_empty() || self.flushed || self.rotate;
         !others && self.header.is_binding_alone()
+    }
+
+    /// Whether nothing is recorded but whose the session is, and how that was proved.
+    pub(super) fn is_proof_alone(&self) -> bool {
+        let HeaderChange { label, expiry, .. } = &self.header;
+        self.ops.is_empty()
+            && !self.flushed
+            && label.is_none()
+            && expiry.is_none()
+            && self.header.login.is_proof_alone()
     }
 
     /// Appends an operation; a set directly over a set of the same name takes

@@ -276,19 +276,35 @@ pub trait Import: Send + Sync {
     ) -> BoxFuture<'a, Result<bool, Error>>;
 }
 
-/// Announces to near caches what other nodes have changed.
+/// Announces what other nodes have changed: to near caches, and to those who wait for the
+/// end of a session.
 ///
-/// Whoever writes announces: each `update`, `rotate`, `end` and `end_sessions` that any
-/// node makes through a store of the same kind reaches every listener at least once, or
-/// the listener fails. A touch is not announced, since it ends nothing; nor is a sweep,
-/// since the engine judges deadlines.
+/// Whoever writes announces: each `rotate`, `end` and `end_sessions`, and each `update` where
+/// [`announced`](Self::announced) says so, that any node makes through a store of the same
+/// kind reaches every listener at least once, or the listener fails. A touch is not
+/// announced, since it ends nothing; nor is a sweep, since the engine judges deadlines.
 pub trait Invalidations: Send + Sync {
+    /// What reaches a listener.
+    fn announced(&self) -> Announced {
+        Announced::Writes
+    }
+
     /// Begins to listen: every write made after this call is answered is announced to
     /// the listener.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) where the channel cannot be opened.
     fn listen(&self) -> BoxFuture<'_, Result<Box<dyn Listener>, Error>>;
+}
+
+/// Which writes a store announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Announced {
+    /// Those after which a session opens no more at its key: it has ended, or moved. That is
+    /// enough for whoever waits for its end, and too little for a near cache.
+    Ends,
+    /// Each update too.
+    Writes,
 }
 
 /// One listener's end of the channel.

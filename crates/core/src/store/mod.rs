@@ -18,7 +18,8 @@ mod subscription;
 
 pub use any_session_store::AnySessionStore;
 pub use capabilities::{
-    Capabilities, ClientSide, Close, Import, Invalidation, Invalidations, Listener, Sweep, Swept,
+    Announced, Capabilities, ClientSide, Close, Import, Invalidation, Invalidations, Listener,
+    Sweep, Swept,
 };
 pub use contract::{BoxFuture, SessionStore};
 pub use data::Data;

@@ -332,7 +332,7 @@ impl<'s> Browser<'s> {
     }
 }
 
-fn texts(edits: &[HeaderEdit]) -> Vec<(String, String)> {
+pub(crate) fn texts(edits: &[HeaderEdit]) -> Vec<(String, String)> {
     let edits = edits.iter();
     edits
         .map(|edit| (edit.name().to_owned(), edit.value().to_owned()))

@@ -9,7 +9,7 @@ use crate::site::{
     FORM, LOGOUT, REVOKED, TestSite, claims, good_header, header, message, public, signed,
     signed_by,
 };
-use crate::{KEY, OTHER_KEY};
+use crate::site::{KEY, OTHER_KEY};
 
 async fn refused(site: &TestSite, what: &str, token: &str) {
     let answer = site.send(token).await;

@@ -96,7 +96,7 @@ async fn a_site_that_names_its_users_otherwise_says_who_they_are() {
     assert_eq!(refused.kind(), ErrorKind::TooLarge);
 
     let site = TestSite::default();
-    let set = json!({ "keys": [crate::site::public(crate::KEY, "1")] });
+    let set = json!({ "keys": [crate::site::public(crate::site::KEY, "1")] });
     let keys = Keys::given(&set.to_string()).unwrap();
     let users = async |sub: String| match sub.as_str() {
         "a-1815" => Ok(Some(Subject::new("ada").unwrap())),

@@ -7,8 +7,8 @@ use cloakroom_core::ErrorKind;
 use cloakroom_oidc::{KEY_SET_BYTES_MAX, Keys};
 use serde_json::{Value, json};
 
+use crate::site::{KEY, OTHER_KEY};
 use crate::site::{TestSite, claims, header, public, signed_by};
-use crate::{KEY, OTHER_KEY};
 
 /// What the provider serves; `None` while it is down. And how often it was asked.
 type Served = Arc<Mutex<(Option<Value>, usize)>>;

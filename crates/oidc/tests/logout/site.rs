@@ -12,7 +12,13 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
-use crate::KEY;
+/// Private keys on P-256 that guard nothing, as PKCS #8 in base64.
+pub(crate) const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg0TrSkWO6OfnnPVf21Ixx/LiFrA1h1aZodNRWlJpc\
+    6hyhRANCAASDL8Qb6pSk5TFfAuOKJ04NRjX4cYN2Uosa8bgtIsR/7b9vNlFtIPbBND/DG8iJJQS1ayOzzYNiO3hD\
+    FDLf4Xyq";
+pub(crate) const OTHER_KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgpWAT9Xe0U0dSPPvfOqxmmevarLcxp+6VTiRarCEz\
+    vmuhRANCAASj+8LzQFlMX95evoxRVf92woOKm147danJRFrx95DcU80eJ6Rvyym8TeMozi9dB7UtFTnHB2q8ztiZ\
+    wpNkPJAg";
 
 pub(crate) const ISSUER: &str = "https://id.example";
 pub(crate) const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";

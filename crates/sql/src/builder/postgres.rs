@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use cloakroom_core::Error;
-use cloakroom_core::store::Invalidations;
+use cloakroom_core::store::{Announced, Invalidations};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Postgres, SqlStr};
 
@@ -85,13 +85,16 @@ impl SqlStoreBuilder {
     }
 
     fn over_postgres(self, pool: ConnectionPool<Postgres>) -> SqlStore {
-        let listens = self.notifying && !self.behind_pooler;
-        let invalidations = listens.then(|| -> Box<dyn Invalidations> {
+        let invalidations = (!self.behind_pooler).then(|| -> Box<dyn Invalidations> {
             Box::new(Channel {
                 name: self.table_path().into_owned(),
                 options: (*pool.pool.connect_options()).clone(),
                 target: pool.target.clone(),
                 connect_timeout: pool.timeouts.acquire,
+                announced: match self.notifying {
+                    true => Announced::Writes,
+                    false => Announced::Ends,
+                },
             })
         });
         SqlStore {

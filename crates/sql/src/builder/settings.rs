@@ -116,9 +116,10 @@ impl SqlStoreBuilder {
         self
     }
 
-    /// Sets whether writes notify near caches on other nodes, in PostgreSQL alone, by
-    /// NOTIFY in the same statement. Default no: commits that notify wait for each
-    /// other.
+    /// Sets whether each update of a session notifies other nodes, in PostgreSQL alone, by
+    /// NOTIFY in the same statement: near caches there need it. Ends and moves are always
+    /// notified, for whoever waits for the end of a session. Default no: commits that notify
+    /// wait for each other.
     #[must_use]
     pub fn notifying(mut self, notifying: bool) -> Self {
         self.notifying = notifying;
@@ -245,9 +246,10 @@ impl SqlStoreBuilder {
     ) -> TableStore<DB> {
         let path = self.table.path();
         // Behind a pooler it hears nothing, and tells others all the same.
-        let channel = self.notifying.then_some(&*path);
+        let ends = DB::DIALECT.schemas_and_notify.then_some(&*path);
+        let updates = ends.filter(|_| self.notifying);
         TableStore {
-            statements: Statements::new(&DB::DIALECT, &self.table, channel),
+            statements: Statements::new(&DB::DIALECT, &self.table, ends, updates),
             pool,
             table: self.table,
             invalidations,

@@ -1,7 +1,7 @@
 //! What a session keeps of its engine when its request is over.
 
 use std::future::ready;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cloakroom_core::Error;
 use cloakroom_core::engine::{Token, TokenStore as _, Watch};
@@ -16,8 +16,8 @@ use crate::shared::Shared;
 pub(crate) struct Kept {
     engine: Arc<Shared>,
     token: Token,
-    /// Follows the session to other keys while somebody waits.
-    end: Mutex<Weak<End>>,
+    /// Each follows the session to other keys while somebody waits for it.
+    ends: Mutex<Vec<Weak<End>>>,
 }
 
 impl Kept {
@@ -25,17 +25,17 @@ impl Kept {
         Self {
             engine,
             token,
-            end: Mutex::default(),
+            ends: Mutex::default(),
         }
     }
 
-    fn end(&self) -> std::sync::MutexGuard<'_, Weak<End>> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ends(&self) -> MutexGuard<'_, Vec<Weak<End>>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the session is, as far as it is known here.
     fn at(&self) -> Option<KeyDigest> {
-        match self.end().upgrade() {
+        match self.ends().iter().find_map(Weak::upgrade) {
             Some(end) => Some(end.at()),
             None => self.engine.store.digest_of(&self.token),
         }
@@ -56,7 +56,10 @@ impl Watch for Kept {
         let engine = self.engine.clone();
         let token = self.token_to_ask().cloned();
         let end = engine.ends.wait(at, record, &engine.expiry, token);
-        *self.end() = Arc::downgrade(&end);
+        let mut ends = self.ends();
+        ends.retain(|end| end.strong_count() > 0);
+        ends.push(Arc::downgrade(&end));
+        drop(ends);
         let waiter = Waiter { engine, end };
         Box::pin(async move { waiter.ended().await })
     }
