@@ -91,6 +91,17 @@ impl<A: AsyncFn(Asked) -> Answer> Visitor<A> {
         }
     }
 
+    /// Its cookies on another device.
+    pub fn copied(&self) -> Self
+    where
+        A: Clone,
+    {
+        let mut copied = Self::new(self.ask.clone());
+        copied.jar = self.jar.clone();
+        copied.id = self.id.clone();
+        copied
+    }
+
     fn signed(&self, header: &str, challenge: &str) -> (&'static str, String) {
         let claims = format!(r#"{{"jti":"{challenge}"}}"#);
         let [header, claims] = [header, &claims].map(|part| URL_SAFE_NO_PAD.encode(part));

@@ -2,18 +2,20 @@
 //! alone.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Service as _;
 use actix_web::{App, web};
 use axum::http::{Request, Response};
-use cloakroom::Subject;
-use cloakroom::cookie::{CookieStore, KeyRing};
+use cloakroom::cookie::{CookieStore, EpochStore, KeyRing};
 use cloakroom::dbsc::Dbsc;
 use cloakroom::engine::OsEntropy;
 use cloakroom::tower::{RequestSession as _, SessionError, SessionLayer};
-use cloakroom_testkit::MapStore;
+use cloakroom::{Engine, Subject};
+use cloakroom_testkit::{ManualClock, MapStore};
 use cloakroom_tests::device_walk::{
-    Answer, Asked, engine, on_axum, proves_itself, walk, walk_where_required,
+    Answer, Asked, BOUND, Visitor, engine, on_axum, proves_itself, walk, walk_where_required,
 };
 use cloakroom_tests::embedded::Embedded;
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -39,6 +41,45 @@ async fn a_device_proves_itself_over_every_store_of_one_machine() {
             .unwrap(),
     )
     .await;
+}
+
+fn sealed(clock: Arc<ManualClock>) -> CookieStore {
+    let ring = KeyRing::generate(&OsEntropy).unwrap();
+    let epochs = EpochStore::in_non_evicting(MapStore::default());
+    let store = CookieStore::builder("__Host-session", &ring).revocation(Arc::new(epochs));
+    store.logout_ends_all().clock(clock).build().unwrap()
+}
+
+/// Sealed in the cookie, and a logout ends all sessions of its subject: who fails to prove a
+/// device ends none of them.
+#[tokio::test]
+async fn a_copy_of_a_sealed_cookie_ends_no_session_of_its_owner() {
+    for (dbsc, is_required) in [(Dbsc::prefer(), false), (Dbsc::require(), true)] {
+        let clock = Arc::new(ManualClock::default());
+        let engine = Engine::builder(sealed(clock.clone())).clock(clock.clone());
+        let site = on_axum(engine.device_bound(dbsc).build().unwrap());
+        let mut other = Visitor::new(&site);
+        let challenge = other.log_in().await;
+        assert_eq!(other.register(&challenge).await.status, 200);
+
+        let mut owner = Visitor::new(&site);
+        let challenge = owner.log_in().await;
+        // Copied before the device has answered, it is a session of its own, bound to none.
+        let mut early = owner.copied();
+        assert_eq!(owner.register(&challenge).await.status, 200);
+        let mut thief = owner.copied();
+        assert_eq!(thief.refresh().await.status, 400);
+        assert!(thief.jar.is_empty(), "{:?}", thief.jar);
+        clock.advance(Duration::from_secs(331));
+        early.jar.remove(BOUND);
+        let status = early.get("/account").await;
+        assert_eq!(status, if is_required { 401 } else { 200 });
+        assert_eq!(early.get("/pay").await, if is_required { 401 } else { 403 });
+        for visitor in [&mut owner, &mut other] {
+            assert_eq!(visitor.refresh().await.status, 200);
+            assert_eq!(visitor.get("/pay").await, 200);
+        }
+    }
 }
 
 #[tokio::test]
