@@ -104,8 +104,8 @@ impl Dbsc {
         }
     }
 
-    /// A registration that fails is no session of the browser's, and a later page offers
-    /// again, so whatever is wrong is a 400.
+    /// A registration that fails is no session of the browser's, and a page or the next login
+    /// offers again, so whatever is wrong is a 400.
     fn register(
         &self,
         request: &DeviceRequest<'_>,
