@@ -20,6 +20,7 @@ struct Input {
     response: Option<Vec<u8>>,
     fetch_site: Option<Vec<u8>>,
     skipped: Vec<u8>,
+    is_from_elsewhere: bool,
     cookies: Vec<Vec<u8>>,
     /// The header and the signature of a proof that answers a challenge of ours.
     header: String,
@@ -48,7 +49,7 @@ fn answered(request: &DeviceRequest<'_>, binding: &Binding) -> DeviceAnswer {
 }
 
 fuzz_target!(|input: Input| {
-    let offered = Binding::offered([7; Binding::SECRET_BYTES]);
+    let offered = Binding::offered([7; Binding::SECRET_BYTES], NOW);
     // A point that is on no curve signs nothing.
     let bound = offered.clone().bound_to([4; Binding::KEY_BYTES]);
     let request = DeviceRequest {
@@ -64,8 +65,9 @@ fuzz_target!(|input: Input| {
     let shown = ShownDevice {
         cookies: &input.cookies,
         skipped: Some(Skipped::read(&input.skipped)),
+        is_from_elsewhere: input.is_from_elsewhere,
     };
-    let verdict = Dbsc::require().judge(&bound, None, &shown, NOW);
+    let verdict = Dbsc::require().judge(&bound, &shown, NOW);
     assert!(matches!(verdict, DeviceVerdict::Refused(_)), "{verdict:?}");
 
     // With a challenge of ours, all depends on the signature.
@@ -78,7 +80,8 @@ fuzz_target!(|input: Input| {
     };
     let over = dbsc.answer(&of_id(id.as_bytes()), DeviceSession::Open(&bound), &cookie, NOW);
     assert!(over.body.contains("\"continue\":false"));
-    let registration = dbsc.offer(&bound, NOW).registration;
+    assert!(dbsc.offer(&bound, NOW).is_none());
+    let registration = dbsc.offer(&offered, NOW).expect("it is open").registration;
     let (_, challenge) = registration.split_once("challenge=").expect("an offer");
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let claims = format!("{{\"jti\":\"{}\"}}", quoted(challenge));

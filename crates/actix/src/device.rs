@@ -30,7 +30,8 @@ use crate::{LoggedIn, NotLoggedIn, Session, SessionError};
 ///
 /// # Errors
 /// A request that has not proven its device gets a 403, at every level, also where its browser
-/// binds no sessions. Else as [`LoggedIn`]. A 500 where the engine
+/// binds no sessions. Where another site has led the browser here, which does not prove its
+/// device with such a request, the answer makes it ask again by itself. Else as [`LoggedIn`]. A 500 where the engine
 /// [binds no sessions](cloakroom_web::EngineBuilder::device_bound).
 #[derive(Clone, Debug)]
 pub struct Bound(LoggedIn);
@@ -64,7 +65,10 @@ impl FromRequest for Bound {
             let exchange = exchange_of(&request.extensions())?;
             match exchange.device_proof().map_err(SessionError::from)? {
                 DeviceProof::Proven => Ok(Self(logged_in)),
-                _ => Err(NotBound(Why::Unproven)),
+                _ => Err(NotBound(match exchange.reload() {
+                    Some(headers) => Why::NotLoggedIn(NotLoggedIn::reload(headers)),
+                    None => Why::Unproven,
+                })),
             }
         })
     }

@@ -124,10 +124,6 @@ pub(crate) async fn open(
     headers: &HeaderMap,
 ) -> Result<Session, SessionError> {
     exchange.note_fetch_dest(fetch_dest(headers));
-    if exchange.is_device_bound() {
-        let skipped = headers.get("secure-session-skipped");
-        exchange.note_skipped(skipped.map(HeaderValue::as_bytes));
-    }
     let carrier = exchange.transport().request_header();
     let values = headers.get_all(carrier).map(HeaderValue::as_bytes);
     Ok(Session(exchange.open(values).await?))

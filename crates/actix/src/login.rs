@@ -8,10 +8,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, LOCATION};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
 use cloakroom_core::Subject;
-use cloakroom_web::StepUp;
+use cloakroom_web::{HeaderEdit, StepUp};
 
 use crate::error::opaque;
 use crate::extract::{Begun, LocalFuture, exchange_of, fetch_dest, session_of};
+use crate::middleware::edit;
 use crate::{Session, SessionError};
 
 /// The session of a visitor who is logged in, as a handler's argument.
@@ -28,8 +29,9 @@ use crate::{Session, SessionError};
 ///
 /// # Errors
 /// A visitor who is not logged in gets a 401, and where they have asked for a page and
-/// there is a [login page](crate::SessionMiddleware::login_page), they are sent there. Else
-/// as [`Session`].
+/// there is a [login page](crate::SessionMiddleware::login_page), they are sent there. A
+/// browser that another site has led here, and that must prove its device, is made to ask again
+/// by itself. Else as [`Session`].
 #[derive(Clone, Debug)]
 pub struct LoggedIn {
     session: Session,
@@ -64,16 +66,18 @@ impl FromRequest for LoggedIn {
 
 async fn logged_in(request: &HttpRequest) -> Result<LoggedIn, NotLoggedIn> {
     let session = session_of(request).await?;
-    match session.subject() {
-        Some(subject) => Ok(LoggedIn { session, subject }),
-        None => {
-            let url = url_for(request, None);
-            if url.is_some() {
-                exchange_of(&request.extensions())?.note_sent_to_login();
-            }
-            Err(NotLoggedIn(Why::Nobody(url)))
-        }
+    if let Some(subject) = session.subject() {
+        return Ok(LoggedIn { session, subject });
     }
+    let exchange = exchange_of(&request.extensions())?;
+    if let Some(headers) = exchange.reload() {
+        return Err(NotLoggedIn::reload(headers));
+    }
+    let url = url_for(request, None);
+    if url.is_some() {
+        exchange.note_sent_to_login();
+    }
+    Err(NotLoggedIn(Why::Nobody(url)))
 }
 
 pub(crate) async fn stepped_up(
@@ -115,17 +119,23 @@ enum Why {
     Nobody(Option<HeaderValue>),
     /// What the page needs of the login; where to prove it.
     StepUp(StepUp, Option<HeaderValue>),
+    /// What makes the browser ask again, and prove its device.
+    Reload([HeaderEdit; 3]),
     Failed(SessionError),
 }
 
 impl NotLoggedIn {
+    pub(crate) fn reload(headers: [HeaderEdit; 3]) -> Self {
+        Self(Why::Reload(headers))
+    }
+
     /// What the page needs of a visitor who is logged in; `None` where nobody is. An API
     /// takes `Result<Fresh<Minutes<10>>, NotLoggedIn>` to say it in words of its own.
     #[must_use]
     pub fn step_up(&self) -> Option<StepUp> {
         match self.0 {
             Why::StepUp(needs, _) => Some(needs),
-            Why::Nobody(_) | Why::Failed(_) => None,
+            Why::Nobody(_) | Why::Reload(_) | Why::Failed(_) => None,
         }
     }
 }
@@ -143,6 +153,7 @@ impl fmt::Display for NotLoggedIn {
             Why::StepUp(..) => {
                 f.write_str("the page needs a login that is fresh, or of a higher level")
             }
+            Why::Reload(_) => f.write_str("the browser is to ask again, and to prove its device"),
             Why::Failed(error) => error.fmt(f),
         }
     }
@@ -151,7 +162,7 @@ impl fmt::Display for NotLoggedIn {
 impl std::error::Error for NotLoggedIn {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
-            Why::Nobody(_) | Why::StepUp(..) => None,
+            Why::Nobody(_) | Why::StepUp(..) | Why::Reload(_) => None,
             Why::Failed(error) => error.source(),
         }
     }
@@ -163,6 +174,7 @@ impl ResponseError for NotLoggedIn {
             Why::Nobody(Some(_)) | Why::StepUp(_, Some(_)) => StatusCode::SEE_OTHER,
             Why::Nobody(None) => StatusCode::UNAUTHORIZED,
             Why::StepUp(_, None) => StatusCode::FORBIDDEN,
+            Why::Reload(_) => StatusCode::OK,
             Why::Failed(error) => error.status_code(),
         }
     }
@@ -174,6 +186,11 @@ impl ResponseError for NotLoggedIn {
                 response.insert_header((LOCATION, url.clone())).finish()
             }
             Why::Nobody(None) | Why::StepUp(_, None) => opaque(self.status_code()),
+            Why::Reload(headers) => {
+                let mut response = HttpResponse::new(StatusCode::OK);
+                edit(headers, response.headers_mut());
+                response
+            }
             Why::Failed(error) => error.error_response(),
         }
     }

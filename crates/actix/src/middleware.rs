@@ -13,7 +13,7 @@ use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{Error, HttpMessage as _, HttpResponse};
-use cloakroom_web::{Closing, Engine, Exchange, HeaderEdit, LoginPage};
+use cloakroom_web::{Closing, DeviceHints, Engine, Exchange, HeaderEdit, LoginPage};
 use pin_project_lite::pin_project;
 
 use crate::error::opaque;
@@ -118,6 +118,17 @@ impl<S> SessionService<S> {
             return (outer.exchange.clone(), false);
         }
         let exchange = self.of.engine.exchange();
+        if exchange.is_device_bound() {
+            let header = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
+            exchange.note_device(DeviceHints {
+                method: request.method().as_str(),
+                query: request.uri().query(),
+                skipped: header("secure-session-skipped"),
+                fetch_site: header("sec-fetch-site"),
+                fetch_mode: header("sec-fetch-mode"),
+                fetch_dest: header("sec-fetch-dest"),
+            });
+        }
         let pages = &self.of.pages;
         let has_pages = pages.login.is_some() || pages.step_up.is_some();
         let asked_for = request.uri().path_and_query().filter(|_| has_pages);

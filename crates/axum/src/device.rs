@@ -27,7 +27,8 @@ use crate::{Session, SessionError};
 ///
 /// # Errors
 /// A request that has not proven its device gets a 403, at every level, also where its browser
-/// binds no sessions. Else as [`LoggedIn`](crate::LoggedIn). A 500 where the engine
+/// binds no sessions. Where another site has led the browser here, which does not prove its
+/// device with such a request, the answer makes it ask again by itself. Else as [`LoggedIn`](crate::LoggedIn). A 500 where the engine
 /// [binds no sessions](cloakroom_web::EngineBuilder::device_bound).
 #[derive(Clone, Debug)]
 pub struct Bound {
@@ -71,7 +72,7 @@ impl IntoResponse for NotBound {
     fn into_response(self) -> Response {
         let response: Response = self.0.into_response();
         match response.status() {
-            StatusCode::SEE_OTHER => response,
+            StatusCode::SEE_OTHER | StatusCode::OK => response,
             _ => with_text(response),
         }
     }

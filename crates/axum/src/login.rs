@@ -26,8 +26,9 @@ use crate::extract::with_text;
 ///
 /// # Errors
 /// A visitor who is not logged in gets a 401, and where they have asked for a page and
-/// there is a [login page](crate::SessionLayer::login_page), they are sent there. Else as
-/// [`Session`].
+/// there is a [login page](crate::SessionLayer::login_page), they are sent there. A browser
+/// that another site has led here, and that must prove its device, is made to ask again by
+/// itself. Else as [`Session`].
 #[derive(Clone, Debug)]
 pub struct LoggedIn {
     session: Session,
@@ -86,7 +87,7 @@ impl IntoResponse for NotLoggedIn {
     fn into_response(self) -> Response {
         let response: Response = self.0.into_response();
         match response.status() {
-            StatusCode::SEE_OTHER => response,
+            StatusCode::SEE_OTHER | StatusCode::OK => response,
             _ => with_text(response),
         }
     }

@@ -315,6 +315,14 @@ impl<S: SessionStore> cloakroom_core::store::NearCache for Cached<S> {
     fn stats(&self) -> CacheStats {
         self.cache.stats()
     }
+
+    fn forget(&self, digest: &KeyDigest) {
+        // The inner one first: this one must not be filled from what that one still knows.
+        if let Some(inner) = self.inner.capabilities().near_cache {
+            inner.forget(digest);
+        }
+        self.cache.forget(digest);
+    }
 }
 
 /// Lists come from the store, whatever the cache holds.

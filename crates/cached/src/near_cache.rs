@@ -298,6 +298,17 @@ impl NearCache {
         }
     }
 
+    /// Drops an entry, and keeps the loads and writes of its digest that are in flight from
+    /// filling the cache: what they found may be from before this.
+    pub(crate) fn forget(&self, digest: &KeyDigest) {
+        let mut in_flight = self.in_flight();
+        in_flight.loads.remove(digest);
+        if let Some(writes) = in_flight.writes.get_mut(digest) {
+            writes.no_fill = true;
+        }
+        self.invalidate(digest);
+    }
+
     /// Drops an entry of an older version; says whether there was one.
     fn invalidate_older(&self, digest: &KeyDigest, version: Version) -> bool {
         let mut shard = self.entries.lock(digest.as_bytes());

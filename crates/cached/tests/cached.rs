@@ -5,6 +5,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -318,6 +319,67 @@ async fn a_write_that_is_answered_late_does_not_replace_what_a_load_has_seen() {
     assert_eq!(store.load(&digest).await.unwrap(), None);
     update.await.unwrap();
     assert_eq!(store.load(&digest).await.unwrap(), None);
+}
+
+/// Whether an entry, a load in flight or a write in flight is from before.
+#[tokio::test]
+async fn what_is_forgotten_is_asked_of_the_store_again() {
+    let (shared, gate) = (Arc::new(MapStore::default()), Arc::new(Semaphore::new(0)));
+    let slow = Arc::new(AtomicBool::new(false));
+    let (may_go_on, is_slow) = (gate.clone(), slow.clone());
+    let store = InterceptedStore::from_fn(shared.clone(), move |_, work| {
+        let (may_go_on, is_slow) = (may_go_on.clone(), is_slow.load(Ordering::Relaxed));
+        Box::pin(async move {
+            let answer = work.await;
+            if is_slow {
+                may_go_on.acquire().await.unwrap().forget();
+            }
+            answer
+        })
+    });
+    let store = cached(cached(store));
+    let (digest, mut record) = (key().digest(), sample("here"));
+    record.revision = shared.create(&digest, &record).await.unwrap();
+    let revision = async || {
+        let found = store.load(&digest).await.unwrap().unwrap();
+        found.into_record().unwrap().revision
+    };
+    let forget = || store.capabilities().near_cache.unwrap().forget(&digest);
+    let elsewhere = async |record: &Record| shared.update(&digest, record).await.unwrap();
+
+    assert_eq!(revision().await, record.revision);
+    record.revision = elsewhere(&record).await;
+    assert_ne!(revision().await, record.revision, "an entry");
+    forget();
+    assert_eq!(revision().await, record.revision);
+
+    forget();
+    slow.store(true, Ordering::Relaxed);
+    let mut load = pin!(store.load(&digest));
+    let waker = &mut Context::from_waker(Waker::noop());
+    assert!(load.as_mut().poll(waker).is_pending());
+    slow.store(false, Ordering::Relaxed);
+    record.revision = elsewhere(&record).await;
+    forget();
+    assert_eq!(revision().await, record.revision, "beside a load in flight");
+    gate.add_permits(1);
+    load.await.unwrap();
+    assert_eq!(revision().await, record.revision);
+
+    slow.store(true, Ordering::Relaxed);
+    let written = record.clone();
+    let mut write = pin!(store.update(&digest, &written));
+    assert!(write.as_mut().poll(waker).is_pending());
+    slow.store(false, Ordering::Relaxed);
+    let mut next = shared.load(&digest).await.unwrap().unwrap();
+    let Stored::Record(next) = &mut next else {
+        panic!("it stands")
+    };
+    record.revision = elsewhere(next).await;
+    forget();
+    gate.add_permits(1);
+    write.await.unwrap();
+    assert_eq!(revision().await, record.revision, "after a write in flight");
 }
 
 /// Answers a load of a rotation mark where it is permitted to, and an update late.

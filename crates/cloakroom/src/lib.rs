@@ -131,10 +131,10 @@ pub mod engine {
     pub use cloakroom_core::engine::*;
     pub use cloakroom_web::{
         BoundCookie, COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, ClientState, Closing, Cost, DeviceAnswer,
-        DeviceBinding, DeviceDeed, DeviceOffer, DeviceProof, DeviceRequest, DeviceResponse,
-        DeviceSession, DeviceVerdict, Exchange, FormerId, FormerSession, FormerSessions,
-        HeaderEdit, Outcome, Presented, SESSIONS_LISTED_MAX, ShownDevice, Skipped, SubjectSessions,
-        Transport,
+        DeviceBinding, DeviceDeed, DeviceHints, DeviceOffer, DeviceProof, DeviceRequest,
+        DeviceResponse, DeviceSession, DeviceVerdict, Exchange, FormerId, FormerSession,
+        FormerSessions, HeaderEdit, Outcome, Presented, SESSIONS_LISTED_MAX, ShownDevice, Skipped,
+        SubjectSessions, Transport,
     };
 }
 

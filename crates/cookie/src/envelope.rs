@@ -372,7 +372,7 @@ mod tests {
             record.flushes = flushes;
             record.login = has_login.then(|| {
                 let mut login = Login::new(&Aal::Two.into(), created);
-                login.binding = Some(Box::new(Binding::offered([flushes as u8; 32])));
+                login.binding = Some(Box::new(Binding::offered([flushes as u8; 32], created)));
                 Arc::new(login)
             });
             record.data = Data::from_bytes(data);

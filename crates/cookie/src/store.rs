@@ -353,14 +353,16 @@ impl TokenStore for CookieStore {
 
     /// Does nothing, since there is nothing to remove; under
     /// [`logout_ends_all`](CookieStoreBuilder::logout_ends_all), ends all
-    /// sessions of the subject.
+    /// sessions of the subject. Not where the session ends because of its device
+    /// ([`EndReason::BindingFailed`]): whoever has a copy of the cookie could bring that about.
     fn end_token<'a>(
         &'a self,
         token: &'a Token,
-        _: Option<&'a Ending>,
+        ending: Option<&'a Ending>,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            if !self.logout_ends_all {
+            let of_device = |ending: &Ending| ending.because == EndReason::BindingFailed;
+            if !self.logout_ends_all || ending.is_some_and(of_device) {
                 return Ok(());
             }
             match self.open(token) {

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use cloakroom_cookie::{CookieStore, EpochStore, KeyRing, Revocation, Verdict};
 use cloakroom_core::engine::TokenStore as _;
-use cloakroom_core::store::{BoxFuture, Data, Record, Revision, Stored, Sweep as _};
+use cloakroom_core::store::{
+    BoxFuture, Data, EndReason, Ending, Record, Revision, Stored, Sweep as _,
+};
 use cloakroom_core::{Error, ErrorKind, Site as At, Subject, Timestamp};
 use cloakroom_testkit::{Fault, FaultyStore, MapStore, Profile, conformance, key, sample};
 
@@ -139,6 +141,23 @@ async fn a_logout_can_end_all_sessions_of_its_subject_and_an_old_cookie_none() {
         .unwrap();
     assert!(load(&site.store, &login).await.is_none());
     assert!(load(&site.store, &written.token.unwrap()).await.is_some());
+}
+
+/// Whoever has a copy of a cookie can fail to prove its device.
+#[tokio::test]
+async fn a_session_that_ends_because_of_its_device_takes_no_other_with_it() {
+    let site = site_of(&ring(1, &[]), true);
+    let (one, two) = (
+        issued(&site.store, &sample("phone")).await,
+        issued(&site.store, &sample("laptop")).await,
+    );
+    let ending = |because| Ending::new(because, Timestamp::EPOCH);
+    let unproven = ending(EndReason::BindingFailed);
+    site.store.end_token(&one, Some(&unproven)).await.unwrap();
+    assert!(load(&site.store, &two).await.is_some());
+    let logout = ending(EndReason::LoggedOut);
+    site.store.end_token(&one, Some(&logout)).await.unwrap();
+    assert!(load(&site.store, &two).await.is_none());
 }
 
 #[tokio::test]

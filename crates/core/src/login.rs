@@ -110,12 +110,18 @@ impl fmt::Debug for ProviderSession {
 
 /// What ties a session to one device.
 ///
-/// It begins with a random secret, under which challenges and the bound cookie are made;
-/// the device's key follows once the device has answered a challenge.
+/// It begins as an offer: a random secret, under which challenges and the bound cookie are
+/// made. Once the device has answered a challenge, its key takes the place of when that was.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Binding {
     secret: [u8; Self::SECRET_BYTES],
-    key: Option<[u8; Self::KEY_BYTES]>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    OfferedAt { secs: u64 },
+    BoundTo([u8; Binding::KEY_BYTES]),
 }
 
 impl Binding {
@@ -124,16 +130,19 @@ impl Binding {
     /// Bytes of a public key: a point on P-256, uncompressed (SEC 1, section 2.3.3).
     pub const KEY_BYTES: usize = 65;
 
-    /// A binding that is offered to whichever device answers first.
+    /// A binding that is offered, from this instant on, to whichever device answers first.
+    /// Of the instant the whole second is kept in which it ends.
     #[must_use]
-    pub const fn offered(secret: [u8; Self::SECRET_BYTES]) -> Self {
-        Self { secret, key: None }
+    pub const fn offered(secret: [u8; Self::SECRET_BYTES], at: Timestamp) -> Self {
+        let secs = at.as_millis().div_ceil(1_000);
+        let state = State::OfferedAt { secs };
+        Self { secret, state }
     }
 
     /// The same, bound to the device with this public key.
     #[must_use]
     pub const fn bound_to(mut self, key: [u8; Self::KEY_BYTES]) -> Self {
-        self.key = Some(key);
+        self.state = State::BoundTo(key);
         self
     }
 
@@ -146,7 +155,19 @@ impl Binding {
     /// The device's public key; `None` while no device has answered.
     #[must_use]
     pub fn key(&self) -> Option<&[u8; Self::KEY_BYTES]> {
-        self.key.as_ref()
+        match &self.state {
+            State::BoundTo(key) => Some(key),
+            State::OfferedAt { .. } => None,
+        }
+    }
+
+    /// When it was offered; `None` once a device has answered.
+    #[must_use]
+    pub fn offered_at(&self) -> Option<Timestamp> {
+        match self.state {
+            State::OfferedAt { secs } => Some(Timestamp::from_millis(secs.saturating_mul(1_000))),
+            State::BoundTo(_) => None,
+        }
     }
 
     /// This binding after a change that was decided on what stood there before: an offer
@@ -154,8 +175,8 @@ impl Binding {
     /// device that answers the offer to a login that is over binds nothing.
     fn changed(stored: Option<&Self>, change: &Self) -> Option<Self> {
         let applies = match stored {
-            None => change.key.is_none(),
-            Some(stored) => stored.key.is_none() && stored.secret == change.secret,
+            None => change.key().is_none(),
+            Some(stored) => stored.key().is_none() && stored.secret == change.secret,
         };
         match applies {
             true => Some(change.clone()),
@@ -167,7 +188,7 @@ impl Binding {
 impl fmt::Debug for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Binding")
-            .field("is_bound", &self.key.is_some())
+            .field("is_bound", &self.key().is_some())
             .finish_non_exhaustive()
     }
 }
@@ -204,6 +225,7 @@ impl Login {
     /// | the method, counted bytes | by flag |
     /// | the provider's name and its session's, counted bytes each | by flag |
     /// | the secret of a binding, 32 bytes | by flag |
+    /// | when it was offered, a number of seconds since the epoch | with a secret, without a key |
     /// | the device's public key, 65 bytes | by flag |
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -231,8 +253,11 @@ impl Login {
         }
         if let Some(binding) = &self.binding {
             out.extend_from_slice(&binding.secret);
+            match &binding.state {
+                State::OfferedAt { secs } => put_varint(&mut out, *secs),
+                State::BoundTo(key) => out.extend_from_slice(key),
+            }
         }
-        out.extend_from_slice(key.map_or(&[], |key| key));
         out
     }
 
@@ -280,10 +305,16 @@ impl Login {
             login.provider = Some(Box::new(ProviderSession { issuer, sid }));
         }
         if has(HAS_SECRET) {
-            login.binding = Some(Box::new(Binding::offered(from.array()?)));
-        }
-        if has(HAS_KEY) {
-            login.binding = Some(Box::new(login.binding?.bound_to(from.array()?)));
+            let secret = from.array()?;
+            let state = match has(HAS_KEY) {
+                true => State::BoundTo(from.array()?),
+                false => State::OfferedAt {
+                    secs: from.varint()?,
+                },
+            };
+            login.binding = Some(Box::new(Binding { secret, state }));
+        } else if has(HAS_KEY) {
+            return None;
         }
         (from.left() == 0).then_some(login)
     }
@@ -308,6 +339,8 @@ pub(crate) struct LoginChange {
     pub(crate) authentication: Option<Authentication>,
     pub(crate) provider: Option<ProviderSession>,
     pub(crate) binding: Option<Binding>,
+    /// Whether whoever logs in has proven the device that the session is bound to.
+    pub(crate) is_device_proven: bool,
 }
 
 impl LoginChange {
@@ -315,8 +348,16 @@ impl LoginChange {
         self.authentication.is_some() || self.provider.is_some() || self.binding.is_some()
     }
 
+    pub(crate) fn is_binding_alone(&self) -> bool {
+        let others = self.authentication.is_some() || self.provider.is_some();
+        !others && self.binding.is_some()
+    }
+
+    /// Whether it says nothing but how somebody has proved who they are. What is offered to a
+    /// device with that goes with it.
     pub(crate) fn is_proof_alone(&self) -> bool {
-        self.provider.is_none() && self.binding.is_none()
+        let offer = |binding: &Binding| binding.key().is_none();
+        self.provider.is_none() && self.binding.as_ref().is_none_or(offer)
     }
 
     /// Overrides these changes with later ones.
@@ -324,10 +365,12 @@ impl LoginChange {
         self.authentication = later.authentication.or(self.authentication.take());
         self.provider = later.provider.or(self.provider.take());
         self.binding = later.binding.or(self.binding.take());
+        self.is_device_proven |= later.is_device_proven;
     }
 
-    /// The login that stands after these changes. Who logs in again keeps the device and
-    /// the provider's session; of the login of another subject nothing is stored here.
+    /// The login that stands after these changes. Who logs in again keeps the provider's
+    /// session, and the device that they have proven: one that is lost must not stay, and an
+    /// offer has had its time. Of the login of another subject nothing is stored here.
     pub(crate) fn written(
         &self,
         stored: Option<&Arc<Login>>,
@@ -342,7 +385,9 @@ impl LoginChange {
             (None, true) => Login::new(&Authentication::default(), now),
             (None, false) => stored.map_or_else(Login::default, |login| Login::clone(login)),
         };
-        let bound = stored.and_then(|login| login.binding.as_deref());
+        let bound = stored
+            .and_then(|login| login.binding.as_deref())
+            .filter(|bound| !logs_in || (self.is_device_proven && bound.key().is_some()));
         let provider = stored.and_then(|login| login.provider.as_deref());
         let binding = match &self.binding {
             Some(change) => Binding::changed(bound, change),
@@ -360,6 +405,10 @@ mod tests {
 
     use super::*;
 
+    fn offer(byte: u8) -> Binding {
+        Binding::offered([byte; 32], Timestamp::from_millis(1_790_000_000_001))
+    }
+
     fn whole() -> Login {
         let at = Timestamp::from_millis(1_790_000_000_999);
         let passkey = Authentication::from(Aal::Two).by(Label::new("passkey").unwrap());
@@ -367,7 +416,7 @@ mod tests {
             provider: Some(Box::new(
                 ProviderSession::new("https://id.example", "08a5").unwrap(),
             )),
-            binding: Some(Box::new(Binding::offered([1; 32]).bound_to([4; 65]))),
+            binding: Some(Box::new(offer(1).bound_to([4; 65]))),
             ..Login::new(&passkey, at)
         }
     }
@@ -380,11 +429,22 @@ mod tests {
         );
         assert_eq!(plain.to_bytes().len(), 6);
         let offered = Login {
-            binding: Some(Box::new(Binding::offered([7; 32]))),
+            binding: Some(Box::new(offer(7))),
             ..Login::default()
         };
+        assert_eq!(offered.to_bytes().len(), 1 + 32 + 5);
         for login in [plain, whole(), offered, Login::default()] {
             assert_eq!(Login::from_bytes(&login.to_bytes()).unwrap(), login);
+        }
+    }
+
+    #[test]
+    fn an_offer_says_the_second_in_which_it_was_made_until_a_device_answers() {
+        for (millis, secs) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
+            let offer = Binding::offered([1; 32], Timestamp::from_millis(millis));
+            let at = Timestamp::from_millis(secs * 1_000);
+            assert_eq!(offer.offered_at(), Some(at));
+            assert_eq!(offer.bound_to([4; 65]).offered_at(), None);
         }
     }
 
@@ -424,8 +484,7 @@ mod tests {
 
     #[test]
     fn a_device_answers_the_offer_that_stands_and_is_never_replaced() {
-        let offer = Binding::offered([1; 32]);
-        let other = Binding::offered([2; 32]);
+        let (offer, other) = (offer(1), offer(2));
         let bound = offer.clone().bound_to([4; 65]);
         let another = offer.clone().bound_to([5; 65]);
         for (stored, change, stands) in [

@@ -74,6 +74,19 @@ pub(crate) fn unread(request: &DeviceRequest<'_>) -> Option<DeviceAnswer> {
     }
 }
 
+/// A refresh names the session, and a registration answers a challenge of its offer.
+pub(crate) fn is_asked_for(request: &DeviceRequest<'_>, binding: &Binding) -> bool {
+    if let Some(id) = identifier(request) {
+        return binding.key().is_some() && id == session_id(binding);
+    }
+    let proof = request.response.and_then(fields::item);
+    // What is no proof is none for any session.
+    proof.and_then(Proof::read).is_none_or(|proof| {
+        let challenge = proof.challenge.as_bytes();
+        judge(binding, Purpose::Registration, challenge, Timestamp::EPOCH) != Judged::Forged
+    })
+}
+
 impl Dbsc {
     pub(crate) fn answer_read(
         &self,
@@ -91,8 +104,8 @@ impl Dbsc {
         }
     }
 
-    /// A registration that fails is no session of the browser's, and a later page offers
-    /// again, so whatever is wrong is a 400.
+    /// A registration that fails is no session of the browser's, and a page or the next login
+    /// offers again, so whatever is wrong is a 400.
     fn register(
         &self,
         request: &DeviceRequest<'_>,
@@ -152,7 +165,7 @@ impl Dbsc {
             // It is that of a login before this one.
             return over(id);
         };
-        let challenge = self.challenge(binding, Purpose::Refresh, now);
+        let challenge = self.challenge(binding, now);
         let challenge = Some(fields::challenge(&challenge, &own_id));
         let proof = request.response.and_then(fields::item);
         let answers_challenge = |proof: &Proof<'_>| {

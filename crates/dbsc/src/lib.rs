@@ -3,7 +3,8 @@
 //! After a login, the browser makes a key pair that does not leave the device, and the session's
 //! record keeps the public key. From then on the browser holds a second, short-lived *bound
 //! cookie*, and gets the next one by signing a challenge. Who copies the cookies has not the
-//! key, so what they copied opens the session no longer than the bound cookie lives. There is
+//! key, so what they copied opens the session no longer than the bound cookie lives. (In a
+//! cookie store that is true of what was copied after the device had answered.) There is
 //! no script, and a browser that does not know the protocol ignores its headers. Chromium
 //! browsers know it.
 //!
@@ -29,7 +30,7 @@
 //! A request **proves** its device by a bound cookie that is valid. Where a bound session's
 //! request does not:
 //!
-//! | level | without a word | where the browser says that it could not refresh | another key signs a refresh | no device has answered within the life of a bound cookie |
+//! | level | without a word | where the browser says why it has not refreshed | another key signs a refresh | no device has answered the offer in time |
 //! |---|---|---|---|---|
 //! | [`observe`](Dbsc::observe) | goes on | goes on | goes on | goes on |
 //! | [`prefer`](Dbsc::prefer) | is refused | goes on | the session ends | goes on: the browser may not know the protocol |
@@ -42,25 +43,43 @@
 //! refuses, at every level, whatever has not proven its device: put it before a page that
 //! changes a password or moves money.
 //!
-//! **What a browser says of a refresh that it could not do, a thief can say as well**
-//! (`Secure-Session-Skipped`). At `prefer` it is believed, so that an outage of the endpoint
-//! logs nobody out; a thief who knows to say so then reaches what `Bound` does not guard.
-//! `require` does not believe it, and an outage of the endpoint is one of the site.
+//! **What a browser says of a refresh that it has not done, a thief can say as well.** At
+//! `prefer` it is believed: that it could not (`Secure-Session-Skipped`), so that an outage of the
+//! endpoint logs nobody out, and that another site has led it to this page (`Sec-Fetch-Site`),
+//! for which browsers do not refresh. A thief who knows to say so then reaches what `Bound` does
+//! not guard. `require` believes neither, and an outage of the endpoint is one of the site. A
+//! browser that has followed a link of another site to a page that refuses it is made to ask for
+//! it again by itself, and refreshes for that.
+//!
+//! # Offers
+//!
+//! Each login offers its session to the browser, and so does the first page of a session from
+//! before, or that was adopted. An offer is open as long as a bound cookie lives, and is repeated
+//! with each page for so long; whoever has the session cookie can answer it. After that the session
+//! stays as it is until the next login or step-up, which offers it again. A login or step-up from
+//! a request that has not proven the device drops it and offers the session to another one, so
+//! that neither a lost key nor another's stays; from a proven one, the device stays.
 //!
 //! # What it costs, and what it keeps
 //!
-//! The record holds a random secret and the public key, 98 bytes, in its header: a write of
+//! The record holds a random secret and the public key, 98 bytes, in its header (until the device
+//! has answered, when it was offered instead of the key): a write of
 //! another request loses neither, and to end the session ends the binding. Challenges and bound
 //! cookies are an instant and a MAC under that secret, so a refresh is one load and no write, and
 //! no other request costs more I/O. Without memory of the challenges that were used, who has
 //! seen a signed one can use it again within its life, four times that of the bound cookie; that
 //! buys one bound cookie each time, and nothing once it is over. It works on every store. In a
 //! cookie store the binding lies in the sealed cookie, and what such a store cannot do, it cannot
-//! do here: the later of two responses wins, and it ends no session.
+//! do here. The later of two responses wins. It ends no session: not even where a logout ends all
+//! of a user's. And each copy of a cookie is a session of its own: one from before the device had
+//! answered stays unbound to its own deadline, unless a device is required.
 //!
-//! A rotation keeps the binding, and so does a login of the same subject; that of another one
-//! drops it. An adopted session begins unbound. A bearer token is not bound: that would be DPoP,
-//! which is not built.
+//! A rotation keeps the binding, and a login of another subject drops it. A bearer token is not
+//! bound: that would be DPoP, which is not built.
+//!
+//! The endpoint answers for the session that the browser names, whichever of its cookies comes
+//! first, and says that one is over only by what the store holds, past a near cache: a browser
+//! drops its key for it. Where a store may lag and cannot be asked again, it answers 503.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -116,15 +135,16 @@ impl Dbsc {
     }
 
     /// Refuses requests for a bound session that do not prove its device, unless the browser
-    /// says that it could not refresh. Sessions that no device has answered for go on.
+    /// says that it could not refresh, or that another site has led it here. Sessions that no
+    /// device has answered for go on.
     #[must_use]
     pub fn prefer() -> Self {
         Self::new(Level::Prefer)
     }
 
     /// Refuses every request for a bound session that does not prove its device, and ends a
-    /// session that no device has answered for within the life of a bound cookie. Nobody stays
-    /// logged in with a browser that does not know the protocol.
+    /// session that no device has answered for within the life of a bound cookie from its offer
+    /// on. Nobody stays logged in with a browser that does not know the protocol.
     #[must_use]
     pub fn require() -> Self {
         Self::new(Level::Require)
@@ -156,15 +176,28 @@ impl Dbsc {
         self
     }
 
-    fn bound(&self, binding: &Binding, now: Timestamp) -> String {
+    /// When what begins at an instant and lives as long as a bound cookie is over.
+    fn end_of_life(&self, from: Timestamp) -> Timestamp {
         let leeway = LEEWAY_MAX.min(self.cookie_life / 10);
-        let expires = now.saturating_add(self.cookie_life).saturating_add(leeway);
-        stamp(binding, Purpose::Cookie, expires)
+        from.saturating_add(self.cookie_life).saturating_add(leeway)
     }
 
-    fn challenge(&self, binding: &Binding, purpose: Purpose, now: Timestamp) -> String {
+    fn bound(&self, binding: &Binding, now: Timestamp) -> String {
+        stamp(binding, Purpose::Cookie, self.end_of_life(now))
+    }
+
+    fn challenge(&self, binding: &Binding, now: Timestamp) -> String {
         let life = self.cookie_life.saturating_mul(CHALLENGE_LIVES);
-        stamp(binding, purpose, now.saturating_add(life))
+        stamp(binding, Purpose::Refresh, now.saturating_add(life))
+    }
+
+    /// Until when a device may answer an offer; `None` where none may.
+    ///
+    /// Whoever has the session cookie can answer it, so it is open no longer than a copied
+    /// bound cookie is good.
+    fn open_until(&self, binding: &Binding, now: Timestamp) -> Option<Timestamp> {
+        let until = self.end_of_life(binding.offered_at()?);
+        (now < until).then_some(until)
     }
 }
 
@@ -194,45 +227,44 @@ impl DeviceBinding for Dbsc {
         self.cookie_life
     }
 
-    fn judge(
-        &self,
-        binding: &Binding,
-        authenticated_at: Option<Timestamp>,
-        shown: &ShownDevice<'_>,
-        now: Timestamp,
-    ) -> DeviceVerdict {
+    fn judge(&self, binding: &Binding, shown: &ShownDevice<'_>, now: Timestamp) -> DeviceVerdict {
         let why = match shown_cookie(binding, shown.cookies, now) {
             Ok(()) if binding.key().is_some() => return DeviceVerdict::Proven,
             Ok(()) => return DeviceVerdict::Unbound,
             Err(why) => why,
         };
         if binding.key().is_none() {
-            let is_fresh =
-                authenticated_at.is_some_and(|at| now.saturating_since(at) < self.cookie_life);
+            let is_over = self.open_until(binding, now).is_none();
             return match self.level {
-                Level::Require if !is_fresh => DeviceVerdict::Ended("never_bound"),
+                Level::Require if is_over => DeviceVerdict::Ended("never_bound"),
                 _ => DeviceVerdict::Unbound,
             };
         }
-        let skipped = shown.skipped.map(|skipped| skipped.as_str());
-        match (self.level, skipped) {
-            (Level::Observe | Level::Prefer, Some(skipped)) => DeviceVerdict::Tolerated(skipped),
+        let elsewhere = shown.is_from_elsewhere.then_some("cross_site");
+        let excuse = shown.skipped.map(|skipped| skipped.as_str()).or(elsewhere);
+        match (self.level, excuse) {
+            (Level::Observe | Level::Prefer, Some(excuse)) => DeviceVerdict::Tolerated(excuse),
             (Level::Observe, None) => DeviceVerdict::Tolerated(why),
             (Level::Prefer, None) => DeviceVerdict::Refused(why),
-            (Level::Require, skipped) => DeviceVerdict::Refused(skipped.unwrap_or(why)),
+            (Level::Require, excuse) => DeviceVerdict::Refused(excuse.unwrap_or(why)),
         }
     }
 
-    fn offer(&self, binding: &Binding, now: Timestamp) -> DeviceOffer {
-        let challenge = self.challenge(binding, Purpose::Registration, now);
-        DeviceOffer {
+    fn offer(&self, binding: &Binding, now: Timestamp) -> Option<DeviceOffer> {
+        let until = self.open_until(binding, now)?;
+        let challenge = stamp(binding, Purpose::Registration, until);
+        Some(DeviceOffer {
             registration: fields::registration(&self.path, &challenge),
             bound: self.bound(binding, now),
-        }
+        })
     }
 
     fn answer_unread(&self, request: &DeviceRequest<'_>) -> Option<DeviceAnswer> {
         answer::unread(request)
+    }
+
+    fn is_asked_for(&self, request: &DeviceRequest<'_>, binding: &Binding) -> bool {
+        answer::is_asked_for(request, binding)
     }
 
     fn answer(

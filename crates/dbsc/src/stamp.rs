@@ -89,8 +89,8 @@ pub(crate) fn session_id(binding: &Binding) -> String {
 mod tests {
     use super::*;
 
-    const OURS: Binding = Binding::offered([1; 32]);
-    const OTHER: Binding = Binding::offered([2; 32]);
+    const OURS: Binding = Binding::offered([1; 32], Timestamp::EPOCH);
+    const OTHER: Binding = Binding::offered([2; 32], Timestamp::EPOCH);
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)

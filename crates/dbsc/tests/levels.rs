@@ -13,7 +13,7 @@ use cloakroom_core::engine::Token;
 use cloakroom_core::store::EndReason;
 use cloakroom_dbsc::Dbsc;
 use cloakroom_testkit::{Call, MapStore};
-use cloakroom_web::{BearerPolicy, CookiePolicy, DeviceProof, Engine};
+use cloakroom_web::{BearerPolicy, CookiePolicy, DeviceHints, DeviceProof, Engine};
 
 const SKIPPED: &[u8] = b"server_error;session_identifier=\"x\"";
 
@@ -72,7 +72,11 @@ async fn an_outage_logs_nobody_out_where_the_browser_is_believed() {
         site.wait(600);
         browser.drop_bound_cookie();
         let mut who = None;
-        let answer = browser.page_skipping(Some(SKIPPED), async |session| who = session.subject());
+        let hints = DeviceHints {
+            skipped: Some(SKIPPED),
+            ..DeviceHints::default()
+        };
+        let answer = browser.page_hinting(hints, async |session| who = session.subject());
         let proof = answer.await.proof;
         assert_eq!(who.is_some(), goes_on);
         assert_eq!(proof, DeviceProof::Unproven, "no sensitive page goes by it");

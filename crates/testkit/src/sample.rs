@@ -47,7 +47,7 @@ pub fn sample(text: &str) -> Record {
     let mut login = Login::new(&passkey, now);
     let provider = ProviderSession::new("https://id.example", "08a5");
     login.provider = Some(Box::new(provider.expect("short")));
-    login.binding = Some(Box::new(Binding::offered([1; 32]).bound_to([4; 65])));
+    login.binding = Some(Box::new(Binding::offered([1; 32], now).bound_to([4; 65])));
     record.login = Some(Arc::new(login));
     record.data = Data::from_bytes(text.as_bytes());
     record

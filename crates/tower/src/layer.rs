@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use cloakroom_core::store::BoxFuture;
-use cloakroom_web::{Closing, Engine, Exchange, HeaderEdit, LoginPage, Outcome};
+use cloakroom_web::{Closing, DeviceHints, Engine, Exchange, HeaderEdit, LoginPage, Outcome};
 use http::header::{CACHE_CONTROL, HeaderName, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
@@ -124,6 +124,17 @@ where
             };
         }
         let exchange = self.engine.exchange();
+        if exchange.is_device_bound() {
+            let header = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
+            exchange.note_device(DeviceHints {
+                method: request.method().as_str(),
+                query: request.uri().query(),
+                skipped: header("secure-session-skipped"),
+                fetch_site: header("sec-fetch-site"),
+                fetch_mode: header("sec-fetch-mode"),
+                fetch_dest: header("sec-fetch-dest"),
+            });
+        }
         if self.pages.login.is_some() || self.pages.step_up.is_some() {
             let login = Login {
                 pages: self.pages.clone(),

@@ -1,10 +1,11 @@
 //! Where a visitor goes who is not logged in, or whose login does not do.
 
-use cloakroom_web::{LoginPage, StepUp};
+use cloakroom_web::{HeaderEdit, LoginPage, StepUp};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 
 use crate::SessionError;
+use crate::layer::edit;
 
 /// Why a request is nobody's who is logged in, or of nobody whose login does for its page.
 #[derive(Debug)]
@@ -26,19 +27,32 @@ pub enum NotLoggedIn {
         /// [step-up page](crate::SessionLayer::step_up_page).
         step_up_url: Option<HeaderValue>,
     },
+    /// Another site has led the browser here, as by a link, and with such a request it does
+    /// not prove the device that the session is bound to.
+    #[non_exhaustive]
+    Reload {
+        /// What makes it ask again by itself, in a response of status 200.
+        headers: [HeaderEdit; 3],
+    },
     /// The session could not be loaded.
     Failed(SessionError),
 }
 
 impl NotLoggedIn {
     /// A 303 to the login page or the step-up page. Where there is none, or no page was asked
-    /// for: a 401, or a 403 where the login does not do. Else the response of the
+    /// for: a 401, or a 403 where the login does not do. A 200 that makes the browser ask again
+    /// where it proves its device by that. Else the response of the
     /// [error](SessionError::into_response). It has no body.
     #[must_use]
     pub fn into_response<B: Default>(self) -> Response<B> {
         let (url, status) = match self {
             Self::Nobody { login_url } => (login_url, StatusCode::UNAUTHORIZED),
             Self::StepUp { step_up_url, .. } => (step_up_url, StatusCode::FORBIDDEN),
+            Self::Reload { headers } => {
+                let mut response = Response::default();
+                edit(&headers, response.headers_mut());
+                return response;
+            }
             Self::Failed(error) => return error.into_response(),
         };
         let mut response = Response::default();

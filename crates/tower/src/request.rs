@@ -68,7 +68,7 @@ pub trait RequestSession {
     ///
     /// # Errors
     /// [`NotBound::Unproven`] where it has not, also where the session is bound to none;
-    /// else as [`logged_in`](Self::logged_in), and an error where the engine
+    /// [`NotLoggedIn::Reload`] where it may with its next request; else as [`logged_in`](Self::logged_in), and an error where the engine
     /// [binds no sessions](cloakroom_web::EngineBuilder::device_bound).
     fn bound(&self) -> impl Future<Output = Result<(Session, Subject), NotBound>> + Send {
         let (extensions, headers) = self.extensions_and_headers();
@@ -78,7 +78,10 @@ pub trait RequestSession {
             let proof = exchange.device_proof();
             match proof.map_err(|error| NotLoggedIn::Failed(error.into()))? {
                 DeviceProof::Proven => Ok(logged_in),
-                _ => Err(NotBound::Unproven),
+                _ => Err(match exchange.reload() {
+                    Some(headers) => NotLoggedIn::Reload { headers }.into(),
+                    None => NotBound::Unproven,
+                }),
             }
         }
     }
@@ -134,16 +137,17 @@ async fn logged_in(
 ) -> Result<(Session, Subject), NotLoggedIn> {
     let exchange = exchange_in(extensions)?;
     let session = open(exchange, headers).await?;
-    match session.subject() {
-        Some(subject) => Ok((session, subject)),
-        None => {
-            let login_url = url_for(None, extensions, headers);
-            if login_url.is_some() {
-                exchange.note_sent_to_login();
-            }
-            Err(NotLoggedIn::Nobody { login_url })
-        }
+    if let Some(subject) = session.subject() {
+        return Ok((session, subject));
     }
+    if let Some(headers) = exchange.reload() {
+        return Err(NotLoggedIn::Reload { headers });
+    }
+    let login_url = url_for(None, extensions, headers);
+    if login_url.is_some() {
+        exchange.note_sent_to_login();
+    }
+    Err(NotLoggedIn::Nobody { login_url })
 }
 
 fn url_for(
@@ -181,10 +185,6 @@ impl RequestSession for (&Extensions, &HeaderMap) {
 pub async fn open(exchange: &Exchange, headers: &HeaderMap) -> Result<Session, SessionError> {
     let dest = headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
     exchange.note_fetch_dest(dest);
-    if exchange.is_device_bound() {
-        let skipped = headers.get("secure-session-skipped");
-        exchange.note_skipped(skipped.map(HeaderValue::as_bytes));
-    }
     let carrier = exchange.transport().request_header();
     let values = headers.get_all(carrier).into_iter();
     Ok(exchange.open(values.map(HeaderValue::as_bytes)).await?)

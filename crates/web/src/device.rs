@@ -20,20 +20,19 @@ pub trait DeviceBinding: fmt::Debug + Send + Sync + 'static {
     fn cookie_life(&self) -> Duration;
 
     /// Judges a request for a session that was offered to a device, or is bound to one.
-    fn judge(
-        &self,
-        binding: &Binding,
-        authenticated_at: Option<Timestamp>,
-        shown: &ShownDevice<'_>,
-        now: Timestamp,
-    ) -> DeviceVerdict;
+    fn judge(&self, binding: &Binding, shown: &ShownDevice<'_>, now: Timestamp) -> DeviceVerdict;
 
-    /// What a response says that offers the session to a device.
-    fn offer(&self, binding: &Binding, now: Timestamp) -> DeviceOffer;
+    /// What a response says that offers the session to a device; `None` where it was offered
+    /// too long ago, or is bound.
+    fn offer(&self, binding: &Binding, now: Timestamp) -> Option<DeviceOffer>;
 
     /// Answers a request of the endpoint that needs no session to be answered; `None` where
     /// the session is to be loaded.
     fn answer_unread(&self, request: &DeviceRequest<'_>) -> Option<DeviceAnswer>;
+
+    /// Whether a request of the endpoint speaks of this session: a browser may have the cookies
+    /// of several.
+    fn is_asked_for(&self, request: &DeviceRequest<'_>, binding: &Binding) -> bool;
 
     /// Answers a request of the endpoint.
     fn answer(
@@ -52,6 +51,9 @@ pub struct ShownDevice<'r> {
     pub cookies: &'r [Vec<u8>],
     /// Why the browser says that it could not refresh. Nothing proves that it is true.
     pub skipped: Option<Skipped>,
+    /// Whether it says that another site has led it to this page, as by a link: it does not
+    /// refresh then. Nothing proves that either.
+    pub is_from_elsewhere: bool,
 }
 
 /// Why a browser has sent a request without refreshing its bound cookie, as it says.
@@ -131,11 +133,12 @@ pub struct DeviceRequest<'r> {
 /// The session of a request of the endpoint.
 #[derive(Clone, Copy, Debug)]
 pub enum DeviceSession<'s> {
-    /// It opens, and was offered or bound.
+    /// It opens, and the request speaks of it.
     Open(&'s Binding),
-    /// There is none, or nobody is logged in to it.
+    /// There is none.
     Over,
-    /// This server cannot know: it is moving to another key, or another server has its key.
+    /// This server cannot know: it is moving to another key, another server has its key, or
+    /// what a cache says may be from before it was bound.
     Unknown,
 }
 

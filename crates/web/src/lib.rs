@@ -124,7 +124,7 @@ pub use device::{
 };
 pub use engine::{Engine, EngineBuilder};
 pub use event_limit::EventLimit;
-pub use exchange::{DeviceProof, DeviceResponse, Exchange};
+pub use exchange::{DeviceHints, DeviceProof, DeviceResponse, Exchange};
 pub use header_edit::HeaderEdit;
 pub use login_page::{LoginPage, is_local_path};
 pub use of_subject::{SESSIONS_LISTED_MAX, SessionInfo};

@@ -1,10 +1,11 @@
 //! Writing a session's changes: compare-and-swap, replay, unknown outcomes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::engine::{Changeset, SaveOutcome, SessionKey, Token, TokenStore as _, Written};
 use cloakroom_core::store::{EndReason, Ending, Record, Stored, Touch};
-use cloakroom_core::{Error, ErrorKind, Timestamp};
+use cloakroom_core::{Error, ErrorKind, Login, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Cost;
@@ -33,6 +34,9 @@ pub(crate) struct Writer<'e> {
     pub(crate) cost: Cost,
     /// Whether a touch has found that the session was ended or moved.
     pub(crate) is_gone: bool,
+    /// The login that stands now where the changes have followed a session that had moved:
+    /// the request itself goes on seeing the one from before.
+    pub(crate) login_at_moved: Option<Arc<Login>>,
 }
 
 enum Attempt<'k> {
@@ -47,6 +51,7 @@ impl<'e> Writer<'e> {
             now,
             cost: Cost::default(),
             is_gone: false,
+            login_at_moved: None,
         }
     }
 
@@ -316,6 +321,7 @@ impl<'e> Writer<'e> {
             self.cost.write(&record);
             match written {
                 Ok(_) => {
+                    self.login_at_moved = record.login;
                     changeset.go_back_to(seen);
                     return SaveOutcome::Stored {
                         record: base,

@@ -295,11 +295,11 @@ async fn where_each_device_must_be_bound_the_copy_is_refused_and_the_owner_stays
         locked(&watch.guarded).contains(&200) && refreshes(watch) > 0
     })
     .await;
-    drop(events.take());
+    let before = events.take();
     a_copy_is_refused(&other, &site, &watch).await;
     let told = events.take();
     let unproven = told.iter().find(|event| event.name() == "device_unproven");
-    let unproven = unproven.expect("it tells of the copy");
+    let unproven = unproven.unwrap_or_else(|| panic!("it tells of the copy: {before:?}"));
     let refused = &unproven.fields["refused"];
     let why = unproven.fields["why"].as_str();
     assert!(

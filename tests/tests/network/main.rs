@@ -7,6 +7,7 @@
 mod behind_nginx;
 mod cached_nodes;
 mod device_bound;
+mod device_bound_links;
 mod ended_nodes;
 mod frameworks;
 mod fresh_stores;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use cloakroom::engine::Binding;
 use cloakroom::session::{Limits, Value};
 use cloakroom::store::{
     Data, EndReason, Ending, KeyDigest, Record, SessionStore, Stored, SubjectDigest,
@@ -117,12 +118,19 @@ fn record() -> Record {
     record
 }
 
-/// A record, a rotation mark and a tombstone.
-async fn fill(store: &impl SessionStore) {
+/// Offered to a device.
+fn offer() -> Binding {
+    Binding::offered([7; 32], Timestamp::from_millis(3_000))
+}
+
+/// A record with this binding, a rotation mark and a tombstone.
+async fn fill(store: &impl SessionStore, binding: Binding) {
     let digest = |byte| KeyDigest::from_bytes([byte; 32]);
     let mut proven = record();
     let how = Authentication::from(Aal::Two).by(Label::new("passkey").unwrap());
-    proven.login = Some(Login::new(&how, Timestamp::from_millis(2_000)).into());
+    let mut login = Login::new(&how, Timestamp::from_millis(2_000));
+    login.binding = Some(Box::new(binding));
+    proven.login = Some(login.into());
     store.create(&digest(1), &proven).await.unwrap();
     let revision = store.create(&digest(2), &record()).await.unwrap();
     let moving = record().at_revision(revision);
@@ -178,7 +186,7 @@ async fn python_reads_the_rows_of_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sessions.sqlite");
     let store = SqliteStore::open(&file).unwrap();
-    fill(&store).await;
+    fill(&store, offer()).await;
     let Some(mut read) = read(folder.path(), &file) else {
         return;
     };
@@ -192,7 +200,10 @@ async fn python_reads_the_rows_of_sqlite() {
             "kind": "record", "digest": "01".repeat(32), "revision": 1, "created_at": 1_000,
             "expires_at": 9_000, "expiry": "idle:1500", "site": "__Host-session", "subject": "42",
             "subject_digest": subject_digest(), "label": "Firefox on Linux",
-            "login": {"level": 2, "at_secs": 2, "method": "passkey"},
+            "login": {
+                "level": 2, "at_secs": 2, "method": "passkey", "secret": "(32 bytes)",
+                "offered_at_secs": 3,
+            },
             "values": expected_values(),
         }),
     );
@@ -213,7 +224,7 @@ async fn python_reads_the_rows_of_sqlite() {
 async fn python_reads_the_files_of_the_file_store() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::open(folder.path().join("sessions")).unwrap();
-    fill(&store).await;
+    fill(&store, offer().bound_to([4; 65])).await;
     let file = |byte: &str| -> PathBuf {
         folder
             .path()
@@ -229,7 +240,11 @@ async fn python_reads_the_files_of_the_file_store() {
             "kind": "record", "revision": 1, "created_at": 1_000, "expires_at": 9_000,
             "absolute_deadline": null, "expiry": "idle:1500", "site": "__Host-session",
             "subject": "42", "label": "Firefox on Linux",
-            "login": {"level": 2, "at_secs": 2, "method": "passkey"}, "flushes": 0, "values": expected_values(),
+            "login": {
+                "level": 2, "at_secs": 2, "method": "passkey", "secret": "(32 bytes)",
+                "device_key": "04".repeat(65),
+            },
+            "flushes": 0, "values": expected_values(),
         }),
     );
     let mark = json!({"kind": "rotation mark", "expires_at": 5_000, "moved_to": "03".repeat(32)});

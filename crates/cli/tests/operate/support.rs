@@ -118,7 +118,7 @@ pub(crate) fn record(subject: Option<&str>) -> Record {
         login.method = Some(Label::new("pass\u{7}key").unwrap());
         let provider = ProviderSession::new("https://id.example", "s1").unwrap();
         login.provider = Some(Box::new(provider));
-        login.binding = Some(Box::new(Binding::offered(BINDING_SECRET)));
+        login.binding = Some(Box::new(Binding::offered(BINDING_SECRET, began)));
         Arc::new(login)
     });
     record.label = Some(Label::new("Firefox \u{1b}[31mon Linux").unwrap());

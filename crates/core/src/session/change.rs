@@ -209,7 +209,8 @@ impl Session {
     /// Says whose session this is: logging in. From nobody to somebody moves
     /// the session to a new key and keeps its data, and so does the same subject
     /// again (reauthentication); another subject flushes it first. Its absolute
-    /// lifetime is counted from here.
+    /// lifetime is counted from here. A device that the session was bound to stays only
+    /// where this request has proven it.
     ///
     /// # Errors
     /// Those that [`Session`] names for every change.
@@ -221,6 +222,7 @@ impl Session {
             Some(_) | None => state.pending.rotate = true,
         }
         state.pending.header.subject = Some(subject);
+        state.pending.header.login.is_device_proven = self.shared.context.is_device_proven;
         state.pending.header.is_step_up = false;
         state.mark_changed();
         Ok(())

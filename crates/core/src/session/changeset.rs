@@ -125,6 +125,13 @@ impl Changeset {
         self.pending.header.subject.is_some()
     }
 
+    /// Whether it is a change to the [binding](crate::session::Session::bind), and nothing
+    /// else.
+    #[must_use]
+    pub fn is_binding_alone(&self) -> bool {
+        self.pending.is_binding_alone()
+    }
+
     /// Whether these changes say that whoever was logged in has proved it again, and nobody
     /// logs in: what belongs to the session as it was, and to no other.
     #[must_use]

@@ -43,6 +43,9 @@ pub struct Context {
     /// How the session has ended that the client came with; `None` where it came with
     /// none, or with the one that is open.
     pub ended: Option<Ended>,
+    /// Whether the request has proven the device that the session is bound to: a login then
+    /// leaves the session bound to it.
+    pub is_device_proven: bool,
     /// Who writes the changes. A session without one is its own store: what is
     /// saved stays in it.
     pub commit: Option<Weak<dyn Commit>>,
@@ -58,6 +61,7 @@ impl Context {
             expiry,
             site: Site::default(),
             ended: None,
+            is_device_proven: false,
             commit: None,
         }
     }
@@ -73,6 +77,13 @@ impl Context {
     #[must_use]
     pub fn after(mut self, ended: Option<Ended>) -> Self {
         self.ended = ended;
+        self
+    }
+
+    /// The same, of a request that has proven its device, or has not.
+    #[must_use]
+    pub fn device_proven(mut self, is_proven: bool) -> Self {
+        self.is_device_proven = is_proven;
         self
     }
 

@@ -19,8 +19,9 @@ impl Session {
     }
 
     /// Says that whoever is logged in has just proved again who they are, and how: a
-    /// step-up. It moves the session to a new key, and counts its absolute lifetime from
-    /// here, as [`set_subject`](Self::set_subject) with the same subject does; after that it
+    /// step-up. It moves the session to a new key, counts its absolute lifetime from here, and
+    /// keeps a device only where the request has proven it, as
+    /// [`set_subject`](Self::set_subject) with the same subject does; after that it
     /// says how the login was proved, which otherwise counts as [`Aal::One`](crate::Aal).
     ///
     /// Where the session was ended or moved while this request ran, it is no login, and begins
@@ -46,7 +47,9 @@ impl Session {
         state.pending.header.is_step_up |= state.pending.header.subject.is_none();
         state.pending.header.subject = state.subject().cloned();
         state.pending.rotate = !state.pending.flushed;
-        state.pending.header.login.authentication = Some(how.into());
+        let login = &mut state.pending.header.login;
+        login.authentication = Some(how.into());
+        login.is_device_proven = self.shared.context.is_device_proven;
         state.mark_changed();
         Ok(())
     }
@@ -99,7 +102,8 @@ mod tests {
     use crate::store::{Record, Revision};
     use crate::{Aal, Expiry, Subject, Timestamp};
 
-    const OFFER: Binding = Binding::offered([1; 32]);
+    const OFFER: Binding = Binding::offered([1; 32], Timestamp::from_millis(100_000));
+    const BOUND: Binding = OFFER.bound_to([4; 65]);
 
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_millis(secs * 1_000)
@@ -113,8 +117,19 @@ mod tests {
         fresh: Option<&Record>,
         change: impl FnOnce(&Session),
     ) -> Record {
+        written_by(secs, opened, fresh, false, change)
+    }
+
+    fn written_by(
+        secs: u64,
+        opened: &Record,
+        fresh: Option<&Record>,
+        is_device_proven: bool,
+        change: impl FnOnce(&Session),
+    ) -> Record {
         let policy = Expiry::default();
         let context = Context::new(at(secs), Limits::default(), policy);
+        let context = context.device_proven(is_device_proven);
         let session = Session::open(Some(opened.clone()), context).unwrap();
         change(&session);
         let mut changeset = session.changeset().unwrap();
@@ -164,8 +179,37 @@ mod tests {
             (login.authenticated_at, login.level),
             (Some(at(200)), Aal::Two)
         );
-        assert_eq!(login.binding.as_deref(), Some(&OFFER), "the device stays");
         assert_eq!(login.provider, record.login.unwrap().provider, "as its own");
+    }
+
+    /// A key that is lost, or another's, must not outlive a login; an offer has had its time.
+    #[test]
+    fn a_login_keeps_the_device_that_its_request_has_proven_and_no_other() {
+        let offered = of_ada();
+        let bound = written(101, &offered, None, |session| session.bind(BOUND).unwrap());
+        let again = |session: &Session| log_in(session, "ada");
+        let step_up = |session: &Session| session.reauthenticated(Aal::Two).unwrap();
+        let changes: [&dyn Fn(&Session); 2] = [&again, &step_up];
+        for change in changes {
+            for (opened, is_proven, stays) in [
+                (&bound, true, true),
+                (&bound, false, false),
+                (&offered, true, false),
+                (&offered, false, false),
+            ] {
+                let after = written_by(200, opened, None, is_proven, change);
+                let login = after.login.unwrap();
+                assert_eq!(login.binding.as_deref(), Some(&BOUND).filter(|_| stays));
+                // What is offered with it takes the place of what has left.
+                let another = Binding::offered([2; 32], at(200));
+                let after = written_by(200, opened, None, is_proven, |session| {
+                    change(session);
+                    session.bind(another.clone()).unwrap();
+                });
+                let stands = if stays { &BOUND } else { &another };
+                assert_eq!(after.login.unwrap().binding.as_deref(), Some(stands));
+            }
+        }
     }
 
     #[test]
@@ -198,7 +242,7 @@ mod tests {
     fn a_binding_and_a_value_that_are_written_at_once_are_both_kept() {
         let opened = of_ada();
         let value = |session: &Session| session.insert("theme", "dark").unwrap();
-        let device = |session: &Session| session.bind(OFFER.bound_to([4; 65])).unwrap();
+        let device = |session: &Session| session.bind(BOUND).unwrap();
         let first = written(101, &opened, None, value);
         let both = written(101, &opened, Some(&first), device);
         let other_way = written(
@@ -213,7 +257,7 @@ mod tests {
             let theme = session.unwrap().get::<String>("theme").unwrap();
             assert_eq!(theme.as_deref(), Some("dark"));
             let login = record.login.unwrap();
-            assert_eq!(login.binding.as_deref(), Some(&OFFER.bound_to([4; 65])));
+            assert_eq!(login.binding.as_deref(), Some(&BOUND));
         }
     }
 
@@ -222,7 +266,7 @@ mod tests {
         let opened = of_ada();
         let bob = written(101, &opened, None, |session| log_in(session, "bob"));
         let late = written(102, &opened, Some(&bob), |session| {
-            session.bind(OFFER.bound_to([4; 65])).unwrap();
+            session.bind(BOUND).unwrap();
         });
         assert_eq!(late.subject, bob.subject);
         assert_eq!(late.login.unwrap().binding, None);

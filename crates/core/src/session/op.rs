@@ -90,6 +90,11 @@ impl HeaderChange {
             || self.login.is_some()
     }
 
+    fn is_binding_alone(&self) -> bool {
+        let others = self.subject.is_some() || self.label.is_some() || self.expiry.is_some();
+        !others && self.login.is_binding_alone()
+    }
+
     /// Whether a new record would hold anything of it: the configured expiry is what it
     /// would have anyway.
     pub(super) fn has_content(&self) -> bool {
@@ -147,6 +152,11 @@ impl HeaderChange {
 impl Pending {
     pub(super) fn is_modified(&self) -> bool {
         !self.ops.is_empty() || self.header.is_some() || self.flushed || self.rotate
+    }
+
+    pub(super) fn is_binding_alone(&self) -> bool {
+        let others = !self.ops.is_empty() || self.flushed || self.rotate;
+        !others && self.header.is_binding_alone()
     }
 
     /// Whether nothing is recorded but whose the session is, and how that was proved.

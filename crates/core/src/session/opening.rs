@@ -22,8 +22,6 @@ pub struct Standing {
     pub login: Option<Arc<Login>>,
     /// As [`Changeset::peeks`].
     pub peeks: bool,
-    /// Whether changes wait to be written.
-    pub modified: bool,
 }
 
 /// For engines; a handler gets its session from the framework's extractor.
@@ -217,7 +215,6 @@ impl Session {
             subject,
             login,
             peeks: state.peeks,
-            modified: state.modified,
         }
     }
 

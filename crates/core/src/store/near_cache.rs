@@ -1,9 +1,16 @@
 //! What a near cache says of itself.
 
-/// A near cache in front of a store, for whoever shows how it does.
+use crate::store::KeyDigest;
+
+/// A near cache in front of a store, for whoever shows how it does, and for whoever must not
+/// be answered by it.
 pub trait NearCache: Send + Sync {
     /// How it has answered so far; no I/O.
     fn stats(&self) -> CacheStats;
+
+    /// Forgets what it knows of a session, and so do the caches behind it: a load that begins
+    /// after this is answered with what the store held when it was called, or later; no I/O.
+    fn forget(&self, digest: &KeyDigest);
 }
 
 /// How a cache has answered since it was made.

@@ -11,8 +11,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_core::session::Session;
 use cloakroom_core::{Binding, Subject};
 use cloakroom_dbsc::Dbsc;
-use cloakroom_testkit::{Call, ManualClock, MapStore, RecordingStore};
-use cloakroom_web::{Closing, DeviceProof, DeviceRequest, Engine, HeaderEdit};
+use cloakroom_testkit::{Call, FaultyStore, ManualClock, MapStore, RecordingStore};
+use cloakroom_web::{
+    Closing, DeviceHints, DeviceProof, DeviceRequest, Engine, EngineBuilder, Exchange, HeaderEdit,
+};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 
@@ -21,22 +23,52 @@ pub(crate) const BOUND: &str = "__Host-session-bound";
 
 pub(crate) type Store = Arc<RecordingStore<MapStore>>;
 
-/// An engine that binds sessions, its store and its clock.
+/// An engine that binds sessions, its store, which may fail, and its clock.
 pub(crate) struct Site {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
+    pub(crate) faults: Arc<FaultyStore<Store>>,
     pub(crate) clock: Arc<ManualClock>,
 }
 
 impl Site {
     pub(crate) fn new(dbsc: Dbsc) -> Self {
+        Self::with(|builder| builder.device_bound(dbsc))
+    }
+
+    pub(crate) fn with(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
         let store = Store::new(RecordingStore::new(MapStore::default()));
+        let faults = Arc::new(FaultyStore::new(store.clone()));
         let clock = Arc::new(ManualClock::default());
-        let builder = Engine::builder(store.clone()).clock(clock.clone());
-        let engine = builder.device_bound(dbsc).build().unwrap();
+        let builder = Engine::builder(faults.clone()).clock(clock.clone());
+        Self {
+            engine: build(builder).build().unwrap(),
+            store,
+            faults,
+            clock,
+        }
+    }
+
+    /// A browser that was logged in before the site bound sessions.
+    pub(crate) async fn logged_in_before(&self, who: &str) -> Browser<'_> {
+        let builder = Engine::builder(self.store.clone()).clock(self.clock.clone());
+        let exchange = builder.build().unwrap().exchange();
+        let session = exchange.open(std::iter::empty()).await.unwrap();
+        session.set_subject(Subject::new(who).unwrap()).unwrap();
+        let closing = exchange.close(200).await;
+        let mut browser = Browser::new(self);
+        browser.keep(&texts(closing.token_headers()));
+        browser
+    }
+
+    /// Another server of the same site.
+    pub(crate) fn server(&self, engine: Engine) -> Self {
+        let (store, faults) = (self.store.clone(), self.faults.clone());
+        let clock = self.clock.clone();
         Self {
             engine,
             store,
+            faults,
             clock,
         }
     }
@@ -98,6 +130,8 @@ pub(crate) struct Response {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) calls: Vec<Call>,
     pub(crate) proof: DeviceProof,
+    /// What an adapter would answer in place of a refusal.
+    pub(crate) reload: Option<Vec<(String, String)>>,
 }
 
 impl Response {
@@ -122,6 +156,8 @@ impl Response {
 pub(crate) struct Browser<'s> {
     pub(crate) site: &'s Site,
     pub(crate) jar: BTreeMap<String, String>,
+    /// Cookies that it sends before those of the jar: of another path, for instance.
+    pub(crate) before: Vec<String>,
     pub(crate) device: Device,
     pub(crate) id: String,
 }
@@ -131,6 +167,7 @@ impl<'s> Browser<'s> {
         Self {
             site,
             jar: BTreeMap::new(),
+            before: Vec::new(),
             device: Device::new(),
             id: String::new(),
         }
@@ -150,6 +187,7 @@ impl<'s> Browser<'s> {
             .jar
             .iter()
             .map(|(name, value)| format!("{name}={value}"));
+        let pairs = self.before.iter().cloned().chain(pairs);
         pairs.collect::<Vec<_>>().join("; ")
     }
 
@@ -164,17 +202,17 @@ impl<'s> Browser<'s> {
     }
 
     pub(crate) async fn page(&mut self, handle: impl AsyncFnOnce(&Session)) -> Response {
-        self.page_skipping(None, handle).await
+        self.page_hinting(DeviceHints::default(), handle).await
     }
 
-    pub(crate) async fn page_skipping(
+    pub(crate) async fn page_hinting(
         &mut self,
-        skipped: Option<&[u8]>,
+        hints: DeviceHints<'_>,
         handle: impl AsyncFnOnce(&Session),
     ) -> Response {
         self.site.store.take();
         let exchange = self.site.engine.exchange();
-        exchange.note_skipped(skipped);
+        exchange.note_device(hints);
         let cookies = self.cookies();
         let session = exchange
             .open([cookies.as_bytes()].into_iter())
@@ -182,6 +220,7 @@ impl<'s> Browser<'s> {
             .unwrap();
         handle(&session).await;
         let proof = exchange.device_proof().unwrap();
+        let reload = exchange.reload();
         let closing = exchange.close(200).await;
         let headers = texts(&closing.header_edits([]));
         self.keep(&headers);
@@ -191,6 +230,7 @@ impl<'s> Browser<'s> {
             headers,
             calls: self.site.store.take(),
             proof,
+            reload: reload.map(|headers| texts(&headers)),
         }
     }
 
@@ -208,8 +248,18 @@ impl<'s> Browser<'s> {
     }
 
     pub(crate) async fn ask(&mut self, request: DeviceRequest<'_>) -> Response {
+        self.ask_after(request, async |_| {}).await
+    }
+
+    /// The same, of an endpoint behind a middleware that has done this.
+    pub(crate) async fn ask_after(
+        &mut self,
+        request: DeviceRequest<'_>,
+        middleware: impl AsyncFnOnce(&Exchange),
+    ) -> Response {
         self.site.store.take();
         let exchange = self.site.engine.exchange();
+        middleware(&exchange).await;
         let cookies = self.cookies();
         let answer = exchange.answer_device([cookies.as_bytes()].into_iter(), request);
         let answer = answer.await.unwrap();
@@ -224,6 +274,7 @@ impl<'s> Browser<'s> {
             headers,
             calls: self.site.store.take(),
             proof: DeviceProof::Unbound,
+            reload: None,
         }
     }
 
@@ -281,7 +332,7 @@ impl<'s> Browser<'s> {
     }
 }
 
-fn texts(edits: &[HeaderEdit]) -> Vec<(String, String)> {
+pub(crate) fn texts(edits: &[HeaderEdit]) -> Vec<(String, String)> {
     let edits = edits.iter();
     edits
         .map(|edit| (edit.name().to_owned(), edit.value().to_owned()))

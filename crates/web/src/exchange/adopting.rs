@@ -6,6 +6,7 @@ use cloakroom_core::session::{Ended, Session};
 use cloakroom_core::store::EndReason;
 use cloakroom_core::{Error, Timestamp};
 
+use super::device::Judgement;
 use super::{Client, CookieAction, Inner, Opened};
 use crate::Cost;
 use crate::adopt::{Adopted, FormerCookie, adopt};
@@ -30,9 +31,26 @@ impl Inner {
             };
             match adopted {
                 Adopted::Session(token, record) => {
+                    match self.judge_device(&token, &record, client, now).await? {
+                        Judgement::Opens => {}
+                        // The cookie stays: the browser may prove the device next.
+                        Judgement::Refused => {
+                            *ended = Some(Ended::new(EndReason::BindingFailed));
+                            *arrival = Arrival::Unproven;
+                            passed.push(token);
+                            continue;
+                        }
+                        Judgement::Ended => {
+                            *ended = Some(Ended::new(EndReason::BindingFailed));
+                            *arrival = Arrival::Missing;
+                            client.adopted.push(cookie.source);
+                            continue;
+                        }
+                    }
                     let age = engine.cookie_age(&record, now);
                     let adopted_for = now.saturating_since(record.created_at);
-                    let session = match self.session(Some(record), now, None) {
+                    let is_proven = client.device.is_proven();
+                    let session = match self.session(Some(record), now, None, is_proven) {
                         Ok(session) => session,
                         Err(error) => {
                             engine.unreadable(&token, &error);

@@ -125,6 +125,7 @@ impl Inner {
                 touch,
             )
             .await;
+        let outcome = self.without_offer(opened, &changeset, &mut writer, outcome);
         // After its own: nobody's stray cookie keeps a visitor logged in.
         let others_ended = writer.log_out_all(&others).await;
         let others_ended = others_ended.and(self.end_formers(opened, adoptable, &mut writer).await);
@@ -137,6 +138,7 @@ impl Inner {
         if writer.is_gone {
             opened.client().successor = CookieAction::Nothing;
         }
+        opened.client().device.login_at_moved = writer.login_at_moved.take();
         opened.client().cost.add(writer.cost);
         let login = match &outcome {
             SaveOutcome::Stored {

@@ -1,23 +1,19 @@
 //! The device of a request: judging it, offering a session to it, answering it.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cloakroom_core::engine::Token;
+use cloakroom_core::engine::{Changeset, SaveOutcome, Token};
 use cloakroom_core::session::Ended;
 use cloakroom_core::store::{EndReason, Ending, Record};
 use cloakroom_core::{Binding, Error, ErrorKind, Login, Subject, Timestamp};
 
 use super::{Client, CookieAction, Exchange, Inner, Opened};
 use crate::carry_out::carry_out;
-use crate::decide::Arrival;
 use crate::device::Devices;
 use crate::write::Writer;
-use crate::{
-    DeviceAnswer, DeviceDeed, DeviceRequest, DeviceSession, DeviceVerdict, HeaderEdit, Outcome,
-    ShownDevice, Skipped,
-};
+use crate::{DeviceVerdict, HeaderEdit, Outcome, ShownDevice, Skipped};
 
 /// What the device of a request has shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,24 +27,59 @@ pub enum DeviceProof {
     Proven,
 }
 
-/// What the endpoint of devices responds.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct DeviceResponse {
-    /// The status.
-    pub status: u16,
-    /// JSON, or nothing.
-    pub body: String,
-    /// Headers, beside those of the [`Closing`](crate::Closing).
-    pub headers: Vec<HeaderEdit>,
+/// What a request says that may explain why its device is not proven: its line, and headers as
+/// they came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeviceHints<'r> {
+    /// The method.
+    pub method: &'r str,
+    /// The query of what it asks for, if it has one.
+    pub query: Option<&'r str>,
+    /// `Secure-Session-Skipped`.
+    pub skipped: Option<&'r [u8]>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Option<&'r [u8]>,
+    /// `Sec-Fetch-Mode`.
+    pub fetch_mode: Option<&'r [u8]>,
+    /// `Sec-Fetch-Dest`.
+    pub fetch_dest: Option<&'r [u8]>,
 }
 
-/// What a request's headers say of its device, beside its cookies.
+impl DeviceHints<'_> {
+    /// Whether another site has led the browser to a page.
+    fn is_from_elsewhere(&self) -> bool {
+        let is = |header: Option<&[u8]>, value: &str| {
+            header.is_some_and(|text| text.eq_ignore_ascii_case(value.as_bytes()))
+        };
+        self.method == "GET"
+            && is(self.fetch_mode, "navigate")
+            && is(self.fetch_dest, "document")
+            && (is(self.fetch_site, "cross-site") || is(self.fetch_site, "same-site"))
+    }
+
+    /// The value of a `Refresh` header that makes the browser ask for the same page again.
+    ///
+    /// It names the query, so that a browser that was sent to a fragment of the page does not
+    /// go to that fragment instead; and not the path, which a router may have cut.
+    fn refresh(&self) -> String {
+        format!("0;url=?{}", self.query.unwrap_or_default())
+    }
+}
+
+/// What a request says of its device, beside its cookies.
 #[derive(Debug, Default)]
 pub(super) struct Noted {
-    skipped: Mutex<Option<Skipped>>,
+    /// Most requests say nothing.
+    hints: OnceLock<Box<Hints>>,
     /// Whether it is one of the endpoint, where a device proves itself by other means.
-    is_endpoint: AtomicBool,
+    pub(super) is_endpoint: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Hints {
+    skipped: Option<Skipped>,
+    /// Where another site has led the browser here: what makes it ask again by itself.
+    refresh: Option<String>,
 }
 
 /// What is known of the device of a client.
@@ -57,15 +88,13 @@ pub(super) struct DeviceClient {
     /// The values of its bound cookies; `None` where no headers were looked at, as for a job.
     shown: Option<Vec<Vec<u8>>>,
     proof: DeviceProof,
-    /// The session that was not opened because its device was not proven.
-    unproven: Option<(Token, Record)>,
     offer: Option<Offer>,
+    /// As [`Writer::login_at_moved`], of the last save.
+    pub(super) login_at_moved: Option<Arc<Login>>,
 }
 
 struct Offer {
     binding: Binding,
-    /// Whether it is all that this request writes.
-    is_alone: bool,
     has_failed: bool,
 }
 
@@ -75,6 +104,10 @@ impl DeviceClient {
             shown,
             ..Self::default()
         }
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.proof == DeviceProof::Proven
     }
 
     fn holds_cookie(&self) -> bool {
@@ -90,17 +123,39 @@ pub(super) enum Judgement {
 }
 
 impl Exchange {
-    /// Whether an adapter should [note](Self::note_skipped) more headers than those that
-    /// carry the token.
+    /// Whether an adapter should [note](Self::note_device) what the request says of its
+    /// device.
     #[must_use]
     pub fn is_device_bound(&self) -> bool {
         self.inner.engine.devices.is_some()
     }
 
-    /// Notes the request's `Secure-Session-Skipped` header, by which a browser says that it
-    /// could not refresh its bound cookie.
-    pub fn note_skipped(&self, header: Option<&[u8]>) {
-        *self.inner.skipped() = header.map(Skipped::read);
+    /// Notes why the browser may not have proven its device, before the session is opened.
+    pub fn note_device(&self, hints: DeviceHints<'_>) {
+        let skipped = hints.skipped.map(Skipped::read);
+        let refresh = hints.is_from_elsewhere().then(|| hints.refresh());
+        if skipped.is_some() || refresh.is_some() {
+            let noted = &self.inner.device.hints;
+            noted.get_or_init(|| Box::new(Hints { skipped, refresh }));
+        }
+    }
+
+    /// What an adapter answers in place of a refusal to a browser that another site has led
+    /// here, and that has not proven the device of its session: it does not refresh for such a
+    /// request. These headers, and a status of 200, make it ask again by itself, and the site
+    /// sees that request come from its own page. `None` where the refusal stands.
+    #[must_use]
+    pub fn reload(&self) -> Option<[HeaderEdit; 3]> {
+        let opened = self.inner.opened.get()?;
+        let refresh = self.inner.device.hints.get()?.refresh.clone()?;
+        let is_unproven = opened.client().device.proof == DeviceProof::Unproven;
+        is_unproven.then(|| {
+            [
+                HeaderEdit::set("refresh", refresh),
+                HeaderEdit::set("cache-control", "no-store"),
+                HeaderEdit::set("content-type", "text/html"),
+            ]
+        })
     }
 
     /// What the device of this request has shown, where its session was opened.
@@ -113,7 +168,7 @@ impl Exchange {
         Ok(opened.map_or_else(DeviceProof::default, |opened| opened.client().device.proof))
     }
 
-    fn devices(&self) -> Result<&Devices, Error> {
+    pub(super) fn devices(&self) -> Result<&Devices, Error> {
         self.inner.engine.devices.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Misconfigured,
@@ -121,149 +176,9 @@ impl Exchange {
             )
         })
     }
-
-    /// Answers a request of the endpoint at which browsers register and refresh their devices.
-    /// `headers` are those of [`open`](Self::open). A refresh loads the session once and writes
-    /// nothing. Close the exchange afterwards, as for any request.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open) and [`Session::save`](cloakroom_core::session::Session::save):
-    /// the browser tries again after a status of 500 and above.
-    /// [`ErrorKind::Misconfigured`] where the engine binds no sessions to devices.
-    pub async fn answer_device<'h>(
-        &self,
-        headers: impl Iterator<Item = &'h [u8]>,
-        request: DeviceRequest<'_>,
-    ) -> Result<DeviceResponse, Error> {
-        let devices = self.devices()?;
-        if let Some(answer) = devices.binding.answer_unread(&request) {
-            return Ok(respond(devices, answer));
-        }
-        self.inner.device.is_endpoint.store(true, Ordering::Relaxed);
-        let session = self.open(headers).await?;
-        let Some(opened) = self.inner.opened.get() else {
-            return Err(ErrorKind::Closed.into());
-        };
-        // A refresh is no use of the session: requests that wait for it are.
-        session.peek();
-        let now = self.inner.engine.clock.now();
-        let found = Found::of(opened);
-        let binding = found.as_ref().and_then(|found| found.binding());
-        let of = match binding {
-            Some(binding) => DeviceSession::Open(binding),
-            None if matches!(opened.arrival, Arrival::Rotated | Arrival::OfUnknownKey) => {
-                DeviceSession::Unknown
-            }
-            None => DeviceSession::Over,
-        };
-        let binding = &devices.binding;
-        let mut answer = binding.answer(&request, of, &devices.cookie, now);
-        if let Some(found) = &found {
-            self.carry_out_deed(opened, found, &mut answer, now).await?;
-        }
-        Ok(respond(devices, answer))
-    }
-
-    async fn carry_out_deed(
-        &self,
-        opened: &Opened,
-        found: &Found,
-        answer: &mut DeviceAnswer,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let engine = &self.inner.engine;
-        match &answer.deed {
-            DeviceDeed::Nothing => {}
-            DeviceDeed::Refreshed => engine.device_refreshed(&found.token),
-            DeviceDeed::Bind(bound) => {
-                opened.session.bind(bound.clone())?;
-                opened.session.save().await?;
-                let standing = opened.session.standing().login;
-                let stands = standing.as_ref().and_then(|login| login.binding.as_deref());
-                if stands != Some(bound) {
-                    // Another device was first.
-                    *answer = DeviceAnswer {
-                        status: 400,
-                        ..DeviceAnswer::default()
-                    };
-                    return Ok(());
-                }
-                engine.device_bound(&found.token, found.subject.as_ref());
-            }
-            DeviceDeed::WrongKey { ends } => {
-                let ends = *ends;
-                engine.device_unproven(&found.token, "wrong_key", ends, now);
-                if ends {
-                    let (token, subject) = (&found.token, found.subject.as_ref());
-                    self.inner.end_unproven(token, subject, now).await?;
-                    let mut client = opened.client();
-                    client.action = CookieAction::Remove;
-                    client.token = None;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The session that the endpoint speaks of, opened or not.
-struct Found {
-    token: Token,
-    subject: Option<Subject>,
-    login: Option<Arc<Login>>,
-}
-
-impl Found {
-    fn of(opened: &Opened) -> Option<Self> {
-        let mut client = opened.client();
-        if let Some((token, record)) = client.device.unproven.take() {
-            return Some(Self {
-                token,
-                subject: record.subject,
-                login: record.login,
-            });
-        }
-        let token = client.token.clone()?;
-        drop(client);
-        let standing = opened.session.standing();
-        Some(Self {
-            token,
-            subject: standing.subject,
-            login: standing.login,
-        })
-    }
-
-    fn binding(&self) -> Option<&Binding> {
-        self.login.as_ref()?.binding.as_deref()
-    }
-}
-
-fn respond(devices: &Devices, answer: DeviceAnswer) -> DeviceResponse {
-    let mut headers = vec![
-        HeaderEdit::set("cache-control", "no-store"),
-        HeaderEdit::set("content-security-policy", "frame-ancestors 'none'"),
-        HeaderEdit::set("cross-origin-resource-policy", "same-origin"),
-        HeaderEdit::set("x-content-type-options", "nosniff"),
-    ];
-    if !answer.body.is_empty() {
-        headers.push(HeaderEdit::set("content-type", "application/json"));
-    }
-    let challenge = answer.challenge;
-    headers.extend(challenge.map(|text| HeaderEdit::set("secure-session-challenge", text)));
-    headers.extend(answer.bound.map(|value| devices.set(&value)));
-    DeviceResponse {
-        status: answer.status,
-        body: answer.body,
-        headers,
-    }
 }
 
 impl Inner {
-    fn skipped(&self) -> MutexGuard<'_, Option<Skipped>> {
-        let skipped = self.device.skipped.lock();
-        skipped.unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Judges the device of a session that would open otherwise.
     pub(super) async fn judge_device(
         &self,
@@ -272,6 +187,8 @@ impl Inner {
         client: &mut Client,
         now: Timestamp,
     ) -> Result<Judgement, Error> {
+        // What was found of a token before this one says nothing of it.
+        client.device.proof = DeviceProof::Unbound;
         let login = record.login.as_ref();
         let binding = login.and_then(|login| login.binding.as_deref());
         let (Some(devices), Some(binding)) = (&self.engine.devices, binding) else {
@@ -283,14 +200,14 @@ impl Inner {
         if self.device.is_endpoint.load(Ordering::Relaxed) {
             return Ok(Judgement::Opens);
         }
-        let at = login.and_then(|login| login.authenticated_at);
-        let skipped = *self.skipped();
+        let hints = self.device.hints.get();
         let shown = ShownDevice {
             cookies: shown,
-            skipped,
+            skipped: hints.and_then(|hints| hints.skipped),
+            is_from_elsewhere: hints.is_some_and(|hints| hints.refresh.is_some()),
         };
         let engine = &self.engine;
-        let (proof, judgement) = match devices.binding.judge(binding, at, &shown, now) {
+        let (proof, judgement) = match devices.binding.judge(binding, &shown, now) {
             DeviceVerdict::Proven => (DeviceProof::Proven, Judgement::Opens),
             DeviceVerdict::Unbound => (DeviceProof::Unbound, Judgement::Opens),
             DeviceVerdict::Tolerated(why) => {
@@ -300,7 +217,6 @@ impl Inner {
             DeviceVerdict::Refused(why) => {
                 engine.device_unproven(token, why, true, now);
                 engine.refused_after(token, EndReason::BindingFailed);
-                client.device.unproven = Some((token.clone(), record.clone()));
                 (DeviceProof::Unproven, Judgement::Refused)
             }
             DeviceVerdict::Ended(why) => {
@@ -315,7 +231,7 @@ impl Inner {
     }
 
     /// Ends a session because of its device, also where the client hangs up meanwhile.
-    async fn end_unproven(
+    pub(super) async fn end_unproven(
         &self,
         token: &Token,
         subject: Option<&Subject>,
@@ -340,7 +256,15 @@ impl Inner {
             return;
         }
         let is_endpoint = self.device.is_endpoint.load(Ordering::Relaxed);
-        if is_endpoint || opened.client().device.offer.is_some() {
+        let has_failed = |offer: &Offer| offer.has_failed;
+        if is_endpoint
+            || opened
+                .client()
+                .device
+                .offer
+                .as_ref()
+                .is_some_and(has_failed)
+        {
             return;
         }
         let standing = opened.session.standing();
@@ -353,36 +277,50 @@ impl Inner {
             // The next request finds it, or fails by it.
             return;
         }
-        let binding = Binding::offered(secret);
+        let binding = Binding::offered(secret, self.engine.clock.now());
         if opened.session.bind(binding.clone()).is_ok() {
             opened.client().device.offer = Some(Offer {
                 binding,
-                is_alone: !standing.modified,
                 has_failed: false,
             });
         }
     }
 
-    /// The failure of a save, unless it is that of an offer alone: a request that only reads
-    /// must not fail by it.
-    pub(super) fn without_offer(&self, opened: &Opened, failure: Option<Error>) -> Option<Error> {
-        let error = failure?;
+    /// What became of a write, where it was that of an offer alone: a request that only reads
+    /// must not fail by it, and what it writes afterwards must not either.
+    pub(super) fn without_offer(
+        &self,
+        opened: &Opened,
+        changeset: &Changeset,
+        writer: &mut Writer<'_>,
+        outcome: SaveOutcome,
+    ) -> SaveOutcome {
         let mut client = opened.client();
         let token = client.token.clone();
-        match &mut client.device.offer {
-            Some(offer) if offer.is_alone => {
-                offer.has_failed = true;
-                if let Some(token) = token {
-                    self.engine.device_not_offered(&token, &error);
-                }
-                None
-            }
-            _ => Some(error),
+        let Some(offer) = client.device.offer.as_mut() else {
+            return outcome;
+        };
+        if !changeset.is_binding_alone() {
+            return outcome;
         }
+        let error = match outcome {
+            SaveOutcome::NotWritten(error) | SaveOutcome::Unknown(error) => error,
+            SaveOutcome::Gone => {
+                writer.is_gone = true;
+                ErrorKind::Gone.into()
+            }
+            outcome => return outcome,
+        };
+        offer.has_failed = true;
+        if let Some(token) = token {
+            self.engine.device_not_offered(&token, &error);
+        }
+        SaveOutcome::Unchanged
     }
 
     /// What a response says of devices: an offer, or the end of the bound cookie. It may offer
-    /// again, in the answer to a page, what no device has answered yet.
+    /// again, in the answer to a page, what was offered a short time ago and no device has
+    /// answered yet.
     pub(super) fn device_headers(
         &self,
         opened: &Opened,
@@ -408,7 +346,9 @@ impl Inner {
             return Vec::new();
         }
         let now = self.engine.clock.now();
-        let offer = devices.binding.offer(offered, now);
+        let Some(offer) = devices.binding.offer(offered, now) else {
+            return Vec::new();
+        };
         let registration = HeaderEdit::set("secure-session-registration", offer.registration);
         // Until the device has answered, this stands for its proof: requests that are under
         // way when it answers have no other.

@@ -4,6 +4,7 @@
 mod adopting;
 mod committing;
 mod device;
+mod device_endpoint;
 mod opening;
 
 use std::fmt;
@@ -18,7 +19,8 @@ use cloakroom_core::{Error, ErrorKind};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use self::device::DeviceClient;
-pub use self::device::{DeviceProof, DeviceResponse};
+pub use self::device::{DeviceHints, DeviceProof};
+pub use self::device_endpoint::DeviceResponse;
 use crate::adopt::FormerCookie;
 use crate::carry_out::carry_out;
 use crate::decide::Arrival;
@@ -158,27 +160,8 @@ impl Exchange {
         &self,
         headers: impl Iterator<Item = &'h [u8]>,
     ) -> Result<Session, Error> {
-        let engine = &*self.inner.engine;
-        let find = || {
-            let mut adoptable = Vec::new();
-            let bytes_max = engine.token_bytes_max;
-            let mut bound = engine.devices.as_ref().map(|_| Vec::new());
-            let headers = headers.inspect(|header| {
-                engine.sources.look(header, bytes_max, &mut adoptable);
-                if let (Some(devices), Some(bound)) = (&engine.devices, &mut bound) {
-                    devices.look(header, bound);
-                }
-            });
-            let presented = engine.transport.find(headers, |token| {
-                token.len() <= bytes_max && engine.store.is_well_formed(token)
-            });
-            Presented {
-                adoptable,
-                bound,
-                ..presented
-            }
-        };
-        self.open_presented(find).await
+        self.open_presented(|| self.inner.engine.presented(headers))
+            .await
     }
 
     /// As [`open`](Self::open), by a token instead of headers: for a job, a socket or
@@ -294,8 +277,7 @@ impl Exchange {
             return self.closing(opened, None);
         }
         let written = Inner::write(&self.inner, Some(outcome)).await;
-        let failure = self.inner.without_offer(opened, written.err());
-        self.closing(opened, failure)
+        self.closing(opened, written.err())
     }
 
     /// As [`close`](Self::close), where that takes no call to the store; otherwise `None`,
@@ -379,6 +361,29 @@ impl fmt::Debug for Exchange {
         f.debug_struct("Exchange")
             .field("opened", &self.inner.opened.initialized())
             .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// What a request presents, by the values of its [`Transport::request_header`].
+    fn presented<'h>(&self, headers: impl Iterator<Item = &'h [u8]>) -> Presented {
+        let mut adoptable = Vec::new();
+        let bytes_max = self.token_bytes_max;
+        let mut bound = self.devices.as_ref().map(|_| Vec::new());
+        let headers = headers.inspect(|header| {
+            self.sources.look(header, bytes_max, &mut adoptable);
+            if let (Some(devices), Some(bound)) = (&self.devices, &mut bound) {
+                devices.look(header, bound);
+            }
+        });
+        let presented = self.transport.find(headers, |token| {
+            token.len() <= bytes_max && self.store.is_well_formed(token)
+        });
+        Presented {
+            adoptable,
+            bound,
+            ..presented
+        }
     }
 }
 

@@ -83,7 +83,8 @@ impl Inner {
                     let parted = part(engine, &token, &record, now, &mut client.cost).await;
                     let record = parted.unwrap_or(record);
                     let age = engine.cookie_age(&record, now);
-                    match self.session(Some(record), now, None) {
+                    let is_proven = client.device.is_proven();
+                    match self.session(Some(record), now, None, is_proven) {
                         Ok(session) => {
                             engine.opened(&token, &session);
                             if at >= own {
@@ -138,7 +139,7 @@ impl Inner {
         client.token = passed.next();
         client.others = passed.collect();
         Ok(Opened::new(
-            self.session(None, now, ended)?,
+            self.session(None, now, ended, false)?,
             arrival,
             client,
         ))
@@ -183,17 +184,19 @@ impl Inner {
         stored: Option<Record>,
         now: Timestamp,
         ended: Option<Ended>,
+        is_device_proven: bool,
     ) -> Result<Session, Error> {
         let commit: Weak<Inner> = Arc::downgrade(self);
         let context = Context::new(now, self.engine.limits, self.engine.expiry)
             .of_site(&self.engine.site)
             .after(ended)
+            .device_proven(is_device_proven)
             .committed_by(commit);
         Session::open(stored, context)
     }
 }
 
 /// Whether what stands there cannot be read, and never will be.
-fn is_damaged(error: &Error) -> bool {
+pub(super) fn is_damaged(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge)
 }

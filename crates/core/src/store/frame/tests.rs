@@ -29,7 +29,8 @@ fn tombstone(because: EndReason) -> Tombstone {
 
 fn logged_in() -> Record {
     let mut login = Login::new(&Aal::Two.into(), Timestamp::from_millis(1_000));
-    login.binding = Some(Box::new(Binding::offered([7; 32])));
+    let offered_at = Timestamp::from_millis(2_000);
+    login.binding = Some(Box::new(Binding::offered([7; 32], offered_at)));
     Record {
         login: Some(Arc::new(login)),
         ..full()
