@@ -115,7 +115,8 @@
 //! A security event of CAEP comes to the same address as `application/secevent+jwt`. It must
 //! have that `typ` and needs no `exp`; whom it means stands in `sub_id`, or in the event as
 //! drafts have it: `iss_sub`, `opaque` for a session, or `complex` with both. It is answered
-//! by RFC 8935, with a 202. Transmitters push; this crate asks none.
+//! by RFC 8935: with a 202, or with a 503 where keys or the store fail, so that it is sent again.
+//! Transmitters push; this crate asks none.
 //!
 //! # Several nodes
 //!
@@ -128,8 +129,8 @@
 //! # Keys
 //!
 //! [`Keys::given`] takes the JSON of the provider's key set, [`Keys::fetched`] a closure that
-//! fetches it by the site's own HTTP client. While they cannot be fetched, tokens by unknown
-//! keys are refused, at first as `temporarily_unavailable`, and those by known ones count.
+//! fetches it by the site's own HTTP client, in a task of its own. While they cannot be fetched,
+//! tokens by unknown keys are refused as `temporarily_unavailable`, and those by known ones count.
 //!
 //! Headers and keys are read by [jsonwebtoken](https://docs.rs/jsonwebtoken), without a backend
 //! of its own: that is one for the whole process, and the application's to choose. Signatures

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use cloakroom_core::store::SessionStore;
 use cloakroom_core::{Label, Subject};
 use cloakroom_oidc::{Answer, BackChannelLogout, Keys};
 use cloakroom_testkit::{ManualClock, MapStore};
@@ -72,7 +73,7 @@ pub(crate) fn signed(header: &Value, claims: &Value) -> String {
 }
 
 /// What a token says, without the names of what has ended.
-pub(crate) fn claims(site: &TestSite, jti: &str) -> Value {
+pub(crate) fn claims<S>(site: &TestSite<S>, jti: &str) -> Value {
     let now = site.engine.now().as_millis() / 1_000;
     json!({
         "iss": ISSUER,
@@ -84,24 +85,39 @@ pub(crate) fn claims(site: &TestSite, jti: &str) -> Value {
     })
 }
 
-pub(crate) struct TestSite {
+pub(crate) struct TestSite<S = MapStore> {
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) store: Arc<MapStore>,
+    pub(crate) store: Arc<S>,
     pub(crate) engine: Engine,
     pub(crate) logout: BackChannelLogout,
 }
 
 impl Default for TestSite {
     fn default() -> Self {
-        let set = json!({ "keys": [public(KEY, "1")] });
-        Self::with(Keys::given(&set.to_string()).unwrap(), |builder| builder)
+        Self::over(Arc::new(MapStore::default()), |builder| builder)
     }
 }
 
 impl TestSite {
+    /// A site with these keys of the provider.
     pub(crate) fn with(keys: Keys, choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
+        Self::built(Arc::new(MapStore::default()), keys, choose)
+    }
+}
+
+impl<S: SessionStore> TestSite<S> {
+    /// A site over this store, with the key that signs by default.
+    pub(crate) fn over(store: Arc<S>, choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
+        let set = json!({ "keys": [public(KEY, "1")] });
+        Self::built(store, Keys::given(&set.to_string()).unwrap(), choose)
+    }
+
+    fn built(
+        store: Arc<S>,
+        keys: Keys,
+        choose: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let store = Arc::new(MapStore::default());
         let builder = Engine::builder(store.clone()).clock(clock.clone());
         let engine = choose(builder).build().unwrap();
         Self {
