@@ -74,22 +74,6 @@ async fn a_session_ends_under_the_key_that_it_has_moved_to() {
     assert!(site.browsers("ada").await.is_empty());
 }
 
-/// The note of whose a provider's session is stands for as long as that may live, and then
-/// leaves no session of the next day without one.
-#[tokio::test]
-async fn a_session_of_a_provider_outlives_its_note() {
-    let site = TestSite::default();
-    let day = std::time::Duration::from_secs(24 * 60 * 60);
-    site.log_in("ada", Some("s1"), "first").await;
-    site.clock.advance(30 * day);
-    let sweep = site.store.capabilities().sweep.unwrap();
-    let now = site.engine.now();
-    while sweep.sweep(now, 100).await.unwrap().more {}
-    site.log_in("ada", Some("s1"), "second").await;
-    assert_eq!(site.log_out("1", &[("sid", "s1")]).await, 1);
-    assert!(site.browsers("ada").await.is_empty());
-}
-
 #[tokio::test]
 async fn a_site_that_names_its_users_otherwise_says_who_they_are() {
     let engine = Engine::new(MapStore::default());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use cloakroom_core::session::Session;
 use cloakroom_core::store::SessionStore;
 use cloakroom_core::{Label, Subject};
 use cloakroom_oidc::{Answer, BackChannelLogout, Keys};
@@ -130,19 +131,51 @@ impl<S: SessionStore> TestSite<S> {
 
     /// Logs in by the provider, with a browser of this name; answers its cookie.
     pub(crate) async fn log_in(&self, subject: &str, sid: Option<&str>, browser: &str) -> String {
+        let change = async |session: &Session| {
+            session.set_subject(Subject::new(subject).unwrap()).unwrap();
+            session.set_label(Label::new(browser).unwrap()).unwrap();
+            if let Some(sid) = sid {
+                self.logout.tie(session, sid).unwrap();
+            }
+        };
+        self.ask("", change).await.unwrap()
+    }
+
+    /// A request with this cookie, which succeeds; answers the cookie that it sets.
+    pub(crate) async fn ask(
+        &self,
+        cookie: &str,
+        handler: impl AsyncFnOnce(&Session),
+    ) -> Option<String> {
         let exchange = self.engine.exchange();
-        let session = exchange.open([].into_iter()).await.unwrap();
-        session.set_subject(Subject::new(subject).unwrap()).unwrap();
-        session.set_label(Label::new(browser).unwrap()).unwrap();
-        if let Some(sid) = sid {
-            self.logout.tie(&session, sid).await.unwrap();
-        }
+        let cookie = Some(cookie.as_bytes()).filter(|cookie| !cookie.is_empty());
+        let session = exchange.open(cookie.into_iter()).await.unwrap();
+        handler(&session).await;
         let closing = exchange.close(200).await;
-        assert!(closing.failure.is_none());
+        assert!(closing.failure.is_none(), "{:?}", closing.failure);
         let edits = closing.header_edits([]);
-        let cookie = edits.iter().find(|edit| edit.name() == "set-cookie");
-        let cookie = cookie.unwrap().value().split(';').next().unwrap();
-        cookie.to_owned()
+        let cookie = edits.iter().find(|edit| edit.name() == "set-cookie")?;
+        Some(cookie.value().split(';').next().unwrap().to_owned())
+    }
+
+    /// What whoever comes with this cookie is told: who is logged in, or why nobody is.
+    pub(crate) async fn told(&self, cookie: &str) -> String {
+        let mut told = String::new();
+        self.ask(cookie, async |session: &Session| {
+            told = match (session.subject(), session.ended_because()) {
+                (Some(subject), _) => subject.as_str().to_owned(),
+                (None, ended) => ended.unwrap().because.to_string(),
+            };
+        })
+        .await;
+        told
+    }
+
+    /// Sweeps everything that has expired by now.
+    pub(crate) async fn sweep(&self) {
+        let capabilities = self.store.capabilities();
+        let sweep = capabilities.sweep.unwrap();
+        while sweep.sweep(self.engine.now(), 100).await.unwrap().more {}
     }
 
     /// The browsers of a subject that are logged in.
