@@ -24,7 +24,7 @@
 //! }
 //! ```
 //!
-//! **In the book:** [Why was this user logged out?](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/ends.md).
+//! **In the book:** [A page for administrators](https://github.com/cloakroom-rs/cloakroom/blob/main/docs/admin.md).
 //!
 //! # What it shows, and what it never does
 //!

@@ -20,8 +20,13 @@ impl ResponseError for Error {
     }
 
     fn error_response(&self) -> HttpResponse {
-        tracing::error!(event = "request_failed", error = %self, "request failed on its session");
         let status = self.status_code();
+        tracing::error!(
+            event = "request_failed",
+            status = status.as_u16(),
+            error = %self,
+            "request failed on its session"
+        );
         let text = status.canonical_reason().unwrap_or("Error");
         let mut response = HttpResponse::build(status);
         response.insert_header(ContentType::plaintext()).body(text)

@@ -122,6 +122,19 @@ impl Error {
         self
     }
 
+    /// Says which entry of a session the error is about.
+    #[must_use]
+    pub(crate) fn of_entry(self, name: &str) -> Self {
+        let message = match &*self.message {
+            "" => format!("the entry {name:?}"),
+            message => format!("the entry {name:?}: {message}"),
+        };
+        Self {
+            message: message.into(),
+            ..self
+        }
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

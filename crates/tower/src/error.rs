@@ -30,9 +30,15 @@ impl SessionError {
     /// Logs the error, and makes the response that says nothing of it. It has no body.
     #[must_use]
     pub fn into_response<B: Default>(self) -> Response<B> {
-        tracing::error!(event = "request_failed", error = %self.0, "request failed on its session");
+        let status = self.status();
+        tracing::error!(
+            event = "request_failed",
+            status = status.as_u16(),
+            error = %self.0,
+            "request failed on its session"
+        );
         let mut response = Response::default();
-        *response.status_mut() = self.status();
+        *response.status_mut() = status;
         response
     }
 }

@@ -30,6 +30,7 @@ pages! {
     releases: "releases.md",
     sweeping: "sweeping.md",
     proxies: "proxies.md",
+    admin: "admin.md",
     errors: "errors.md",
     ends: "ends.md",
     events: "events.md",

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cloakroom::store::EndReason;
 use cloakroom_tests::events_page::{self, page};
 
 /// Applications, whose events are their own, and what only tests use.
@@ -128,4 +129,23 @@ fn the_dashboard_shows_each_metric_and_no_other() {
     }
     let listed: BTreeSet<_> = events_page::metrics(&page()).into_keys().collect();
     assert_eq!(shown, listed, "docs/grafana.json, and docs/events.md");
+}
+
+/// Each rule of an alarm asks for what there is.
+#[test]
+fn the_rules_of_alarms_name_metrics_and_labels_of_the_page() {
+    let path = crates().join("../docs/watching.md");
+    let text = fs::read_to_string(path).unwrap();
+    let page = page();
+    let listed: BTreeSet<_> = events_page::metrics(&page).into_keys().collect();
+    let named = metrics_in(&text);
+    assert!(named.len() >= 10 && named.is_subset(&listed), "{named:?}");
+    for label in text.replace("=~", "=").split("=\"").skip(1) {
+        let (label, _) = label.split_once('"').expect("a label ends");
+        for value in label.split("\\|") {
+            let is_reason = EndReason::ALL.iter().any(|reason| reason.as_str() == value);
+            let is_known = is_reason || page.contains(&format!("`{value}`"));
+            assert!(is_known, "{value}");
+        }
+    }
 }

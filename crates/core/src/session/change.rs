@@ -155,7 +155,8 @@ impl Session {
     {
         let owned = Arc::<str>::from(name);
         self.change_with(move |view| {
-            let changed = change(view.get(&owned).map(value::decode).transpose()?);
+            let value = view.get(&owned).map(value::decode).transpose();
+            let changed = change(value.map_err(|error: Error| error.of_entry(&owned))?);
             let depth_max = view.limits().depth();
             let raw = changed.map(|value| encode_value(&value, depth_max));
             view.put(&owned, raw.transpose()?)

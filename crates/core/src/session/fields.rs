@@ -133,7 +133,10 @@ fn build<T: DeserializeOwned>(entries: &Entries, prefix: &str) -> Result<Option<
         return Ok(None);
     }
     let value = None;
-    Ok(Some(T::deserialize(Parts { fields, value })?))
+    let made = T::deserialize(Parts { fields, value }).map_err(Error::from);
+    // Which field it is stands in what serde says, where one is missing.
+    made.map_err(|error| error.of_entry(&format!("{prefix}.*")))
+        .map(Some)
 }
 
 /// Entries as the map that they are parts of.

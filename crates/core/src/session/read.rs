@@ -36,9 +36,11 @@ impl Session {
             state.note_read(name);
             state.view.value_bytes(name)
         };
-        bytes
-            .map(|bytes| value::decode(bytes.as_bytes()))
-            .transpose()
+        let Some(bytes) = bytes else {
+            return Ok(None);
+        };
+        let value = value::decode(bytes.as_bytes());
+        value.map_err(|error: Error| error.of_entry(name)).map(Some)
     }
 
     /// The value under a name, whatever its type.

@@ -360,6 +360,21 @@ fn a_typed_view_is_read_and_written_as_a_whole() {
     session.insert("visit.pages", "many").unwrap();
     let error = session.get_fields::<Visit>("visit").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
+    assert!(
+        error.to_string().contains("the entry \"visit.*\""),
+        "{error}"
+    );
+    for error in [
+        session.get::<u32>("visit.pages").unwrap_err(),
+        session
+            .update("visit.pages", |pages: &mut u32| *pages += 1)
+            .unwrap_err(),
+    ] {
+        assert_eq!(
+            error.to_string(),
+            "type mismatch: the entry \"visit.pages\": found text, expected u32"
+        );
+    }
     let error = session.insert_fields("n", &5).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
 }
