@@ -5,6 +5,7 @@ pub mod device_walk;
 pub mod embedded;
 pub mod events_page;
 pub mod in_process;
+pub mod provider_walk;
 pub mod reasons;
 pub mod script;
 pub mod tls;

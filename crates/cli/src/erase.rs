@@ -17,9 +17,9 @@ pub(crate) const EXAMPLE: &str = "\
 Example:
   cloakroom erase 42 --store redb:./sessions.redb
 
-It ends all sessions of the user and removes every trace of them from the store: their data,
-and what is remembered of those that have ended. It does not reach backups, logs, nor what the
-application keeps elsewhere.";
+It ends all sessions of the user and removes every trace of them from the store: their data, what
+is remembered of those that have ended, and what leads to them from an identity provider. It does
+not reach backups, logs, nor what the application keeps elsewhere.";
 
 /// How often traces are looked for, since a session may begin while others are removed.
 const PASSES_MAX: usize = 20;
@@ -41,6 +41,8 @@ pub(crate) struct Arguments {
 struct Erased {
     sessions: u64,
     tombstones: u64,
+    /// What led from sessions of identity providers to the user.
+    pointers: u64,
     /// Records of the store that cannot be read; nobody knows whose they are.
     unreadable: u64,
 }
@@ -53,6 +55,10 @@ impl fmt::Display for Erased {
             counted(self.sessions, "session"),
             counted(self.tombstones, "tombstone")
         )?;
+        if self.pointers > 0 {
+            let pointers = counted(self.pointers, "pointer");
+            writeln!(f, "And {pointers} from sessions of an identity provider.")?;
+        }
         if self.unreadable > 0 {
             let records = counted(self.unreadable, "record");
             writeln!(f, "{records} cannot be read: nobody knows whose they are.")?;
@@ -85,15 +91,14 @@ async fn erase(subject: &SubjectDigest, store: &AnySessionStore) -> Result<Erase
             erased.sessions += ended.len() as u64;
         }
         let traces = Traces::of(subject, store).await?;
-        if traces.sessions.is_empty() && traces.tombstones.is_empty() {
+        if traces.digests().next().is_none() {
             erased.unreadable = traces.unreadable;
             return Ok(erased);
         }
         erased.sessions += traces.sessions.len() as u64;
         erased.tombstones += traces.tombstones.len() as u64;
-        let sessions = traces.sessions.iter().map(|(digest, _)| digest);
-        let tombstones = traces.tombstones.iter().map(|(digest, _)| digest);
-        for digest in sessions.chain(tombstones) {
+        erased.pointers += traces.pointers.len() as u64;
+        for digest in traces.digests() {
             store.delete(digest).await?;
         }
     }

@@ -38,19 +38,36 @@ pub(crate) struct Arguments {
 pub(crate) struct Traces {
     pub(crate) sessions: Vec<(KeyDigest, Record)>,
     pub(crate) tombstones: Vec<(KeyDigest, Tombstone)>,
+    /// Which sessions of identity providers lead to the subject, by a digest of its name.
+    pub(crate) pointers: Vec<(KeyDigest, Record)>,
     /// Records that cannot be read: nobody knows whose they are.
     pub(crate) unreadable: u64,
 }
 
 impl Traces {
+    /// Where all of them stand.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = &KeyDigest> {
+        let records = self.sessions.iter().chain(&self.pointers);
+        let tombstones = self.tombstones.iter().map(|(digest, _)| digest);
+        records.map(|(digest, _)| digest).chain(tombstones)
+    }
+
     /// Reads the store through, since what is remembered of ended sessions is in no list.
     pub(crate) async fn of(
         subject: &SubjectDigest,
         store: &AnySessionStore,
     ) -> Result<Self, Failure> {
         let mut traces = Self::default();
+        let digest = subject.to_hex();
+        let is_pointer = |record: &Record| {
+            let label = record.label.as_ref();
+            record.site.is_internal() && label.is_some_and(|label| label.as_str() == digest)
+        };
         scan::each(store, |item| {
             match item.stored {
+                Ok(Stored::Record(record)) if is_pointer(&record) => {
+                    traces.pointers.push((item.digest, record));
+                }
                 Ok(Stored::Record(record)) if record.subject_digest() == Some(*subject) => {
                     traces.sessions.push((item.digest, record));
                 }
@@ -64,8 +81,10 @@ impl Traces {
         })
         .await?;
         // What moves while the store is read may come twice.
-        traces.sessions.sort_by_key(|(digest, _)| *digest);
-        traces.sessions.dedup_by_key(|(digest, _)| *digest);
+        for records in [&mut traces.sessions, &mut traces.pointers] {
+            records.sort_by_key(|(digest, _)| *digest);
+            records.dedup_by_key(|(digest, _)| *digest);
+        }
         Ok(traces)
     }
 }
@@ -75,6 +94,8 @@ struct Export {
     subject: String,
     sessions: Vec<Content>,
     ended: Vec<EndedSession>,
+    /// What leads from the session of an identity provider to this user.
+    pointers: Vec<Pointer>,
     /// Records of the store that cannot be read; nobody knows whose they are.
     unreadable: u64,
 }
@@ -86,6 +107,12 @@ struct EndedSession {
     ended_at: Utc,
     remembered_until: Utc,
     note: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Pointer {
+    digest: String,
+    expires_at: Utc,
 }
 
 impl fmt::Display for Export {
@@ -103,6 +130,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         .await?;
     let sessions = traces.sessions.iter();
     let ended = traces.tombstones.iter();
+    let pointers = traces.pointers.iter();
     arguments.store.output.show(&Export {
         subject: arguments.subject,
         sessions: sessions
@@ -115,6 +143,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
                 ended_at: Utc(tombstone.at),
                 remembered_until: Utc(tombstone.until),
                 note: tombstone.note.as_ref().map(|note| note.as_str().to_owned()),
+            })
+            .collect(),
+        pointers: pointers
+            .map(|(digest, record)| Pointer {
+                digest: digest.to_hex(),
+                expires_at: Utc(record.expires_at),
             })
             .collect(),
         unreadable: traces.unreadable,

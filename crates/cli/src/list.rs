@@ -76,7 +76,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let Some(subject) = &arguments.subject else {
                 let mut sessions = Vec::new();
                 scan::each(store, |item| {
-                    if let Ok(Stored::Record(record)) = item.stored {
+                    if let Ok(Stored::Record(record)) = item.stored
+                        && !record.site.is_internal()
+                    {
                         sessions.push(SessionHeader::new(&item.digest, &record));
                     }
                     match sessions.len() < one_more {

@@ -284,6 +284,7 @@ async fn everybody(
     let mut found = Everybody::default();
     scan::each(store, |item| {
         match item.stored {
+            Ok(Stored::Record(record)) if record.site.is_internal() => {}
             Ok(Stored::Record(record)) if record.site != site => found.of_other_sites += 1,
             Ok(Stored::Record(record)) if record.created_at > ending.at => {}
             Ok(Stored::Record(_)) => found.digests.push(item.digest),

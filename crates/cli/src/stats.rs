@@ -58,6 +58,8 @@ struct Stats {
     /// Sessions past their deadline that nobody has swept yet.
     expired: u64,
     rotation_marks: u64,
+    /// Records that engines keep of their own, such as of which sessions were adopted.
+    internal: u64,
     /// Sessions that have ended and are remembered, by the reason.
     ended: BTreeMap<&'static str, u64>,
     /// Records that no build can read, or this one cannot.
@@ -86,6 +88,7 @@ impl Stats {
             live: 0,
             expired: 0,
             rotation_marks: 0,
+            internal: 0,
             ended: BTreeMap::new(),
             unreadable: 0,
             sites: BTreeMap::new(),
@@ -124,6 +127,7 @@ impl fmt::Display for Stats {
         line(f, "  of so many subjects", self.subjects)?;
         line(f, "expired, not swept yet", self.expired)?;
         line(f, "rotation marks", self.rotation_marks)?;
+        line(f, "records of the engine's own", self.internal)?;
         line(f, "unreadable", self.unreadable)?;
         for (because, sessions) in &self.ended {
             line(f, &format!("ended: {because}"), *sessions)?;
@@ -159,6 +163,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             let mut subjects: HashMap<[u8; 8], u32> = HashMap::new();
             scan::each(store, |item| {
                 match item.stored {
+                    Ok(Stored::Record(record)) if record.site.is_internal() => stats.internal += 1,
                     Ok(Stored::Record(record)) if record.is_expired(now) => stats.expired += 1,
                     Ok(Stored::Record(record)) => {
                         stats.add(&record, now);

@@ -102,6 +102,25 @@ impl Site {
         Ok(Self((!name.is_empty()).then(|| Arc::from(name))))
     }
 
+    /// A site beside this one, where an engine keeps records of its own about the sessions
+    /// here: `shop/adopted` and `shop/provider` of the site `shop`. None of them is a session,
+    /// and no token reaches one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] where the two names are over 256 bytes.
+    pub fn internal(&self, about: &str) -> Result<Self, Error> {
+        Self::new(&format!("{}/{about}", self.as_str()))
+    }
+
+    /// Whether it is an [internal](Self::internal) site, whose records are no sessions.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        let name = self.as_str();
+        ["/adopted", "/provider"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    }
+
     /// The name; empty for the default site.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -112,6 +131,22 @@ impl Site {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn internal_records_stand_beside_the_site_that_they_are_about() {
+        for name in ["", "shop", "shop/eu"] {
+            let site = Site::new(name).unwrap();
+            assert!(!site.is_internal());
+            for about in ["adopted", "provider"] {
+                let internal = site.internal(about).unwrap();
+                assert_eq!(internal.as_str(), format!("{name}/{about}"));
+                assert!(internal.is_internal());
+            }
+        }
+        let longest = Site::new(&"x".repeat(SUBJECT_BYTES_MAX)).unwrap();
+        let error = longest.internal("adopted").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
 
     #[test]
     fn each_text_is_limited_in_bytes() {

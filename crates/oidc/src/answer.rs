@@ -11,7 +11,8 @@ use crate::token::Kind;
 #[non_exhaustive]
 pub struct Answer {
     /// 200 where the sessions have ended, 202 for a security event, 400 for a token that is
-    /// refused or could not be carried out.
+    /// refused. What could not be carried out, and may be sent again, is a 503 for an event, by
+    /// RFC 8935, and a 400 for a logout token, since OpenID Connect knows no other.
     pub status: u16,
     /// `Cache-Control: no-store`, and the type of the body.
     pub headers: [(&'static str, &'static str); 2],
@@ -26,8 +27,8 @@ pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 /// Why a token is refused. It holds nothing of the token.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// By RFC 6749 and by RFC 8935.
-    codes: (&'static str, &'static str),
+    /// By RFC 8935.
+    code: &'static str,
     pub(crate) description: &'static str,
     /// What failed here, where it is not the token's fault.
     pub(crate) failure: Option<BoxError>,
@@ -35,32 +36,32 @@ pub(crate) struct Refused {
 
 impl Refused {
     pub(crate) const fn invalid(description: &'static str) -> Self {
-        Self::new(("invalid_request", "invalid_request"), description)
+        Self::new("invalid_request", description)
     }
 
     pub(crate) const fn of_key(description: &'static str) -> Self {
-        Self::new(("invalid_request", "invalid_key"), description)
+        Self::new("invalid_key", description)
     }
 
     pub(crate) const fn of_issuer(description: &'static str) -> Self {
-        Self::new(("invalid_request", "invalid_issuer"), description)
+        Self::new("invalid_issuer", description)
     }
 
     pub(crate) const fn of_audience(description: &'static str) -> Self {
-        Self::new(("invalid_request", "invalid_audience"), description)
+        Self::new("invalid_audience", description)
     }
 
     /// Not the token's fault: the provider may send it again.
     pub(crate) fn failed(description: &'static str, failure: BoxError) -> Self {
         Self {
             failure: Some(failure),
-            ..Self::new(("temporarily_unavailable", "invalid_request"), description)
+            ..Self::invalid(description)
         }
     }
 
-    const fn new(codes: (&'static str, &'static str), description: &'static str) -> Self {
+    const fn new(code: &'static str, description: &'static str) -> Self {
         Self {
-            codes,
+            code,
             description,
             failure: None,
         }
@@ -74,29 +75,36 @@ const HEADERS: [(&str, &str); 2] = [
 
 impl Answer {
     pub(crate) fn of(kind: Kind, outcome: Result<usize, Refused>) -> Self {
-        match (outcome, kind) {
-            (Ok(ended), Kind::Logout) => Self::done(200, ended),
-            (Ok(ended), Kind::Event) => Self::done(202, ended),
-            (Err(why), _) => Self {
-                status: 400,
-                headers: HEADERS,
-                body: match kind {
-                    Kind::Logout => {
-                        json!({"error": why.codes.0, "error_description": why.description})
-                    }
-                    Kind::Event => json!({"err": why.codes.1, "description": why.description}),
-                }
-                .to_string(),
-                ended: 0,
-            },
-        }
+        let why = match outcome {
+            Ok(ended) => {
+                let status = match kind {
+                    Kind::Logout => 200,
+                    Kind::Event => 202,
+                };
+                return Self::new(status, String::new(), ended);
+            }
+            Err(why) => why,
+        };
+        let told = why.description;
+        let (status, body) = match (kind, why.failure) {
+            (Kind::Logout, failure) => {
+                let error = match failure {
+                    Some(_) => "temporarily_unavailable",
+                    None => "invalid_request",
+                };
+                (400, json!({"error": error, "error_description": told}))
+            }
+            (Kind::Event, Some(_)) => (503, json!({"description": told})),
+            (Kind::Event, None) => (400, json!({"err": why.code, "description": told})),
+        };
+        Self::new(status, body.to_string(), 0)
     }
 
-    fn done(status: u16, ended: usize) -> Self {
+    fn new(status: u16, body: String, ended: usize) -> Self {
         Self {
             status,
             headers: HEADERS,
-            body: String::new(),
+            body,
             ended,
         }
     }

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloakroom_core::{Error, ErrorKind, Timestamp};
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
 use serde::Deserialize as _;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::answer::BoxError;
 
@@ -32,10 +33,8 @@ type Fetch = Box<dyn Fn() -> Fetched + Send + Sync>;
 
 /// The public keys of a provider: the JSON that its `jwks_uri` answers.
 pub struct Keys {
-    fetch: Option<Fetch>,
-    known: Mutex<Known>,
-    /// One fetch at a time.
-    fetching: AsyncMutex<()>,
+    fetch: Option<Arc<Fetch>>,
+    known: Arc<Mutex<Known>>,
 }
 
 #[derive(Clone, Default)]
@@ -43,6 +42,10 @@ struct Known {
     keys: Arc<Vec<Jwk>>,
     fetched_at: Option<Timestamp>,
     tried_at: Option<Timestamp>,
+    /// Why the last fetch has brought no keys.
+    failure: Option<Arc<str>>,
+    /// Is closed when the fetch is over that is under way.
+    fetching: Option<watch::Receiver<()>>,
 }
 
 impl Keys {
@@ -68,7 +71,8 @@ impl Keys {
     /// The keys that this fetches: it answers the text of the provider's `jwks_uri`, by the
     /// application's HTTP client. It is asked for with the first token, with one whose key id
     /// is unknown, and with the first after an hour; once a minute at most, and for ten seconds
-    /// at most.
+    /// at most. It runs as a task of tokio of its own, so that it goes on though whoever has sent
+    /// that token hangs up.
     pub fn fetched<F, A, E>(fetch: F) -> Self
     where
         F: Fn() -> A + Send + Sync + 'static,
@@ -79,14 +83,13 @@ impl Keys {
             let fetched = fetch();
             Box::pin(async move { fetched.await.map_err(Into::into) })
         });
-        Self::new(Some(fetch), Known::default())
+        Self::new(Some(Arc::new(fetch)), Known::default())
     }
 
-    fn new(fetch: Option<Fetch>, known: Known) -> Self {
+    fn new(fetch: Option<Arc<Fetch>>, known: Known) -> Self {
         Self {
             fetch,
-            known: Mutex::new(known),
-            fetching: AsyncMutex::default(),
+            known: Arc::new(Mutex::new(known)),
         }
     }
 
@@ -101,45 +104,74 @@ impl Keys {
         now: Timestamp,
     ) -> Result<Option<DecodingKey>, BoxError> {
         let known = self.known();
-        let is_old = known.is_old(now);
         let found = known.find(header);
-        let Some(fetch) = self.fetch.as_ref().filter(|_| is_old || found.is_none()) else {
+        if self.fetch.is_none() || (found.is_some() && !known.is_old(now)) {
             return Ok(found);
-        };
-        let _fetching = self.fetching.lock().await;
-        let known = self.known();
-        let was_fetched_meanwhile = !known.is_old(now) && known.find(header).is_some();
-        if was_fetched_meanwhile || known.was_tried(now) {
-            return match known.fetched_at {
-                Some(_) => Ok(known.find(header)),
-                None => Err("the last fetch failed, less than a minute ago".into()),
-            };
         }
-        self.change(|known| known.tried_at = Some(now));
-        let fetched = tokio::time::timeout(FETCH_MAX, fetch()).await;
-        let fetched = fetched.unwrap_or_else(|_| Err("no answer within ten seconds".into()));
-        let no_key_set = "the answer is no JSON Web Key Set of 256 KiB at most";
-        match fetched.and_then(|text| read(&text).ok_or_else(|| no_key_set.into())) {
-            Ok(keys) => {
-                self.change(|known| {
+        if let Some(mut fetching) = self.fetching(now) {
+            // Nothing is sent: it is closed when the fetch is over, however it ends.
+            let _closed = fetching.changed().await;
+        }
+        let known = self.known();
+        match (known.find(header), known.failure) {
+            // An outage of the provider does not make a known key a worse one.
+            (Some(key), _) => Ok(Some(key)),
+            (None, Some(why)) => Err(why.as_ref().into()),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The fetch that is under way, or that begins now; `None` where the last one is not a
+    /// minute old. There is one at a time. It is a task of its own: the future of a request is
+    /// dropped when its client hangs up, and anybody can send what begins a fetch.
+    fn fetching(&self, now: Timestamp) -> Option<watch::Receiver<()>> {
+        let fetch = self.fetch.clone()?;
+        let mut known = lock(&self.known);
+        if let Some(under_way) = &known.fetching
+            && under_way.has_changed().is_ok()
+        {
+            return Some(under_way.clone());
+        }
+        if known.was_tried(now) {
+            return None;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            known.failure = Some("there is no tokio runtime to fetch them in".into());
+            return None;
+        };
+        let (over, fetching) = watch::channel(());
+        known.tried_at = Some(now);
+        // What is told if the task does not come to its end, as in a panic.
+        known.failure = Some("the fetch was broken off".into());
+        known.fetching = Some(fetching.clone());
+        drop(known);
+        let known = self.known.clone();
+        runtime.spawn(async move {
+            let fetched = tokio::time::timeout(FETCH_MAX, fetch()).await;
+            let fetched = fetched.unwrap_or_else(|_| Err("no answer within ten seconds".into()));
+            let no_key_set = "the answer is no JSON Web Key Set of 256 KiB at most";
+            let keys = fetched.and_then(|text| read(&text).ok_or_else(|| no_key_set.into()));
+            let mut known = lock(&known);
+            known.failure = match keys {
+                Ok(keys) => {
                     known.keys = Arc::new(keys);
                     known.fetched_at = Some(now);
-                });
-                Ok(self.known().find(header))
-            }
-            // An outage of the provider does not make a known key a worse one.
-            Err(why) => found.map(Some).ok_or(why),
-        }
+                    None
+                }
+                Err(why) => Some(why.to_string().into()),
+            };
+            drop(over);
+        });
+        Some(fetching)
     }
 
     fn known(&self) -> Known {
-        let known = self.known.lock();
-        known.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.known).clone()
     }
+}
 
-    fn change(&self, change: impl FnOnce(&mut Known)) {
-        change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
-    }
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Keys {

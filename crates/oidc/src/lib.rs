@@ -21,13 +21,13 @@
 //! }
 //!
 //! // In the handler that logs in, with the claims of the ID token that the site has checked:
-//! async fn log_in(
+//! fn log_in(
 //!     logout: &BackChannelLogout,
 //!     session: &Session,
 //!     (sub, sid): (&str, &str),
 //! ) -> Result<(), Error> {
 //!     session.set_subject(Subject::new(sub)?)?;
-//!     logout.tie(session, sid).await
+//!     logout.tie(session, sid)
 //! }
 //!
 //! // In the handler of the POST that the provider sends to `backchannel_logout_uri`:
@@ -95,13 +95,29 @@
 //! | the token names | what ends |
 //! |---|---|
 //! | `sid`, or `sid` and `sub` | the sessions that were [tied](BackChannelLogout::tie) to that one of the provider, and no other |
-//! | `sub` alone | all sessions of that subject, also those that began without the provider |
+//! | `sub` alone | all sessions that this subject has by then, also those that began without the provider |
 //! | what nobody here has | nothing, and the answer is the same |
 //!
 //! Whoever comes back with such a session is told
 //! [`LoggedOutElsewhere`](cloakroom_core::store::EndReason::LoggedOutElsewhere), and the name
 //! of the provider as the note. A login that was not tied ends by `sub` alone: a site that
 //! forgets to tie gets an [`Answer`] whose `ended` is 0 for each `sid`.
+//!
+//! A `sid` ends a session for as long as it lives, however it is lengthened. **A logout may come
+//! before its login is over:** while the handler that logs in still waits for something, or
+//! while the session is being written. A login by that `sid` which is written within an hour
+//! after the logout ends as soon as it is written. Its answer is that of a login, with a cookie
+//! that opens nothing; the next request is told why. A login that is written later than that
+//! stays, and so does each that is written after a logout by `sub` alone.
+//!
+//! # What it costs
+//!
+//! A login that is tied costs a write and a list more, and so does what gives a tied session
+//! more time, which also removes what the write replaces: a step-up, another login, a longer
+//! expiry; without an absolute lifetime also a use, once in 30 days. Where the write fails, so does the login. Where the list fails, it cannot be
+//! known whether a logout came meanwhile: the login is answered by an error, and its session is
+//! handed to nobody. No other request costs more. A logout by `sid` costs a write, a list of
+//! what is tied, and a list of the sessions of each subject that has some.
 //!
 //! # Which tokens count
 //!
@@ -115,21 +131,22 @@
 //! A security event of CAEP comes to the same address as `application/secevent+jwt`. It must
 //! have that `typ` and needs no `exp`; whom it means stands in `sub_id`, or in the event as
 //! drafts have it: `iss_sub`, `opaque` for a session, or `complex` with both. It is answered
-//! by RFC 8935, with a 202. Transmitters push; this crate asks none.
+//! by RFC 8935: with a 202, or with a 503 where keys or the store fail, so that it is sent again.
+//! Transmitters push; this crate asks none.
 //!
 //! # Several nodes
 //!
 //! Each node remembers the `jti` of 10,000 tokens on its own, for twenty minutes. A token
 //! that reaches two nodes is carried out twice, and the second finds nothing to end. Whoever
-//! has got hold of a token can send it to another node within ten minutes, and logs out who
-//! has logged in since by the same session of the provider. What is tied lies in the store, so
-//! any node ends what another one began.
+//! has got hold of a token with a `sub` alone can send it to another node within ten minutes, and
+//! logs out who has logged in since. What is tied lies in the store, so any node ends what
+//! another one began.
 //!
 //! # Keys
 //!
 //! [`Keys::given`] takes the JSON of the provider's key set, [`Keys::fetched`] a closure that
-//! fetches it by the site's own HTTP client. While they cannot be fetched, tokens by unknown
-//! keys are refused, at first as `temporarily_unavailable`, and those by known ones count.
+//! fetches it by the site's own HTTP client, in a task of its own. While they cannot be fetched,
+//! tokens by unknown keys are refused as `temporarily_unavailable`, and those by known ones count.
 //!
 //! Headers and keys are read by [jsonwebtoken](https://docs.rs/jsonwebtoken), without a backend
 //! of its own: that is one for the whole process, and the application's to choose. Signatures

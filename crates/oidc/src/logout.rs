@@ -65,8 +65,7 @@ impl BackChannelLogout {
 
     /// The same for a site that names its users otherwise: `find_subject` answers whose a
     /// `sub` of the provider is, such as from the site's table of users. It is asked for
-    /// tokens that name no session, and for those whose session was not
-    /// [tied](Self::tie).
+    /// tokens that name no session.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] where the engine's store lists no sessions of a subject,
@@ -108,17 +107,15 @@ impl BackChannelLogout {
         })
     }
 
-    /// Notes from which session of the provider a login came: `sid` of its ID token. Call it
-    /// in the handler that logs in, after
-    /// [`set_subject`](Session::set_subject) and
-    /// [`set_expiry`](Session::set_expiry). It costs a load and a write of the store.
+    /// Ties a login to the session of the provider that it came from: `sid` of its ID token.
+    /// Call it in the handler that logs in, after [`set_subject`](Session::set_subject). It is
+    /// written with the session, which costs two calls to the store more.
     ///
     /// # Errors
-    /// As [`Engine::tie_to_provider`], and [`ErrorKind::TooLarge`] where `sid` is over 256
+    /// As [`Session::set_provider_session`], and [`ErrorKind::TooLarge`] where `sid` is over 256
     /// bytes.
-    pub async fn tie(&self, session: &Session, sid: &str) -> Result<(), Error> {
-        let of = ProviderSession::new(&self.shared.issuer, sid)?;
-        self.shared.engine.tie_to_provider(session, &of).await
+    pub fn tie(&self, session: &Session, sid: &str) -> Result<(), Error> {
+        session.set_provider_session(ProviderSession::new(&self.shared.issuer, sid)?)
     }
 
     /// Reads what a provider has sent by a POST, ends the sessions that it means, and says what
@@ -212,32 +209,22 @@ impl Shared {
     }
 
     async fn end(&self, named: &Named) -> Result<usize, BoxError> {
-        let note = Label::new(self.issuer.as_str()).ok();
-        let of = match &named.sid {
-            // A name that is too long was never noted.
-            Some(sid) => match ProviderSession::new(&self.issuer, sid) {
-                Ok(of) => Some(of),
-                Err(_) => return Ok(0),
-            },
-            None => None,
+        let subject = match (&named.sid, &named.sub) {
+            (Some(sid), _) => {
+                // No session is tied to a name that is too long.
+                let Ok(of) = ProviderSession::new(&self.issuer, sid) else {
+                    return Ok(0);
+                };
+                return Ok(self.engine.end_provider_session(&of).await?);
+            }
+            (None, Some(sub)) => (self.find_subject)(sub.clone()).await?,
+            (None, None) => None,
         };
-        let mut subject = match &of {
-            Some(of) => self.engine.subject_of_provider(of).await?,
-            None => None,
-        };
-        if let (None, Some(sub)) = (&subject, &named.sub) {
-            subject = (self.find_subject)(sub.clone()).await?;
-        }
         let Some(subject) = subject else {
             return Ok(0);
         };
-        Ok(match of {
-            Some(of) => {
-                let ended = self.engine.end_provider_session(&subject, &of, note);
-                ended.await?
-            }
-            None => self.engine.end_provider_subject(&subject, note).await?,
-        })
+        let note = Label::new(self.issuer.as_str()).ok();
+        Ok(self.engine.end_provider_subject(&subject, note).await?)
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::Cost;
 use crate::events::end_of_flushed;
+use crate::provider::Pointer;
 use crate::shared::Shared;
 use crate::store_calls::bytes_moved;
 
@@ -37,6 +38,8 @@ pub(crate) struct Writer<'e> {
     /// The login that stands now where the changes have followed a session that had moved:
     /// the request itself goes on seeing the one from before.
     pub(crate) login_at_moved: Option<Arc<Login>>,
+    /// What was written first for a session that is tied to one of a provider.
+    pub(crate) pointer: Option<Pointer>,
 }
 
 enum Attempt<'k> {
@@ -52,6 +55,7 @@ impl<'e> Writer<'e> {
             cost: Cost::default(),
             is_gone: false,
             login_at_moved: None,
+            pointer: None,
         }
     }
 
@@ -61,6 +65,9 @@ impl<'e> Writer<'e> {
             Err(error) => return SaveOutcome::NotWritten(error),
         };
         let record = self.record(changeset);
+        if let Err(error) = self.point_to(&record, changeset.stored()).await {
+            return SaveOutcome::NotWritten(error);
+        }
         let create = self.engine.store.create_token(&key, &record);
         let written = self.engine.written_by(Some(&record), create).await;
         self.cost.write(&record);
@@ -99,9 +106,15 @@ impl<'e> Writer<'e> {
         };
         let mut record = stored_record.clone();
         record.touch(touch);
-        self.cost.touch();
-        let touch = self.engine.store.touch_token(token, &record);
-        match self.engine.written_by(None, touch).await {
+        let touched = match self.point_to(&record, changeset.stored()).await {
+            Ok(()) => {
+                self.cost.touch();
+                let touch = self.engine.store.touch_token(token, &record);
+                self.engine.written_by(None, touch).await
+            }
+            Err(error) => Err(error),
+        };
+        match touched {
             Ok(written) => self.stored(token, written, record),
             // A touch that is lost costs idle time, not the request.
             Err(error) => {
@@ -161,6 +174,15 @@ impl<'e> Writer<'e> {
         self.engine.written_by(None, end).await
     }
 
+    /// Writes what leads from a provider's session to the one that is about to be written, where
+    /// that is tied to one for the first time, or for longer than before.
+    async fn point_to(&mut self, record: &Record, stored: Option<&Record>) -> Result<(), Error> {
+        let (engine, written) = (self.engine, self.pointer.take());
+        let pointer = Pointer::written(engine, written, stored, record, &mut self.cost);
+        self.pointer = pointer.await?;
+        Ok(())
+    }
+
     fn record(&self, changeset: &Changeset) -> Record {
         changeset.record(
             &self.engine.expiry,
@@ -198,6 +220,9 @@ impl<'e> Writer<'e> {
         let mut conflicts = Conflicts::of(self.engine);
         loop {
             let record = self.record(changeset);
+            if let Err(error) = self.point_to(&record, changeset.stored()).await {
+                return SaveOutcome::NotWritten(error);
+            }
             let written = self.try_swap(token, &record, attempt).await;
             self.cost.write(&record);
             let error = match written {
@@ -316,6 +341,9 @@ impl<'e> Writer<'e> {
                 return SaveOutcome::NotWritten(error);
             }
             let record = self.record(changeset);
+            if let Err(error) = self.point_to(&record, changeset.stored()).await {
+                return SaveOutcome::NotWritten(error);
+            }
             let update = store.update_moved(&digest, &record);
             let written = self.engine.written_by(Some(&record), update).await;
             self.cost.write(&record);

@@ -17,9 +17,12 @@ use cloakroom::stores::MemoryStore;
 use cloakroom::{CookiePolicy, Engine, ErrorKind, Subject};
 use cloakroom_oidc::{BackChannelLogout, Keys};
 use cloakroom_servers::free_port;
+use cloakroom_tests::provider_walk::ends_by_provider;
 use cloakroom_tests::{Browser, Site};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+
+use crate::fresh_stores;
 
 /// A provider of OpenID Connect, `oidc-provider` of npm, with the browsers of its users.
 struct Provider {
@@ -118,7 +121,7 @@ async fn log_in(
     Name((sub, sid)): Name<(String, String)>,
 ) -> Result<(), SessionError> {
     session.set_subject(Subject::new(sub)?)?;
-    Ok(logout.tie(&session, &sid).await?)
+    Ok(logout.tie(&session, &sid)?)
 }
 
 async fn logged_out(
@@ -198,6 +201,18 @@ async fn of_three_logins_by_a_real_provider_the_one_that_it_ends_is_over() {
             .starts_with("logged_out_elsewhere")
     );
     assert_eq!(browsers[2].get("/whose").await.body, "bob");
+}
+
+/// The same as over the stores of one machine.
+#[tokio::test]
+async fn a_provider_ends_its_sessions_in_every_store_on_a_server() {
+    for options in ["", "&cache=8MiB&stale=5s&sealed=true"] {
+        for fresh in fresh_stores::all() {
+            let store = cloakroom::open(&format!("{}{options}", fresh.url)).await;
+            let store = store.unwrap_or_else(|error| panic!("{}: {error}", fresh.name));
+            ends_by_provider(store).await;
+        }
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod layered_stores;
 mod linearizability;
 mod migrating_stores;
 mod model;
+mod provider_sessions;
 mod reasons;
 mod sealed_stores;
 mod sweep_cost;

@@ -2,7 +2,9 @@
 
 use tempfile::tempdir;
 
-use crate::support::{SECRET_VALUE, Sessions, failure, held, json, local, over, text};
+use crate::support::{
+    SECRET_VALUE, Sessions, failure, held, json, local, log_in_by_provider, over, text,
+};
 
 const LOCAL: [&str; 4] = ["redb", "sqlite", "file", "sled"];
 
@@ -51,6 +53,30 @@ fn an_erased_user_leaves_no_trace_and_others_stay() {
         assert_eq!(
             (&again["sessions"], &again["tombstones"]),
             (&0.into(), &0.into())
+        );
+    }
+}
+
+#[test]
+fn what_leads_from_an_identity_provider_to_a_user_is_exported_and_erased() {
+    for scheme in LOCAL {
+        let folder = tempdir().unwrap();
+        let url = local(scheme, folder.path());
+        log_in_by_provider(&url, "ada");
+        log_in_by_provider(&url, "bob");
+        let export = json(over(&url, &["export", "ada"]));
+        assert_eq!(export["pointers"].as_array().unwrap().len(), 1, "{export}");
+        let erased = text(over(&url, &["erase", "ada", "--yes"]));
+        let pointers = "And 1 pointer from sessions of an identity provider.\n";
+        assert_eq!(
+            erased,
+            format!("Erased 1 session and 0 tombstones.\n{pointers}"),
+            "{scheme}"
+        );
+        assert_eq!(
+            held(&url),
+            2,
+            "{scheme}: the session of Bob, and what leads to it"
         );
     }
 }

@@ -2,7 +2,9 @@
 
 use tempfile::tempdir;
 
-use crate::support::{SECRET_VALUE, Sessions, failure, held, json, local, over, text};
+use crate::support::{
+    SECRET_VALUE, Sessions, failure, held, json, local, log_in_by_provider, over, text,
+};
 
 /// The stores of one machine; those of servers are in `servers.rs`.
 const LOCAL: [&str; 4] = ["redb", "sqlite", "file", "sled"];
@@ -32,6 +34,25 @@ fn stats_count_what_each_store_holds() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn what_an_engine_keeps_of_its_own_counts_as_no_session() {
+    let folder = tempdir().unwrap();
+    let url = local("redb", folder.path());
+    log_in_by_provider(&url, "ada");
+    assert_eq!(held(&url), 2, "the session, and what leads to it");
+    let stats = json(over(&url, &["stats", "--json"]));
+    assert_eq!((&stats["live"], &stats["internal"]), (&1.into(), &1.into()));
+    assert_eq!(stats["logged_in"], 1);
+    assert_eq!(stats["subjects"], 1);
+    assert_eq!(stats["sites"].as_object().unwrap().len(), 1, "{stats}");
+    let list = json(over(&url, &["list", "--json"]));
+    assert_eq!(list["sessions"].as_array().unwrap().len(), 1, "{list}");
+    let revoke = ["revoke", "--everybody", "--yes", "--json"];
+    let ended = json(over(&url, &revoke));
+    assert_eq!(ended["ended"], 1);
+    assert_eq!(ended["of_other_sites"], 0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use cloakroom::engine::{Binding, OsEntropy, SessionKey, TokenStore as _};
 use cloakroom::session::{Limits, Value};
 use cloakroom::store::{Data, KeyDigest, Record, Stored};
 use cloakroom::{
-    Aal, AnyStore, Clock as _, Label, Login, ProviderSession, Site, Subject, SystemClock,
+    Aal, AnyStore, Clock as _, Engine, Label, Login, ProviderSession, Site, Subject, SystemClock,
 };
 use serde_json::Value as Json;
 
@@ -131,6 +131,20 @@ pub(crate) async fn create(store: &AnyStore, record: &Record) -> (KeyDigest, Str
     let key = SessionKey::generate(&OsEntropy).unwrap().of_site(&site());
     store.create_token(&key, record).await.unwrap();
     (key.digest(), key.to_token().expose().to_owned())
+}
+
+/// Logs a user in by an identity provider, as a site does it.
+pub(crate) fn log_in_by_provider(url: &str, subject: &str) {
+    block_on(async {
+        let store = cloakroom::open(url).await.unwrap();
+        let exchange = Engine::new(store.clone()).exchange();
+        let session = exchange.open([].into_iter()).await.unwrap();
+        session.set_subject(Subject::new(subject).unwrap()).unwrap();
+        let of = ProviderSession::new("https://id.example", "s2").unwrap();
+        session.set_provider_session(of).unwrap();
+        assert!(exchange.close(200).await.failure.is_none());
+        store.close().await.unwrap();
+    });
 }
 
 impl Sessions {

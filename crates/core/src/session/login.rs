@@ -54,8 +54,12 @@ impl Session {
         Ok(())
     }
 
-    /// Says which session of an identity provider this one came from, so that the provider
-    /// can end it. It stays until it is replaced, or another subject logs in.
+    /// Ties this session to the one of an identity provider that it came from, so that the
+    /// provider can end it. That stays until it is replaced, or another subject logs in.
+    ///
+    /// The engine writes it with the session, which costs two calls to the store more: where
+    /// the provider has logged out by then, the session ends as soon as it is written. Where
+    /// the store lists no sessions of a subject, as a cookie store, nothing ends it.
     ///
     /// # Errors
     /// As [`reauthenticated`](Self::reauthenticated).

@@ -224,11 +224,13 @@ impl Session {
         self.lock().accessed
     }
 
-    /// Whether the recorded changes end the session or move it to another key.
+    /// Whether the recorded changes end the session, move it to another key, or tie it to a
+    /// session of an identity provider: what is to be written to its end, though nobody waits
+    /// for it any more.
     #[must_use]
-    pub fn ends_or_moves(&self) -> bool {
-        let state = self.lock();
-        state.pending.flushed || state.pending.rotate
+    pub fn must_be_carried_out(&self) -> bool {
+        let pending = &self.lock().pending;
+        pending.flushed || pending.rotate || pending.header.login.provider.is_some()
     }
 
     /// Refuses all changes and early saves from now on: the end of the request writes

@@ -1,9 +1,11 @@
 //! Which sessions end.
 
-use cloakroom_core::store::{EndReason, SessionStore as _};
+use std::sync::Arc;
+
+use cloakroom_core::store::{EndReason, SessionStore};
 use cloakroom_core::{ErrorKind, Subject};
 use cloakroom_oidc::{BackChannelLogout, Keys};
-use cloakroom_testkit::MapStore;
+use cloakroom_testkit::{Fault, FaultyStore, MapStore};
 use cloakroom_web::Engine;
 use serde_json::{Value, json};
 
@@ -72,22 +74,6 @@ async fn a_session_ends_under_the_key_that_it_has_moved_to() {
     assert!(site.browsers("ada").await.is_empty());
 }
 
-/// The note of whose a provider's session is stands for as long as that may live, and then
-/// leaves no session of the next day without one.
-#[tokio::test]
-async fn a_session_of_a_provider_outlives_its_note() {
-    let site = TestSite::default();
-    let day = std::time::Duration::from_secs(24 * 60 * 60);
-    site.log_in("ada", Some("s1"), "first").await;
-    site.clock.advance(30 * day);
-    let sweep = site.store.capabilities().sweep.unwrap();
-    let now = site.engine.now();
-    while sweep.sweep(now, 100).await.unwrap().more {}
-    site.log_in("ada", Some("s1"), "second").await;
-    assert_eq!(site.log_out("1", &[("sid", "s1")]).await, 1);
-    assert!(site.browsers("ada").await.is_empty());
-}
-
 #[tokio::test]
 async fn a_site_that_names_its_users_otherwise_says_who_they_are() {
     let engine = Engine::new(MapStore::default());
@@ -126,7 +112,12 @@ async fn a_site_that_names_its_users_otherwise_says_who_they_are() {
     assert_eq!(site.log_out("3", &[("sub", "a-1815")]).await, 1);
 }
 
-async fn revoke(site: &TestSite, jti: &str, subject: Value) -> (u16, usize) {
+/// Sends an event of CAEP; answers the status, how many sessions have ended, and the body.
+async fn send_event<S: SessionStore>(
+    site: &TestSite<S>,
+    jti: &str,
+    subject: Value,
+) -> (u16, usize, String) {
     let mut event = claims(site, jti);
     event["sub_id"] = subject;
     event["events"] = json!({ REVOKED: { "event_timestamp": 1 } });
@@ -137,7 +128,34 @@ async fn revoke(site: &TestSite, jti: &str, subject: Value) -> (u16, usize) {
         .logout
         .receive(Some("application/secevent+jwt"), token.as_bytes());
     let answer = sent.await;
-    (answer.status, answer.ended)
+    (answer.status, answer.ended, answer.body)
+}
+
+async fn revoke<S: SessionStore>(site: &TestSite<S>, jti: &str, subject: Value) -> (u16, usize) {
+    let (status, ended, _) = send_event(site, jti, subject).await;
+    (status, ended)
+}
+
+/// A transmitter sends again what was not answered, and gives up what it was told is wrong.
+#[tokio::test]
+async fn an_event_that_could_not_be_carried_out_may_be_sent_again() {
+    let keys = Keys::fetched(async || Err::<String, _>("the provider is down"));
+    let without_keys = TestSite::with(keys, |builder| builder);
+    let opaque = || json!({ "format": "opaque", "id": "s1" });
+    let (status, _, body) = send_event(&without_keys, "1", opaque()).await;
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("keys could not be fetched"), "{body}");
+
+    let store = Arc::new(FaultyStore::new(MapStore::default()));
+    let site = TestSite::over(store.clone(), |builder| builder);
+    site.log_in("ada", Some("s1"), "one").await;
+    store.fail_always(Some(Fault::Refuse));
+    let (status, _, body) = send_event(&site, "1", opaque()).await;
+    assert_eq!(status, 503, "{body}");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert!(told.get("err").is_none(), "{body}");
+    store.fail_always(None);
+    assert_eq!(revoke(&site, "1", opaque()).await, (202, 1));
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! The provider's keys: when they are fetched, and which one counts.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use cloakroom_core::ErrorKind;
 use cloakroom_oidc::{KEY_SET_BYTES_MAX, Keys};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use crate::site::{KEY, OTHER_KEY};
+use crate::site::{FORM, KEY, OTHER_KEY};
 use crate::site::{TestSite, claims, header, public, signed_by};
 
 /// What the provider serves; `None` while it is down. And how often it was asked.
@@ -72,6 +75,46 @@ async fn keys_are_fetched_when_they_are_needed_and_once_a_minute_at_most() {
     site.clock.advance(Duration::from_secs(61));
     assert_eq!(send(&site, "6", KEY, Some("1")).await.0, 400);
     assert_eq!(send(&site, "7", OTHER_KEY, Some("2")).await.0, 200);
+}
+
+/// Anybody may send what begins a fetch, and hang up.
+#[tokio::test]
+async fn who_hangs_up_over_a_fetch_keeps_nobody_from_the_keys() {
+    let (asked, answer) = (Arc::new(Mutex::new(0)), Arc::new(Notify::new()));
+    let keys = {
+        let (asked, answer) = (asked.clone(), answer.clone());
+        Keys::fetched(move || {
+            *asked.lock().unwrap() += 1;
+            let answer = answer.clone();
+            async move {
+                answer.notified().await;
+                Ok::<_, &str>(json!({ "keys": [public(KEY, "1")] }).to_string())
+            }
+        })
+    };
+    let site = TestSite::with(keys, |builder| builder);
+    let mut unsigned = claims(&site, "1");
+    unsigned["sid"] = json!("s1");
+    let unsigned = signed_by(OTHER_KEY, &header("kid", json!("unknown")), &unsigned);
+    let form = format!("logout_token={unsigned}");
+    for _ in 0..3 {
+        let hung_up = pin!(site.logout.receive(Some(FORM), form.as_bytes()));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(hung_up.poll(&mut context).is_pending());
+    }
+    let waits = send(&site, "2", KEY, Some("1"));
+    let answers = async {
+        tokio::task::yield_now().await;
+        answer.notify_one();
+    };
+    let (first, ()) = tokio::join!(waits, answers);
+    assert_eq!(
+        first.0, 200,
+        "it waits for the fetch that was begun: {}",
+        first.1
+    );
+    assert_eq!(send(&site, "3", KEY, Some("1")).await.0, 200);
+    assert_eq!(*asked.lock().unwrap(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on panics.
 
 mod bad_tokens;
+mod calls;
 mod ends;
 mod key_sets;
+mod orders;
 mod site;
+mod ties;

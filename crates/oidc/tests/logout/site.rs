@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use cloakroom_core::session::Session;
+use cloakroom_core::store::SessionStore;
 use cloakroom_core::{Label, Subject};
 use cloakroom_oidc::{Answer, BackChannelLogout, Keys};
 use cloakroom_testkit::{ManualClock, MapStore};
@@ -72,7 +74,7 @@ pub(crate) fn signed(header: &Value, claims: &Value) -> String {
 }
 
 /// What a token says, without the names of what has ended.
-pub(crate) fn claims(site: &TestSite, jti: &str) -> Value {
+pub(crate) fn claims<S>(site: &TestSite<S>, jti: &str) -> Value {
     let now = site.engine.now().as_millis() / 1_000;
     json!({
         "iss": ISSUER,
@@ -84,24 +86,39 @@ pub(crate) fn claims(site: &TestSite, jti: &str) -> Value {
     })
 }
 
-pub(crate) struct TestSite {
+pub(crate) struct TestSite<S = MapStore> {
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) store: Arc<MapStore>,
+    pub(crate) store: Arc<S>,
     pub(crate) engine: Engine,
     pub(crate) logout: BackChannelLogout,
 }
 
 impl Default for TestSite {
     fn default() -> Self {
-        let set = json!({ "keys": [public(KEY, "1")] });
-        Self::with(Keys::given(&set.to_string()).unwrap(), |builder| builder)
+        Self::over(Arc::new(MapStore::default()), |builder| builder)
     }
 }
 
 impl TestSite {
+    /// A site with these keys of the provider.
     pub(crate) fn with(keys: Keys, choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
+        Self::built(Arc::new(MapStore::default()), keys, choose)
+    }
+}
+
+impl<S: SessionStore> TestSite<S> {
+    /// A site over this store, with the key that signs by default.
+    pub(crate) fn over(store: Arc<S>, choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Self {
+        let set = json!({ "keys": [public(KEY, "1")] });
+        Self::built(store, Keys::given(&set.to_string()).unwrap(), choose)
+    }
+
+    fn built(
+        store: Arc<S>,
+        keys: Keys,
+        choose: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let store = Arc::new(MapStore::default());
         let builder = Engine::builder(store.clone()).clock(clock.clone());
         let engine = choose(builder).build().unwrap();
         Self {
@@ -114,19 +131,51 @@ impl TestSite {
 
     /// Logs in by the provider, with a browser of this name; answers its cookie.
     pub(crate) async fn log_in(&self, subject: &str, sid: Option<&str>, browser: &str) -> String {
+        let change = async |session: &Session| {
+            session.set_subject(Subject::new(subject).unwrap()).unwrap();
+            session.set_label(Label::new(browser).unwrap()).unwrap();
+            if let Some(sid) = sid {
+                self.logout.tie(session, sid).unwrap();
+            }
+        };
+        self.ask("", change).await.unwrap()
+    }
+
+    /// A request with this cookie, which succeeds; answers the cookie that it sets.
+    pub(crate) async fn ask(
+        &self,
+        cookie: &str,
+        handler: impl AsyncFnOnce(&Session),
+    ) -> Option<String> {
         let exchange = self.engine.exchange();
-        let session = exchange.open([].into_iter()).await.unwrap();
-        session.set_subject(Subject::new(subject).unwrap()).unwrap();
-        session.set_label(Label::new(browser).unwrap()).unwrap();
-        if let Some(sid) = sid {
-            self.logout.tie(&session, sid).await.unwrap();
-        }
+        let cookie = Some(cookie.as_bytes()).filter(|cookie| !cookie.is_empty());
+        let session = exchange.open(cookie.into_iter()).await.unwrap();
+        handler(&session).await;
         let closing = exchange.close(200).await;
-        assert!(closing.failure.is_none());
+        assert!(closing.failure.is_none(), "{:?}", closing.failure);
         let edits = closing.header_edits([]);
-        let cookie = edits.iter().find(|edit| edit.name() == "set-cookie");
-        let cookie = cookie.unwrap().value().split(';').next().unwrap();
-        cookie.to_owned()
+        let cookie = edits.iter().find(|edit| edit.name() == "set-cookie")?;
+        Some(cookie.value().split(';').next().unwrap().to_owned())
+    }
+
+    /// What whoever comes with this cookie is told: who is logged in, or why nobody is.
+    pub(crate) async fn told(&self, cookie: &str) -> String {
+        let mut told = String::new();
+        self.ask(cookie, async |session: &Session| {
+            told = match (session.subject(), session.ended_because()) {
+                (Some(subject), _) => subject.as_str().to_owned(),
+                (None, ended) => ended.unwrap().because.to_string(),
+            };
+        })
+        .await;
+        told
+    }
+
+    /// Sweeps everything that has expired by now.
+    pub(crate) async fn sweep(&self) {
+        let capabilities = self.store.capabilities();
+        let sweep = capabilities.sweep.unwrap();
+        while sweep.sweep(self.engine.now(), 100).await.unwrap().more {}
     }
 
     /// The browsers of a subject that are logged in.

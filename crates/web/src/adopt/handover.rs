@@ -325,7 +325,7 @@ async fn load(engine: &Shared, token: &Token, cost: &mut Cost) -> Result<Option<
 }
 
 /// The bytes under a name of a record's data.
-pub(crate) fn bytes_of(record: &Record, name: &str) -> Option<Vec<u8>> {
+fn bytes_of(record: &Record, name: &str) -> Option<Vec<u8>> {
     let entries = Entries::open(record.data.clone()).ok()?;
     match Value::decode(entries.get(name)?).ok()? {
         Value::Bytes(bytes) => Some(bytes),

@@ -11,7 +11,7 @@ use cloakroom_core::{Error, ErrorKind, Site};
 
 use crate::{HeaderEdit, Transport};
 
-pub(crate) use handover::{Adopted, adopt, bytes_of, part};
+pub(crate) use handover::{Adopted, adopt, part};
 pub use source::{FormerId, FormerSession, FormerSessions};
 
 /// How many cookies of one source are looked at in a request: a browser may hold several
@@ -49,7 +49,7 @@ impl Sources {
 
     pub(crate) fn of_site(&mut self, site: &Site) -> Result<(), Error> {
         if !self.is_empty() {
-            self.site = Site::new(&format!("{}/adopted", site.as_str()))?;
+            self.site = site.internal("adopted")?;
         }
         Ok(())
     }

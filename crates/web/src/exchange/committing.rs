@@ -10,6 +10,7 @@ use super::{Candidate, CookieAction, Inner, Opened};
 use crate::Outcome;
 use crate::decide::{Decision, Facts, decide};
 use crate::login_limit;
+use crate::provider::{Told, end_if_told};
 use crate::write::Writer;
 
 impl Inner {
@@ -126,6 +127,7 @@ impl Inner {
             )
             .await;
         let outcome = self.without_offer(opened, &changeset, &mut writer, outcome);
+        let (outcome, told) = self.look_at_provider(opened, &mut writer, outcome).await;
         // After its own: nobody's stray cookie keeps a visitor logged in.
         let others_ended = writer.log_out_all(&others).await;
         let others_ended = others_ended.and(self.end_formers(opened, adoptable, &mut writer).await);
@@ -139,7 +141,6 @@ impl Inner {
             opened.client().successor = CookieAction::Nothing;
         }
         opened.client().device.login_at_moved = writer.login_at_moved.take();
-        opened.client().cost.add(writer.cost);
         let login = match &outcome {
             SaveOutcome::Stored {
                 token: Some(token),
@@ -148,6 +149,11 @@ impl Inner {
             _ => None,
         };
         engine.committed(decision, &changeset, &outcome, token.as_ref());
+        let outcome = match told {
+            Told::Nothing => outcome,
+            Told::Logout => self.end_as_told(opened, &mut writer, outcome).await,
+        };
+        opened.client().cost.add(writer.cost);
         self.tell_client(opened, &outcome, &changeset, now, token.as_ref());
         let is_dropped =
             end.is_some() && engine.drop_late_changes && matches!(outcome, SaveOutcome::Gone);
@@ -169,6 +175,45 @@ impl Inner {
             }
         }
         result
+    }
+
+    /// Looks whether the provider that a session is tied to has logged out while it was being
+    /// written. A login of which that is not known is not handed out: nobody holds its key.
+    async fn look_at_provider(
+        &self,
+        opened: &Opened,
+        writer: &mut Writer<'_>,
+        outcome: SaveOutcome,
+    ) -> (SaveOutcome, Told) {
+        let Some(pointer) = &writer.pointer else {
+            return (outcome, Told::Nothing);
+        };
+        let is_stored = matches!(outcome, SaveOutcome::Stored { .. });
+        if !is_stored && !matches!(outcome, SaveOutcome::Unknown(_)) {
+            return (outcome, Told::Nothing);
+        }
+        match pointer.look(&self.engine, &mut writer.cost).await {
+            Ok(told) => (outcome, told),
+            Err(error) if is_stored => (not_handed_out(opened, error), Told::Nothing),
+            Err(_) => (outcome, Told::Nothing),
+        }
+    }
+
+    /// Ends a session that is written, since its provider has logged out. The client gets its
+    /// token all the same: with that the next request is told why it opens nothing.
+    async fn end_as_told(
+        &self,
+        opened: &Opened,
+        writer: &mut Writer<'_>,
+        outcome: SaveOutcome,
+    ) -> SaveOutcome {
+        let Some(pointer) = &writer.pointer else {
+            return outcome;
+        };
+        match pointer.end(&self.engine, &mut writer.cost).await {
+            Ok(()) => outcome,
+            Err(error) => not_handed_out(opened, error),
+        }
     }
 
     async fn carry_out(
@@ -260,6 +305,15 @@ impl Inner {
         let now = engine.clock.now();
         let mut writer = Writer::new(engine, now);
         let found = writer.look_for(&token).await;
+        let found = match found {
+            // A session of which it is not known whether its provider has logged out meanwhile
+            // is not handed out.
+            Some(record) => {
+                let ended = end_if_told(engine, &record, &mut writer.cost).await;
+                ended.is_ok().then_some(record)
+            }
+            None => None,
+        };
         let mut client = opened.client();
         client.cost.add(writer.cost);
         if let Some(record) = found {
@@ -314,4 +368,10 @@ impl Inner {
             SaveOutcome::Unchanged | SaveOutcome::NotWritten(_) | SaveOutcome::Unknown(_) => {}
         }
     }
+}
+
+/// Nobody is told the new key of a session that was written.
+fn not_handed_out(opened: &Opened, error: Error) -> SaveOutcome {
+    opened.client().candidate = None;
+    SaveOutcome::Unknown(error)
 }

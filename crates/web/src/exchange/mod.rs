@@ -394,12 +394,12 @@ impl Inner {
     }
 
     /// Writes what the session has recorded, and closes it at the `end` of the request.
-    /// What ends or moves a session is written though nobody waits for it any more.
+    /// What ends, moves or ties a session is written though nobody waits for it any more.
     async fn write(self: &Arc<Self>, end: Option<Outcome>) -> Result<(), Error> {
         let Some(opened) = self.opened.get() else {
             return Ok(());
         };
-        if opened.session.ends_or_moves() {
+        if opened.session.must_be_carried_out() {
             let inner = self.clone();
             let work = async move { inner.write_opened(end).await };
             return Box::pin(carry_out(work)).await;
