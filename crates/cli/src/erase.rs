@@ -80,7 +80,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         .store
         .with_store(async |store| erase(&subject, store).await)
         .await?;
-    arguments.store.output.show(&erased)
+    match erased.sessions + erased.tombstones + erased.pointers {
+        0 => Err(arguments.site.holds_nothing_of(&arguments.subject)),
+        _ => arguments.store.output.show(&erased),
+    }
 }
 
 async fn erase(subject: &SubjectDigest, store: &AnySessionStore) -> Result<Erased, Failure> {

@@ -131,6 +131,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let sessions = traces.sessions.iter();
     let ended = traces.tombstones.iter();
     let pointers = traces.pointers.iter();
+    if traces.digests().next().is_none() {
+        return Err(arguments.site.holds_nothing_of(&arguments.subject));
+    }
     arguments.store.output.show(&Export {
         subject: arguments.subject,
         sessions: sessions

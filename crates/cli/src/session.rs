@@ -8,7 +8,7 @@ use cloakroom::store::{KeyDigest, Record, SubjectDigest};
 use cloakroom::{Clock as _, Login, Site, Subject, SystemClock, Timestamp};
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::output::{Utc, plain, span, table};
 
 /// Which of the applications over one store is meant.
@@ -23,6 +23,20 @@ pub(crate) struct SiteArgument {
 impl SiteArgument {
     pub(crate) fn name(&self) -> String {
         self.site.clone()
+    }
+
+    /// That a store holds nothing of a subject at this site: a slip in either name must not
+    /// pass for an answer.
+    pub(crate) fn holds_nothing_of(&self, subject: &str) -> Failure {
+        Failure::new(
+            Code::NotFound,
+            format!(
+                "the store holds nothing of the subject {} at the site {}: `cloakroom stats` names \
+                 the sites of the store, for --site",
+                plain(subject),
+                plain(&self.site)
+            ),
+        )
     }
 
     pub(crate) fn site(&self) -> Result<Site, Failure> {

@@ -66,14 +66,14 @@ pub(crate) enum Decision {
     Renew,
     /// End it.
     Delete,
-    /// End the session that has moved, and store a new one with what follows the flush.
+    /// End the session, wherever it has moved, and store a new one with what follows the flush.
     Replace,
 }
 
 /// Decides. The rules, first match first:
 ///
-/// 1. A stored session that was flushed is rotated into what came after the
-///    flush, or deleted where nothing did.
+/// 1. A stored session that was flushed is ended, and what came after the flush begins a new
+///    one; where that is a login, it is rotated into it.
 /// 2. A stored session is rotated where that was asked for, renewed where it was used
 ///    and that is due, updated where it was modified, touched where it was read and a
 ///    touch is due.
@@ -91,11 +91,19 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
     let used = facts.accessed || facts.modified;
     if facts.stored {
         return match facts {
+            // Who logs in over another login does both in one step.
+            Facts {
+                flushed: true,
+                login: true,
+                ..
+            } => Decision::Rotate,
+            // A logout that leaves something behind, as a message, is one whatever becomes of
+            // that: the store may have no more room.
             Facts {
                 flushed: true,
                 content: true,
                 ..
-            } => Decision::Rotate,
+            } => Decision::Replace,
             Facts { flushed: true, .. } => Decision::Delete,
             Facts { rotate: true, .. } => Decision::Rotate,
             Facts {
@@ -282,7 +290,7 @@ mod tests {
             (
                 "flushed, then written",
                 flushed_then_written,
-                [Create, Create, Create, Create, Replace, Replace, Rotate],
+                [Create, Create, Create, Create, Replace, Replace, Replace],
             ),
         ];
         for (name, facts, decisions) in table {

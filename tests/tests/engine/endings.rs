@@ -2,19 +2,80 @@
 
 use std::future::Future as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use cloakroom::engine::SubjectSessions;
-use cloakroom::{Clock as _, Engine, Expiry, SessionExpiry, Subject};
+use cloakroom::store::EndReason;
+use cloakroom::{Clock as _, Engine, ErrorKind, Expiry, SessionExpiry, Subject};
 use cloakroom_testkit::{Call, InterceptedStore, ManualClock, MapStore};
 use cloakroom_tests::in_process::{TestApp, header};
+use cloakroom_tests::waiting::Visitor;
 use tokio::sync::Notify;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn subject(name: &str) -> Subject {
     Subject::new(name).unwrap()
+}
+
+/// As where a Redis is full: it still ends what is there, and takes nothing new.
+#[tokio::test]
+async fn a_logout_with_a_message_happens_also_where_the_message_finds_no_room() {
+    let is_full = Arc::new(AtomicBool::new(false));
+    let store = InterceptedStore::from_fn(MapStore::default(), {
+        let is_full = is_full.clone();
+        move |operation, work| {
+            let grows = [Call::Create, Call::Rotate, Call::Update].contains(&operation.call);
+            let refused = grows && is_full.load(Ordering::SeqCst);
+            Box::pin(async move {
+                match refused {
+                    true => Err(ErrorKind::Unavailable.into()),
+                    false => work.await,
+                }
+            })
+        }
+    });
+    let engine = Engine::new(store);
+    let ada = Visitor::log_in(&engine, "ada").await;
+    let before = ada.clone();
+    is_full.store(true, Ordering::SeqCst);
+    let (exchange, session) = ada.open().await;
+    session.flush().unwrap();
+    session.flash("notice", "Bye.").unwrap();
+    let closing = exchange.close(200).await;
+    assert!(closing.failure.is_some(), "the message is lost");
+    is_full.store(false, Ordering::SeqCst);
+    assert!(
+        engine
+            .sessions_of(&subject("ada"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let (_, session) = before.open().await;
+    let ended = session.ended_because().map(|ended| ended.because);
+    assert_eq!(ended, Some(EndReason::LoggedOut));
+
+    // And where there is room, the message begins a session of nobody.
+    let mut ada = Visitor::log_in(&engine, "ada").await;
+    let before = ada.clone();
+    ada.visit(async |session| {
+        session.flush().unwrap();
+        session.flash("notice", "Bye.").unwrap();
+    })
+    .await;
+    assert_ne!(ada.token, before.token);
+    ada.visit(async |session| {
+        assert_eq!(session.subject(), None);
+        let notices: Vec<String> = session.take_flash("notice").await.unwrap();
+        assert_eq!(notices, ["Bye."]);
+    })
+    .await;
+    let (_, session) = before.open().await;
+    let ended = session.ended_because().map(|ended| ended.because);
+    assert_eq!(ended, Some(EndReason::LoggedOut));
 }
 
 /// An autosave is under way and slow, the visitor logs out and closes the tab: the

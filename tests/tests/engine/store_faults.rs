@@ -168,7 +168,8 @@ async fn a_flush_followed_by_writes_never_shows_the_old_data_under_the_new_key()
     for plan in plans() {
         let outcome = run(FLUSH_AND_WRITE, 200, &plan).await;
         let plan = &outcome.plan;
-        assert_eq!(outcome.records(), 1, "{plan}");
+        // None where it was flushed and what follows was not stored.
+        assert!(outcome.records() <= 1, "{plan}");
         if !outcome.kept_its_cookie() {
             assert_eq!(outcome.opens("n").await, None, "{plan}");
             assert_eq!(outcome.opens("m").await, Some(2), "{plan}");
