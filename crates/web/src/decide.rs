@@ -60,7 +60,7 @@ pub(crate) enum Decision {
     Update,
     /// Move its deadline.
     Touch,
-    /// Move it to a new key, as it is or with what follows a flush.
+    /// Move it to a new key, as it is or with the login that follows a flush.
     Rotate,
     /// Move it to a new key because of its age, with what was changed.
     Renew,

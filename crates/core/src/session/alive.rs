@@ -24,14 +24,15 @@ impl Session {
     /// }
     /// ```
     ///
-    /// A loop waits for it by `tokio::select!` on `&mut ended`, beside the next message.
+    /// A socket waits for it by `tokio::select!` beside its whole conversation, not beside the
+    /// next message alone: whoever reads nothing holds up a `send` for good.
     ///
     /// - **How soon:** at once where this engine ends the session. An end on another node is
-    ///   heard within milliseconds over Redis and PostgreSQL. With other stores, and while that
-    ///   channel is broken, the store is asked in a rhythm that the engine's builder chooses
-    ///   (`check_ended_every`), in which the deadline is noticed too; there, what a near cache may
-    ///   be behind comes on top. A store that does not
-    ///   answer ends nothing.
+    ///   heard within milliseconds over Redis, and over PostgreSQL without a pooler. With other
+    ///   stores, and while that channel is broken, the store is asked in a rhythm that the
+    ///   engine's builder chooses (`check_ended_every`), in which the deadline is noticed too;
+    ///   there, what a near cache may be behind comes on top. A store that does not answer ends
+    ///   nothing.
     /// - **A rotation is no end:** it follows the session to its new key. A login over somebody
     ///   else is one ([`EndReason::Flushed`]).
     /// - **Waiting is no use of the session:** a visitor who only listens is idle. Requests
