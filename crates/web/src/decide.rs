@@ -221,7 +221,7 @@ mod tests {
             renewal_due: true,
             ..WRITTEN
         };
-        let table: [(&str, Facts, [Decision; 7]); 13] = [
+        let table: [(&str, Facts, [Decision; 7]); 14] = [
             // Arrivals:             Anonymous Malformed Missing OfUnknownKey Rotated Unproven Stored
             (
                 "untouched",
@@ -291,6 +291,14 @@ mod tests {
                 "flushed, then written",
                 flushed_then_written,
                 [Create, Create, Create, Create, Replace, Replace, Replace],
+            ),
+            (
+                "flushed, then logged in",
+                Facts {
+                    flushed: true,
+                    ..LOGIN
+                },
+                [Create, Create, Create, Create, Create, Create, Rotate],
             ),
         ];
         for (name, facts, decisions) in table {
