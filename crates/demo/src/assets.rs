@@ -1,4 +1,4 @@
-//! The one stylesheet, and the icon.
+//! The one stylesheet, the one script, and the icon.
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,11 @@ pub(crate) const STYLE: Asset = asset(
     "/style.css",
     "text/css; charset=utf-8",
     include_str!("style.css"),
+);
+pub(crate) const LIVE: Asset = asset(
+    "/live.js",
+    "text/javascript; charset=utf-8",
+    include_str!("live.js"),
 );
 pub(crate) const ICON: Asset = asset("/icon.svg", "image/svg+xml", include_str!("icon.svg"));
 

@@ -14,10 +14,11 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+
+use crate::state::Stopping;
 
 /// Connections that are open at once; others wait until one closes.
 const CONNECTIONS_MAX: usize = 512;
@@ -40,9 +41,9 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     site: Router,
+    stopping: &Stopping,
     stop: impl Future<Output = ()>,
 ) {
-    let (stopping, _) = watch::channel(());
     let mut open = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
@@ -51,7 +52,7 @@ pub(crate) async fn serve(
             Some(_) = open.join_next() => {}
             accepted = listener.accept(), if open.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
-                    let (tls, site, stopping) = (tls.clone(), site.clone(), stopping.subscribe());
+                    let (tls, site, stopping) = (tls.clone(), site.clone(), stopping.begun());
                     open.spawn(async move {
                         let Some(tls) = tls else {
                             return connection(stream, site, stopping).await;
@@ -67,7 +68,7 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    stopping.send_replace(());
+    stopping.begin();
     while open.join_next().await.is_some() {}
 }
 
@@ -85,7 +86,7 @@ async fn refused(error: &io::Error) {
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     site: Router,
-    mut stopping: watch::Receiver<()>,
+    stopping: impl Future<Output = ()>,
 ) {
     let mut http = Builder::new(TokioExecutor::new()).http1_only();
     http.http1()
@@ -95,7 +96,7 @@ async fn connection(
     let mut served = pin!(served);
     tokio::select! {
         _ = &mut served => return,
-        _ = stopping.changed() => {}
+        () = stopping => {}
         () = sleep(CONNECTION_MAX) => {}
     }
     served.as_mut().graceful_shutdown();

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::pages::admin::administrator;
 use crate::site::with_admin_page;
+use crate::state::Stopping;
 use crate::{Accounts, DemoError, connections, metrics, store_url, tls};
 
 /// How often expired sessions are swept.
@@ -121,12 +122,13 @@ pub async fn serve(options: Options, ready: impl FnOnce(&Ready)) -> Result<(), D
     });
     let of_sessions = AdminPage::new(engine.clone(), administrator);
     let of_sessions = of_sessions.sweep_reports(sweeper.reporter());
-    let mut site = with_admin_page(engine, accounts, of_sessions);
+    let stopping = Stopping::default();
+    let mut site = with_admin_page(engine, accounts, of_sessions, stopping.clone());
     if let Some(recorder) = recorder.filter(|_| listen.ip().is_loopback()) {
         site = metrics::beside(site, recorder);
     }
     tokio::select! {
-        () = connections::serve(listener, acceptor, site, stopped) => {}
+        () = connections::serve(listener, acceptor, site, &stopping, stopped) => {}
         () = upkeep(recorder) => {}
     }
     sweeper.stop().await;

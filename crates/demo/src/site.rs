@@ -15,9 +15,9 @@ use cloakroom::dbsc::Dbsc;
 use cloakroom::engine::TokenStore as _;
 use cloakroom_admin::AdminPage;
 
-use crate::assets::{ICON, STYLE};
+use crate::assets::{ICON, LIVE, STYLE};
 use crate::pages::{about, admin, cart, count, devices, enter, home, record, test_cookie};
-use crate::state::{Keeping, Site};
+use crate::state::{Keeping, Site, Stopping};
 use crate::{Accounts, bill, problem};
 
 /// Bytes of the longest form that is read.
@@ -32,7 +32,7 @@ pub(crate) const SESSIONS: &str = "/admin/sessions";
 /// http under the name in the `Host` header.
 pub fn site(engine: Engine, accounts: Arc<Accounts>) -> Router {
     let of_sessions = AdminPage::new(engine.clone(), admin::administrator);
-    with_admin_page(engine, accounts, of_sessions)
+    with_admin_page(engine, accounts, of_sessions, Stopping::default())
 }
 
 /// The site with its page of sessions, which may know of a sweeper.
@@ -40,6 +40,7 @@ pub(crate) fn with_admin_page(
     engine: Engine,
     accounts: Arc<Accounts>,
     of_sessions: AdminPage,
+    stopping: Stopping,
 ) -> Router {
     // What lists no sessions keeps none: they lie in the visitors' cookies.
     let keeping = match engine.store().token_capabilities().subjects {
@@ -68,6 +69,7 @@ pub(crate) fn with_admin_page(
         .route("/admin/leave", post(admin::leave))
         .nest(SESSIONS, of_sessions.into_router())
         .route("/devices", get(devices::page))
+        .route("/devices/live", get(devices::live))
         .route("/devices/end", post(devices::end))
         .route("/devices/end-others", post(devices::end_others))
         .route("/record", get(record::page))
@@ -79,21 +81,26 @@ pub(crate) fn with_admin_page(
         )
         // From here on outwards nothing can touch a session.
         .route(STYLE.path, get(async || STYLE.serve()))
+        .route(LIVE.path, get(async || LIVE.serve()))
         .route(ICON.path, get(async || ICON.serve()))
         .fallback(problem::no_such_page)
         .layer(from_fn(problem::explain))
         .layer(from_fn_with_state(keeping, bill::present))
         .layer(from_fn(guard))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .with_state(Site { accounts, keeping })
+        .with_state(Site {
+            accounts,
+            keeping,
+            stopping,
+        })
 }
 
 /// The layer that tells browsers to trust nothing but this site.
 async fn guard(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
-                  frame-ancestors 'none'";
+    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+                  img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, policy),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),

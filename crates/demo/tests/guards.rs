@@ -215,7 +215,8 @@ async fn every_answer_tells_the_browser_to_trust_nothing_else() {
         let page = browser.get(path).await;
         assert_eq!(
             page.header("content-security-policy"),
-            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+             img-src 'self'; form-action 'self'; \
              base-uri 'none'; frame-ancestors 'none'",
             "{path}"
         );

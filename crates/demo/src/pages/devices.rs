@@ -1,19 +1,25 @@
 //! Where one is logged in, and how to end it there.
 
-use axum::extract::RawQuery;
+use std::convert::Infallible;
+
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use cloakroom::SessionInfo;
-use cloakroom::axum::{Session, SubjectSessions};
+use cloakroom::axum::{LoggedIn, Session, SubjectSessions};
 use cloakroom::store::KeyDigest;
+use futures_util::stream::{Stream, StreamExt as _, once};
 use maud::{Markup, html};
 
 use super::Answer;
+use crate::assets::LIVE;
 use crate::layout::Page;
 use crate::moment::instant;
 use crate::notice::{self, NOTICE};
 use crate::post::Post;
 use crate::problem;
+use crate::state::Site;
 use crate::visitor::Visitor;
 
 /// What the address says right after sessions were ended.
@@ -52,6 +58,12 @@ pub(crate) async fn page(
             }))
         }
         (content)
+        @if visitor.is_logged_in() && sessions.can_list() {
+            p.quiet {
+                "Leave this page open: the moment you are logged out from another browser, it says so."
+            }
+            script src=(LIVE.address()) defer {}
+        }
     };
     let page = Page {
         at: "/devices",
@@ -115,6 +127,20 @@ fn device(visitor: &Visitor, info: &SessionInfo) -> Markup {
             button aria-label=(format!("Log out {label}")) { "Log out" }
         }))
     }
+}
+
+/// Says when the session ends, and why. The page that waits for it then shows itself again.
+pub(crate) async fn live(
+    State(site): State<Site>,
+    login: LoggedIn,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let ended = login.ended();
+    let end = once(async move {
+        let ended = ended.await;
+        Ok(Event::default().event("ended").data(ended.because.as_str()))
+    });
+    let end = end.take_until(site.stopping.begun());
+    Sse::new(end).keep_alive(KeepAlive::default())
 }
 
 pub(crate) async fn end(post: Post) -> Answer {
