@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use cloakroom_core::session::{Limits, Value};
-use cloakroom_core::store::{BoxFuture, SubjectDigest, Subjects as _};
-use cloakroom_core::{Error, ErrorKind, Site, Subject, Timestamp};
+use cloakroom_core::store::{BoxFuture, SessionStore as _, SubjectDigest, Subjects as _};
+use cloakroom_core::{Clock as _, Error, ErrorKind, Site, Subject, Timestamp};
 use cloakroom_testkit::{InterceptedStore, ManualClock, MapStore, Operation, Work};
 use cloakroom_web::{
     BearerPolicy, Closing, CookiePolicy, Engine, EngineBuilder, Exchange, FormerId, FormerSession,
@@ -481,6 +481,25 @@ async fn the_answer_to_a_script_hands_the_cookie_out_once_it_is_no_race() {
     assert_eq!(script().await, 0);
     world.pass(60);
     assert_eq!(script().await, 2);
+}
+
+/// The first use has moved the session's deadline on, and the cookie was not handed out yet.
+#[tokio::test]
+async fn the_former_cookie_opens_its_session_for_longer_than_the_former_one_had_left() {
+    let world = World::new();
+    let engine = world.engine();
+    let exchange = engine.exchange();
+    exchange.note_fetch_dest(Some(b"empty"));
+    let opened = exchange.open([FORMER.as_bytes()].into_iter()).await;
+    assert!(opened.unwrap().subject().is_some());
+    assert!(headers(&exchange.close(200).await).is_empty());
+    for _ in 0..13 {
+        world.pass(24 * 3600);
+        let sweep = world.store.capabilities().sweep.unwrap();
+        sweep.sweep(world.clock.now(), 100).await.unwrap();
+    }
+    let (who, headers) = visit(&engine, FORMER).await.unwrap();
+    assert!(is_ada(&who) && set(&headers).is_some(), "{headers:?}");
 }
 
 #[tokio::test]

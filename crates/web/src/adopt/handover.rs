@@ -10,7 +10,8 @@
 //!    one creates it, and the others delete the session that they have created and open
 //!    that of the handover. It is never removed before the former session would have
 //!    ended, so a request that has read the former record long ago adopts nothing, and a
-//!    session that was ended here does not come back.
+//!    session that was ended here does not come back; nor before the session would go
+//!    unused, since that visitor may have no other cookie yet.
 //! 3. Delete the former record.
 //! 4. Answer with the session's token.
 //!
@@ -174,9 +175,10 @@ async fn create(
     let token = key.to_token();
     // A request whose clock is behind must not find the handover gone while it still
     // takes the former session for a live one.
+    let used_until = engine.expiry.begin(now).expires_at;
     let note_until = former
         .expires_at
-        .max(now)
+        .max(used_until)
         .saturating_add(engine.rotation_mark);
     let mut record = record_of(engine, source, handover, former, now, &token)?;
     let store = &engine.store;
