@@ -30,6 +30,8 @@ enum Fault {
     CrashAfter,
     Refuse,
     LoseAnswer,
+    /// What stands there cannot be read, for this reason.
+    Unreadable(ErrorKind),
 }
 
 /// Counts the operations of store and source together.
@@ -60,6 +62,7 @@ impl Plan {
                 std::future::pending().await
             }
             Some(Fault::Refuse) => failed,
+            Some(Fault::Unreadable(kind)) => Err(kind.into()),
             Some(Fault::LoseAnswer) => {
                 let _ = work.await;
                 failed
@@ -514,6 +517,28 @@ async fn a_source_that_is_down_is_an_error_and_the_visitor_keeps_the_cookie() {
             assert_eq!(world.former_records(), 1);
         }
     }
+    world.plan.set(None);
+    assert!(is_ada(&visit(&engine, FORMER).await.unwrap().0));
+}
+
+#[tokio::test]
+async fn an_adopted_session_that_cannot_be_read_is_a_fresh_visitor_and_no_loop_of_errors() {
+    let world = World::new();
+    let engine = world.engine();
+    visit(&engine, FORMER).await.unwrap();
+    for kind in [ErrorKind::Corrupt, ErrorKind::UnknownKey] {
+        // The note is loaded, the former record deleted again, and the session loaded.
+        for operation in [0, 2] {
+            world.plan.set(Some((operation, Fault::Unreadable(kind))));
+            let (who, headers) = visit(&engine, FORMER).await.unwrap();
+            assert_eq!((who, headers), (None, vec![]), "{kind:?} {operation}");
+        }
+    }
+    // A newer version wrote it: that node opens it, and the visitor keeps the cookie.
+    let newer = Fault::Unreadable(ErrorKind::Unsupported);
+    world.plan.set(Some((2, newer)));
+    let error = visit(&engine, FORMER).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
     world.plan.set(None);
     assert!(is_ada(&visit(&engine, FORMER).await.unwrap().0));
 }

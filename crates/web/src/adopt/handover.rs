@@ -54,7 +54,7 @@ pub(crate) enum Adopted {
     Parted,
     /// Nothing any more: it was ended, here or there, or has expired.
     Ended,
-    /// A former record that cannot be read.
+    /// A former record that cannot be read, or what this engine has made of it.
     Unreadable(Error),
 }
 
@@ -130,8 +130,25 @@ pub(crate) async fn adopt(
     ))
 }
 
-/// What the handover leads to; `None` where there is none.
+/// What the handover leads to; `None` where there is none. What this server cannot read
+/// opens nothing, as under a token of ours.
 async fn open(
+    engine: &Shared,
+    source: &dyn FormerSessions,
+    handover: &Handover,
+    now: Timestamp,
+    cost: &mut Cost,
+) -> Result<Option<Adopted>, Error> {
+    use ErrorKind::{Corrupt, TooLarge, UnknownKey};
+    match follow(engine, source, handover, now, cost).await {
+        Err(error) if matches!(error.kind(), Corrupt | TooLarge | UnknownKey) => {
+            Ok(Some(Adopted::Unreadable(error)))
+        }
+        opened => opened,
+    }
+}
+
+async fn follow(
     engine: &Shared,
     source: &dyn FormerSessions,
     handover: &Handover,
