@@ -241,21 +241,10 @@ fn record_of(
     record.expires_at = record.expires_at.min(former.expires_at);
     record.site = engine.site.clone();
     record.subject = former.subject;
-    let mut lost = former.entries_lost;
     let limits = &engine.limits;
-    let mut entries = Vec::new();
-    let mut bytes = 0;
-    for (name, value) in former.entries {
-        let alone = Data::from_values([(name.as_str(), value.clone())], limits);
-        let fits = alone.is_ok_and(|alone| {
-            bytes += alone.as_bytes().len();
-            bytes < limits.record_bytes_max && entries.len() < limits.entries_max
-        });
-        match fits && name != HANDOVER_ENTRY {
-            true => entries.push((name, value)),
-            false => lost += 1,
-        }
-    }
+    let found = former.entries.len();
+    let mut entries = within_limits(former.entries, limits);
+    let lost = former.entries_lost + (found - entries.len());
     if lost > 0 {
         engine.adoption_lost_entries(source.name(), token, lost);
     }
@@ -268,6 +257,23 @@ fn record_of(
     entries.push((HANDOVER_ENTRY.to_owned(), key));
     record.data = Data::from_values(entries, &room)?;
     Ok(record)
+}
+
+/// The entries that are carried over: each that fits beside those before it.
+fn within_limits(entries: Vec<(String, Value)>, limits: &Limits) -> Vec<(String, Value)> {
+    let (mut bytes, mut kept) = (0, Vec::new());
+    for (name, value) in entries {
+        let alone = Data::from_values([(name.as_str(), value.clone())], limits);
+        let with_it = alone.map_or(usize::MAX, |alone| bytes + alone.as_bytes().len());
+        if with_it <= limits.record_bytes_max
+            && kept.len() < limits.entries_max
+            && name != HANDOVER_ENTRY
+        {
+            bytes = with_it;
+            kept.push((name, value));
+        }
+    }
+    kept
 }
 
 /// Parts an adopted session from its former cookie, once the visitor has come with the
@@ -349,5 +355,27 @@ fn bytes_of(record: &Record, name: &str) -> Option<Vec<u8>> {
     match Value::decode(entries.get(name)?).ok()? {
         Value::Bytes(bytes) => Some(bytes),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_too_large_takes_no_other_with_it() {
+        let limits = Limits::default();
+        let text = |bytes| Value::Str("x".repeat(bytes));
+        let entries = [
+            ("cart", text(40_000)),
+            ("history", text(40_000)),
+            ("huge", text(70_000)),
+            (HANDOVER_ENTRY, text(1)),
+            ("user_id", text(10)),
+        ];
+        let entries = entries.map(|(name, value)| (name.to_owned(), value));
+        let kept = within_limits(entries.into(), &limits);
+        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["cart", "user_id"]);
     }
 }
