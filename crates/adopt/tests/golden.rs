@@ -237,6 +237,35 @@ fn a_cookie_that_was_changed_or_is_of_another_key_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn an_id_is_looked_up_behind_the_prefix_that_the_site_has_chosen() {
+    for (name, text, make, _) in ALL {
+        if name == "actix, in the cookie" {
+            continue;
+        }
+        let mut golden = Golden::read(text);
+        let bare = golden.key.trim_start_matches("sess:");
+        golden.key = format!("shop:{bare}").leak();
+        golden.records = Memory::default();
+        golden.store(&golden.record);
+        let source = make(golden.records.clone());
+        assert!(
+            load(&source, golden.cookie).await.unwrap().is_none(),
+            "{name}"
+        );
+        let source = make(golden.records.clone()).key_prefix("shop:");
+        assert!(
+            load(&source, golden.cookie).await.unwrap().is_some(),
+            "{name}"
+        );
+        source
+            .delete(&source.read_cookie(golden.cookie).unwrap())
+            .await
+            .unwrap();
+        assert!(golden.records.0.lock().unwrap().is_empty(), "{name}");
+    }
+}
+
 /// Records under keys that live for another half hour.
 struct Lasting(Memory);
 

@@ -590,6 +590,31 @@ async fn a_session_of_ours_wins_and_a_logout_ends_the_former_one_too() {
     }
 }
 
+/// The former site is started again, and then ours once more.
+#[tokio::test]
+async fn a_move_that_is_taken_back_leaves_the_rest_where_it_was_and_our_cookie_counts_again() {
+    let world = World::new();
+    let engine = world.engine();
+    let until = START.saturating_add(HOUR);
+    let other = ("id-bob".to_owned(), until);
+    world.records.lock().unwrap().extend([other]);
+    let ours = set(&visit(&engine, FORMER).await.unwrap().1).unwrap();
+    let left: Vec<_> = world.records.lock().unwrap().keys().cloned().collect();
+    assert_eq!(left, ["id-bob"]);
+    // The visitor logs in at the former site again, and does not log out there.
+    let again = ("id-again".to_owned(), until);
+    world.records.lock().unwrap().extend([again]);
+    let both = format!("sid=id-again; {ours}");
+    assert_eq!(
+        visit(&engine, &both).await.unwrap(),
+        (Some("ada".into()), vec![])
+    );
+    assert_eq!(world.former_records(), 2);
+    assert!(is_ada(&visit(&engine, &ours).await.unwrap().0));
+    engine.end_everybody().await.unwrap();
+    assert_eq!(visit(&engine, &ours).await.unwrap().0, None);
+}
+
 #[tokio::test]
 async fn what_cannot_be_carried_over_is_left_and_a_request_without_a_cookie_costs_nothing() {
     let world = World::new();
