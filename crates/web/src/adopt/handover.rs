@@ -26,8 +26,8 @@
 //! an entry, [`HANDOVER_ENTRY`], for as long as it is not parted.
 
 use cloakroom_core::engine::{KEY_BYTES, SessionKey, Token, TokenStore as _};
-use cloakroom_core::session::{Entries, Limits, Value};
-use cloakroom_core::store::{Data, Record, Stored};
+use cloakroom_core::session::{Ended, Entries, Limits, Value};
+use cloakroom_core::store::{Data, EndReason, Record, Stored};
 use cloakroom_core::{Error, ErrorKind, SessionExpiry, Timestamp};
 use zeroize::Zeroizing;
 
@@ -53,7 +53,7 @@ pub(crate) enum Adopted {
     /// A session that the visitor holds a token of the engine for, or did.
     Parted,
     /// Nothing any more: it was ended, here or there, or has expired.
-    Ended,
+    Ended(Ended),
     /// A former record that cannot be read, or what this engine has made of it.
     Unreadable(Error),
 }
@@ -117,7 +117,7 @@ pub(crate) async fn adopt(
         let Some(former) = former.filter(|former| former.expires_at > now) else {
             // Another request may have adopted it between the two looks.
             let adopted = open(engine, source, &handover, now, cost).await?;
-            return Ok(adopted.unwrap_or(Adopted::Ended));
+            return Ok(adopted.unwrap_or_else(ended_unknown));
         };
         if let Some((token, record)) = create(engine, source, &handover, former, now, cost).await? {
             source.delete(&handover.id).await?;
@@ -159,7 +159,7 @@ async fn follow(
         return Ok(None);
     };
     let Stored::Record(note) = note else {
-        return Ok(Some(Adopted::Ended));
+        return Ok(Some(ended_unknown()));
     };
     let Some(nonce) = bytes_of(&note, NONCE) else {
         return Ok(Some(Adopted::Parted));
@@ -172,9 +172,15 @@ async fn follow(
             Adopted::Session(token, record)
         }
         Some(Stored::Rotated { until, .. }) if until > now => Adopted::Moved(token),
-        _ => Adopted::Ended,
+        Some(Stored::Record(record)) => Adopted::Ended(engine.expiry.ended_unused(&record)),
+        Some(Stored::Ended(tombstone)) if tombstone.until > now => Adopted::Ended(tombstone.into()),
+        _ => ended_unknown(),
     };
     Ok(Some(adopted))
+}
+
+fn ended_unknown() -> Adopted {
+    Adopted::Ended(Ended::new(EndReason::Unknown))
 }
 
 /// Creates session and handover; `None` where another request was faster.
