@@ -19,6 +19,10 @@ use crate::{FoundRecord, Records};
 /// over https.
 ///
 /// A session whose cookie has no `maxAge` ends with the browser, and so does the adopted one.
+///
+/// How long one lives is what [`FoundRecord::lives_for`] says, as with express-session: it moves
+/// the lifetime of the key with each request, and writes the record, `cookie.expires` included,
+/// where its data has changed alone. `cookie.expires` counts where the store keeps no lifetime.
 #[must_use]
 pub fn express_session<S: AsRef<[u8]>>(
     records: impl Records,
@@ -46,6 +50,8 @@ fn read(found: &FoundRecord, session: &mut FormerSession) -> Result<(), Error> {
     };
     match cookie.get("expires") {
         None | Some(Json::Null) => session.ends_with_browser = true,
+        // The record is as old as its last change, and the store knows of the last use.
+        Some(_) if found.lives_for.is_some() => {}
         Some(expires) => {
             let expires = expires.as_str().and_then(instant).ok_or_else(|| {
                 corrupt("`cookie.expires` of a session of express-session is no instant")

@@ -93,8 +93,9 @@ impl Source {
         self
     }
 
-    /// What stands before an id in Redis: connect-redis' `prefix`, by default `sess:`; what
-    /// actix-session's `cache_keygen` puts there, by default nothing.
+    /// What stands before an id in Redis: connect-redis' `prefix`, by default `sess:`; that of
+    /// tower-sessions' `RedisStore::with_prefix`, and what actix-session's `cache_keygen` puts
+    /// there, by default nothing.
     #[must_use]
     pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
         if let Place::Records(_, before) = &mut self.place {

@@ -237,6 +237,71 @@ fn a_cookie_that_was_changed_or_is_of_another_key_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn an_id_is_looked_up_behind_the_prefix_that_the_site_has_chosen() {
+    for (name, text, make, _) in ALL {
+        if name == "actix, in the cookie" {
+            continue;
+        }
+        let mut golden = Golden::read(text);
+        let bare = golden.key.trim_start_matches("sess:");
+        golden.key = format!("shop:{bare}").leak();
+        golden.records = Memory::default();
+        golden.store(&golden.record);
+        let source = make(golden.records.clone());
+        assert!(
+            load(&source, golden.cookie).await.unwrap().is_none(),
+            "{name}"
+        );
+        let source = make(golden.records.clone()).key_prefix("shop:");
+        assert!(
+            load(&source, golden.cookie).await.unwrap().is_some(),
+            "{name}"
+        );
+        source
+            .delete(&source.read_cookie(golden.cookie).unwrap())
+            .await
+            .unwrap();
+        assert!(golden.records.0.lock().unwrap().is_empty(), "{name}");
+    }
+}
+
+/// Records under keys that live for another half hour.
+struct Lasting(Memory);
+
+const HALF_AN_HOUR: Duration = Duration::from_secs(1800);
+
+impl Records for Lasting {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<FoundRecord>, Error>> {
+        Box::pin(async move {
+            let mut found = self.0.get(key).await?;
+            if let Some(found) = &mut found {
+                found.lives_for = Some(HALF_AN_HOUR);
+            }
+            Ok(found)
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        self.0.delete(key)
+    }
+}
+
+/// A request that changes nothing moves the lifetime of the key, by connect-redis' `touch`, and
+/// with `rolling` the cookie's; the record keeps the `cookie.expires` of its last change.
+#[tokio::test]
+async fn a_session_of_express_lives_as_long_as_its_key() {
+    let golden = Golden::read(include_str!("golden/express"));
+    let source = express_session(Lasting(golden.records.clone()), ["former secret"]);
+    let id = source.read_cookie(golden.cookie).unwrap();
+    for hours in [0, 2, 48] {
+        let now = NOW.saturating_add(Duration::from_secs(hours * 3600));
+        let session = source.load(&id, now).await.unwrap().unwrap();
+        assert_eq!(session.expires_at, now.saturating_add(HALF_AN_HOUR));
+        assert!(!session.ends_with_browser);
+    }
+}
+
 /// Signed cookies of one content are equal, whoever holds them.
 #[test]
 fn a_signed_cookie_that_is_the_whole_session_is_refused() {

@@ -48,6 +48,24 @@ async fn keys_of_redis_are_found_again_after_the_server_was_down() {
     assert!(found(&keys, "for ever").await.is_some());
 }
 
+/// Who listens there speaks no TLS; what counts is that no step towards it panics.
+#[tokio::test]
+async fn a_redis_over_tls_is_asked_like_any_other() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("rediss://{}", listener.local_addr().unwrap());
+    // A build of this crate alone has no TLS.
+    let Ok(keys) = RedisKeys::new(&url) else {
+        return;
+    };
+    let accept = async {
+        for _ in 0..2 {
+            drop(listener.accept().await.unwrap());
+        }
+    };
+    let (found, ()) = tokio::join!(keys.get("a"), accept);
+    assert_eq!(found.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_former_database_is_refused_and_not_made() {
     let folder = tempfile::tempdir().unwrap();

@@ -69,6 +69,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if from.text() == to.text() {
         return Err(Failure::usage("FROM and TO are one and the same store"));
     }
+    if from.has_former() || to.has_former() {
+        return Err(Failure::usage(
+            "FROM and TO are one store each: leave migrating_from= and prepared_from= out of \
+             their URLs",
+        ));
+    }
     let from = from.open_existing().await?;
     let mut sessions = 0;
     scan::each(&from, |item| {

@@ -42,6 +42,8 @@ impl Scratch {
         OsEntropy.fill(&mut random)?;
         let random = format!("{:08x}", u32::from_be_bytes(random));
         let mut folder = None;
+        // The sessions of a former store must not move into what is removed at the end.
+        let url = url.without_former();
         let (url, place) = match url.scheme.as_str() {
             "memory" => (url, "memory".to_owned()),
             // Epochs stand in another store, among those of real subjects.

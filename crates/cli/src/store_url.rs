@@ -11,6 +11,10 @@ const LOCAL: [&str; 4] = ["file", "redb", "sled", "sqlite"];
 /// Stores whose table somebody makes.
 const WITH_TABLE: [&str; 5] = ["sqlite", "postgres", "postgresql", "mysql", "mariadb"];
 const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
+/// Options whose value is another store's URL, up to the end and whatever it holds.
+const REST: [&str; 3] = ["revocation", "migrating_from", "prepared_from"];
+/// Those of them that name the store which sessions move from.
+const FORMER: [&str; 2] = ["migrating_from", "prepared_from"];
 /// Options of a cache or a seal in front of the store.
 const LAYERS: [&str; 5] = ["cache", "stale", "on_disconnect", "sealed", "seal_key_file"];
 
@@ -33,11 +37,11 @@ impl StoreUrl {
             ));
         };
         let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
-        // What follows `revocation=` is one URL to the end, whatever it holds.
-        let (options, last) = match options.find("revocation=") {
-            Some(at) => options.split_at(at),
-            None => (options, ""),
-        };
+        let before = options.split_inclusive('&');
+        let before =
+            before.take_while(|part| !part.split_once('=').is_some_and(|(name, _)| is_rest(name)));
+        let before = before.map(str::len).sum();
+        let (options, last) = options.split_at(before);
         let parts = options.split('&').chain([last]);
         let pairs = parts.filter(|part| !part.is_empty()).map(|part| {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -58,23 +62,33 @@ impl StoreUrl {
         self.options.iter().any(|(name, _)| name == option)
     }
 
+    /// Whether it names two stores, the former one of which sessions are leaving.
+    pub(crate) fn has_former(&self) -> bool {
+        FORMER.iter().any(|option| self.has(option))
+    }
+
+    /// The new store alone, where it names two.
+    #[must_use]
+    pub(crate) fn without_former(self) -> Self {
+        self.without(&FORMER)
+    }
+
     /// Whether a password stands in it. What cannot be told apart counts as one.
     pub(crate) fn has_password(&self) -> bool {
         let in_address = |address: &str| {
             let user = address.rsplit_once('@').map(|(user, _)| user);
             user.is_some_and(|user| user.trim_start_matches('/').contains(':'))
         };
-        let whole = self.text();
+        let other = self.options.iter().find(|(name, _)| is_rest(name));
+        let other = other.and_then(|(_, url)| Self::parse(url).ok());
+        if other.is_some_and(|other| other.has_password()) {
+            return true;
+        }
+        let own = self.clone().without(&REST).text();
         match self.scheme.as_str() {
-            "memory" => false,
-            "cookie" => {
-                let revocation = whole.split_once("revocation=").map(|(_, url)| url);
-                revocation
-                    .and_then(|url| Self::parse(url).ok())
-                    .is_some_and(|url| url.has_password())
-            }
+            "memory" | "cookie" => false,
             _ if self.is_local() => false,
-            _ => self.has("pass") || in_address(&whole[self.scheme.len() + 1..]),
+            _ => self.has("pass") || in_address(&own[self.scheme.len() + 1..]),
         }
     }
 
@@ -82,7 +96,9 @@ impl StoreUrl {
     #[must_use]
     pub(crate) fn with(self, name: &str, value: &str) -> Self {
         let mut url = self.without(&[name]);
-        url.options.push((name.to_owned(), value.to_owned()));
+        let ends_at = url.options.iter().position(|(name, _)| is_rest(name));
+        let at = ends_at.unwrap_or(url.options.len());
+        url.options.insert(at, (name.to_owned(), value.to_owned()));
         url
     }
 
@@ -110,8 +126,8 @@ impl StoreUrl {
     /// ends.
     #[must_use]
     pub(crate) fn bare(self) -> Self {
-        // The options of these two are those of other stores in part.
-        if ["cookie", "migrating"].contains(&self.scheme.as_str()) {
+        // A cookie has a seal of its own.
+        if self.scheme == "cookie" {
             return self;
         }
         let announces =
@@ -121,6 +137,25 @@ impl StoreUrl {
             true => bare.with("notify", "true"),
             false => bare,
         }
+    }
+
+    /// The same of a store that is there already: no table is made, and where sessions are
+    /// moving, none moves but what the command ends.
+    fn existing(self) -> Self {
+        let bare = self.bare();
+        let mut url = match WITH_TABLE.contains(&bare.scheme.as_str()) {
+            true => bare.with("migrate", "false"),
+            false => bare,
+        };
+        for (name, value) in &mut url.options {
+            if FORMER.contains(&name.as_str())
+                && let Ok(former) = Self::parse(value)
+            {
+                *name = "prepared_from".to_owned();
+                *value = former.existing().text();
+            }
+        }
+        url
     }
 
     /// Opens a store that is there already, and makes none.
@@ -148,12 +183,7 @@ impl StoreUrl {
                 self.scheme, self.place
             )));
         }
-        let bare = self.bare();
-        let existing = match WITH_TABLE.contains(&bare.scheme.as_str()) {
-            true => bare.with("migrate", "false"),
-            false => bare,
-        };
-        Ok(cloakroom::open_session_store(&existing.text()).await?)
+        Ok(cloakroom::open_session_store(&self.existing().text()).await?)
     }
 
     /// Opens a store, and makes it where there is none.
@@ -165,6 +195,11 @@ impl StoreUrl {
         }
         Ok(cloakroom::open_session_store(&self.bare().text()).await?)
     }
+}
+
+/// Whether an option of this name is the last one.
+fn is_rest(name: &str) -> bool {
+    REST.contains(&name)
 }
 
 #[cfg(test)]
@@ -181,6 +216,7 @@ mod tests {
             "redb:./a b.redb",
             "postgres://ada@host/db?table=t&pool=3",
             "cookie:?key_file=ring&revocation=postgres://a:b@h/d?table=e&pool=2",
+            "redb:./a?migrating_from=redis://h?cluster=true&prefix=x",
         ] {
             assert_eq!(url(text).text(), text);
         }
@@ -195,6 +231,9 @@ mod tests {
             "postgres://ada:se?cret@host/db",
             "redis+unix:///socket?user=ada&pass=secret",
             "cookie:?key_file=ring&revocation=redis://:secret@host",
+            "redb:./a?migrating_from=postgres://ada:secret@host/db",
+            "sqlite:./a?table=t&prepared_from=redis://:secret@host",
+            "postgres://ada:secret@host/db?migrating_from=redb:./a",
         ] {
             assert!(url(with).has_password(), "{with}");
         }
@@ -203,6 +242,7 @@ mod tests {
             "postgres://ada@host:5432/db",
             "redb:./a:b@c",
             "cookie:?key_file=a:b@c",
+            "postgres://ada@host/db?migrating_from=redb:./a:b@c",
         ] {
             assert!(!url(without).has_password(), "{without}");
         }
@@ -224,5 +264,25 @@ mod tests {
             "postgres://h/d?notify=false"
         );
         assert_eq!(bare("postgres://h/d"), "postgres://h/d");
+    }
+
+    /// What the command adds is for the new store, whatever the URL of the former one holds.
+    #[test]
+    fn of_two_stores_each_keeps_its_options_and_nothing_moves_by_a_look() {
+        let both = "postgres://h/d?cache=1MiB&stale=5s&migrating_from=sqlite:./a?table=t";
+        assert_eq!(
+            url(both).existing().text(),
+            "postgres://h/d?notify=true&migrate=false&prepared_from=sqlite:./a?table=t&migrate=false"
+        );
+        let prepared = "redis://h?sealed=true&prefix=p:&prepared_from=redis://h?prefix=q:";
+        assert_eq!(
+            url(prepared).existing().text(),
+            "redis://h?prefix=p:&prepared_from=redis://h?prefix=q:"
+        );
+        assert_eq!(
+            url(prepared).without_former().with("prefix", "x:").text(),
+            "redis://h?sealed=true&prefix=x:"
+        );
+        assert!(url(both).has_former() && !url("redis://h").has_former());
     }
 }

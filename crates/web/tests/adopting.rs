@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use cloakroom_core::session::{Limits, Value};
-use cloakroom_core::store::{BoxFuture, SubjectDigest, Subjects as _};
-use cloakroom_core::{Error, ErrorKind, Site, Subject, Timestamp};
+use cloakroom_core::store::{BoxFuture, SessionStore as _, SubjectDigest, Subjects as _};
+use cloakroom_core::{Clock as _, Error, ErrorKind, Site, Subject, Timestamp};
 use cloakroom_testkit::{InterceptedStore, ManualClock, MapStore, Operation, Work};
 use cloakroom_web::{
     BearerPolicy, Closing, CookiePolicy, Engine, EngineBuilder, Exchange, FormerId, FormerSession,
@@ -30,6 +30,8 @@ enum Fault {
     CrashAfter,
     Refuse,
     LoseAnswer,
+    /// What stands there cannot be read, for this reason.
+    Unreadable(ErrorKind),
 }
 
 /// Counts the operations of store and source together.
@@ -60,6 +62,7 @@ impl Plan {
                 std::future::pending().await
             }
             Some(Fault::Refuse) => failed,
+            Some(Fault::Unreadable(kind)) => Err(kind.into()),
             Some(Fault::LoseAnswer) => {
                 let _ = work.await;
                 failed
@@ -483,6 +486,25 @@ async fn the_answer_to_a_script_hands_the_cookie_out_once_it_is_no_race() {
     assert_eq!(script().await, 2);
 }
 
+/// The first use has moved the session's deadline on, and the cookie was not handed out yet.
+#[tokio::test]
+async fn the_former_cookie_opens_its_session_for_longer_than_the_former_one_had_left() {
+    let world = World::new();
+    let engine = world.engine();
+    let exchange = engine.exchange();
+    exchange.note_fetch_dest(Some(b"empty"));
+    let opened = exchange.open([FORMER.as_bytes()].into_iter()).await;
+    assert!(opened.unwrap().subject().is_some());
+    assert!(headers(&exchange.close(200).await).is_empty());
+    for _ in 0..13 {
+        world.pass(24 * 3600);
+        let sweep = world.store.capabilities().sweep.unwrap();
+        sweep.sweep(world.clock.now(), 100).await.unwrap();
+    }
+    let (who, headers) = visit(&engine, FORMER).await.unwrap();
+    assert!(is_ada(&who) && set(&headers).is_some(), "{headers:?}");
+}
+
 #[tokio::test]
 async fn a_source_that_is_down_is_an_error_and_the_visitor_keeps_the_cookie() {
     let world = World::new();
@@ -495,6 +517,28 @@ async fn a_source_that_is_down_is_an_error_and_the_visitor_keeps_the_cookie() {
             assert_eq!(world.former_records(), 1);
         }
     }
+    world.plan.set(None);
+    assert!(is_ada(&visit(&engine, FORMER).await.unwrap().0));
+}
+
+#[tokio::test]
+async fn an_adopted_session_that_cannot_be_read_is_a_fresh_visitor_and_no_loop_of_errors() {
+    let world = World::new();
+    let engine = world.engine();
+    visit(&engine, FORMER).await.unwrap();
+    for kind in [ErrorKind::Corrupt, ErrorKind::UnknownKey] {
+        // The note is loaded, the former record deleted again, and the session loaded.
+        for operation in [0, 2] {
+            world.plan.set(Some((operation, Fault::Unreadable(kind))));
+            let (who, headers) = visit(&engine, FORMER).await.unwrap();
+            assert_eq!((who, headers), (None, vec![]), "{kind:?} {operation}");
+        }
+    }
+    // A newer version wrote it: that node opens it, and the visitor keeps the cookie.
+    let newer = Fault::Unreadable(ErrorKind::Unsupported);
+    world.plan.set(Some((2, newer)));
+    let error = visit(&engine, FORMER).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
     world.plan.set(None);
     assert!(is_ada(&visit(&engine, FORMER).await.unwrap().0));
 }
@@ -544,6 +588,31 @@ async fn a_session_of_ours_wins_and_a_logout_ends_the_former_one_too() {
     for cookie in [FORMER, &ours, &both] {
         assert_eq!(visit(&engine, cookie).await.unwrap().0, None);
     }
+}
+
+/// The former site is started again, and then ours once more.
+#[tokio::test]
+async fn a_move_that_is_taken_back_leaves_the_rest_where_it_was_and_our_cookie_counts_again() {
+    let world = World::new();
+    let engine = world.engine();
+    let until = START.saturating_add(HOUR);
+    let other = ("id-bob".to_owned(), until);
+    world.records.lock().unwrap().extend([other]);
+    let ours = set(&visit(&engine, FORMER).await.unwrap().1).unwrap();
+    let left: Vec<_> = world.records.lock().unwrap().keys().cloned().collect();
+    assert_eq!(left, ["id-bob"]);
+    // The visitor logs in at the former site again, and does not log out there.
+    let again = ("id-again".to_owned(), until);
+    world.records.lock().unwrap().extend([again]);
+    let both = format!("sid=id-again; {ours}");
+    assert_eq!(
+        visit(&engine, &both).await.unwrap(),
+        (Some("ada".into()), vec![])
+    );
+    assert_eq!(world.former_records(), 2);
+    assert!(is_ada(&visit(&engine, &ours).await.unwrap().0));
+    engine.end_everybody().await.unwrap();
+    assert_eq!(visit(&engine, &ours).await.unwrap().0, None);
 }
 
 #[tokio::test]

@@ -130,9 +130,14 @@ async fn over_each_kind_of_store() {
         assert_eq!(visit(&engine, "sid=b", false).await.0, None, "{name}");
         assert_eq!(
             told(&engine, "sid=b").await,
-            Some(EndReason::Unknown),
+            Some(EndReason::LoggedOut),
             "{name}"
         );
+        visit(&engine, "sid=c", false).await;
+        // The touch of that visit has given it two weeks.
+        clock.advance(Duration::from_secs(15 * 24 * 3600));
+        let idle = Some(EndReason::Idle);
+        assert_eq!(told(&engine, "sid=c").await, idle, "{name}");
     }
 }
 

@@ -30,13 +30,16 @@ impl fmt::Debug for RedisKeys {
 
 impl RedisKeys {
     /// Of a URL: `redis://HOST:PORT/DATABASE`, with `USER:PASSWORD@` before the host where
-    /// there is a password. It connects with the first request.
+    /// there is a password. It connects with the first request. `rediss://`, which is TLS, needs
+    /// the feature `redis-tls` of the crate `cloakroom`, or one of TLS of the crate `redis`.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] where the URL is none.
     pub fn new(url: &str) -> Result<Self, Error> {
         let client = Client::open(url).map_err(|_| {
-            let why = "the URL of the former sessions is none of Redis: redis://HOST:PORT/DATABASE";
+            let why = "the URL of the former sessions is none of Redis: \
+                       redis://HOST:PORT/DATABASE, or rediss:// in a build with cloakroom's \
+                       feature `redis-tls`";
             Error::new(ErrorKind::Misconfigured, why)
         })?;
         Ok(Self {

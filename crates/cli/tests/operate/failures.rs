@@ -64,6 +64,7 @@ fn a_password_on_the_command_line_is_refused_and_not_repeated() {
     for url in [
         "redis://:hunter2@127.0.0.1",
         "postgres://ada:hunter2@127.0.0.1/shop",
+        "redb:./sessions?migrating_from=postgres://ada:hunter2@127.0.0.1/shop",
     ] {
         let output = cloakroom(&["stats", "--store", url]).output().unwrap();
         let said = failure(output, 2);

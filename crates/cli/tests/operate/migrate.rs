@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tempfile::tempdir;
 
-use crate::support::{Sessions, block_on, cloakroom, create, failure, held, json, local, record};
+use crate::support::{
+    Sessions, block_on, cloakroom, create, failure, held, json, local, over, record, text,
+};
 
 #[test]
 fn all_sessions_move_there_and_back() {
@@ -66,4 +68,44 @@ fn a_move_that_is_killed_goes_on_where_it_was() {
         "and some were left"
     );
     assert_eq!((held(&from), held(&to)), (0, SESSIONS));
+}
+
+/// While sessions move, the site's URL names two stores.
+#[test]
+fn the_command_takes_the_url_of_both_stores_and_moves_only_what_it_ends() {
+    for option in ["migrating_from", "prepared_from"] {
+        let folder = tempdir().unwrap();
+        let former = local("sqlite", folder.path());
+        let new = format!("sqlite:{}", folder.path().join("new").display());
+        Sessions::in_store(&former);
+        Sessions::in_store(&new);
+        let both = format!("{new}?sealed=true&{option}={former}");
+        assert_eq!(json(over(&both, &["stats", "--json"]))["live"], 6);
+        let list = json(over(&both, &["list", "--subject", "ada", "--json"]));
+        assert_eq!(list["sessions"].as_array().unwrap().len(), 4, "{list}");
+        assert_eq!((held(&former), held(&new)), (4, 4), "{option}");
+        let ended = text(over(&both, &["revoke", "--subject", "ada", "--yes"]));
+        assert_eq!(ended, "Ended 4 sessions.\n");
+        assert_eq!((held(&former), held(&new)), (2, 2), "{option}");
+        for [from, to] in [[&both, &former], [&former, &both]] {
+            let refused = cloakroom(&["migrate", from, to, "--yes"]).output();
+            assert!(failure(refused.unwrap(), 2).contains("one store each"));
+        }
+    }
+}
+
+/// What moved into a place that is removed at the end would be lost.
+#[test]
+fn a_check_of_a_store_that_sessions_move_to_leaves_those_of_both_alone() {
+    let folder = tempdir().unwrap();
+    let former = local("sqlite", folder.path());
+    let new = format!("redb:{}", folder.path().join("new").display());
+    Sessions::in_store(&former);
+    Sessions::in_store(&new);
+    let both = format!("{new}?migrating_from={former}");
+    let bench = ["bench", &both, "--sessions", "20", "--at-once", "4"];
+    text(cloakroom(&bench).output().unwrap());
+    let report = json(cloakroom(&["check", &both, "--json"]).output().unwrap());
+    assert_eq!(report["broken"], 0, "{report}");
+    assert_eq!((held(&former), held(&new)), (4, 4));
 }

@@ -10,7 +10,8 @@
 //!    one creates it, and the others delete the session that they have created and open
 //!    that of the handover. It is never removed before the former session would have
 //!    ended, so a request that has read the former record long ago adopts nothing, and a
-//!    session that was ended here does not come back.
+//!    session that was ended here does not come back; nor before the session would go
+//!    unused, since that visitor may have no other cookie yet.
 //! 3. Delete the former record.
 //! 4. Answer with the session's token.
 //!
@@ -25,8 +26,8 @@
 //! an entry, [`HANDOVER_ENTRY`], for as long as it is not parted.
 
 use cloakroom_core::engine::{KEY_BYTES, SessionKey, Token, TokenStore as _};
-use cloakroom_core::session::{Entries, Limits, Value};
-use cloakroom_core::store::{Data, Record, Stored};
+use cloakroom_core::session::{Ended, Entries, Limits, Value};
+use cloakroom_core::store::{Data, EndReason, Record, Stored};
 use cloakroom_core::{Error, ErrorKind, SessionExpiry, Timestamp};
 use zeroize::Zeroizing;
 
@@ -52,8 +53,8 @@ pub(crate) enum Adopted {
     /// A session that the visitor holds a token of the engine for, or did.
     Parted,
     /// Nothing any more: it was ended, here or there, or has expired.
-    Ended,
-    /// A former record that cannot be read.
+    Ended(Ended),
+    /// A former record that cannot be read, or what this engine has made of it.
     Unreadable(Error),
 }
 
@@ -116,7 +117,7 @@ pub(crate) async fn adopt(
         let Some(former) = former.filter(|former| former.expires_at > now) else {
             // Another request may have adopted it between the two looks.
             let adopted = open(engine, source, &handover, now, cost).await?;
-            return Ok(adopted.unwrap_or(Adopted::Ended));
+            return Ok(adopted.unwrap_or_else(ended_unknown));
         };
         if let Some((token, record)) = create(engine, source, &handover, former, now, cost).await? {
             source.delete(&handover.id).await?;
@@ -129,8 +130,25 @@ pub(crate) async fn adopt(
     ))
 }
 
-/// What the handover leads to; `None` where there is none.
+/// What the handover leads to; `None` where there is none. What this server cannot read
+/// opens nothing, as under a token of ours.
 async fn open(
+    engine: &Shared,
+    source: &dyn FormerSessions,
+    handover: &Handover,
+    now: Timestamp,
+    cost: &mut Cost,
+) -> Result<Option<Adopted>, Error> {
+    use ErrorKind::{Corrupt, TooLarge, UnknownKey};
+    match follow(engine, source, handover, now, cost).await {
+        Err(error) if matches!(error.kind(), Corrupt | TooLarge | UnknownKey) => {
+            Ok(Some(Adopted::Unreadable(error)))
+        }
+        opened => opened,
+    }
+}
+
+async fn follow(
     engine: &Shared,
     source: &dyn FormerSessions,
     handover: &Handover,
@@ -141,7 +159,7 @@ async fn open(
         return Ok(None);
     };
     let Stored::Record(note) = note else {
-        return Ok(Some(Adopted::Ended));
+        return Ok(Some(ended_unknown()));
     };
     let Some(nonce) = bytes_of(&note, NONCE) else {
         return Ok(Some(Adopted::Parted));
@@ -154,9 +172,15 @@ async fn open(
             Adopted::Session(token, record)
         }
         Some(Stored::Rotated { until, .. }) if until > now => Adopted::Moved(token),
-        _ => Adopted::Ended,
+        Some(Stored::Record(record)) => Adopted::Ended(engine.expiry.ended_unused(&record)),
+        Some(Stored::Ended(tombstone)) if tombstone.until > now => Adopted::Ended(tombstone.into()),
+        _ => ended_unknown(),
     };
     Ok(Some(adopted))
+}
+
+fn ended_unknown() -> Adopted {
+    Adopted::Ended(Ended::new(EndReason::Unknown))
 }
 
 /// Creates session and handover; `None` where another request was faster.
@@ -174,9 +198,10 @@ async fn create(
     let token = key.to_token();
     // A request whose clock is behind must not find the handover gone while it still
     // takes the former session for a live one.
+    let used_until = engine.expiry.begin(now).expires_at;
     let note_until = former
         .expires_at
-        .max(now)
+        .max(used_until)
         .saturating_add(engine.rotation_mark);
     let mut record = record_of(engine, source, handover, former, now, &token)?;
     let store = &engine.store;
@@ -222,21 +247,10 @@ fn record_of(
     record.expires_at = record.expires_at.min(former.expires_at);
     record.site = engine.site.clone();
     record.subject = former.subject;
-    let mut lost = former.entries_lost;
     let limits = &engine.limits;
-    let mut entries = Vec::new();
-    let mut bytes = 0;
-    for (name, value) in former.entries {
-        let alone = Data::from_values([(name.as_str(), value.clone())], limits);
-        let fits = alone.is_ok_and(|alone| {
-            bytes += alone.as_bytes().len();
-            bytes < limits.record_bytes_max && entries.len() < limits.entries_max
-        });
-        match fits && name != HANDOVER_ENTRY {
-            true => entries.push((name, value)),
-            false => lost += 1,
-        }
-    }
+    let found = former.entries.len();
+    let mut entries = within_limits(former.entries, limits);
+    let lost = former.entries_lost + (found - entries.len());
     if lost > 0 {
         engine.adoption_lost_entries(source.name(), token, lost);
     }
@@ -249,6 +263,23 @@ fn record_of(
     entries.push((HANDOVER_ENTRY.to_owned(), key));
     record.data = Data::from_values(entries, &room)?;
     Ok(record)
+}
+
+/// The entries that are carried over: each that fits beside those before it.
+fn within_limits(entries: Vec<(String, Value)>, limits: &Limits) -> Vec<(String, Value)> {
+    let (mut bytes, mut kept) = (0, Vec::new());
+    for (name, value) in entries {
+        let alone = Data::from_values([(name.as_str(), value.clone())], limits);
+        let with_it = alone.map_or(usize::MAX, |alone| bytes + alone.as_bytes().len());
+        if with_it <= limits.record_bytes_max
+            && kept.len() < limits.entries_max
+            && name != HANDOVER_ENTRY
+        {
+            bytes = with_it;
+            kept.push((name, value));
+        }
+    }
+    kept
 }
 
 /// Parts an adopted session from its former cookie, once the visitor has come with the
@@ -330,5 +361,27 @@ fn bytes_of(record: &Record, name: &str) -> Option<Vec<u8>> {
     match Value::decode(entries.get(name)?).ok()? {
         Value::Bytes(bytes) => Some(bytes),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_too_large_takes_no_other_with_it() {
+        let limits = Limits::default();
+        let text = |bytes| Value::Str("x".repeat(bytes));
+        let entries = [
+            ("cart", text(40_000)),
+            ("history", text(40_000)),
+            ("huge", text(70_000)),
+            (HANDOVER_ENTRY, text(1)),
+            ("user_id", text(10)),
+        ];
+        let entries = entries.map(|(name, value)| (name.to_owned(), value));
+        let kept = within_limits(entries.into(), &limits);
+        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["cart", "user_id"]);
     }
 }

@@ -80,12 +80,14 @@ impl Inner {
                     client.adopted.push(cookie.source);
                     *ended = Some(Ended::new(EndReason::Adopted));
                 }
-                Adopted::Ended => {
+                Adopted::Ended(why) => {
                     client.adopted.push(cookie.source);
                     if *arrival == Arrival::Anonymous {
                         *arrival = Arrival::Missing;
                     }
-                    ended.get_or_insert_with(|| Ended::new(EndReason::Unknown));
+                    if ended.is_none() || why.because != EndReason::Unknown {
+                        *ended = Some(why);
+                    }
                     self.not_adopted(&cookie, now, &"it has ended or expired");
                 }
                 Adopted::Unreadable(error) => self.not_adopted(&cookie, now, &error),
