@@ -305,6 +305,27 @@ async fn a_flush_before_a_login_ends_the_session_where_it_has_moved() {
     }
 }
 
+/// What was left for the visitor after the move is not for whoever holds the old key.
+#[tokio::test]
+async fn a_request_that_takes_flash_values_takes_none_that_was_left_after_a_move() {
+    let app = TestApp::default();
+    let leave = |text: &'static str| async move |s: Session| s.flash("notice", text).unwrap();
+    let take =
+        async |session: Session| -> Vec<String> { session.take_flash("notice").await.unwrap() };
+    app.visit(leave("before")).await;
+    app.visit(async |session| {
+        app.visit(async |session| {
+            session.cycle_key().unwrap();
+            leave("after")(session).await;
+        })
+        .await;
+        assert_eq!(take(session).await, ["before"]);
+    })
+    .await;
+    app.visit(async |session| assert_eq!(take(session).await, ["after"]))
+        .await;
+}
+
 #[tokio::test]
 async fn late_changes_can_be_dropped_by_choice() {
     let app = TestApp::with(|builder| builder.drop_late_changes(true));
