@@ -326,6 +326,23 @@ async fn a_request_that_takes_flash_values_takes_none_that_was_left_after_a_move
         .await;
 }
 
+/// A token whose session has moved names none.
+#[tokio::test]
+async fn a_session_that_is_not_stored_has_no_id() {
+    let app = TestApp::default();
+    app.visit(async |session| session.insert("n", 1).unwrap())
+        .await;
+    let old = app.token();
+    app.visit(async |session| {
+        assert_eq!(session.id(), app.digest_of(&old.clone().unwrap()));
+        session.cycle_key().unwrap();
+    })
+    .await;
+    app.set_token(old.as_deref());
+    app.visit(async |session| assert_eq!(session.id(), None))
+        .await;
+}
+
 #[tokio::test]
 async fn late_changes_can_be_dropped_by_choice() {
     let app = TestApp::with(|builder| builder.drop_late_changes(true));
