@@ -240,14 +240,48 @@ async fn a_node_without_the_key_leaves_the_cookie_to_those_that_have_it() {
                 .await
                 .sets_token()
         );
-        behind.set_token(token.as_deref());
-        assert!(
-            behind
-                .visit(async |s| s.flush().unwrap())
-                .await
-                .removes_token()
-        );
+        for is_saved in [false, true] {
+            behind.set_token(token.as_deref());
+            let logout = async |s: Session| {
+                s.flush().unwrap();
+                if is_saved {
+                    s.save().await.unwrap();
+                }
+            };
+            assert!(behind.visit(logout).await.removes_token(), "{is_saved}");
+        }
+        // What lies on the server is ended there.
+        let is_on_server = behind
+            .engine
+            .store()
+            .token_capabilities()
+            .client_side
+            .is_none();
+        ahead.set_token(token.as_deref());
+        let left = number(&ahead, "n").await;
+        assert_eq!(left.is_none(), is_on_server);
     }
+}
+
+/// A logout that could not be written keeps the cookie, so that it can be tried again.
+#[tokio::test]
+async fn a_logout_of_an_unknown_key_that_the_store_does_not_answer_keeps_the_cookie() {
+    let [old, new] = [(); 2].map(|()| KeyRing::generate(&OsEntropy).unwrap());
+    let store = Arc::new(FaultyStore::new(MapStore::default()));
+    let [ahead, behind] = [&new, &old].map(|ring| {
+        let sealed = Sealed::new(store.clone()).with_key_ring(ring);
+        TestApp::with(|_| Engine::builder(sealed))
+    });
+    ahead.visit(async |s| s.insert("n", 1).unwrap()).await;
+    behind.set_token(ahead.token().as_deref());
+    let logout = async |s: Session| {
+        store.fail_always(Some(Fault::Refuse));
+        s.flush().unwrap();
+    };
+    let answer = behind.visit(logout).await;
+    assert_eq!((answer.status, answer.set_cookie), (500, None));
+    store.reset();
+    assert_eq!(number(&ahead, "n").await, Some(1));
 }
 
 /// It may be made up, or planted by another host of the domain.
