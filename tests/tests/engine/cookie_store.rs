@@ -212,6 +212,32 @@ async fn a_revoked_session_is_fresh_and_without_epochs_the_answer_is_500() {
     assert_eq!(number(&app, "n").await, None);
 }
 
+/// A limit that the documentation states.
+#[tokio::test]
+async fn a_use_that_is_answered_after_a_logout_brings_the_cookie_back_unless_it_is_revoked() {
+    for is_revocable in [false, true] {
+        let (ring, clock) = site();
+        let mut builder = store(&ring, &clock);
+        if is_revocable {
+            let epochs = Arc::new(EpochStore::in_non_evicting(MapStore::default()));
+            builder = builder.revocation(epochs).logout_ends_all();
+        }
+        let app = desk_of(builder.build().unwrap(), &clock);
+        app.visit(async |s| s.set_subject(Subject::new("7").unwrap()).unwrap())
+            .await;
+        clock.advance(Duration::from_secs(60));
+        app.visit(async |s| {
+            app.visit(async |s| s.flush().unwrap()).await;
+            assert!(s.subject().is_some());
+        })
+        .await;
+        let mut is_logged_in = false;
+        app.visit(async |s| is_logged_in = s.subject().is_some())
+            .await;
+        assert_eq!(is_logged_in, !is_revocable);
+    }
+}
+
 /// In a roll-out, a node may lack a key that another node seals under already.
 #[tokio::test]
 async fn a_node_without_the_key_leaves_the_cookie_to_those_that_have_it() {
