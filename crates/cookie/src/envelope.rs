@@ -134,17 +134,25 @@ impl Envelope {
                 "a cookie was sealed by a newer version of Cloakroom: bring this server to it",
             ));
         }
-        Self::read(frame, &mut Reader(payload)).ok_or_else(|| {
+        let unknown = || {
             let why = format!(
                 "the payload of an authentic cookie, {} bytes, is not as any build of ours seals \
                  it: who else seals with this key ring?",
                 payload.len()
             );
             Error::new(ErrorKind::Corrupt, why)
-        })
+        };
+        let (mut envelope, login) = Self::read(frame, &mut Reader(payload)).ok_or_else(unknown)?;
+        envelope.record.login = match login.map(Login::from_bytes).transpose() {
+            Ok(login) => login.map(Arc::new),
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
+            Err(_) => return Err(unknown()),
+        };
+        Ok(envelope)
     }
 
-    fn read(frame: &Frame, from: &mut Reader<'_>) -> Option<Self> {
+    /// All but the login, whose bytes have a format of their own.
+    fn read<'p>(frame: &Frame, from: &mut Reader<'p>) -> Option<(Self, Option<&'p [u8]>)> {
         let [flags] = from.array()?;
         let has = |bit: u8| flags & bit != 0;
         let id = from.array()?;
@@ -178,20 +186,22 @@ impl Envelope {
         if has(HAS_LABEL) {
             record.label = Some(Label::new(from.text()?).ok()?);
         }
-        if has(HAS_LOGIN) {
-            record.login = Some(Arc::new(Login::from_bytes(from.counted()?).ok()?));
-        }
+        let login = match has(HAS_LOGIN) {
+            true => Some(from.counted()?),
+            false => None,
+        };
         let begun_under = match has(HAS_BEGUN_UNDER) {
             true => from.array()?,
             false => frame.key,
         };
         record.data = Data::from_bytes(from.0);
-        Some(Self {
+        let envelope = Self {
             id,
             begun_under,
             epoch,
             record,
-        })
+        };
+        Some((envelope, login))
     }
 }
 
@@ -311,6 +321,20 @@ mod tests {
     fn an_authentic_payload_of_a_newer_build_is_unsupported() {
         let mut payload = encoded(&envelope());
         payload[0] |= UNKNOWN;
+        let newer = Envelope::decode(&frame(), &payload).err().unwrap();
+        assert_eq!(newer.kind(), ErrorKind::Unsupported);
+    }
+
+    /// A login has a format of its own, which a newer build may extend alone.
+    #[test]
+    fn a_login_of_a_newer_build_is_unsupported() {
+        let mut envelope = envelope();
+        let login = Login::new(&Aal::Two.into(), envelope.record.created_at);
+        let bytes = login.to_bytes();
+        envelope.record.login = Some(Arc::new(login));
+        let mut payload = encoded(&envelope);
+        let at = payload.windows(bytes.len()).position(|part| part == bytes);
+        payload[at.unwrap()] |= 1 << 7;
         let newer = Envelope::decode(&frame(), &payload).err().unwrap();
         assert_eq!(newer.kind(), ErrorKind::Unsupported);
     }

@@ -1,7 +1,8 @@
 //! Sessions sealed in the cookie itself: the server keeps nothing.
 //!
 //! There is no compare-and-swap: of two requests that change a session at once, the
-//! one whose response comes last wins. And the server cannot end a session: a copied
+//! one whose response comes last wins; so does one that only reads, where it notes the use
+//! in the cookie. And the server cannot end a session: a copied
 //! cookie opens until its deadline, after a logout too, unless
 //! [revocation](Revocation) is configured. Where either matters, use a store.
 //!

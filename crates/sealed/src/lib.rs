@@ -65,7 +65,8 @@
 //! - **Who writes the database cannot change the data of a visitor's session unseen.**
 //!   Data that was changed, or moved to another digest, another subject or another
 //!   beginning, fails to open with [`Corrupt`]. With a ring it also fails where the
-//!   absolute deadline, the session's own expiry, its site or its label was changed.
+//!   absolute deadline, the session's own expiry, its site, its label, or how and on which
+//!   device its owner has logged in was changed.
 //! - **With a ring, who writes the database can make no session.** What opens was sealed
 //!   by a server that holds the ring, for that subject.
 //!
@@ -81,6 +82,7 @@
 //! | read or change data of a session whose key they lack | no | no |
 //! | change data of a session whose key they have, such as their own | yes | no |
 //! | let a session live beyond its absolute end | yes | no |
+//! | say of a session that its owner has proved more, or is bound to no device | yes | no |
 //! | move `expires_at` and `last_seen_at`, which a touch moves: a session stays alive unused | for ever | until its absolute end, or for ever where the policy has none |
 //! | put an older state of a session back in its place, also of one that was logged out | yes | the same |
 //! | delete a session, or put a rotation mark in its place | yes | yes |
@@ -90,8 +92,9 @@
 //! check them.
 //!
 //! - **The header stays clear**, since stores, sweeps and lists of a user's sessions
-//!   need it: site, subject, label, beginning, last use, deadlines, the expiry that the
-//!   session chose, revision. So does the length of the data.
+//!   need it: site, subject, label, how its owner has logged in and what that is tied to,
+//!   beginning, last use, deadlines, the expiry that the session chose, revision. So does
+//!   the length of the data.
 //! - Whoever reads the memory of the server, or a visitor's cookie, reads that
 //!   visitor's session. Whoever reads the ring and writes to the database can do what a
 //!   writer can without one. The ring alone opens no session.
@@ -148,6 +151,7 @@
 //! | text | `expiry`, as [`SessionExpiry`](cloakroom_core::SessionExpiry) is printed |
 //! | text | `site` |
 //! | maybe text | `label` |
+//! | the rest | the login, as [`Login::to_bytes`](cloakroom_core::Login::to_bytes) says; nothing where there is none |
 //!
 //! A text is its length in bytes (2 bytes) and UTF-8. What is maybe there begins with a
 //! byte: 0 where it is not there, else 1. Each write draws a random nonce of 192 bits, so
@@ -164,7 +168,8 @@
 //!
 //! Version 2 under the secret 80 81 … 9f, first with the subject `42`, the absolute
 //! deadline 5000000, the expiry `idle:1500`, the site `__Host-session` and the label
-//! `Firefox on Linux`, then with none of these:
+//! `Firefox on Linux`, then with none of these, then with all of them and a login of the
+//! second level by `passkey` at 7000:
 //!
 //! ```text
 //! 027b1b305a404142434445464748494a4b4c4d4e4f5051525354555657
@@ -172,6 +177,9 @@
 //!
 //! 027b1b305a404142434445464748494a4b4c4d4e4f5051525354555657
 //! 6cb3b38b40e0d6a00f9cbcd61749a4b31a7699dcc80df5c0dc
+//!
+//! 027b1b305a404142434445464748494a4b4c4d4e4f5051525354555657
+//! 6cb3b38b40e0d6a00fca86b2b7e06a82d6fe7ea3dbba33bff5
 //! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

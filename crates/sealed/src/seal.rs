@@ -157,8 +157,8 @@ fn cipher(key: &SessionKey, server_key: Option<&ServerKey>) -> XChaCha20Poly1305
     XChaCha20Poly1305::new((&*sealing).into())
 }
 
-/// What the data is bound to. Each part has a fixed length, or states its length, so
-/// no two records give the same bytes.
+/// What the data is bound to. Each part has a fixed length, states its length, or is the
+/// last, so no two records give the same bytes.
 fn associated_data(key: &SessionKey, server_key: Option<&ServerKey>, record: &Record) -> Vec<u8> {
     let mut bound = Bound(Vec::with_capacity(128));
     match server_key {
@@ -181,6 +181,10 @@ fn associated_data(key: &SessionKey, server_key: Option<&ServerKey>, record: &Re
         bound.maybe(record.label.as_ref(), |bound, label| {
             bound.text(label.as_str());
         });
+        if let Some(login) = &record.login {
+            // It is the last part, so it needs no length.
+            bound.bytes(&login.to_bytes());
+        }
     }
     bound.0
 }

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use cloakroom_core::engine::{AnyStore, SessionKey, TokenStore};
 use cloakroom_core::store::{Data, Record, Revision, Stored};
-use cloakroom_core::{Error, ErrorKind, Expiry, Label, SessionExpiry, Site, Subject, Timestamp};
+use cloakroom_core::{
+    Aal, Authentication, Binding, Error, ErrorKind, Expiry, Label, Login, SessionExpiry, Site,
+    Subject, Timestamp,
+};
 use cloakroom_sealed::{KeyRing, SEAL_BYTES_MAX, Sealed, Secret};
 use cloakroom_testkit::{MapStore, Profile, conformance, key, sample};
 
@@ -131,6 +134,40 @@ async fn what_a_session_is_and_how_long_it_may_live_cannot_be_changed() {
     }
 }
 
+/// With a login of more assurance they would pass a step-up, and without the device that the
+/// session is bound to, a copied cookie.
+#[tokio::test]
+async fn how_its_owner_has_logged_in_cannot_be_changed() {
+    let logged_in = |level: Aal, device: Option<u8>| {
+        let at = Timestamp::from_millis(2_000);
+        let mut login = Login::new(&level.into(), at);
+        let binding = |byte| Binding::offered([byte; 32], at).bound_to([4; 65]);
+        login.binding = device.map(|byte| Box::new(binding(byte)));
+        Some(Arc::new(login))
+    };
+    let of_before = [None, logged_in(Aal::One, Some(1))];
+    let others = [logged_in(Aal::Three, Some(1)), logged_in(Aal::One, None)];
+    for login in &of_before {
+        let store = sealed(&[1, 2]);
+        let key = key();
+        let mut record = sample("the data");
+        record.login = login.clone();
+        store.create_token(&key, &record).await.unwrap();
+        assert_eq!(load(&store, &key).await.unwrap().login, *login);
+        let untouched = kept(&store, &key.digest());
+        for other in of_before
+            .iter()
+            .chain(&others)
+            .filter(|other| *other != login)
+        {
+            let mut changed = untouched.clone();
+            changed.login = other.clone();
+            store.inner().plant(key.digest(), Stored::Record(changed));
+            assert_closed(load(&store, &key).await, "damaged or changed");
+        }
+    }
+}
+
 /// Limits that the documentation states.
 #[tokio::test]
 async fn a_writer_of_the_store_can_still_move_what_a_touch_moves_and_put_an_older_state_back() {
@@ -216,6 +253,10 @@ async fn the_published_bytes_of_version_2() {
         "027b1b305a404142434445464748494a4b4c4d4e4f5051525354555657",
         "6cb3b38b40e0d6a00f9cbcd61749a4b31a7699dcc80df5c0dc"
     );
+    const LOGGED_IN: &str = concat!(
+        "027b1b305a404142434445464748494a4b4c4d4e4f5051525354555657",
+        "6cb3b38b40e0d6a00fca86b2b7e06a82d6fe7ea3dbba33bff5"
+    );
     let ring = KeyRing::new(Secret::from_bytes(&counting(0x80)).unwrap());
     let mut bare = Record::new(Timestamp::from_millis(1_000), Timestamp::from_millis(9_000));
     bare.data = Data::from_bytes(&b"cloakroom"[..]);
@@ -225,7 +266,11 @@ async fn the_published_bytes_of_version_2() {
     full.site = Site::new("__Host-session").unwrap();
     full.subject = Some(Subject::new("42").unwrap());
     full.label = Some(Label::new("Firefox on Linux").unwrap());
-    for (record, published) in [(full, FULL), (bare, BARE)] {
+    let mut logged_in = full.clone();
+    let passkey = Authentication::from(Aal::Two).by(Label::new("passkey").unwrap());
+    let login = Login::new(&passkey, Timestamp::from_millis(7_000));
+    logged_in.login = Some(Arc::new(login));
+    for (record, published) in [(full, FULL), (bare, BARE), (logged_in, LOGGED_IN)] {
         let store = Sealed::with_entropy(MapStore::default(), Arc::new(Counting));
         let store = store.with_key_ring(&ring);
         let key = SessionKey::from_bytes(counting(0)).of_site(&record.site);

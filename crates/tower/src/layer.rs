@@ -115,6 +115,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // A layer of the same engine further out has begun already, and will close.
         let outer = request.extensions().get::<Exchange>();
+        let is_inside_another = outer.is_some();
         if outer.is_some_and(|outer| outer.is_of(&self.engine)) {
             return SessionFuture {
                 state: State::Handling {
@@ -142,6 +143,9 @@ where
                 asked_for: request.uri().clone(),
             };
             request.extensions_mut().insert(login);
+        } else if is_inside_another {
+            // The pages of another engine log nobody in here.
+            request.extensions_mut().remove::<Login>();
         }
         request.extensions_mut().insert(exchange.clone());
         SessionFuture {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cloakroom_core::{Error, ErrorKind};
 use tokio::runtime::Handle;
+use tracing::{Instrument as _, Span};
 
 /// How many tasks may go on at once, in the whole process: while a store hangs, a client
 /// could begin one after the other and hang up.
@@ -28,18 +29,19 @@ impl Drop for Carried {
 }
 
 /// Ends or moves a session. A server drops the future of a client that hangs up, so the
-/// work is done in a task of its own; outside a tokio runtime, and behind 1,024 others, it
-/// ends with its caller.
+/// work is done in a task of its own, in the caller's span; outside a tokio runtime, and behind
+/// 1,024 others, it ends with its caller.
 pub(crate) async fn carry_out<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     let (Ok(runtime), Some(carried)) = (Handle::try_current(), Carried::begin()) else {
         return work.await;
     };
-    let task = runtime.spawn(async move {
+    let work = async move {
         let _carried = carried;
         work.await
-    });
+    };
+    let task = runtime.spawn(work.instrument(Span::current()));
     task.await.unwrap_or_else(|panic| {
         let message = "the task that ended or moved the session has ended before it was done";
         Err(Error::new(ErrorKind::Unavailable, message).with_source(panic))

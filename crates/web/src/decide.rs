@@ -80,9 +80,9 @@ pub(crate) enum Decision {
 /// 3. Without a stored session, changes that leave something to keep create
 ///    one; but under a token whose session has just been rotated, only a login
 ///    does: anything else would wipe the fresh cookie with an older request.
-///    A logout there ends the session where it has moved, and what follows the logout
-///    begins a new one. The same under a token whose device is not proven: the browser may
-///    prove it with its next request, and must still have its cookie then.
+///    A logout there ends the session where it has moved, and what follows the logout, a
+///    login too, begins a new one. The same under a token whose device is not proven: the
+///    browser may prove it with its next request, and must still have its cookie then.
 /// 4. A session that was used and opened nothing removes its cookie, unless a
 ///    rotation mark stands there, or another server may have the key that it was sealed
 ///    under: then a logout alone removes it.
@@ -116,7 +116,8 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
             _ => Decision::Nothing,
         };
     }
-    if matches!(facts.arrival, Arrival::Rotated | Arrival::Unproven) && !facts.login {
+    let stands_elsewhere = matches!(facts.arrival, Arrival::Rotated | Arrival::Unproven);
+    if stands_elsewhere && (facts.flushed || !facts.login) {
         return match facts {
             Facts {
                 flushed: true,
@@ -298,7 +299,7 @@ mod tests {
                     flushed: true,
                     ..LOGIN
                 },
-                [Create, Create, Create, Create, Create, Create, Rotate],
+                [Create, Create, Create, Create, Replace, Replace, Rotate],
             ),
         ];
         for (name, facts, decisions) in table {

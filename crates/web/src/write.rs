@@ -207,10 +207,11 @@ impl<'e> Writer<'e> {
                  was not",
             ));
         };
-        // Whoever has waited begins with what the writer before has stored.
+        // Whoever has waited begins with what the writer before has stored, unless they have
+        // loaded what another process has written on top of that.
         let newer = ticket.last_written(token).filter(|last| {
             let base = changeset.stored();
-            base.is_some_and(|base| base.revision != last.revision)
+            base.is_some_and(|base| base.revision < last.revision)
         });
         if let Some(newer) = newer
             && let Err(error) = self.replay(token, changeset, newer)

@@ -209,3 +209,57 @@ async fn a_password_reset_ends_the_sessions_though_its_client_hangs_up() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(engine.sessions_of(&ada).await.unwrap(), []);
 }
+
+/// What the writer ahead has stored may be older than what a request in its queue has loaded.
+#[tokio::test]
+async fn a_writer_that_waited_does_not_begin_with_less_than_it_has_read() {
+    let map = Arc::new(MapStore::default());
+    let other_node = Engine::new(map.clone());
+    let [written, answered] = [(); 2].map(|()| Arc::new(tokio::sync::Semaphore::new(0)));
+    let (begun, may_answer) = (written.clone(), answered.clone());
+    let store = InterceptedStore::from_fn(map, move |operation, work| {
+        let (begun, may_answer) = (begun.clone(), may_answer.clone());
+        Box::pin(async move {
+            let answer = work.await;
+            if operation.call == Call::Update {
+                begun.add_permits(1);
+                may_answer.acquire().await.unwrap().forget();
+            }
+            answer
+        })
+    });
+    let engine = Engine::builder(store).strict_reads(true).build().unwrap();
+    let opened = async |engine: &Engine, cookie: &str| {
+        let exchange = engine.exchange();
+        let session = exchange.open(std::iter::once(cookie.as_bytes())).await;
+        (exchange, session.unwrap())
+    };
+    let exchange = other_node.exchange();
+    let session = exchange.open(std::iter::empty()).await.unwrap();
+    session.insert("n", 1).unwrap();
+    let cookie = cookie(&exchange.close(200).await);
+
+    let (ahead, session) = opened(&engine, &cookie).await;
+    session.insert("m", 1).unwrap();
+    let ahead = tokio::spawn(async move { ahead.close(200).await.failure });
+    written.acquire().await.unwrap().forget();
+    let (other, session) = opened(&other_node, &cookie).await;
+    session.insert("n", 2).unwrap();
+    assert!(other.close(200).await.failure.is_none());
+
+    let (behind, session) = opened(&engine, &cookie).await;
+    let n: u64 = session.get("n").unwrap().unwrap();
+    session.insert("n", n + 1).unwrap();
+    let behind = tokio::spawn(async move { behind.close(200).await.failure });
+    // It enters the queue before the writer ahead has its answer.
+    tokio::task::yield_now().await;
+    answered.add_permits(2);
+    assert!(ahead.await.unwrap().is_none());
+    let failure = behind.await.unwrap();
+    assert!(
+        failure.is_none(),
+        "nobody has changed what it read: {failure:?}"
+    );
+    let (_, session) = opened(&other_node, &cookie).await;
+    assert_eq!(session.get::<u64>("n").unwrap(), Some(3));
+}

@@ -212,6 +212,32 @@ async fn a_revoked_session_is_fresh_and_without_epochs_the_answer_is_500() {
     assert_eq!(number(&app, "n").await, None);
 }
 
+/// A limit that the documentation states.
+#[tokio::test]
+async fn a_use_that_is_answered_after_a_logout_brings_the_cookie_back_unless_it_is_revoked() {
+    for is_revocable in [false, true] {
+        let (ring, clock) = site();
+        let mut builder = store(&ring, &clock);
+        if is_revocable {
+            let epochs = Arc::new(EpochStore::in_non_evicting(MapStore::default()));
+            builder = builder.revocation(epochs).logout_ends_all();
+        }
+        let app = desk_of(builder.build().unwrap(), &clock);
+        app.visit(async |s| s.set_subject(Subject::new("7").unwrap()).unwrap())
+            .await;
+        clock.advance(Duration::from_secs(60));
+        app.visit(async |s| {
+            app.visit(async |s| s.flush().unwrap()).await;
+            assert!(s.subject().is_some());
+        })
+        .await;
+        let mut is_logged_in = false;
+        app.visit(async |s| is_logged_in = s.subject().is_some())
+            .await;
+        assert_eq!(is_logged_in, !is_revocable);
+    }
+}
+
 /// In a roll-out, a node may lack a key that another node seals under already.
 #[tokio::test]
 async fn a_node_without_the_key_leaves_the_cookie_to_those_that_have_it() {
@@ -240,14 +266,48 @@ async fn a_node_without_the_key_leaves_the_cookie_to_those_that_have_it() {
                 .await
                 .sets_token()
         );
-        behind.set_token(token.as_deref());
-        assert!(
-            behind
-                .visit(async |s| s.flush().unwrap())
-                .await
-                .removes_token()
-        );
+        for is_saved in [false, true] {
+            behind.set_token(token.as_deref());
+            let logout = async |s: Session| {
+                s.flush().unwrap();
+                if is_saved {
+                    s.save().await.unwrap();
+                }
+            };
+            assert!(behind.visit(logout).await.removes_token(), "{is_saved}");
+        }
+        // What lies on the server is ended there.
+        let is_on_server = behind
+            .engine
+            .store()
+            .token_capabilities()
+            .client_side
+            .is_none();
+        ahead.set_token(token.as_deref());
+        let left = number(&ahead, "n").await;
+        assert_eq!(left.is_none(), is_on_server);
     }
+}
+
+/// A logout that could not be written keeps the cookie, so that it can be tried again.
+#[tokio::test]
+async fn a_logout_of_an_unknown_key_that_the_store_does_not_answer_keeps_the_cookie() {
+    let [old, new] = [(); 2].map(|()| KeyRing::generate(&OsEntropy).unwrap());
+    let store = Arc::new(FaultyStore::new(MapStore::default()));
+    let [ahead, behind] = [&new, &old].map(|ring| {
+        let sealed = Sealed::new(store.clone()).with_key_ring(ring);
+        TestApp::with(|_| Engine::builder(sealed))
+    });
+    ahead.visit(async |s| s.insert("n", 1).unwrap()).await;
+    behind.set_token(ahead.token().as_deref());
+    let logout = async |s: Session| {
+        store.fail_always(Some(Fault::Refuse));
+        s.flush().unwrap();
+    };
+    let answer = behind.visit(logout).await;
+    assert_eq!((answer.status, answer.set_cookie), (500, None));
+    store.reset();
+    assert_eq!(number(&ahead, "n").await, Some(1));
 }
 
 /// It may be made up, or planted by another host of the domain.

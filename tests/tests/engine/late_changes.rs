@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use cloakroom::session::Session;
+use cloakroom::store::{EndReason, Stored};
 use cloakroom::{Clock as _, Engine, ErrorKind, Label, SessionExpiry, Subject};
 use cloakroom_testkit::MapStore;
 use cloakroom_tests::in_process::{TestApp, TestResponse};
@@ -268,6 +269,78 @@ async fn a_change_that_arrives_after_the_rotation_is_refused_and_the_old_token_o
 async fn count_from_nothing(session: Session) {
     assert_eq!(session.get::<u64>("n").unwrap(), None);
     session.insert("late", 7).unwrap();
+}
+
+/// A logout ends the session wherever it has moved, also where a login follows it.
+#[tokio::test]
+async fn a_flush_before_a_login_ends_the_session_where_it_has_moved() {
+    for is_saved_before in [false, true] {
+        let app = TestApp::default();
+        let login = async |session: Session| session.set_subject(subject("ada")).unwrap();
+        app.visit(login).await;
+        let old = app.token();
+        app.visit(async |session| session.cycle_key().unwrap())
+            .await;
+        let moved = app.token().unwrap();
+        app.set_token(old.as_deref());
+        let response = app.visit(async |session| {
+            if is_saved_before {
+                session.insert("late", 7).unwrap();
+                session.save().await.unwrap_err();
+            }
+            session.flush().unwrap();
+            session.set_subject(subject("bob")).unwrap();
+        });
+        assert!(response.await.sets_token());
+        app.visit(async |session| assert_eq!(session.subject(), Some(subject("bob"))))
+            .await;
+        let left = app
+            .model()
+            .snapshot()
+            .remove(&app.digest_of(&moved).unwrap());
+        let Some(Stored::Ended(tombstone)) = left else {
+            panic!("what was flushed stands: {left:?}");
+        };
+        assert_eq!(tombstone.because, EndReason::Flushed);
+    }
+}
+
+/// What was left for the visitor after the move is not for whoever holds the old key.
+#[tokio::test]
+async fn a_request_that_takes_flash_values_takes_none_that_was_left_after_a_move() {
+    let app = TestApp::default();
+    let leave = |text: &'static str| async move |s: Session| s.flash("notice", text).unwrap();
+    let take =
+        async |session: Session| -> Vec<String> { session.take_flash("notice").await.unwrap() };
+    app.visit(leave("before")).await;
+    app.visit(async |session| {
+        app.visit(async |session| {
+            session.cycle_key().unwrap();
+            leave("after")(session).await;
+        })
+        .await;
+        assert_eq!(take(session).await, ["before"]);
+    })
+    .await;
+    app.visit(async |session| assert_eq!(take(session).await, ["after"]))
+        .await;
+}
+
+/// A token whose session has moved names none.
+#[tokio::test]
+async fn a_session_that_is_not_stored_has_no_id() {
+    let app = TestApp::default();
+    app.visit(async |session| session.insert("n", 1).unwrap())
+        .await;
+    let old = app.token();
+    app.visit(async |session| {
+        assert_eq!(session.id(), app.digest_of(&old.clone().unwrap()));
+        session.cycle_key().unwrap();
+    })
+    .await;
+    app.set_token(old.as_deref());
+    app.visit(async |session| assert_eq!(session.id(), None))
+        .await;
 }
 
 #[tokio::test]

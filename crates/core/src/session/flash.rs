@@ -31,8 +31,8 @@ impl Session {
     }
 
     /// Takes the values left under a name, oldest first, and saves: of any
-    /// number of requests at the same time, one gets them. Where none are left
-    /// it costs nothing.
+    /// number of requests at the same time, one gets them. What another request leaves
+    /// meanwhile is for a later one. Where none are left it costs nothing.
     ///
     /// # Errors
     /// What [`save`](Self::save) gives, but for [`ErrorKind::Gone`]: a session
@@ -44,13 +44,25 @@ impl Session {
         if !self.contains(&entry) {
             return Ok(Vec::new());
         }
-        // On replay the closure runs on what is left then: nothing, where
-        // another request was first.
+        // On replay it takes what is left of those values: none, where another request was
+        // first. The replay may be on a session that has moved, of which whoever holds the key
+        // of before must read nothing.
         let taken: Arc<Mutex<Vec<Value>>> = Arc::default();
         let kept = taken.clone();
+        let mut seen: Option<Vec<Value>> = None;
         self.update_with(&entry, move |left: Option<Vec<Value>>| {
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = left.unwrap_or_default();
-            None
+            let mut left = left.unwrap_or_default();
+            let still_there = match &seen {
+                Some(seen) => {
+                    let pairs = left.iter().zip(seen);
+                    pairs.take_while(|(left, seen)| left == seen).count()
+                }
+                None => left.len(),
+            };
+            let later = left.split_off(still_there);
+            seen.get_or_insert_with(|| left.clone());
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = left;
+            (!later.is_empty()).then_some(later)
         })?;
         match self.save().await {
             Ok(()) => {}

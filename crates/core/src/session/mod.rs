@@ -65,7 +65,7 @@ use crate::{Error, ErrorKind, Expiry, Timestamp};
 /// | `remove`, `pop` | removes whatever stands there |
 /// | `get_or_insert` | sets the value only where none stands |
 /// | `update`, `update_with`, `update_fields`, `flash` | runs the closure on what stands there then |
-/// | `take_flash` | takes what is left then |
+/// | `take_flash` | takes what is left then of the values that it saw |
 /// | `clear` | removes everything, also what the other has added |
 /// | `set_expiry`, `set_label` | the last one counts |
 /// | `set_subject` | the same; over another subject, from nothing |

@@ -155,8 +155,14 @@ impl Session {
     /// to another id, so key by it only what may end with that.
     #[must_use]
     pub fn id(&self) -> Option<KeyDigest> {
-        self.lock().accessed = true;
-        self.shared.context.commit.as_ref()?.upgrade()?.id()
+        let is_stored = {
+            let mut state = self.lock();
+            state.accessed = true;
+            state.stored.is_some()
+        };
+        // A token that opened nothing has a digest too.
+        let commit = self.shared.context.commit.as_ref().filter(|_| is_stored)?;
+        commit.upgrade()?.id()
     }
 
     /// Who is logged in.

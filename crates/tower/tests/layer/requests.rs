@@ -70,6 +70,20 @@ async fn who_is_not_logged_in_is_told_so_or_sent_to_the_login_page() {
     }
 }
 
+/// A site may have an API with sessions of its own inside it.
+#[tokio::test]
+async fn a_layer_without_a_login_page_does_not_send_to_that_of_another_engine() {
+    let handler = service_fn(async |request: Request<()>| {
+        let nobody = request.logged_in().await.unwrap_err();
+        Ok::<Response<String>, Infallible>(nobody.into_response())
+    });
+    let layer = || SessionLayer::new(Engine::new(Store::default()));
+    let inner = layer().layer(handler);
+    let service = layer().login_page("/login").layer(inner);
+    let response = service.oneshot(request("")).await.unwrap();
+    assert_eq!(response.status(), 401);
+}
+
 #[tokio::test]
 async fn a_request_without_a_layer_is_misconfigured() {
     let error = request("").session().await.unwrap_err();

@@ -131,7 +131,10 @@ impl Inner {
         // After its own: nobody's stray cookie keeps a visitor logged in.
         let others_ended = writer.log_out_all(&others).await;
         let others_ended = others_ended.and(self.end_formers(opened, adoptable, &mut writer).await);
-        if decision == Decision::Forget && end.is_some() {
+        // A logout that was saved early is none of the end any more. Where another token of it
+        // may still stand, the client keeps its cookies, to try again.
+        let is_told_now = end.is_some() || changeset.is_modified();
+        if decision == Decision::Forget && is_told_now && others_ended.is_ok() {
             self.forget(opened, changeset.is_modified());
         }
         if changeset.is_flushed() {

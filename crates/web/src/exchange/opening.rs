@@ -40,7 +40,7 @@ impl Inner {
             engine.malformed();
         }
         let mut tokens = tokens.map(|token| token.of_site(&engine.site)).enumerate();
-        let mut passed = Vec::new();
+        let (mut passed, mut of_unknown_keys) = (Vec::new(), Vec::new());
         let mut ended = None;
         while let Some((at, token)) = tokens.next() {
             let loaded = match self.load_token(&token, &mut client.cost).await {
@@ -61,6 +61,7 @@ impl Inner {
                     if arrival == Arrival::Missing {
                         arrival = Arrival::OfUnknownKey;
                     }
+                    of_unknown_keys.push(token);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -91,6 +92,7 @@ impl Inner {
                                 let token = token.clone();
                                 client.successor = CookieAction::Set { token, age };
                             }
+                            passed.extend(of_unknown_keys);
                             passed.extend(tokens.map(|(_, token)| token));
                             client.others = passed;
                             self.hold(&mut client, token, loaded.reissue, age);
@@ -132,12 +134,14 @@ impl Inner {
                 .open_former(&mut client, (&mut arrival, &mut ended), &mut passed, now)
                 .await?
         {
+            client.others.extend(of_unknown_keys);
             return Ok(Opened::new(session, Arrival::Stored, client));
         }
-        // A logout under an old token ends the session where it has moved.
+        // A logout under an old token ends the session where it has moved, and one under a
+        // token of an unknown key what another server would open.
         let mut passed = passed.into_iter();
         client.token = passed.next();
-        client.others = passed.collect();
+        client.others = passed.chain(of_unknown_keys).collect();
         Ok(Opened::new(
             self.session(None, now, ended, false)?,
             arrival,
