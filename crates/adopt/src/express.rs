@@ -1,6 +1,6 @@
 //! express-session: its signed cookie, and the JSON that connect-redis writes.
 
-use cloakroom_core::{Error, Timestamp};
+use cloakroom_core::{Error, SessionExpiry, Timestamp};
 use cloakroom_web::{FormerSession, SameSite};
 use serde_json::Value as Json;
 use time::OffsetDateTime;
@@ -45,7 +45,7 @@ fn read(found: &FoundRecord, session: &mut FormerSession) -> Result<(), Error> {
         return Err(corrupt("a session of express-session has no `cookie`"));
     };
     match cookie.get("expires") {
-        None | Some(Json::Null) => session.ends_with_browser = true,
+        None | Some(Json::Null) => session.expiry = SessionExpiry::BrowserClose,
         Some(expires) => {
             let expires = expires.as_str().and_then(instant).ok_or_else(|| {
                 corrupt("`cookie.expires` of a session of express-session is no instant")
