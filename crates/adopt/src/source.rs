@@ -205,6 +205,7 @@ impl FormerSessions for Source {
             let until = found
                 .lives_for
                 .map_or(until, |lives| until.min(now.saturating_add(lives)));
+            let until = found.expires_at.map_or(until, |ends| until.min(ends));
             let mut session = FormerSession::new(until);
             (self.format.read)(&found, &mut session)?;
             session.subject = self.subject.as_ref().and_then(|subject| subject(&session));
