@@ -6,6 +6,8 @@ use std::time::Duration;
 use cloakroom_core::store::BoxFuture;
 use cloakroom_core::{Error, Timestamp};
 
+#[cfg(feature = "django")]
+mod files;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "sqlite")]
@@ -13,6 +15,8 @@ mod sqlite;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sqlx;
 
+#[cfg(feature = "django")]
+pub use files::DjangoFiles;
 #[cfg(feature = "redis")]
 pub use redis::RedisKeys;
 #[cfg(feature = "sqlite")]

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloakroom_adopt::{MysqlTable, PostgresTable, Records, RedisKeys, SqliteTable};
+use cloakroom_adopt::{DjangoFiles, MysqlTable, PostgresTable, Records, RedisKeys, SqliteTable};
 use cloakroom_core::ErrorKind;
 use cloakroom_servers::{Mariadb, Postgres, Redis};
 use sqlx::mysql::MySqlPoolOptions;
@@ -146,4 +146,33 @@ async fn a_row_of_django_is_found_in_mysql() {
         .await
         .unwrap();
     a_row_of_django_is_found(&MysqlTable::django(pool)).await;
+}
+
+#[tokio::test]
+async fn files_of_django_are_found_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let sessions = folder.path().join("sessions");
+    let error = DjangoFiles::open(&sessions, "sessionid").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    std::fs::create_dir(&sessions).unwrap();
+    let files = DjangoFiles::open(&sessions, "sessionid").unwrap();
+    assert_eq!(found(&files, DJANGO_KEY).await, None);
+    let path = sessions.join(format!("sessionid{DJANGO_KEY}"));
+    std::fs::write(&path, DJANGO_DATA).unwrap();
+    let is_found = Some((DJANGO_DATA.as_bytes().to_vec(), None));
+    assert_eq!(found(&files, DJANGO_KEY).await, is_found);
+    for _ in 0..2 {
+        files.delete(DJANGO_KEY).await.unwrap();
+        assert!(!path.exists());
+    }
+    // A file beside the folder, and a folder in the place of a file.
+    let beside = folder.path().join("beside");
+    std::fs::write(&beside, "beside").unwrap();
+    std::fs::create_dir(sessions.join("sessionid")).unwrap();
+    assert_eq!(found(&files, "/../../beside").await, None);
+    files.delete("/../../beside").await.unwrap();
+    assert!(beside.exists());
+    let error = files.get("").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(!format!("{error} {error:?}").contains(sessions.to_str().unwrap()));
 }

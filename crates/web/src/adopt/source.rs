@@ -14,7 +14,7 @@ use crate::CookiePolicy;
 ///
 /// A source reads and deletes; it never writes. It is asked only about requests that bring
 /// its cookie and no token of the engine that opens a session. The crate `cloakroom-adopt`
-/// has sources for tower-sessions, actix-session and express-session.
+/// has sources for tower-sessions, actix-session, express-session and Django.
 ///
 /// ```
 /// use cloakroom_core::store::BoxFuture;
