@@ -84,7 +84,7 @@ impl Protection {
 }
 
 /// Compares in constant time.
-fn verify(key: &[u8], text: &str, tag: &[u8]) -> Option<()> {
+pub(crate) fn verify(key: &[u8], text: &str, tag: &[u8]) -> Option<()> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     mac.update(text.as_bytes());
     mac.verify_slice(tag).ok()

@@ -1,6 +1,6 @@
 //! express-session: its signed cookie, and the JSON that connect-redis writes.
 
-use cloakroom_core::{Error, Timestamp};
+use cloakroom_core::{Error, SessionExpiry, Timestamp};
 use cloakroom_web::{FormerSession, SameSite};
 use serde_json::Value as Json;
 use time::OffsetDateTime;
@@ -49,7 +49,7 @@ fn read(found: &FoundRecord, session: &mut FormerSession) -> Result<(), Error> {
         return Err(corrupt("a session of express-session has no `cookie`"));
     };
     match cookie.get("expires") {
-        None | Some(Json::Null) => session.ends_with_browser = true,
+        None | Some(Json::Null) => session.expiry = SessionExpiry::BrowserClose,
         // The record is as old as its last change, and the store knows of the last use.
         Some(_) if found.lives_for.is_some() => {}
         Some(expires) => {

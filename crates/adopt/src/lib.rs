@@ -3,7 +3,7 @@
 //! An engine that is [told of the former sessions](cloakroom_web::EngineBuilder::adopt)
 //! adopts each when its visitor comes: the session is created in the engine's store, the
 //! visitor gets the engine's cookie, the former cookie and the former record are removed,
-//! and whoever was logged in stays logged in. This crate says how three libraries keep their
+//! and whoever was logged in stays logged in. This crate says how four libraries keep their
 //! sessions:
 //!
 //! | from | feature | begin with |
@@ -12,6 +12,8 @@
 //! | actix-session 0.9 to 0.11, over Redis | `actix-session` | [`actix_session()`] |
 //! | actix-session, all in the encrypted cookie | `actix-session` | [`actix_cookie()`] |
 //! | express-session with connect-redis | `express-session` | [`express_session()`] |
+//! | Django, over its table in SQLite, PostgreSQL or MySQL, or over its files | `django` | [`django_sessions()`] |
+//! | Django, all in the signed cookie | `django` | [`django_cookie()`] |
 //!
 //! The features `sqlite`, `postgres`, `mysql` and `redis` are for where the records lie;
 //! anything else is an implementation of [`Records`], and of another library one of
@@ -40,7 +42,8 @@
 //! in which order, and what is tested.
 //!
 //! **A former record is read as its library reads it,** and refused where that would refuse
-//! it: an id in another spelling, a signature under a secret that is not given.
+//! it: an id in another spelling, a signature under a secret that is not given, a login with a
+//! password that has been changed since.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -52,9 +55,11 @@ mod actix;
         feature = "express-session",
         feature = "tower-sessions"
     )),
-    allow(dead_code) // Each library uses its part.
+    allow(dead_code) // Each library uses its part, and Django few.
 )]
 mod cookie;
+#[cfg(feature = "django")]
+mod django;
 #[cfg(feature = "express-session")]
 mod express;
 mod records;
@@ -64,7 +69,7 @@ mod records;
         feature = "express-session",
         feature = "tower-sessions"
     )),
-    allow(dead_code) // Each library uses its part.
+    allow(dead_code) // Each library uses its part, and Django few.
 )]
 mod source;
 #[cfg(feature = "tower-sessions")]
@@ -74,9 +79,15 @@ mod tower;
 #[cfg_attr(docsrs, doc(cfg(feature = "actix-session")))]
 pub use actix::{actix_cookie, actix_session};
 pub use cookie::CookieKey;
+#[cfg(feature = "django")]
+#[cfg_attr(docsrs, doc(cfg(feature = "django")))]
+pub use django::{DjangoSessions, django_cookie, django_sessions};
 #[cfg(feature = "express-session")]
 #[cfg_attr(docsrs, doc(cfg(feature = "express-session")))]
 pub use express::express_session;
+#[cfg(feature = "django")]
+#[cfg_attr(docsrs, doc(cfg(feature = "django")))]
+pub use records::DjangoFiles;
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
 pub use records::MysqlTable;

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use cloakroom_core::Error;
 use cloakroom_core::store::BoxFuture;
+use cloakroom_core::{Error, Timestamp};
 
+#[cfg(feature = "django")]
+mod files;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "sqlite")]
@@ -13,6 +15,8 @@ mod sqlite;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sqlx;
 
+#[cfg(feature = "django")]
+pub use files::DjangoFiles;
 #[cfg(feature = "redis")]
 pub use redis::RedisKeys;
 #[cfg(feature = "sqlite")]
@@ -45,6 +49,8 @@ pub struct FoundRecord {
     pub bytes: Vec<u8>,
     /// How long the store keeps it, where it forgets by itself.
     pub lives_for: Option<Duration>,
+    /// When the session ends, where the store has that beside what the library has written.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl FoundRecord {
@@ -54,6 +60,7 @@ impl FoundRecord {
         Self {
             bytes,
             lives_for: None,
+            expires_at: None,
         }
     }
 }
@@ -63,8 +70,19 @@ impl fmt::Debug for FoundRecord {
         f.debug_struct("FoundRecord")
             .field("bytes", &self.bytes.len())
             .field("lives_for", &self.lives_for)
+            .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
+}
+
+/// A record of a table: what the library has written, and when the session ends, in
+/// milliseconds since the epoch, where the table has a column for that.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+fn row((bytes, expires_at): (Vec<u8>, Option<i64>)) -> FoundRecord {
+    let mut found = FoundRecord::new(bytes);
+    found.expires_at =
+        expires_at.map(|millis| Timestamp::from_millis(u64::try_from(millis).unwrap_or(0)));
+    found
 }
 
 /// Whether a text may stand in a statement as the name of a table or schema.

@@ -15,12 +15,12 @@ use crate::{CookieKey, FoundRecord};
 
 /// How long a session without a deadline is taken to live: browsers keep no cookie longer
 /// than 400 days.
-const LIFETIME_MAX: Duration = Duration::from_secs(400 * 86_400);
+pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(400 * 86_400);
 
 /// The longest id that is looked up, in bytes. Those of the libraries are 22, 32 and 64.
 const ID_BYTES_MAX: usize = 256;
 
-type SubjectOf = Box<dyn Fn(&FormerSession) -> Option<Subject> + Send + Sync>;
+pub(crate) type SubjectOf = Box<dyn Fn(&FormerSession) -> Option<Subject> + Send + Sync>;
 
 /// The sessions of another library, for [`adopt`](cloakroom_web::EngineBuilder::adopt).
 pub struct Source {
@@ -146,13 +146,17 @@ pub fn named<const N: usize>(
             let is_named = |key: &Value| matches!(key, Value::Str(key) if key == name);
             value = &pairs.iter().find(|(key, _)| is_named(key))?.1;
         }
-        let text = match value {
-            Value::Str(text) if !text.is_empty() => text.clone(),
-            Value::UInt(number) => number.to_string(),
-            Value::Int(number) => number.to_string(),
-            _ => return None,
-        };
-        Subject::new(text).ok()
+        Subject::new(text_of(value)?).ok()
+    }
+}
+
+/// A user's id as text.
+pub(crate) fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::Str(text) if !text.is_empty() => Some(text.clone()),
+        Value::UInt(number) => Some(number.to_string()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 
@@ -206,6 +210,7 @@ impl FormerSessions for Source {
             let until = found
                 .lives_for
                 .map_or(until, |lives| until.min(now.saturating_add(lives)));
+            let until = found.expires_at.map_or(until, |ends| until.min(ends));
             let mut session = FormerSession::new(until);
             (self.format.read)(&found, &mut session)?;
             session.subject = self.subject.as_ref().and_then(|subject| subject(&session));
@@ -248,7 +253,11 @@ pub(crate) fn corrupt(why: &'static str) -> Error {
 }
 
 /// Numbers of JSON as a value: a whole one where it has no fraction.
-#[cfg(any(feature = "actix-session", feature = "express-session"))]
+#[cfg(any(
+    feature = "actix-session",
+    feature = "django",
+    feature = "express-session"
+))]
 pub(crate) fn value_of(json: serde_json::Value) -> Result<Value, Error> {
     /// Levels that are kept as they are; the engine's own limit comes after.
     const DEPTH_MAX: usize = cloakroom_core::session::NESTING_DEPTH_CEILING;

@@ -17,7 +17,7 @@ use cloakroom_adopt::{
 };
 use cloakroom_core::session::Value;
 use cloakroom_core::store::BoxFuture;
-use cloakroom_core::{Error, ErrorKind, Timestamp};
+use cloakroom_core::{Error, ErrorKind, SessionExpiry, Timestamp};
 use cloakroom_web::{FormerSession, FormerSessions as _};
 
 /// Before each of the sessions expires, and within an hour of it.
@@ -298,7 +298,7 @@ async fn a_session_of_express_lives_as_long_as_its_key() {
         let now = NOW.saturating_add(Duration::from_secs(hours * 3600));
         let session = source.load(&id, now).await.unwrap().unwrap();
         assert_eq!(session.expires_at, now.saturating_add(HALF_AN_HOUR));
-        assert!(!session.ends_with_browser);
+        assert_eq!(session.expiry, SessionExpiry::Default);
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cloakroom_core::session::{Limits, Value};
 use cloakroom_core::store::{BoxFuture, SessionStore as _, SubjectDigest, Subjects as _};
-use cloakroom_core::{Clock as _, Error, ErrorKind, Site, Subject, Timestamp};
+use cloakroom_core::{Clock as _, Error, ErrorKind, SessionExpiry, Site, Subject, Timestamp};
 use cloakroom_testkit::{InterceptedStore, ManualClock, MapStore, Operation, Work};
 use cloakroom_web::{
     BearerPolicy, Closing, CookiePolicy, Engine, EngineBuilder, Exchange, FormerId, FormerSession,
@@ -21,6 +21,7 @@ use cloakroom_web::{
 
 const START: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
+const BRIEF: Duration = Duration::from_secs(300);
 const REMOVED: &str = "sid=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax";
 
 /// What goes wrong at one operation of the store or the source.
@@ -118,6 +119,9 @@ impl FormerSessions for Former {
             };
             let mut session = FormerSession::new(*expires_at);
             session.subject = Some(Subject::new("ada").unwrap());
+            if id.expose() == "id-brief" {
+                session.expiry = SessionExpiry::Idle(BRIEF);
+            }
             session.entries = vec![
                 ("n".into(), Value::UInt(1)),
                 ("x".repeat(300), Value::UInt(2)),
@@ -398,6 +402,26 @@ async fn a_session_that_was_ended_elsewhere_does_not_come_back() {
     let (who, headers) = visit(&engine, FORMER).await.unwrap();
     assert_eq!(who, None);
     assert_eq!(headers.last().unwrap(), REMOVED);
+}
+
+#[tokio::test]
+async fn a_lifetime_that_the_former_session_chose_for_itself_goes_on() {
+    let world = World::new();
+    let engine = world.engine();
+    let until = START.saturating_add(BRIEF);
+    world
+        .records
+        .lock()
+        .unwrap()
+        .insert("id-brief".into(), until);
+    let (_, headers) = visit(&engine, "sid=id-brief").await.unwrap();
+    let cookie = set(&headers).unwrap();
+    for _ in 0..3 {
+        world.pass(200);
+        assert!(is_ada(&visit(&engine, &cookie).await.unwrap().0));
+    }
+    world.pass(300);
+    assert_eq!(visit(&engine, &cookie).await.unwrap().0, None);
 }
 
 #[tokio::test]

@@ -38,5 +38,6 @@ pages! {
     migrating: "migrating.md",
     tower_sessions: "tower-sessions.md",
     moving: "moving.md",
+    django: "django.md",
     writing_a_store: "writing-a-store.md",
 }

@@ -115,10 +115,11 @@ impl Records for RedisKeys {
         Box::pin(async move {
             let both = at_once([command("GET", key), command("PTTL", key)]);
             let (bytes, millis): (Option<Vec<u8>>, i64) = self.ask(&both).await?;
-            Ok(bytes.map(|bytes| FoundRecord {
-                bytes,
+            Ok(bytes.map(|bytes| {
+                let mut found = FoundRecord::new(bytes);
                 // A key without a lifetime answers -1.
-                lives_for: u64::try_from(millis).ok().map(Duration::from_millis),
+                found.lives_for = u64::try_from(millis).ok().map(Duration::from_millis);
+                found
             }))
         })
     }

@@ -4,7 +4,7 @@ use cloakroom_core::store::BoxFuture;
 use cloakroom_core::{Error, ErrorKind};
 use sqlx::AssertSqlSafe;
 
-use super::{FoundRecord, Records, check_name};
+use super::{FoundRecord, Records, check_name, row};
 
 fn unavailable(source: sqlx::Error) -> Error {
     let why = "the database of the former sessions does not answer";
@@ -14,7 +14,7 @@ fn unavailable(source: sqlx::Error) -> Error {
 /// A table behind a pool of connections, which the application makes: with TLS, and as many
 /// connections as it likes.
 macro_rules! table {
-    ($(#[$doc:meta])* $name:ident, $pool:ty, $quote:literal, $key:literal) => {
+    ($(#[$doc:meta])* $name:ident, $pool:ty, $quote:literal, $key:literal, $null:literal, $django:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         pub struct $name {
@@ -41,11 +41,23 @@ macro_rules! table {
                 Ok(Self::with(pool, schema, table))
             }
 
+            /// Django's table `django_session`, where the connections of the pool find it.
+            #[must_use]
+            pub fn django(pool: $pool) -> Self {
+                Self {
+                    pool,
+                    get: concat!("select ", $django, " from django_session where session_key = ", $key)
+                        .to_owned(),
+                    delete: concat!("delete from django_session where session_key = ", $key)
+                        .to_owned(),
+                }
+            }
+
             fn with(pool: $pool, schema: &str, table: &str) -> Self {
                 let table = format!(concat!($quote, "{}", $quote, ".", $quote, "{}", $quote), schema, table);
                 Self {
                     pool,
-                    get: format!(concat!("select data from {} where id = ", $key), table),
+                    get: format!(concat!("select data, ", $null, " from {} where id = ", $key), table),
                     delete: format!(concat!("delete from {} where id = ", $key), table),
                 }
             }
@@ -57,10 +69,9 @@ macro_rules! table {
                 key: &'a str,
             ) -> BoxFuture<'a, Result<Option<FoundRecord>, Error>> {
                 Box::pin(async move {
-                    let query = sqlx::query_scalar(AssertSqlSafe(self.get.clone())).bind(key);
-                    let found: Option<Vec<u8>> =
-                        query.fetch_optional(&self.pool).await.map_err(unavailable)?;
-                    Ok(found.map(FoundRecord::new))
+                    let query = sqlx::query_as(AssertSqlSafe(self.get.clone())).bind(key);
+                    let found = query.fetch_optional(&self.pool).await.map_err(unavailable)?;
+                    Ok(found.map(row))
                 })
             }
 
@@ -77,18 +88,23 @@ macro_rules! table {
 
 #[cfg(feature = "postgres")]
 table!(
-    /// The table of tower-sessions' `PostgresStore`.
+    /// The table of tower-sessions' `PostgresStore`, or Django's.
     PostgresTable,
     sqlx::PgPool,
     "\"",
-    "$1"
+    "$1",
+    "cast(null as bigint)",
+    "convert_to(session_data, 'UTF8'), cast(extract(epoch from expire_date) * 1000 as bigint)"
 );
 
 #[cfg(feature = "mysql")]
 table!(
-    /// The table of tower-sessions' `MySqlStore`.
+    /// The table of tower-sessions' `MySqlStore`, or Django's.
     MysqlTable,
     sqlx::MySqlPool,
     "`",
-    "?"
+    "?",
+    "cast(null as signed)",
+    "cast(session_data as binary), \
+     timestampdiff(microsecond, '1970-01-01', expire_date) div 1000"
 );

@@ -28,7 +28,7 @@
 use cloakroom_core::engine::{KEY_BYTES, SessionKey, Token, TokenStore as _};
 use cloakroom_core::session::{Ended, Entries, Limits, Value};
 use cloakroom_core::store::{Data, EndReason, Record, Stored};
-use cloakroom_core::{Error, ErrorKind, SessionExpiry, Timestamp};
+use cloakroom_core::{Error, ErrorKind, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{FormerId, FormerSession, FormerSessions};
@@ -238,12 +238,8 @@ fn record_of(
     token: &Token,
 ) -> Result<Record, Error> {
     let mut record = engine.expiry.begin(now);
-    if former.ends_with_browser {
-        engine
-            .expiry
-            .apply(SessionExpiry::BrowserClose, &mut record);
-        engine.expiry.slide(&mut record, now);
-    }
+    engine.expiry.apply(former.expiry, &mut record);
+    engine.expiry.slide(&mut record, now);
     record.expires_at = record.expires_at.min(former.expires_at);
     record.site = engine.site.clone();
     record.subject = former.subject;

@@ -5,7 +5,7 @@ use std::fmt;
 use cloakroom_core::engine::Token;
 use cloakroom_core::session::Value;
 use cloakroom_core::store::BoxFuture;
-use cloakroom_core::{Error, Subject, Timestamp};
+use cloakroom_core::{Error, SessionExpiry, Subject, Timestamp};
 
 use crate::CookiePolicy;
 
@@ -14,7 +14,7 @@ use crate::CookiePolicy;
 ///
 /// A source reads and deletes; it never writes. It is asked only about requests that bring
 /// its cookie and no token of the engine that opens a session. The crate `cloakroom-adopt`
-/// has sources for tower-sessions, actix-session and express-session.
+/// has sources for tower-sessions, actix-session, express-session and Django.
 ///
 /// ```
 /// use cloakroom_core::store::BoxFuture;
@@ -149,8 +149,8 @@ pub struct FormerSession {
     pub entries: Vec<(String, Value)>,
     /// How many entries could not be carried over: told by an event.
     pub entries_lost: usize,
-    /// Whether its cookie ends with the browser, so that the engine's does too.
-    pub ends_with_browser: bool,
+    /// What it chose for itself: a cookie that ends with the browser, another idle time.
+    pub expiry: SessionExpiry,
 }
 
 impl FormerSession {
@@ -162,7 +162,7 @@ impl FormerSession {
             subject: None,
             entries: Vec::new(),
             entries_lost: 0,
-            ends_with_browser: false,
+            expiry: SessionExpiry::Default,
         }
     }
 }

@@ -254,3 +254,66 @@ fn express_session_over_redis() {
         ends: true,
     });
 }
+
+fn django(place: String, engine: &str) {
+    if !site::has_python() {
+        return;
+    }
+    moved(&Move {
+        former: Program::Django,
+        library: "django",
+        place,
+        protection: engine,
+        ends: engine != "signed_cookies",
+    });
+}
+
+#[test]
+fn django_over_sqlite() {
+    for engine in ["db", "cached_db", "file", "signed_cookies"] {
+        let folder = TempDir::new().expect("a temporary folder");
+        django(sqlite(folder.path()), engine);
+    }
+}
+
+#[test]
+fn django_over_postgres() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    django(postgres.url(), "db");
+}
+
+#[test]
+fn django_over_mysql() {
+    let Some(mariadb) = Mariadb::start() else {
+        return;
+    };
+    django(mariadb.url(), "db");
+}
+
+/// Where Django ends the sessions of a user with the next request, none is adopted.
+#[test]
+fn a_password_that_was_changed_at_django_ends_what_was_not_adopted_yet() {
+    if !site::has_python() {
+        return;
+    }
+    let folder = TempDir::new().expect("a temporary folder");
+    let place = sqlite(folder.path());
+    let former = Site::new(Program::Django, &[&place, "db"]);
+    let mut visitors: Vec<Visitor> = (1..=4).map(Visitor::new).collect();
+    for visitor in &mut visitors {
+        visitor.log_in(&former);
+    }
+    assert_eq!(visitors[0].would_get(&former, "/password"), "changed");
+    assert_eq!(visitors[1].would_get(&former, "/deactivate"), "inactive");
+    former.kill();
+    let store = format!("redb:{}", folder.path().join("sessions.redb").display());
+    let ours = Site::new(Program::Ours, &[&store, "django", &place, "db"]);
+    for _ in 0..2 {
+        assert_eq!(visitors[0].says(&ours), "nobody");
+        assert_eq!(visitors[1].says(&ours), "nobody");
+        assert_eq!(visitors[2].says(&ours), "user 3");
+        assert_eq!(visitors[3].says(&ours), "user 4");
+    }
+}

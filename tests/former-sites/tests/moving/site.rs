@@ -18,6 +18,7 @@ pub enum Program {
     Tower,
     Actix,
     Express,
+    Django,
     Ours,
 }
 
@@ -57,6 +58,12 @@ impl Site {
             Program::Express => {
                 let mut command = Command::new("node");
                 command.arg(express().join("site.js"));
+                command
+            }
+            Program::Django => {
+                let folder = django();
+                let mut command = Command::new(folder.join("bin/python"));
+                command.arg(folder.join("site.py"));
                 command
             }
         };
@@ -101,7 +108,8 @@ impl Site {
         let mut set_cookies = Vec::new();
         let mut length = None;
         for line in lines {
-            let (name, value) = line.split_once(": ")?;
+            let (name, value) = line.split_once(':')?;
+            let value = value.trim();
             match name.to_ascii_lowercase().as_str() {
                 "set-cookie" => set_cookies.push(value.to_owned()),
                 "content-length" => length = value.parse().ok(),
@@ -125,10 +133,20 @@ impl Drop for Site {
 
 /// Whether Node is there; says so loudly where it is not.
 pub fn has_node() -> bool {
-    let version = Command::new("node").arg("--version").output();
-    let is_there = version.is_ok_and(|version| version.status.success());
+    has("node", &["--version"], "Node to run a site of Express with")
+}
+
+/// Whether Python is there, with its virtual environments; says so loudly where it is not.
+pub fn has_python() -> bool {
+    let modules = ["-c", "import ensurepip, venv"];
+    has("python3", &modules, "Python to run a site of Django with")
+}
+
+fn has(program: &str, arguments: &[&str], what: &str) -> bool {
+    let output = Command::new(program).args(arguments).output();
+    let is_there = output.is_ok_and(|output| output.status.success());
     if !is_there {
-        let text = "SKIPPED: there is no Node to run a site of Express with";
+        let text = format!("SKIPPED: there is no {what}");
         assert!(env::var_os("CI").is_none(), "{text}");
         println!("{text}");
     }
@@ -152,6 +170,30 @@ fn express() -> PathBuf {
             npm.args(["ci", "--silent"]).current_dir(&folder);
             assert!(npm.status().expect("npm runs").success(), "npm ci failed");
         }
+    });
+    folder
+}
+
+/// The virtual environment of the site of Django, with its packages.
+fn django() -> PathBuf {
+    static INSTALLED: Once = Once::new();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("django");
+    INSTALLED.call_once(|| {
+        let succeeds = |command: &mut Command| {
+            let status = command.status().expect("Python runs");
+            assert!(status.success(), "{command:?} failed");
+        };
+        succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        for file in ["requirements.txt", "site.py"] {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("django")
+                .join(file);
+            fs::copy(from, folder.join(file)).expect("a file of the site");
+        }
+        let mut pip = Command::new(folder.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--require-hashes"]);
+        pip.args(["--no-deps", "--only-binary", ":all:", "--requirement"]);
+        succeeds(pip.arg(folder.join("requirements.txt")));
     });
     folder
 }

@@ -59,6 +59,11 @@ impl Visitor {
         [first, second].map(|answer| self.keep(answer).body)
     }
 
+    /// What a page says, whose cookies are not kept.
+    pub fn would_get(&self, site: &Site, path: &str) -> String {
+        answered(site, path, &self.cookies()).body
+    }
+
     /// Who the site says that it is with other cookies than those at hand.
     pub fn would_say(&self, site: &Site, cookies: &str) -> String {
         answered(site, "/whoami", cookies).body
