@@ -101,6 +101,27 @@ pub(crate) fn put_counted_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends what `put` appends, with its length before it.
+pub(crate) fn put_counted<E>(
+    out: &mut Vec<u8>,
+    put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let at = out.len();
+    // Most lengths are one byte; a longer one moves what was put.
+    out.push(0);
+    put(out)?;
+    let count = out.len() - at - 1;
+    match u8::try_from(count) {
+        Ok(count @ 0..=250) => out[at] = count,
+        _ => {
+            let mut head = Vec::new();
+            put_varint(&mut head, count as u64);
+            out.splice(at..=at, head);
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -114,6 +135,21 @@ mod tests {
             put_varint(&mut ours, value);
             prop_assert_eq!(&ours, &encode(&value).unwrap());
             prop_assert_eq!(Cursor::new(&ours).varint(), Some(value));
+        }
+    }
+
+    #[test]
+    fn what_is_counted_afterwards_is_what_was_counted_before() {
+        for count in [0, 1, 250, 251, 0xffff, 0x1_0000] {
+            let bytes = vec![7; count];
+            let (mut before, mut after) = (vec![9], vec![9]);
+            put_counted_bytes(&mut before, &bytes);
+            let put = |out: &mut Vec<u8>| {
+                out.extend_from_slice(&bytes);
+                Ok::<(), Error>(())
+            };
+            put_counted(&mut after, put).unwrap();
+            assert!(before == after, "{count}");
         }
     }
 }

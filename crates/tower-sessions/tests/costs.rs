@@ -127,11 +127,10 @@ fn allocations(store: impl Foreign) -> [u64; 2] {
 }
 
 #[test]
-fn a_load_and_a_save_allocate_no_more_than_half_as_often_again_as_theirs() {
+fn a_load_allocates_little_more_often_than_theirs_and_a_save_a_third_as_often() {
     let theirs = allocations(Theirs::default());
     let ours = allocations(CloakroomStore::new(MemoryStore::builder().build()));
     println!("allocations of a load and a save: theirs {theirs:?}, ours {ours:?}");
-    for (ours, theirs) in ours.into_iter().zip(theirs) {
-        assert!(2 * ours <= 3 * theirs, "ours {ours}, theirs {theirs}");
-    }
+    assert!(5 * ours[0] <= 6 * theirs[0]);
+    assert!(3 * ours[1] <= theirs[1]);
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::codec::{Cursor, corrupt, put_counted_bytes, put_varint};
-use crate::session::value::encode_into;
+use crate::codec::{Cursor, corrupt, put_counted, put_counted_bytes, put_varint};
+use crate::session::value::append;
 use crate::session::{Limits, Value};
 use crate::store::{Data, Record};
 use crate::{Error, ErrorKind};
@@ -249,12 +249,10 @@ impl Data {
         }
         let mut bytes = Vec::with_capacity(64 * values.len());
         put_varint(&mut bytes, values.len() as u64);
-        let mut scratch = Vec::with_capacity(64);
         for (name, value) in &values {
             limits.check_name(name.as_ref())?;
-            encode_into(&mut scratch, value, limits.depth())?;
             put_counted_bytes(&mut bytes, name.as_ref().as_bytes());
-            put_counted_bytes(&mut bytes, &scratch);
+            put_counted(&mut bytes, |bytes| append(bytes, value, limits.depth()))?;
         }
         if bytes.len() > limits.record_bytes_max {
             return Err(too_many_bytes(bytes.len(), limits));

@@ -14,6 +14,9 @@ use serde::de::{DeserializeOwned, DeserializeSeed};
 use crate::session::NESTING_DEPTH_CEILING;
 use crate::{Error, ErrorKind};
 
+/// Room for the bytes of most values, so that writing one does not grow it step by step.
+const ROOM_MIN: usize = 128;
+
 /// The bytes to store of anything serialisable.
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, depth_max: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
@@ -23,6 +26,17 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T, depth_max: usize) -> Resu
 
 /// Replaces what `bytes` holds with the bytes of a value.
 pub(super) fn encode_into<T: Serialize + ?Sized>(
+    bytes: &mut Vec<u8>,
+    value: &T,
+    depth_max: usize,
+) -> Result<(), Error> {
+    bytes.clear();
+    bytes.reserve(ROOM_MIN);
+    append(bytes, value, depth_max)
+}
+
+/// Appends the bytes of a value; after an error, some of them.
+pub(super) fn append<T: Serialize + ?Sized>(
     bytes: &mut Vec<u8>,
     value: &T,
     depth_max: usize,
@@ -48,7 +62,7 @@ pub(super) fn fields<T: Serialize + ?Sized, B: for<'b> From<&'b [u8]>>(
     value: &T,
     depth_max: usize,
 ) -> Result<Vec<(String, B)>, Error> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(ROOM_MIN);
     ser::write_fields(value, depth_max, &mut bytes)?;
     let fields = de::fields(&bytes)?.into_iter();
     Ok(fields

@@ -6,11 +6,7 @@ use super::ValueError;
 use super::format::{Names, SHORT_COUNT_END, SHORT_TEXT_END, SMALL_UINT_END, kind, too_deep};
 use crate::codec::{put_counted_bytes, put_varint};
 
-/// Room for the bytes of most values, so that writing one does not grow it step by step.
-const ROOM_MIN: usize = 128;
-
-/// Puts the bytes of `value`, which may open `depth_max` levels, into the place of those
-/// that `bytes` holds.
+/// Appends the bytes of `value`, which may open `depth_max` levels.
 pub(super) fn write<T: Serialize + ?Sized>(
     value: &T,
     depth_max: usize,
@@ -35,8 +31,6 @@ fn write_in<T: Serialize + ?Sized>(
     bytes: &mut Vec<u8>,
     apart: bool,
 ) -> Result<(), ValueError> {
-    bytes.clear();
-    bytes.reserve(ROOM_MIN);
     let mut out = Output {
         bytes: std::mem::take(bytes),
         names: Names::new(),
