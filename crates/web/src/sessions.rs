@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use cloakroom_core::Error;
 use cloakroom_core::session::Session;
 use cloakroom_core::store::{EndReason, Ending, KeyDigest, Revoke, SubjectDigest};
+use cloakroom_core::{Error, Label, Subject};
 
 use crate::carry_out::carry_out;
 use crate::of_subject::{SESSIONS_LISTED_MAX, SessionInfo, infos};
@@ -27,9 +27,10 @@ use crate::{Exchange, login_limit};
 pub struct SubjectSessions {
     exchange: Exchange,
     session: Session,
-    /// The subject at the beginning of the request, so that `end_others` still knows it
-    /// after a logout in this request.
-    subject: Option<SubjectDigest>,
+    /// Whose session it was at the beginning of the request, and its label, so that
+    /// `end_others` still knows them after a logout in this request.
+    subject: Option<Subject>,
+    label: Option<Label>,
 }
 
 impl fmt::Debug for SubjectSessions {
@@ -43,11 +44,11 @@ impl SubjectSessions {
     /// [opened](Exchange::open).
     #[must_use]
     pub fn new(exchange: Exchange, session: Session) -> Self {
-        let subject = digest_of(&exchange, &session);
         Self {
+            subject: session.subject(),
+            label: session.label(),
             exchange,
             session,
-            subject,
         }
     }
 
@@ -68,9 +69,10 @@ impl SubjectSessions {
     /// As said above.
     pub async fn list(&self) -> Result<Vec<SessionInfo>, Error> {
         let engine = self.exchange.shared();
-        let Some(subject) = digest_of(&self.exchange, &self.session) else {
+        let Some(subject) = self.session.subject() else {
             return Ok(Vec::new());
         };
+        let subject = SubjectDigest::new(&engine.site, &subject);
         let listed = login_limit::live(engine, &subject, SESSIONS_LISTED_MAX).await?;
         self.exchange.count_list();
         Ok(infos(engine, listed, self.exchange.digest()))
@@ -114,14 +116,15 @@ impl SubjectSessions {
 
     /// Each of them is told the label of this session.
     async fn end_elsewhere(&self, which: Revoke) -> Result<usize, Error> {
-        let Some(subject) = digest_of(&self.exchange, &self.session).or(self.subject) else {
+        let named = self.session.subject().or_else(|| self.subject.clone());
+        let Some(named) = named else {
             return Ok(0);
         };
+        let label = self.session.label().or_else(|| self.label.clone());
         let exchange = self.exchange.clone();
-        let label = self.session.label();
-        let named = self.session.subject();
         carry_out(async move {
             let engine = exchange.shared();
+            let subject = SubjectDigest::new(&engine.site, &named);
             let now = engine.clock.now();
             let ending = Ending::new(EndReason::LoggedOutElsewhere, now).with_note(label);
             let ended = engine
@@ -130,16 +133,10 @@ impl SubjectSessions {
             let ended = ended.await?;
             exchange.count_revocation();
             for digest in &ended {
-                engine.ended(digest, &(&ending).into(), named.as_ref());
+                engine.ended(digest, &(&ending).into(), Some(&named));
             }
             Ok(ended.len())
         })
         .await
     }
-}
-
-/// The digest under which the store lists whoever is logged in with this session.
-fn digest_of(exchange: &Exchange, session: &Session) -> Option<SubjectDigest> {
-    let subject = session.subject()?;
-    Some(SubjectDigest::new(&exchange.shared().site, &subject))
 }

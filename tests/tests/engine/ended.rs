@@ -47,7 +47,7 @@ async fn tells_each_reason<S: TokenStore>(store: S) {
     let mut ada = Visitor::log_in(&engine, "ada").await;
     let mut phone = Visitor::log_in(&engine, "ada").await;
     let phones = Label::new("Ada's phone").unwrap();
-    let label = phones.clone();
+    let (label, ended_on) = (phones.clone(), phones.clone());
     phone
         .visit(async move |session| session.set_label(label).unwrap())
         .await;
@@ -70,6 +70,21 @@ async fn tells_each_reason<S: TokenStore>(store: S) {
     let ended = soon(phones_end).await;
     assert_eq!(ended.because, EndReason::EndedByAdministrator);
     assert_eq!(ended.note, Some(note));
+
+    // Which device it was is told also where it logs itself out by that.
+    let mut ada = Visitor::log_in(&engine, "ada").await;
+    let mut phone = Visitor::log_in(&engine, "ada").await;
+    let label = ended_on.clone();
+    phone
+        .visit(async move |session| session.set_label(label).unwrap())
+        .await;
+    let ended = ada.wait().await;
+    phone
+        .visit_sessions(async |sessions| sessions.end_all().await.unwrap())
+        .await;
+    let ended = soon(ended).await;
+    assert_eq!(ended.because, EndReason::LoggedOutElsewhere);
+    assert_eq!(ended.note, Some(ended_on));
 
     let mut ada = Visitor::log_in(&engine, "ada").await;
     let mut bob = Visitor::log_in(&engine, "bob").await;
