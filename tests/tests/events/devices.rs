@@ -44,3 +44,24 @@ async fn a_device_that_is_not_proven_is_told_and_counted() {
     };
     assert_eq!((count("never_bound"), count("missing")), (1.0, 0.0));
 }
+
+/// A result without a counter of its own would be told by the log alone.
+#[test]
+fn each_result_of_a_device_that_the_page_names_is_counted() {
+    let recorder = Remembers::default();
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let _app = TestApp::with(|builder| builder.device_bound(Dbsc::prefer()));
+    let page = include_str!("../../../docs/events.md");
+    let row = page
+        .lines()
+        .find_map(|line| line.strip_prefix("| `cloakroom_devices_total` |"));
+    let meaning = row.unwrap().rsplit(" | ").next().unwrap();
+    let results: Vec<_> = meaning.split('`').skip(1).step_by(2).collect();
+    assert_eq!(results.len(), 12);
+    for result in results {
+        // It panics where there is no such counter.
+        recorder.sum(&format!(
+            "cloakroom_devices_total{{store=map,result={result}}}"
+        ));
+    }
+}

@@ -28,7 +28,7 @@ pub(crate) enum Counted {
 
 /// What is counted of devices: what they did, and why a request has not proven its own.
 #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
-const DEVICE_RESULTS: [&str; 11] = [
+const DEVICE_RESULTS: [&str; 12] = [
     "bound",
     "refreshed",
     "missing",
@@ -38,6 +38,7 @@ const DEVICE_RESULTS: [&str; 11] = [
     "server_error",
     "quota_exceeded",
     "skipped",
+    "cross_site",
     "wrong_key",
     "never_bound",
 ];
