@@ -1,5 +1,6 @@
 //! `cloakroom why`.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use clap::Args;
@@ -11,22 +12,29 @@ use serde::Serialize;
 
 use crate::cookie_input;
 use crate::ended::sentence;
+use crate::export::Traces;
 use crate::failure::{Code, Failure};
-use crate::output::{Utc, plain};
+use crate::output::{Utc, counted, plain};
 use crate::scan::DigestPrefix;
 use crate::session::{SessionHeader, SiteArgument};
 use crate::store::StoreArguments;
 
 pub(crate) const EXAMPLE: &str = "\
 Example:
+  cloakroom why --subject 42 --store redb:./sessions.redb
   cloakroom why 0a1b2c3d --store redb:./sessions.redb
   xclip -o | cloakroom why --cookie-stdin --store @/etc/shop/store
 
 It answers \"why was I logged out?\": whether the session still opens, where it has moved, or
-why and when it ended, as far as the store remembers. An end is remembered for a day at most.";
+why and when it ended, as far as the store remembers. An end is remembered for a day at most. Of
+a user it says that of each session, the latest first, and reads the whole store for it.";
 
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, args = ["digest", "cookie_stdin"])]
+#[group(
+    id = "which",
+    required = true,
+    args = ["digest", "cookie_stdin", "subject"]
+)]
 pub(crate) struct Arguments {
     /// The first 8 characters of the session's digest, as logs have them, or more
     #[arg(value_name = "DIGEST8")]
@@ -34,6 +42,9 @@ pub(crate) struct Arguments {
     /// Read the visitor's cookie from the standard input, and look for its session
     #[arg(long)]
     cookie_stdin: bool,
+    /// All that is known of this user's sessions, as the application names its users
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Option<String>,
     #[command(flatten)]
     site: SiteArgument,
     #[command(flatten)]
@@ -81,6 +92,56 @@ impl fmt::Display for Fate {
         match &self.session {
             Some(session) => session.fmt(f),
             None => Ok(()),
+        }
+    }
+}
+
+/// What became of the sessions of one user.
+#[derive(Serialize)]
+struct Fates {
+    subject: String,
+    sessions: Vec<Fate>,
+    /// Records that cannot be read; nobody knows whose they are.
+    unreadable: u64,
+}
+
+impl fmt::Display for Fates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, fate) in self.sessions.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            fate.fmt(f)?;
+        }
+        if self.unreadable > 0 {
+            let records = counted(self.unreadable, "record");
+            writeln!(
+                f,
+                "\n{records} of the store cannot be read; nobody knows whose."
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Fates {
+    fn new(subject: &str, traces: Traces) -> Self {
+        let stand = traces.sessions.iter().map(|(digest, record)| {
+            let mut fate = Fate::new(digest);
+            fate.stands(digest, record);
+            (record.last_seen_at, fate)
+        });
+        let ended = traces.tombstones.iter().map(|(digest, tombstone)| {
+            let mut fate = Fate::new(digest);
+            fate.ended(tombstone);
+            (tombstone.at, fate)
+        });
+        let mut fates: Vec<_> = stand.chain(ended).collect();
+        fates.sort_by_key(|(at, _)| Reverse(*at));
+        Self {
+            subject: subject.to_owned(),
+            sessions: fates.into_iter().map(|(_, fate)| fate).collect(),
+            unreadable: traces.unreadable,
         }
     }
 }
@@ -135,6 +196,9 @@ impl Fate {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    if let Some(subject) = &arguments.subject {
+        return of_subject(&arguments, subject).await;
+    }
     let token = match arguments.cookie_stdin {
         true => {
             let site = arguments.site.site()?;
@@ -160,6 +224,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         })
         .await?;
     arguments.store.output.show(&fate)
+}
+
+async fn of_subject(arguments: &Arguments, subject: &str) -> Result<(), Failure> {
+    let digest = arguments.site.subject(subject)?;
+    let traces = arguments
+        .store
+        .with_store(async |store| Traces::of(&digest, store).await)
+        .await?;
+    let fates = Fates::new(subject, traces);
+    match fates.sessions.is_empty() {
+        true => Err(arguments.site.holds_nothing_of(subject)),
+        false => arguments.store.output.show(&fates),
+    }
 }
 
 async fn fate_of(store: &AnySessionStore, digest: KeyDigest) -> Result<Fate, Failure> {

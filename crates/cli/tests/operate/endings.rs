@@ -88,6 +88,36 @@ fn why_tells_what_has_expired_and_what_nobody_knows() {
     assert!(sealed.contains("open-cookie"), "{sealed}");
 }
 
+/// Somebody who asks knows the user, and neither a digest nor a cookie.
+#[test]
+fn why_tells_what_became_of_each_session_of_a_user() {
+    for scheme in LOCAL {
+        let folder = tempdir().unwrap();
+        let url = local(scheme, folder.path());
+        let sessions = Sessions::in_store(&url);
+        let [ended, standing] = [&sessions.ada[0], &sessions.ada[1]];
+        let note = ["revoke", &ended.short(), "--yes", "--note", "lost phone"];
+        text(over(&url, &note));
+        let fates = json(over(&url, &["why", "--subject", "ada", "--json"]));
+        let fates = fates["sessions"].as_array().unwrap();
+        let of = |digest: &str| fates.iter().find(|fate| fate["digest"] == digest).unwrap();
+        assert_eq!(fates.len(), 2, "{scheme}");
+        assert_eq!(of(&standing.to_hex())["opens"], true);
+        assert_eq!(of(&ended.to_hex())["because"], "ended_by_administrator");
+        assert_eq!(of(&ended.to_hex())["note"], "lost phone");
+        // The end is the latest that has happened.
+        assert_eq!(fates[0]["digest"], ended.to_hex(), "{scheme}");
+
+        let said = text(over(&url, &["why", "--subject", "ada"]));
+        let begins = format!("Session {} does not open: ", ended.short());
+        assert!(said.starts_with(&begins), "{said}");
+        let stands = format!("\n\nSession {} opens: ", standing.short());
+        assert!(said.contains(&stands), "{said}");
+        let nothing = failure(over(&url, &["why", "--subject", "adda"]), 3);
+        assert!(nothing.contains("holds nothing of the subject adda"));
+    }
+}
+
 #[test]
 fn a_user_is_logged_out_everywhere_or_everywhere_else() {
     for scheme in LOCAL {
