@@ -262,6 +262,9 @@ fn logs_in_and_out(project: &Project) {
         &running.send("GET /", Some(remembered), ""),
         "/login?next=/",
     );
+    let (_, page) = running.send("GET /login?next=/", Some(remembered), "");
+    let is_told = page.contains("logged out from another device");
+    assert!(is_told, "{page}");
     let third = log_in("");
     let third = set_cookie(&third);
     leads_to(
@@ -281,4 +284,11 @@ fn logs_in_and_out(project: &Project) {
         &running.send("GET /", Some(set_cookie(&cookie)), ""),
         "/login?next=/",
     );
+
+    // The way back, which leads to no other site.
+    for (next, path) in [("/%3Fpage%3D2", "/?page=2"), ("//example.com", "/")] {
+        let begin = format!("POST /login?next={next}");
+        let answer = running.send(&begin, None, "name=ada&password=engine");
+        leads_to(&answer, path);
+    }
 }
