@@ -269,7 +269,7 @@ fn every_command_for_a_shell_can_be_given() {
         let is_there = match words[..] {
             ["just", recipe] => recipes.contains(&format!("\n{recipe} *args:")),
             ["cd", folder, "&&", "cargo", "run", ..] => root().join(folder).is_dir(),
-            ["cargo", "install", "--path", path] => root().join(path).is_dir(),
+            ["cargo", "install", "--path", path, "--locked"] => root().join(path).is_dir(),
             // The projects that these begin are built by a test of the pages.
             ["git", "clone", url] => url == REPOSITORY.trim_end_matches('/'),
             ["cargo", "new", "shop", "&&", "cd", "shop"] => true,
