@@ -167,7 +167,8 @@ impl DjangoSessions {
     }
 
     /// The former site's `SESSION_COOKIE_AGE`, where it is not two weeks. It says when a
-    /// session in a cookie or a file ends; a row of the table has a deadline of its own.
+    /// session in a cookie ends at the latest, and one in a file that has chosen nothing by
+    /// `set_expiry`; a row of the table has a deadline of its own.
     #[must_use]
     pub fn cookie_age(mut self, age: Duration) -> Self {
         self.cookie_age = age;
@@ -248,11 +249,16 @@ impl DjangoSessions {
             corrupt("`_session_expiry` of a session of Django is neither seconds nor an instant")
         })?;
         let ends = row.unwrap_or_else(|| {
-            let ends = signed_at.saturating_add(self.cookie_age);
-            match expiry {
-                SessionExpiry::Idle(idle) => ends.min(signed_at.saturating_add(idle)),
-                SessionExpiry::At(at) => ends.min(at),
-                _ => ends,
+            let of_age = signed_at.saturating_add(self.cookie_age);
+            let chosen = match expiry {
+                SessionExpiry::Idle(idle) => signed_at.saturating_add(idle),
+                SessionExpiry::At(at) => at,
+                _ => return of_age,
+            };
+            match self.place {
+                Place::Records(_) => chosen,
+                // Django takes no older cookie, whatever the session has chosen.
+                Place::Cookie => chosen.min(of_age),
             }
         });
         let mut session = FormerSession::new(ends.min(now.saturating_add(LIFETIME_MAX)));

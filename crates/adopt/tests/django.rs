@@ -355,6 +355,28 @@ async fn each_session_ends_when_django_would_have_ended_it() {
     assert_eq!(session.expiry, SessionExpiry::Idle(days_400));
 }
 
+/// "Remember me for 30 days" by `set_expiry`, at a site whose sessions else live for two weeks.
+#[tokio::test]
+async fn a_file_lives_for_as_long_as_its_session_has_chosen_and_a_cookie_for_its_age_at_most() {
+    let after = |hours: u32| SIGNED.saturating_add(hours * HOUR);
+    let (hour, two_weeks, month) = (after(1), after(14 * 24), after(30 * 24));
+    for (chosen, file_until, cookie_until) in [
+        ("null", two_weeks, two_weeks),
+        ("0", two_weeks, two_weeks),
+        ("3600", hour, hour),
+        ("2592000", month, two_weeks),
+        ("\"2026-12-28T20:49:00+00:00\"", month, two_weeks),
+    ] {
+        let json = format!(r#"{{{LOGIN},"_session_expiry":{chosen}}}"#);
+        let mut file = Row::new(signed(&json));
+        file.expire_date = None;
+        assert_eq!(opened(&file).await.expires_at, file_until, "{chosen}");
+        let session = load(&in_cookie(PASSWORDS[2]), &signed_cookie(&json)).await;
+        let session = session.unwrap().expect("a session");
+        assert_eq!(session.expires_at, cookie_until, "{chosen}");
+    }
+}
+
 #[tokio::test]
 async fn deadlines_in_local_time_are_read_as_such() {
     // Berlin in winter, an hour ahead; New York, five hours behind.
