@@ -22,7 +22,7 @@ const JSON_BYTES_MAX: usize = 1 << 20;
 /// of JSON would refuse the whole session, and with it the login.
 pub(super) fn entries(payload: &str) -> Result<(Vec<(String, Value)>, usize), Error> {
     let json = json(payload)?;
-    let entries = split(&json).ok_or_else(|| match json.starts_with('\u{80}') {
+    let (entries, unnamed) = split(&json).ok_or_else(|| match json.starts_with('\u{80}') {
         true => corrupt("this session of Django is a pickle, which nothing here decodes"),
         false => corrupt("this session of Django is no object of JSON"),
     })?;
@@ -32,7 +32,7 @@ pub(super) fn entries(payload: &str) -> Result<(Vec<(String, Value)>, usize), Er
         Some((name, value))
     };
     let entries: Vec<_> = entries.into_iter().filter_map(read).collect();
-    let lost = count - entries.len();
+    let lost = unnamed + count - entries.len();
     Ok((entries, lost))
 }
 
@@ -55,23 +55,30 @@ fn json(payload: &str) -> Result<String, Error> {
     Ok(bytes.into_iter().map(char::from).collect())
 }
 
-/// The names of an object of JSON, and the text of each value. Of a name that stands twice, the
-/// last counts.
-fn split(json: &str) -> Option<BTreeMap<String, &str>> {
-    let mut entries = BTreeMap::new();
+/// The names of an object of JSON, and the text of each value; and how many more have a name
+/// that Rust cannot hold. Of a name that stands twice, the last counts.
+fn split(json: &str) -> Option<(BTreeMap<String, &str>, usize)> {
+    let (mut entries, mut unnamed) = (BTreeMap::new(), 0);
     let mut rest = json.trim().strip_prefix('{')?.trim_start();
     if rest == "}" {
-        return Some(entries);
+        return Some((entries, unnamed));
     }
     loop {
         let (name, after) = rest.split_at(end_of_value(rest, b':')?);
-        let name = serde_json::from_str(name).ok()?;
+        let is_text = name.trim_start().starts_with('"');
+        let name: Option<String> = serde_json::from_str(name).ok();
         let after = &after[1..];
         let end = end_of_value(after, b',').or_else(|| end_of_value(after, b'}'))?;
         let (value, after) = after.split_at(end);
-        entries.insert(name, value);
+        match name {
+            Some(name) => {
+                entries.insert(name, value);
+            }
+            None if is_text => unnamed += 1,
+            None => return None,
+        }
         if after == "}" {
-            return Some(entries);
+            return Some((entries, unnamed));
         }
         rest = after.strip_prefix(',')?;
     }
