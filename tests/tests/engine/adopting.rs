@@ -126,6 +126,11 @@ async fn over_each_kind_of_store() {
             Some(EndReason::Adopted),
             "{name}"
         );
+        // A browser that keeps the former cookie is told how ours has ended.
+        let both = format!("sid=a; {ours}");
+        assert_eq!(visit(&engine, &both, true).await.0, Some(1), "{name}");
+        let logged_out = Some(EndReason::LoggedOut);
+        assert_eq!(told(&engine, &both).await, logged_out, "{name}");
         assert_eq!(visit(&engine, "sid=b", true).await.0, Some(1), "{name}");
         assert_eq!(visit(&engine, "sid=b", false).await.0, None, "{name}");
         assert_eq!(

@@ -78,7 +78,13 @@ impl Inner {
                 }
                 Adopted::Parted => {
                     client.adopted.push(cookie.source);
-                    *ended = Some(Ended::new(EndReason::Adopted));
+                    // How a session under a token of ours has ended says more.
+                    if ended
+                        .as_ref()
+                        .is_none_or(|ended| ended.because == EndReason::Unknown)
+                    {
+                        *ended = Some(Ended::new(EndReason::Adopted));
+                    }
                 }
                 Adopted::Ended(why) => {
                     client.adopted.push(cookie.source);
