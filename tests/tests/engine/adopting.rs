@@ -9,10 +9,14 @@ use cloakroom::engine::{
     AnyStore, Exchange, FormerId, FormerSession, FormerSessions, OsEntropy, TokenStore as _,
 };
 use cloakroom::session::Value;
-use cloakroom::store::{BoxFuture, EndReason};
+use cloakroom::store::{BoxFuture, EndReason, SessionStore as _};
 use cloakroom::stores::{Cached, MemoryStore, Sealed};
-use cloakroom::{CookiePolicy, Engine, Error, ErrorKind, Prefix, Timestamp};
+use cloakroom::{
+    Clock as _, CookiePolicy, Engine, Error, ErrorKind, Prefix, SessionExpiry, Timestamp,
+};
 use cloakroom_testkit::{ManualClock, MapStore};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// One session, which a source that cannot forget gives back each time.
 struct Former(CookiePolicy);
@@ -39,12 +43,15 @@ impl FormerSessions for Former {
 
     fn load<'a>(
         &'a self,
-        _: &'a FormerId,
+        id: &'a FormerId,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Option<FormerSession>, Error>> {
         Box::pin(async move {
             let hour = Duration::from_secs(3600);
             let mut session = FormerSession::new(now.saturating_add(hour));
+            if id.expose() == "long" {
+                session.expiry = SessionExpiry::Idle(DAY * 25);
+            }
             session.entries = vec![("n".into(), Value::UInt(1))];
             Ok(Some(session))
         })
@@ -144,6 +151,26 @@ async fn over_each_kind_of_store() {
         let idle = Some(EndReason::Idle);
         assert_eq!(told(&engine, "sid=c").await, idle, "{name}");
     }
+}
+
+/// Who has only asked by scripts has no other cookie yet.
+#[tokio::test]
+async fn the_former_cookie_opens_its_session_for_as_long_as_that_has_chosen_to_live() {
+    let store = Arc::new(MapStore::default());
+    let clock = Arc::new(ManualClock::default());
+    let builder = Engine::builder(store.clone()).clock(clock.clone());
+    let engine = builder.adopt(Former::new()).build().unwrap();
+    let exchange = engine.exchange();
+    exchange.note_fetch_dest(Some(b"empty"));
+    let session = exchange.open(["sid=long".as_bytes()].into_iter()).await;
+    session.unwrap().insert("n", 2_u64).unwrap();
+    let closing = exchange.close(200).await;
+    assert!(closing.failure.is_none(), "{:?}", closing.failure);
+    assert!(closing.token_headers().is_empty());
+    clock.advance(DAY * 20);
+    let sweep = store.capabilities().sweep.unwrap();
+    sweep.sweep(clock.now(), 100).await.unwrap();
+    assert_eq!(visit(&engine, "sid=long", false).await.0, Some(2));
 }
 
 #[test]

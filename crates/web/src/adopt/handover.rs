@@ -28,7 +28,7 @@
 use cloakroom_core::engine::{KEY_BYTES, SessionKey, Token, TokenStore as _};
 use cloakroom_core::session::{Ended, Entries, Limits, Value};
 use cloakroom_core::store::{Data, EndReason, Record, Stored};
-use cloakroom_core::{Error, ErrorKind, Timestamp};
+use cloakroom_core::{Error, ErrorKind, SessionExpiry, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{FormerId, FormerSession, FormerSessions};
@@ -198,10 +198,11 @@ async fn create(
     let token = key.to_token();
     // A request whose clock is behind must not find the handover gone while it still
     // takes the former session for a live one.
-    let used_until = engine.expiry.begin(now).expires_at;
+    let used_until = begun(engine, former.expiry, now).expires_at;
     let note_until = former
         .expires_at
         .max(used_until)
+        .max(engine.expiry.begin(now).expires_at)
         .saturating_add(engine.rotation_mark);
     let mut record = record_of(engine, source, handover, former, now, &token)?;
     let store = &engine.store;
@@ -228,6 +229,14 @@ async fn create(
     }
 }
 
+/// An empty record that has chosen its lifetime, and is used now.
+fn begun(engine: &Shared, expiry: SessionExpiry, now: Timestamp) -> Record {
+    let mut record = engine.expiry.begin(now);
+    engine.expiry.apply(expiry, &mut record);
+    engine.expiry.slide(&mut record, now);
+    record
+}
+
 /// The former session as a record of the engine's.
 fn record_of(
     engine: &Shared,
@@ -237,9 +246,7 @@ fn record_of(
     now: Timestamp,
     token: &Token,
 ) -> Result<Record, Error> {
-    let mut record = engine.expiry.begin(now);
-    engine.expiry.apply(former.expiry, &mut record);
-    engine.expiry.slide(&mut record, now);
+    let mut record = begun(engine, former.expiry, now);
     record.expires_at = record.expires_at.min(former.expires_at);
     record.site = engine.site.clone();
     record.subject = former.subject;
