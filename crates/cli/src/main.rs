@@ -134,9 +134,7 @@ fn main() -> ExitCode {
     let command = Command::try_parse().unwrap_or_else(|error| explain(error).exit());
     log_to_stderr();
     let result = match command.what {
-        What::Audit(arguments) => {
-            audit::run(arguments).map_err(|error| Failure::new(Code::Failed, error.to_string()))
-        }
+        What::Audit(arguments) => audit::run(arguments),
         What::Sweep(arguments) => block_on(sweep::run(arguments)),
         What::Stats(arguments) => block_on(stats::run(arguments)),
         What::List(arguments) => block_on(list::run(arguments)),
