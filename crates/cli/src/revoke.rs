@@ -177,6 +177,17 @@ async fn end_one(
             None => "of nobody who has logged in".to_owned(),
         },
         Ok(Stored::Rotated { to, .. }) => format!("which has moved to {}", to.short()),
+        Ok(Stored::Ended(tombstone)) if tombstone.because == EndReason::Rotated => {
+            return Err(Failure::new(
+                Code::NotFound,
+                format!(
+                    "{} is the former key of a session that has moved on, and nobody remembers \
+                     where: it may still open; `cloakroom list` prints what stands now, and \
+                     --subject ends all of a user's",
+                    digest.short()
+                ),
+            ));
+        }
         Ok(Stored::Ended(_)) => return Ok(Ended::so_many(0)),
         Err(_) => "which cannot be read".to_owned(),
     };
