@@ -223,6 +223,37 @@ fn everybody_is_logged_out_of_one_site_and_of_no_other() {
     }
 }
 
+/// The clock of whoever runs the command may be behind the site's.
+#[test]
+fn who_logged_in_later_by_this_clock_is_left_and_counted() {
+    use std::time::Duration;
+
+    let folder = tempdir().unwrap();
+    let url = local("redb", folder.path());
+    Sessions::in_store(&url);
+    let mut later = record(Some("ada"));
+    later.created_at = later
+        .created_at
+        .saturating_add(Duration::from_secs(3 * 3_600));
+    block_on(async {
+        let store = cloakroom::open(&url).await.unwrap();
+        create(&store, &later).await;
+        store.close().await.unwrap();
+    });
+    let revoke = ["revoke", "--everybody", "--yes"];
+    let said = text(over(&url, &revoke));
+    assert!(
+        said.contains("Left 1 session that began since then"),
+        "{said}"
+    );
+    let again = json(over(&url, &[&revoke[..], &["--json"]].concat()));
+    assert_eq!(
+        (&again["ended"], &again["begun_since"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(held(&url), 1);
+}
+
 #[test]
 fn a_users_cookies_end_by_their_epoch() {
     use crate::support::site;
