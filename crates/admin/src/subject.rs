@@ -80,7 +80,9 @@ fn sessions(visit: &Visit<'_>, subject: &Subject, live: &[SessionInfo]) -> Marku
                 }
                 number => { "They have " (counted(number as u64, "live session")) "." }
             }
-            @if live.len() > SHOWN_MAX { " These were used last:" }
+            // Those that were listed are in no order, and what is left out may be later.
+            @if live.len() == SESSIONS_LISTED_MAX { " These are some of them:" }
+            @else if live.len() > SHOWN_MAX { " These were used last:" }
         }
         ul.rows {
             @for info in live.iter().take(SHOWN_MAX) { li { (session(visit, subject, info)) } }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use cloakroom::store::{KeyDigest, Stored};
+use cloakroom::engine::SESSIONS_LISTED_MAX;
+use cloakroom::store::{KeyDigest, Record, Stored};
 use cloakroom::stores::Cached;
 use cloakroom::{AnyStore, Subject, SweepReport};
 use cloakroom_admin::SCAN_ITEMS_MAX;
@@ -337,6 +338,31 @@ async fn a_form_that_makes_no_sense_does_nothing_and_says_why() {
     let page = root.get(&format!("{AT}?subject={}", "x".repeat(257))).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(ada.why().await, "logged in");
+}
+
+#[tokio::test]
+async fn of_more_sessions_than_are_listed_none_are_said_to_be_the_latest() {
+    let map = Arc::new(MapStore::default());
+    let site = Site::over(map.clone());
+    let [began, until] = [NOON, NOON + 3_600_000].map(cloakroom::Timestamp::from_millis);
+    let mut record = Record::new(began, until);
+    record.site = cloakroom::Site::new("session").unwrap();
+    record.subject = Some(Subject::new("ada").unwrap());
+    let plant = |number: usize| {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        map.plant(KeyDigest::from_bytes(bytes), Stored::Record(record.clone()));
+    };
+    (1..SESSIONS_LISTED_MAX).for_each(plant);
+    let mut root = site.root().await;
+    let page = root.get(&format!("{AT}?subject=ada")).await;
+    assert!(page.text.contains("999 live sessions."), "{}", page.text);
+    assert!(page.text.contains("These were used last"), "{}", page.text);
+    (SESSIONS_LISTED_MAX..=SESSIONS_LISTED_MAX + 1).for_each(plant);
+    let page = root.get(&format!("{AT}?subject=ada")).await;
+    assert!(page.text.contains("1,000 live sessions or more"));
+    assert!(page.text.contains("These are some of them"));
+    assert!(!page.text.contains("These were used last"));
 }
 
 #[tokio::test]

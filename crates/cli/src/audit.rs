@@ -1,6 +1,5 @@
 //! `cloakroom audit`.
 
-use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,6 +10,8 @@ use cloakroom::audit::{Audit, Finding, Profile, Verdict};
 use cloakroom::{AnyStore, BearerPolicy, CookiePolicy, Engine, Expiry, Prefix, SameSite, Site};
 use serde::Deserialize;
 use serde_json::json;
+
+use crate::failure::{Code, Failure};
 
 /// Bytes of the longest file of choices that is read.
 const CONFIG_BYTES_MAX: u64 = 64 * 1024;
@@ -35,7 +36,8 @@ The store is opened, so that what it can do is known; redb and sled must be clos
 site's own test can do without this file: it calls engine.audit(profile).
 
 Example: cloakroom audit --profile asvs5-l2 site.toml
-Exit code 0 where nothing fails, and 1 where something does.";
+Exit code 0 where nothing fails, and 1 where something does; the others are those of
+`cloakroom --help`.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -123,16 +125,22 @@ enum SameSiteName {
 }
 
 impl Lifetimes {
-    fn expiry(&self) -> Result<Expiry, Box<dyn Error>> {
+    fn expiry(&self) -> Result<Expiry, Failure> {
         let expiry = match (&self.preset, self.idle_secs) {
             (Some(_), Some(_)) => {
-                return Err("[expiry] has both preset and idle_secs: leave one out".into());
+                return Err(Failure::usage(
+                    "[expiry] has both preset and idle_secs: leave one out",
+                ));
             }
             (Some(_), None) if self.absolute_secs.is_some() => {
-                return Err("[expiry] has both preset and absolute_secs: leave one out".into());
+                return Err(Failure::usage(
+                    "[expiry] has both preset and absolute_secs: leave one out",
+                ));
             }
             (None, None) if self.absolute_secs.is_some() => {
-                return Err("[expiry] has absolute_secs alone: give idle_secs too".into());
+                return Err(Failure::usage(
+                    "[expiry] has absolute_secs alone: give idle_secs too",
+                ));
             }
             (Some(Preset::Aal1), None) => Expiry::aal1(),
             (Some(Preset::Aal2), None) => Expiry::aal2(),
@@ -194,16 +202,19 @@ impl Cookie {
 }
 
 impl Config {
-    fn read(path: &Path) -> Result<Self, Box<dyn Error>> {
+    fn read(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
         let mut text = String::new();
         let read = File::open(path).and_then(|file| {
             let mut limited = file.take(CONFIG_BYTES_MAX + 1);
             limited.read_to_string(&mut text)
         });
-        let bytes = read.map_err(|error| format!("cannot read {shown}: {error}"))?;
+        let bytes =
+            read.map_err(|error| Failure::usage(format!("cannot read {shown}: {error}")))?;
         if bytes as u64 > CONFIG_BYTES_MAX {
-            return Err(format!("{shown} is longer than {CONFIG_BYTES_MAX} bytes").into());
+            return Err(Failure::usage(format!(
+                "{shown} is longer than {CONFIG_BYTES_MAX} bytes"
+            )));
         }
         toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
@@ -216,12 +227,12 @@ impl Config {
                 }
                 message => message,
             };
-            format!("{shown}, line {line}: {message}").into()
+            Failure::usage(format!("{shown}, line {line}: {message}"))
         })
     }
 
     /// The engine that the site builds, over a store that is open.
-    fn engine(self, store: AnyStore) -> Result<Engine, Box<dyn Error>> {
+    fn engine(self, store: AnyStore) -> Result<Engine, Failure> {
         let mut builder = Engine::builder(store)
             .expiry(self.expiry.expiry()?)
             .no_store(self.no_store);
@@ -246,25 +257,25 @@ impl Config {
 }
 
 /// Holds the engine of the configuration against the profile.
-pub(crate) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = Config::read(&arguments.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+        .build()?;
     let audit = runtime.block_on(audit(config, arguments.profile))?;
     match arguments.json {
         true => print(&format!("{:#}\n", as_json(&audit)))?,
         false => print(&audit.to_string())?,
     }
-    match audit.failures().count() {
-        0 => Ok(()),
-        1 => Err(format!("1 requirement of {} does not hold", audit.profile()).into()),
-        count => Err(format!("{count} requirements of {} do not hold", audit.profile()).into()),
-    }
+    let fails = match audit.failures().count() {
+        0 => return Ok(()),
+        1 => format!("1 requirement of {} does not hold", audit.profile()),
+        count => format!("{count} requirements of {} do not hold", audit.profile()),
+    };
+    Err(Failure::new(Code::Failed, fails))
 }
 
-async fn audit(config: Config, profile: Profile) -> Result<Audit, Box<dyn Error>> {
+async fn audit(config: Config, profile: Profile) -> Result<Audit, Failure> {
     let store = cloakroom::open(&config.store).await?;
     let audit = config
         .engine(store.clone())

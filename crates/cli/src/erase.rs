@@ -7,7 +7,7 @@ use cloakroom::store::{AnySessionStore, Revoke, SessionStore as _, SubjectDigest
 use serde::Serialize;
 
 use crate::confirm::Confirmation;
-use crate::export::Traces;
+use crate::export::{Traces, all_was_read};
 use crate::failure::{Code, Failure};
 use crate::output::{counted, plain};
 use crate::session::SiteArgument;
@@ -81,8 +81,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         .with_store(async |store| erase(&subject, store).await)
         .await?;
     match erased.sessions + erased.tombstones + erased.pointers {
-        0 => Err(arguments.site.holds_nothing_of(&arguments.subject)),
-        _ => arguments.store.output.show(&erased),
+        0 => Err(arguments
+            .site
+            .holds_nothing_of(&arguments.subject, erased.unreadable)),
+        _ => {
+            arguments.store.output.show(&erased)?;
+            all_was_read(erased.unreadable)
+        }
     }
 }
 

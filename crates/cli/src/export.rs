@@ -8,8 +8,8 @@ use cloakroom::store::{AnySessionStore, KeyDigest, Record, Stored, SubjectDigest
 use serde::Serialize;
 
 use crate::content::Content;
-use crate::failure::Failure;
-use crate::output::Utc;
+use crate::failure::{Code, Failure};
+use crate::output::{Utc, counted};
 use crate::scan;
 use crate::session::{SessionHeader, SiteArgument};
 use crate::store::StoreArguments;
@@ -132,7 +132,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let ended = traces.tombstones.iter();
     let pointers = traces.pointers.iter();
     if traces.digests().next().is_none() {
-        return Err(arguments.site.holds_nothing_of(&arguments.subject));
+        let unreadable = traces.unreadable;
+        return Err(arguments
+            .site
+            .holds_nothing_of(&arguments.subject, unreadable));
     }
     arguments.store.output.show(&Export {
         subject: arguments.subject,
@@ -155,5 +158,21 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
             })
             .collect(),
         unreadable: traces.unreadable,
-    })
+    })?;
+    all_was_read(traces.unreadable)
+}
+
+/// What an answer to a user leaves open: where a record cannot be read, it may be theirs.
+pub(crate) fn all_was_read(unreadable: u64) -> Result<(), Failure> {
+    match unreadable {
+        0 => Ok(()),
+        some => Err(Failure::new(
+            Code::NotAll,
+            format!(
+                "{} of the store cannot be read, and nobody knows whose: if a newer version of \
+                 the site wrote them, use that version's command",
+                counted(some, "record")
+            ),
+        )),
+    }
 }

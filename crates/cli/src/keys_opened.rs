@@ -46,7 +46,8 @@ fn opened(text: &str) -> Option<BTreeMap<String, u64>> {
         let value = values.split_whitespace().next().map(str::parse::<f64>);
         if let (Some((_, key)), Some(Ok(value))) = (key, value) {
             let key = key.trim().trim_matches('"').to_owned();
-            *opened.entry(key).or_default() += value as u64;
+            let sum: &mut u64 = opened.entry(key).or_default();
+            *sum = sum.saturating_add(value as u64);
         }
     }
     (!opened.is_empty()).then_some(opened)
@@ -63,11 +64,14 @@ mod tests {
                     cloakroom_cookies_opened_total{key=\"0a1b2c3d\"} 3\n\
                     cloakroom_cookies_opened_total{node=\"b\", key=\"0a1b2c3d\"} 4 1790000000\n\
                     cloakroom_cookies_opened_total{key=\"ffffffff\"} 1e3\n\
+                    cloakroom_cookies_opened_total{key=\"eeeeeeee\"} +Inf\n\
+                    cloakroom_cookies_opened_total{key=\"eeeeeeee\"} +Inf\n\
                     cloakroom_cookies_opened_total{key=\"broken\"} x\n\
                     cloakroom_cookies_opened_total 9\n\
                     another{key=\"0a1b2c3d\"} 5\n";
         let opened = opened(text).unwrap();
-        let expected = [("0a1b2c3d".to_owned(), 7), ("ffffffff".to_owned(), 1_000)];
+        let expected = [("0a1b2c3d", 7), ("ffffffff", 1_000), ("eeeeeeee", u64::MAX)];
+        let expected = expected.map(|(key, opened)| (key.to_owned(), opened));
         assert_eq!(opened, BTreeMap::from(expected));
         assert_eq!(super::opened("another{key=\"0a1b2c3d\"} 5"), None);
         assert_eq!(super::opened(""), None);

@@ -44,6 +44,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use self::failure::{Code, EXIT_CODES, Failure};
+use self::store_url::StoreUrl;
 
 /// How long work on other threads may take once the subcommand is done.
 const THREADS_STOP_MAX: Duration = Duration::from_secs(2);
@@ -133,9 +134,7 @@ fn main() -> ExitCode {
     let command = Command::try_parse().unwrap_or_else(|error| explain(error).exit());
     log_to_stderr();
     let result = match command.what {
-        What::Audit(arguments) => {
-            audit::run(arguments).map_err(|error| Failure::new(Code::Failed, error.to_string()))
-        }
+        What::Audit(arguments) => audit::run(arguments),
         What::Sweep(arguments) => block_on(sweep::run(arguments)),
         What::Stats(arguments) => block_on(stats::run(arguments)),
         What::List(arguments) => block_on(list::run(arguments)),
@@ -173,12 +172,17 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     result
 }
 
-/// clap quotes what it does not know. That may be a store's URL which its option was
-/// forgotten before, password and all.
+/// clap quotes what it does not know, and what is no value of an argument, such as no digest.
+/// That may be a store's URL which its option was forgotten before, password and all.
 fn explain(error: clap::Error) -> clap::Error {
     let unknown = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
     let mut quoted = unknown.iter().filter_map(|kind| error.get(*kind));
-    if !quoted.any(|quoted| quoted.to_string().contains(['@', ':'])) {
+    let value = error.get(ContextKind::InvalidValue);
+    let has_password = value.is_some_and(|value| {
+        let value = value.to_string();
+        value.contains('@') || StoreUrl::parse(&value).is_ok_and(|url| url.has_password())
+    });
+    if !has_password && !quoted.any(|quoted| quoted.to_string().contains(['@', ':'])) {
         return error;
     }
     Command::command().error(

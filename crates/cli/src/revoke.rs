@@ -65,6 +65,8 @@ struct Ended {
     unreadable: u64,
     /// Sessions of other sites, which were left.
     of_other_sites: u64,
+    /// Sessions of the site that began later, by this machine's clock, which were left.
+    begun_since: u64,
 }
 
 impl Ended {
@@ -88,6 +90,14 @@ impl fmt::Display for Ended {
         if self.of_other_sites > 0 {
             let others = counted(self.of_other_sites, "session");
             writeln!(f, "Left {others} of other sites: see --site.")?;
+        }
+        if self.begun_since > 0 {
+            let since = counted(self.begun_since, "session");
+            writeln!(
+                f,
+                "Left {since} that began since then by this machine's clock: if it is behind the \
+                 site's, set it and run this again."
+            )?;
         }
         Ok(())
     }
@@ -177,6 +187,17 @@ async fn end_one(
             None => "of nobody who has logged in".to_owned(),
         },
         Ok(Stored::Rotated { to, .. }) => format!("which has moved to {}", to.short()),
+        Ok(Stored::Ended(tombstone)) if tombstone.because == EndReason::Rotated => {
+            return Err(Failure::new(
+                Code::NotFound,
+                format!(
+                    "{} is the former key of a session that has moved on, and nobody remembers \
+                     where: it may still open; `cloakroom list` prints what stands now, and \
+                     --subject ends all of a user's",
+                    digest.short()
+                ),
+            ));
+        }
         Ok(Stored::Ended(_)) => return Ok(Ended::so_many(0)),
         Err(_) => "which cannot be read".to_owned(),
     };
@@ -237,13 +258,17 @@ async fn end_everybody(
         counted(found.digests.len() as u64, "session")
     );
     arguments.confirmation.ask(&what, "everybody")?;
-    let (mut found, mut ended) = (found, 0);
+    // What has begun while it asked is meant as well: nobody had been logged out by then.
+    let ending = &arguments.ending()?;
+    let mut found = everybody(store, arguments, ending).await?;
+    let mut ended = 0;
     for _ in 0..PASSES_MAX {
         if found.digests.is_empty() {
             return Ok(Ended {
                 ended: Some(ended),
                 unreadable: found.unreadable,
                 of_other_sites: found.of_other_sites,
+                begun_since: found.begun_since,
             });
         }
         let progress = Progress::up_to(found.digests.len() as u64, "sessions ended");
@@ -271,6 +296,7 @@ struct Everybody {
     digests: Vec<KeyDigest>,
     unreadable: u64,
     of_other_sites: u64,
+    begun_since: u64,
 }
 
 /// The sessions of the site that began before the ending. Those that began after it are
@@ -286,7 +312,7 @@ async fn everybody(
         match item.stored {
             Ok(Stored::Record(record)) if record.site.is_internal() => {}
             Ok(Stored::Record(record)) if record.site != site => found.of_other_sites += 1,
-            Ok(Stored::Record(record)) if record.created_at > ending.at => {}
+            Ok(Stored::Record(record)) if record.created_at > ending.at => found.begun_since += 1,
             Ok(Stored::Record(_)) => found.digests.push(item.digest),
             Ok(Stored::Rotated { .. } | Stored::Ended(_)) => {}
             Err(_) => found.unreadable += 1,

@@ -126,7 +126,8 @@ impl Drop for Scratch {
 
 /// A new folder beside a path, in the same file system, for the same disk is to be asked.
 fn make_folder(path: &Path, random: &str) -> Result<PathBuf, Failure> {
-    let mut name = path.as_os_str().to_owned();
+    // A slash at its end would put the new folder among the sessions.
+    let mut name = path.components().as_path().as_os_str().to_owned();
     name.push(format!(".scratch-{random}"));
     let folder = PathBuf::from(name);
     fs::create_dir(&folder).map_err(|error| {

@@ -9,7 +9,7 @@ use cloakroom::{Clock as _, Login, Site, Subject, SystemClock, Timestamp};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
-use crate::output::{Utc, plain, span, table};
+use crate::output::{Utc, counted, plain, span, table};
 
 /// Which of the applications over one store is meant.
 #[derive(Debug, Args)]
@@ -27,12 +27,19 @@ impl SiteArgument {
 
     /// That a store holds nothing of a subject at this site: a slip in either name must not
     /// pass for an answer.
-    pub(crate) fn holds_nothing_of(&self, subject: &str) -> Failure {
+    pub(crate) fn holds_nothing_of(&self, subject: &str, unreadable: u64) -> Failure {
+        let but = match unreadable {
+            0 => String::new(),
+            some => format!(
+                "; but {} cannot be read, and nobody knows whose",
+                counted(some, "record")
+            ),
+        };
         Failure::new(
             Code::NotFound,
             format!(
                 "the store holds nothing of the subject {} at the site {}: `cloakroom stats` names \
-                 the sites of the store, for --site",
+                 the sites of the store, for --site{but}",
                 plain(subject),
                 plain(&self.site)
             ),

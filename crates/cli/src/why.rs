@@ -234,7 +234,7 @@ async fn of_subject(arguments: &Arguments, subject: &str) -> Result<(), Failure>
         .await?;
     let fates = Fates::new(subject, traces);
     match fates.sessions.is_empty() {
-        true => Err(arguments.site.holds_nothing_of(subject)),
+        true => Err(arguments.site.holds_nothing_of(subject, fates.unreadable)),
         false => arguments.store.output.show(&fates),
     }
 }

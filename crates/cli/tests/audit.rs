@@ -35,9 +35,9 @@ fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// What a failure says; its exit code is 1.
-fn failure(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+/// What a failure by this exit code says.
+fn failure(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
@@ -54,7 +54,7 @@ fn the_demos_configuration_gives_what_the_page_shows_and_exit_code_1() {
     ] {
         let output = audit(folder.path(), &["--profile", profile, &config]);
         assert!(page.contains(&out(&output)), "{profile}: {}", out(&output));
-        let said = failure(&output);
+        let said = failure(&output, 1);
         assert!(said.contains(fails), "{said}");
     }
 }
@@ -140,8 +140,12 @@ fn json_has_the_same_rows() {
 #[test]
 fn what_cannot_be_audited_is_told_without_a_password() {
     let profile = ["--profile", "asvs5-l1"];
+    // A job must not take a store that is down for a requirement that fails.
+    let down = audit_of("store = \"redis://:geheim@127.0.0.1:1/0\"", &profile);
+    let said = failure(&down, 4);
+    assert!(said.contains("127.0.0.1:1"), "{said}");
+    assert!(!said.contains("geheim"), "{said}");
     for (config, part) in [
-        ("store = \"redis://:geheim@127.0.0.1:1/0\"", "127.0.0.1:1"),
         ("store = \"rodis://:geheim@host\"", "no such scheme"),
         ("store = [\"redis://:geheim@host\"]", "line 1"),
         ("stroe = \"redis://:geheim@host\"", "line 1"),
@@ -174,15 +178,13 @@ fn what_cannot_be_audited_is_told_without_a_password() {
             "one at least",
         ),
     ] {
-        let said = failure(&audit_of(config, &profile));
+        let said = failure(&audit_of(config, &profile), 2);
         assert!(said.contains(part), "{config}: {said}");
         assert!(!said.contains("geheim"), "{said}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let said = failure(&audit(
-        folder.path(),
-        &["--profile", "asvs5-l1", "none.toml"],
-    ));
+    let missing = audit(folder.path(), &["--profile", "asvs5-l1", "none.toml"]);
+    let said = failure(&missing, 2);
     assert!(said.contains("cannot read none.toml"), "{said}");
     let unknown = audit_of(STRICT, &["--profile", "asvs4"]);
     assert_eq!(unknown.status.code(), Some(2));
@@ -195,10 +197,9 @@ async fn a_store_that_another_process_holds_is_told_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("redb:{}", folder.path().join("sessions.redb").display());
     let held = cloakroom::open(&url).await.unwrap();
-    let said = failure(&audit_of(
-        &format!("store = \"{url}\""),
-        &["--profile", "asvs5-l1"],
-    ));
+    let config = format!("store = \"{url}\"");
+    let said = failure(&audit_of(&config, &["--profile", "asvs5-l1"]), 5);
     assert!(said.contains("sessions.redb"), "{said}");
+    assert!(said.contains("stop the site"), "{said}");
     held.close().await.unwrap();
 }

@@ -55,6 +55,39 @@ fn one_session_is_ended_with_a_note_and_why_tells_it() {
     }
 }
 
+/// The log has named it by the key of before its login, whose mark was swept since.
+#[test]
+fn a_former_key_that_leads_nowhere_is_not_told_to_have_ended() {
+    use crate::support::site;
+    use cloakroom::engine::{OsEntropy, SessionKey, Token, TokenStore as _};
+    use cloakroom::store::Revision;
+
+    for scheme in LOCAL {
+        let folder = tempdir().unwrap();
+        let url = local(scheme, folder.path());
+        let sessions = Sessions::in_store(&url);
+        let new = SessionKey::generate(&OsEntropy).unwrap().of_site(&site());
+        block_on(async {
+            let store = cloakroom::open(&url).await.unwrap();
+            let token = Token::new(sessions.token.as_str()).of_site(&site());
+            let record = record(Some("ada")).at_revision(Revision::FIRST);
+            // Two hours ago.
+            let until = record.created_at;
+            let moved = store.rotate_token(&token, &new, &record, until).await;
+            moved.unwrap();
+            store.close().await.unwrap();
+        });
+        text(over(&url, &["sweep"]));
+        let short = sessions.ada[0].short();
+        let fate = json(over(&url, &["why", &short, "--json"]));
+        assert_eq!(fate["because"], "rotated", "{scheme}: {fate}");
+        let said = failure(over(&url, &["revoke", &short, "--yes"]), 3);
+        assert!(said.contains("may still open"), "{scheme}: {said}");
+        let lives = json(over(&url, &["why", &new.digest().short(), "--json"]));
+        assert_eq!(lives["opens"], true, "{scheme}: {lives}");
+    }
+}
+
 #[test]
 fn why_tells_what_has_expired_and_what_nobody_knows() {
     let folder = tempdir().unwrap();
@@ -188,6 +221,37 @@ fn everybody_is_logged_out_of_one_site_and_of_no_other() {
         let shop = ["revoke", "--everybody", "--site", "shop", "--yes"];
         assert_eq!(text(over(&url, &shop)), "Ended 1 session.\n");
     }
+}
+
+/// The clock of whoever runs the command may be behind the site's.
+#[test]
+fn who_logged_in_later_by_this_clock_is_left_and_counted() {
+    use std::time::Duration;
+
+    let folder = tempdir().unwrap();
+    let url = local("redb", folder.path());
+    Sessions::in_store(&url);
+    let mut later = record(Some("ada"));
+    later.created_at = later
+        .created_at
+        .saturating_add(Duration::from_secs(3 * 3_600));
+    block_on(async {
+        let store = cloakroom::open(&url).await.unwrap();
+        create(&store, &later).await;
+        store.close().await.unwrap();
+    });
+    let revoke = ["revoke", "--everybody", "--yes"];
+    let said = text(over(&url, &revoke));
+    assert!(
+        said.contains("Left 1 session that began since then"),
+        "{said}"
+    );
+    let again = json(over(&url, &[&revoke[..], &["--json"]].concat()));
+    assert_eq!(
+        (&again["ended"], &again["begun_since"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(held(&url), 1);
 }
 
 #[test]

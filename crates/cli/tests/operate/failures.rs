@@ -74,6 +74,17 @@ fn a_password_on_the_command_line_is_refused_and_not_repeated() {
     for arguments in [
         &["stats", "redis://:hunter2@host"][..],
         &["redis://:hunter2@host"],
+        // Where a digest is asked for.
+        &["show", "postgres://ada:hunter2@host/shop"],
+        &["why", "ada:hunter2@host"],
+        &["revoke", "redis+unix:///socket?user=ada&pass=hunter2"],
+        &[
+            "revoke",
+            "--subject",
+            "ada",
+            "--all-but",
+            "redis://:hunter2@host",
+        ],
     ] {
         let output = cloakroom(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2));

@@ -79,3 +79,36 @@ fn what_leads_from_an_identity_provider_to_a_user_is_exported_and_erased() {
         );
     }
 }
+
+#[test]
+fn an_answer_that_may_leave_something_out_says_so_by_its_code() {
+    let folder = tempdir().unwrap();
+    let url = local("file", folder.path());
+    let sessions = Sessions::in_store(&url);
+    let damaged = sessions.nobody.to_hex();
+    let root = folder.path().join("sessions").join("v1");
+    let file = root.join(&damaged[..2]).join(&damaged);
+    assert!(file.is_file(), "{file:?}");
+    std::fs::write(&file, "damaged").unwrap();
+
+    let export = over(&url, &["export", "ada"]);
+    assert_eq!(export.status.code(), Some(7), "{export:?}");
+    let printed: serde_json::Value = serde_json::from_slice(&export.stdout).unwrap();
+    assert_eq!(printed["sessions"].as_array().unwrap().len(), 2);
+    assert_eq!(printed["unreadable"], 1);
+    for nothing in [
+        &["export", "eve"][..],
+        &["erase", "eve", "--yes"],
+        &["why", "--subject", "eve"],
+    ] {
+        let said = failure(over(&url, nothing), 3);
+        assert!(said.contains("but 1 record cannot be read"), "{said}");
+    }
+    let erased = over(&url, &["erase", "ada", "--yes", "--json"]);
+    assert_eq!(erased.status.code(), Some(7), "{erased:?}");
+    let printed: serde_json::Value = serde_json::from_slice(&erased.stdout).unwrap();
+    assert_eq!(
+        (&printed["sessions"], &printed["unreadable"]),
+        (&2.into(), &1.into())
+    );
+}

@@ -112,6 +112,32 @@ fn a_list_has_the_header_of_each_session_and_no_value() {
 }
 
 #[test]
+fn a_list_that_is_cut_begins_with_what_was_used_last() {
+    use crate::support::{block_on, create, record};
+    use std::time::Duration;
+
+    for scheme in LOCAL {
+        let folder = tempdir().unwrap();
+        let url = local(scheme, folder.path());
+        let last = block_on(async {
+            let store = cloakroom::open(&url).await.unwrap();
+            for _ in 0..10 {
+                create(&store, &record(Some("ada"))).await;
+            }
+            let mut used = record(Some("ada"));
+            used.last_seen_at = used.last_seen_at.saturating_add(Duration::from_secs(60));
+            let (last, _) = create(&store, &used).await;
+            store.close().await.unwrap();
+            last
+        });
+        let one = ["list", "--subject", "ada", "--json", "--limit", "1"];
+        let list = json(over(&url, &one));
+        assert_eq!(list["sessions"][0]["digest"], last.to_hex(), "{scheme}");
+        assert_eq!(list["more"], true, "{scheme}");
+    }
+}
+
+#[test]
 fn one_session_is_shown_and_its_values_only_where_asked_for() {
     let folder = tempdir().unwrap();
     let url = local("redb", folder.path());

@@ -60,6 +60,23 @@ fn a_bench_measures_each_call_and_leaves_nothing() {
 }
 
 #[test]
+fn a_folder_of_sessions_is_measured_beside_and_not_inside() {
+    for scheme in ["file", "sled"] {
+        let folder = tempdir().unwrap();
+        let url = local(scheme, folder.path());
+        Sessions::in_store(&url);
+        let few = ["--sessions", "4", "--at-once", "2", "--json"];
+        let with_slash = format!("{url}/");
+        let bench = cloakroom(&[&["bench", &with_slash], &few[..]].concat()).output();
+        let report = json(bench.unwrap());
+        let place = report["place"].as_str().unwrap();
+        let beside = folder.path().join("sessions.scratch-");
+        assert!(place.starts_with(beside.to_str().unwrap()), "{place}");
+        assert_eq!(held(&url), 4, "{scheme}");
+    }
+}
+
+#[test]
 fn a_store_in_use_can_be_checked_beside_and_the_rest_says_what_to_do() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("sessions");
