@@ -172,6 +172,30 @@ async fn an_expired_session_is_forgotten_by_its_own_clock_alone() {
     assert!(store.load(&digest).await.unwrap().is_some());
 }
 
+#[tokio::test]
+async fn a_delete_leaves_no_trace_of_what_has_expired() {
+    let clock = Arc::new(ManualClock::default());
+    let store = MemoryStore::builder().clock(clock.clone()).build();
+    let (old, new) = (key().digest(), key().digest());
+    let mut record = sample("old");
+    record.expires_at = clock.now().saturating_add(Duration::from_secs(60));
+    record.revision = store.create(&old, &record).await.unwrap();
+    let until = clock.now().saturating_add(Duration::from_secs(30));
+    store.rotate(&old, &new, &record, until).await.unwrap();
+    clock.advance(Duration::from_secs(60));
+    for digest in [old, new] {
+        let expired = store.load(&digest).await.unwrap();
+        assert!(matches!(expired, Some(Stored::Ended(_))), "{expired:?}");
+        store.delete(&digest).await.unwrap();
+        assert_eq!(store.load(&digest).await.unwrap(), None);
+        // Nothing is in the way any more.
+        record.expires_at = Timestamp::MAX;
+        store.create(&digest, &record).await.unwrap();
+    }
+    assert_eq!(sessions(&store), 2);
+    assert_eq!(listed(&store), 2);
+}
+
 /// Whoever logs in and out again and again fills the store with tombstones, and evicts no
 /// session that is idle.
 #[tokio::test]
