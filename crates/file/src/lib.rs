@@ -119,13 +119,13 @@
 //! With [`Durability::Lazy`] the file system decides in which order a crash of the
 //! machine leaves entries and sessions.
 //!
-//! A page of a list reads one folder of 256, and then the sessions that it names, some
-//! 10 µs each, without a lock; where a session has moved since, its rotation mark leads
-//! on. Each page reads the whole folder again, a microsecond for each entry. A
-//! revocation ends the sessions one by one, each with its lock, and after each 256 syncs
-//! their end and removes their entries: where it fails, those stay ended. It follows
-//! those that move meanwhile, and reads the folder again until it finds no other, the
-//! last time with every lock.
+//! A page of a list reads one folder of 256 twice, since a session may move while it is
+//! read, and then the sessions that it names, some 10 µs each, without a lock; where a
+//! session has moved since, its rotation mark leads on. Each page reads the whole folder
+//! again, two microseconds for each entry. A revocation ends the sessions one by one, each
+//! with its lock, and after each 256 syncs their end and removes their entries: where it
+//! fails, those stay ended. It follows those that move meanwhile, and reads the folder
+//! again until it finds no other, the last time with every lock.
 //!
 //! **Sweep.** A pass goes through the folders one after the other, and reads the 26 bytes
 //! of each file's head. What is due is read again, whole, with its lock, and removed or

@@ -28,7 +28,10 @@ impl Files {
         from: Option<&ScanCursor>,
     ) -> Result<ListPage, Error> {
         let from = from.map(ScanCursor::digest).transpose()?;
-        let entries = self.layout.list_entries_of(subject)?;
+        let mut entries = self.layout.list_entries_of(subject)?;
+        // Reading a long folder is no single step: of a session that moved meanwhile, both
+        // entries may have been missed. The new one stands by now.
+        entries.append(&mut self.layout.list_entries_of(subject)?);
         let rest = entries.into_iter().filter(|entry| Some(*entry) > from);
         // Where the sessions of this page were found.
         let mut found = BTreeSet::new();

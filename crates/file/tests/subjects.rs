@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cloakroom_core::store::{
-    KeyDigest, Record, Revision, Revoke, Scan as _, SessionStore as _, Stored, Subjects as _,
-    Sweep as _,
+    KeyDigest, Record, Revision, Revoke, Scan as _, SessionStore as _, Stored, SubjectDigest,
+    Subjects as _, Sweep as _,
 };
 use cloakroom_core::{ErrorKind, Subject, Timestamp};
 use cloakroom_file::{Durability, FileStore};
@@ -301,6 +301,46 @@ fn a_session_that_never_rests_is_listed_each_time_and_ended() {
         assert_eq!(list(&store, &whose).await, []);
     });
     assert_eq!(mover.join().unwrap(), ErrorKind::Gone);
+}
+
+/// The system reads a long folder in steps of some 200 names. The other names are of another
+/// subject, whose digest begins with the same byte.
+#[test]
+fn a_session_that_moves_while_a_long_folder_is_read_is_listed() {
+    const NAMES: usize = 5_000;
+    let folder = folder();
+    let store = FileStore::open_with(folder.path(), Durability::Lazy).unwrap();
+    let whose = subject("a");
+    let mut other = *listed_as(&whose).as_bytes();
+    other[31] ^= 1;
+    let other = SubjectDigest::from_bytes(other).to_hex();
+    let beside = entry_path(folder.path(), &whose, &key().digest());
+    for _ in 0..NAMES {
+        let name = format!("{other}.{}", key().digest().to_hex());
+        fs::write(beside.with_file_name(name), "").unwrap();
+    }
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
+    let mut at = runtime().block_on(begin(&store, &whose));
+    let mut record = record_of(&whose);
+    record.revision = Revision::FIRST;
+    for turn in 0..200 {
+        let new = key().digest();
+        record.revision = std::thread::scope(|scope| {
+            let mover = scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(100 * (turn % 40)));
+                runtime().block_on(store.rotate(&at, &new, &record, record.expires_at))
+            });
+            let listed = runtime().block_on(list(&store, &whose));
+            assert!(!listed.is_empty(), "the session that moves is missed");
+            mover.join().unwrap().unwrap()
+        });
+        at = new;
+    }
+    assert_eq!(runtime().block_on(list(&store, &whose)), [at]);
 }
 
 const FOLDER: &str = "CLOAKROOM_FILE_SUBJECTS_FOLDER";

@@ -302,8 +302,9 @@ impl Inner {
         }
     }
 
-    /// Puts a tombstone, if there is one, where a session stood until now. It takes less
-    /// room, so nothing is evicted; and where there is none left, it goes before any session.
+    /// Puts a tombstone, if there is one, where a session stood until now. Without its note
+    /// it takes no more room than that, so nothing is evicted; and where there is none left,
+    /// it goes before any session.
     fn remember(
         &self,
         shard: &mut Shard<Stored>,
@@ -311,7 +312,14 @@ impl Inner {
         left: Option<Tombstone>,
     ) {
         if let Some(tombstone) = left {
-            shard.insert(digest, Stored::Ended(tombstone));
+            let room = shard.capacity_bytes().saturating_sub(shard.bytes());
+            let mut left = Stored::Ended(tombstone);
+            if shard.bytes_of(&left) > room
+                && let Stored::Ended(tombstone) = &mut left
+            {
+                tombstone.note = None;
+            }
+            shard.insert(digest, left);
             shard.evict_next(digest);
         }
     }

@@ -110,7 +110,8 @@ impl Inner {
                     self.remember(shard, at.as_bytes(), left);
                     return Ok(Some(at));
                 }
-                Some(Stored::Ended(_)) if ending.is_none() && whose.is_none() => {
+                // What has expired is remembered until its day is over: that goes too.
+                Some(Stored::Ended(_)) | None if ending.is_none() && whose.is_none() => {
                     self.remove(shard, &at);
                     return Ok(None);
                 }

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use cloakroom_core::engine::AnyStore;
 use cloakroom_core::store::{
-    Data, EndReason, Ending, KeyDigest, Revision, Revoke, Scan as _, SessionStore as _, Stored,
-    Subjects as _, Sweep as _, TOMBSTONE_AGE_MAX,
+    Data, EndReason, Ending, KeyDigest, Record, Revision, Revoke, Scan as _, SessionStore as _,
+    Stored, Subjects as _, Sweep as _, TOMBSTONE_AGE_MAX,
 };
-use cloakroom_core::{Clock as _, ErrorKind, Subject, Timestamp};
+use cloakroom_core::{
+    Clock as _, ErrorKind, Label, SUBJECT_BYTES_MAX, Subject, SystemClock, Timestamp,
+};
 use cloakroom_memory::MemoryStore;
 use cloakroom_testkit::{
     ManualClock, Profile, conformance, key, listed_as, races, races_of_subjects, sample,
@@ -172,6 +174,30 @@ async fn an_expired_session_is_forgotten_by_its_own_clock_alone() {
     assert!(store.load(&digest).await.unwrap().is_some());
 }
 
+#[tokio::test]
+async fn a_delete_leaves_no_trace_of_what_has_expired() {
+    let clock = Arc::new(ManualClock::default());
+    let store = MemoryStore::builder().clock(clock.clone()).build();
+    let (old, new) = (key().digest(), key().digest());
+    let mut record = sample("old");
+    record.expires_at = clock.now().saturating_add(Duration::from_secs(60));
+    record.revision = store.create(&old, &record).await.unwrap();
+    let until = clock.now().saturating_add(Duration::from_secs(30));
+    store.rotate(&old, &new, &record, until).await.unwrap();
+    clock.advance(Duration::from_secs(60));
+    for digest in [old, new] {
+        let expired = store.load(&digest).await.unwrap();
+        assert!(matches!(expired, Some(Stored::Ended(_))), "{expired:?}");
+        store.delete(&digest).await.unwrap();
+        assert_eq!(store.load(&digest).await.unwrap(), None);
+        // Nothing is in the way any more.
+        record.expires_at = Timestamp::MAX;
+        store.create(&digest, &record).await.unwrap();
+    }
+    assert_eq!(sessions(&store), 2);
+    assert_eq!(listed(&store), 2);
+}
+
 /// Whoever logs in and out again and again fills the store with tombstones, and evicts no
 /// session that is idle.
 #[tokio::test]
@@ -193,6 +219,42 @@ async fn what_is_remembered_of_ended_sessions_is_evicted_before_any_session() {
         let stored = store.load(digest).await.unwrap();
         assert!(matches!(stored, Some(Stored::Record(_))));
     }
+}
+
+/// The reason stays, and the note gives way: it may be longer than the session was.
+#[tokio::test]
+async fn a_long_note_ends_no_other_session_of_a_full_store() {
+    const SESSIONS: usize = 50;
+    let mut record = Record::new(Timestamp::EPOCH, Timestamp::MAX);
+    record.subject = Some(subject(1));
+    let probe = MemoryStore::default();
+    probe.create(&key().digest(), &record).await.unwrap();
+    let capacity_bytes = probe.bytes() * SESSIONS as u64;
+    let store = MemoryStore::builder()
+        .capacity_bytes(capacity_bytes)
+        .build();
+    let mut digests = Vec::new();
+    for _ in 0..SESSIONS {
+        let digest = key().digest();
+        store.create(&digest, &record).await.unwrap();
+        digests.push(digest);
+    }
+    assert_eq!(store.bytes(), capacity_bytes, "it is full");
+    let note = Label::new("x".repeat(SUBJECT_BYTES_MAX)).unwrap();
+    let ending = Ending::new(EndReason::EndedByAdministrator, SystemClock.now());
+    let ending = ending.with_note(Some(note));
+    let ended = digests.pop().unwrap();
+    store.end(&ended, Some(&ending)).await.unwrap();
+    for digest in &digests {
+        let stored = store.load(digest).await.unwrap();
+        assert!(matches!(stored, Some(Stored::Record(_))), "{stored:?}");
+    }
+    assert_eq!(listed(&store), digests.len());
+    let Some(Stored::Ended(left)) = store.load(&ended).await.unwrap() else {
+        panic!("nobody knows why it ended: {store:?}");
+    };
+    assert_eq!(left.because, EndReason::EndedByAdministrator);
+    assert!(store.bytes() <= capacity_bytes);
 }
 
 /// No sweep is needed: whoever adds a session looks at others.
