@@ -54,10 +54,9 @@
 //!
 //! A request is a load and, where it changed something, an update; a conflict is a load and
 //! an update more. A rotation is two loads and two writes, a logout a load and a write. Over
-//! our in-memory store a load takes 1.2 to 1.5 times as long as over theirs, since theirs
-//! keeps records as they are and ours keeps bytes, and a save some 1.2 times; with two
-//! threads at once, which wait for each other's lock there, some 1.1 and 0.8 times
-//! (`examples/ratio.rs`, on a machine that was busy with other work).
+//! our in-memory store a load takes some 1.4 times as long as over theirs, since theirs keeps
+//! records as they are and ours keeps bytes, and a save some 1.2 times; with two threads at
+//! once, which wait for each other's lock there, some 0.5 and 0.3 times (`examples/ratio.rs`).
 //!
 //! # What goes wrong without it, and does not here
 //!
