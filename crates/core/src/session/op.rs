@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use super::view::{Raw, View};
 use crate::login::LoginChange;
@@ -59,13 +60,42 @@ impl Op {
     }
 }
 
+/// A set of names, of which it knows a hash of 64 bits each: keyed at random, so that nobody can
+/// make two that are the same.
+#[derive(Default)]
+pub(super) struct Names(Vec<u64>);
+
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Names {
+    fn place(&self, name: &str) -> Result<usize, (usize, u64)> {
+        let hash = HASHER.hash_one(name);
+        self.0.binary_search(&hash).map_err(|at| (at, hash))
+    }
+
+    pub(super) fn add(&mut self, name: &str) {
+        if let Err((at, hash)) = self.place(name) {
+            self.0.insert(at, hash);
+        }
+    }
+
+    fn add_all(&mut self, others: &Self) {
+        self.0.extend(&others.0);
+        self.0.sort_unstable();
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.place(name).is_ok()
+    }
+}
+
 /// Everything a session has recorded since it was loaded or last saved.
 #[derive(Default)]
 pub(super) struct Pending {
     pub(super) ops: Vec<Op>,
     /// Names whose stored value was read. An operation that then sets one of them
     /// without looking may lose what another request wrote.
-    pub(super) reads: BTreeSet<Arc<str>>,
+    pub(super) reads: Names,
     pub(super) header: HeaderChange,
     pub(super) flushed: bool,
     pub(super) rotate: bool,
@@ -191,7 +221,7 @@ impl Pending {
             return;
         }
         self.ops.extend(later.ops);
-        self.reads.extend(later.reads);
+        self.reads.add_all(&later.reads);
         self.rotate |= later.rotate;
         self.header.overlay(later.header);
     }
@@ -208,7 +238,7 @@ impl Pending {
         let names: BTreeSet<_> = self.ops.iter().filter_map(Op::overwrites).collect();
         names
             .into_iter()
-            .filter(|name| self.reads.contains(*name) && read.get(name) != fresh.get(name))
+            .filter(|name| self.reads.contains(name) && read.get(name) != fresh.get(name))
             .cloned()
             .collect()
     }

@@ -57,8 +57,8 @@ pub(super) enum Phase {
 impl State {
     pub(super) fn note_read(&mut self, name: &str) {
         self.accessed = true;
-        if self.view.reads_through(name) && !self.pending.reads.contains(name) {
-            self.pending.reads.insert(name.into());
+        if self.view.reads_through(name) {
+            self.pending.reads.add(name);
         }
     }
 
