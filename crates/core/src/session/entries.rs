@@ -111,18 +111,20 @@ impl Entries {
         limits: &Limits,
     ) -> Result<Self, Error> {
         let lengths = 2;
-        let laid = changes
-            .iter()
-            .map(|(name, value)| lengths + name.len() + value.as_deref().map_or(0, <[u8]>::len));
-        let room = self.data.as_bytes().len() + laid.sum::<usize>();
+        let (mut room, mut count) = (self.data.as_bytes().len(), self.count);
+        for (name, value) in changes {
+            room += lengths + name.len() + value.as_deref().map_or(0, <[u8]>::len);
+            count -= usize::from(self.find(name).is_some());
+            count += usize::from(value.is_some());
+        }
+        if count > limits.entries_max {
+            return Err(too_many_entries(count, limits));
+        }
         let mut bytes = Vec::with_capacity(room);
-        put_varint(&mut bytes, self.count as u64);
-        let head = bytes.len();
-        let mut count = 0;
+        put_varint(&mut bytes, count as u64);
         let mut put = |name: &[u8], value: &[u8]| {
             put_counted_bytes(&mut bytes, name);
             put_counted_bytes(&mut bytes, value);
-            count += 1;
         };
         let mut base = self.iter_bytes().peekable();
         for (name, value) in changes {
@@ -138,12 +140,6 @@ impl Entries {
         for (untouched, bytes) in base {
             put(untouched, bytes);
         }
-        if count > limits.entries_max {
-            return Err(too_many_entries(count, limits));
-        }
-        let mut counted = Vec::new();
-        put_varint(&mut counted, count as u64);
-        bytes.splice(..head, counted);
         if bytes.len() > limits.record_bytes_max {
             return Err(too_many_bytes(bytes.len(), limits));
         }
