@@ -95,7 +95,7 @@ impl BearerPolicy {
             presented.count += 1;
             let value = std::str::from_utf8(value.trim_ascii()).ok();
             if let Some(value) = value.filter(|value| is_well_formed(value)) {
-                presented.keep(Token::new(value));
+                presented.keep(Token::copied(value));
             }
         }
         presented

@@ -17,7 +17,7 @@ use crate::{Error, ErrorKind, Site};
 pub const KEY_BYTES: usize = 32;
 
 /// Characters of a session key as a token: unpadded base64url of 32 bytes.
-const KEY_TOKEN_CHARS: usize = 43;
+pub(super) const KEY_TOKEN_CHARS: usize = 43;
 
 /// What is hashed before a derived key, so that it is derived nowhere else.
 const DERIVE_DOMAIN: &[u8] = b"cloakroom/derive/v1\0";
@@ -153,9 +153,11 @@ impl SessionKey {
     /// The token the client gets: 43 characters of base64url without padding.
     #[must_use]
     pub fn to_token(&self) -> Token {
-        let mut text = String::with_capacity(KEY_TOKEN_CHARS);
-        URL_SAFE_NO_PAD.encode_string(self.bytes.as_slice(), &mut text);
-        Token::new(text).of_site(&self.site)
+        let mut text = Zeroizing::new([0; KEY_TOKEN_CHARS]);
+        URL_SAFE_NO_PAD
+            .encode_slice(self.bytes.as_slice(), text.as_mut_slice())
+            .expect("32 bytes are 43 characters");
+        Token::of_key(text, self.site.clone())
     }
 
     /// The name under which a store keeps this session.

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::Site;
 use crate::engine::SessionKey;
+use crate::engine::key::KEY_TOKEN_CHARS;
 use crate::store::KeyDigest;
 
 /// The longest token that is looked at, in bytes: four cookies of 4,096. A
@@ -23,19 +24,44 @@ pub struct Token(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    text: Zeroizing<String>,
+    text: Text,
     site: Site,
     /// The digest of the session key that this is, worked out once; `None` of another token.
     digest: OnceLock<Option<KeyDigest>>,
+}
+
+/// The text. That of a session key, which most tokens are, stands in place.
+#[derive(Clone)]
+enum Text {
+    Key(Zeroizing<[u8; KEY_TOKEN_CHARS]>),
+    Other(Zeroizing<String>),
 }
 
 impl Token {
     /// Wraps the text that a client sent or will be sent, at the default site.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
+        Self::of_text(Text::Other(Zeroizing::new(text.into())), Site::default())
+    }
+
+    /// The same, copied from a longer text.
+    #[must_use]
+    pub fn copied(text: &str) -> Self {
+        match text.as_bytes().try_into() {
+            Ok(key) => Self::of_key(Zeroizing::new(key), Site::default()),
+            Err(_) => Self::new(text),
+        }
+    }
+
+    /// The text of a session key, which is ASCII.
+    pub(super) fn of_key(text: Zeroizing<[u8; KEY_TOKEN_CHARS]>, site: Site) -> Self {
+        Self::of_text(Text::Key(text), site)
+    }
+
+    fn of_text(text: Text, site: Site) -> Self {
         Self(Arc::new(Inner {
-            text: Zeroizing::new(text.into()),
-            site: Site::default(),
+            text,
+            site,
             digest: OnceLock::new(),
         }))
     }
@@ -66,7 +92,12 @@ impl Token {
     /// The text itself, for the cookie or header that carries it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0.text
+        match &self.0.text {
+            Text::Key(text) => {
+                str::from_utf8(text.as_slice()).expect("a key's text was copied from a text")
+            }
+            Text::Other(text) => text,
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use super::chunks::{CHUNK_BYTES, ChunkIndex, Chunks, head};
 use super::{COOKIE_AGE_MAX, COOKIE_BYTES_MAX, ClientState, CookiePolicyBuilder, SameSite};
 use crate::Presented;
 
+/// Bytes of a cookie that all policies have together, beside names, paths and tokens.
+const FIXED_BYTES: usize = 112;
+
 /// How the session cookie is named, set and removed.
 ///
 /// The default is as strict as a session cookie can be:
@@ -354,7 +357,11 @@ impl CookiePolicy {
 
     fn format(&self, index: ChunkIndex, head: &str, part: &str, age_secs: Option<u64>) -> String {
         let suffix = index.suffix();
-        let mut text = format!("{}{suffix}={head}{part}; Path={}", self.name, self.path);
+        let (name, path) = (&*self.name, &*self.path);
+        let domain_bytes = self.domain.as_ref().map_or(0, |domain| domain.len());
+        let varying = name.len() + head.len() + part.len() + path.len() + domain_bytes;
+        let mut text = String::with_capacity(varying + FIXED_BYTES);
+        let _ = write!(text, "{name}{suffix}={head}{part}; Path={path}");
         if let Some(domain) = &self.domain {
             let _ = write!(text, "; Domain={domain}");
         }
@@ -421,7 +428,7 @@ impl CookiePolicy {
             presented.count += 1;
             let value = std::str::from_utf8(unquoted(value)).ok();
             if let Some(value) = value.filter(|value| is_well_formed(value)) {
-                presented.keep(Token::new(value));
+                presented.keep(Token::copied(value));
             }
         }
         presented.count += chunks.tokens();
