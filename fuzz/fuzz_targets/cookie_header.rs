@@ -86,7 +86,7 @@ fn edits_beside_the_token(
     let edits = closing.header_edits(headers.iter().flat_map(|(name, values)| {
         values.iter().map(|value| (name.as_str(), value.as_str()))
     }));
-    edits.into_iter().filter(|edit| !edit.appends()).collect()
+    edits.filter(|edit| !edit.appends()).collect()
 }
 
 fuzz_target!(|input: Input| {

@@ -221,6 +221,6 @@ pub fn header(closing: &Closing, name: &str) -> Option<String> {
 /// The headers of this name that the engine adds to a response without headers.
 pub fn headers(closing: &Closing, name: &str) -> Vec<String> {
     let edits = closing.header_edits([]);
-    let edits = edits.iter().filter(|edit| edit.name() == name);
+    let edits = edits.filter(|edit| edit.name() == name);
     edits.map(|edit| edit.value().to_owned()).collect()
 }

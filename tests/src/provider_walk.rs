@@ -22,10 +22,10 @@ async fn ask(engine: &Engine, cookie: &str, handler: impl FnOnce(&Session)) -> S
     handler(&session);
     let closing = exchange.close(200).await;
     assert!(closing.failure.is_none(), "{:?}", closing.failure);
-    let edits = closing.header_edits([]);
-    let set = edits.iter().find(|edit| edit.name() == "set-cookie");
-    let set = set.map(|edit| edit.value().split(';').next().unwrap());
-    set.unwrap_or(cookie).to_owned()
+    let mut edits = closing.header_edits([]);
+    let set = edits.find(|edit| edit.name() == "set-cookie");
+    let set = set.map(|edit| edit.value().split(';').next().unwrap().to_owned());
+    set.unwrap_or_else(|| cookie.to_owned())
 }
 
 /// Logs in with a new browser; answers its cookie.

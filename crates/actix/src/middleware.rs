@@ -1,5 +1,6 @@
 //! The middleware: an exchange for each request, closed before the headers leave.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
@@ -301,11 +302,15 @@ fn apply(closing: &Closing, headers: &mut HeaderMap) {
     let existing = headers.iter();
     let texts = existing.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
     let edits = closing.header_edits(texts);
-    edit(&edits, headers);
+    edit(edits, headers);
 }
 
-pub(crate) fn edit(edits: &[HeaderEdit], headers: &mut HeaderMap) {
+pub(crate) fn edit<E: Borrow<HeaderEdit>>(
+    edits: impl IntoIterator<Item = E>,
+    headers: &mut HeaderMap,
+) {
     for edit in edits {
+        let edit = edit.borrow();
         let value = match edit.static_value() {
             Some(value) => Ok(HeaderValue::from_static(value)),
             None => HeaderValue::from_str(edit.value()),

@@ -1,5 +1,7 @@
 //! How a request ends, as an adapter sees it.
 
+use std::{slice, vec};
+
 use cloakroom_core::{Error, ErrorKind};
 
 use crate::headers::{cache_control, no_targeted_caching, vary_on};
@@ -58,6 +60,27 @@ pub struct Closing {
     pub cost: Cost,
 }
 
+/// What to do to the headers of a response: see [`Closing::header_edits`].
+#[derive(Debug, Default)]
+pub struct HeaderEdits<'c> {
+    targeted: vec::IntoIter<HeaderEdit>,
+    vary: Option<HeaderEdit>,
+    control: Option<HeaderEdit>,
+    clear: Option<HeaderEdit>,
+    token: slice::Iter<'c, HeaderEdit>,
+}
+
+impl Iterator for HeaderEdits<'_> {
+    type Item = HeaderEdit;
+
+    fn next(&mut self) -> Option<HeaderEdit> {
+        let next = self.targeted.next().or_else(|| self.vary.take());
+        let next = next.or_else(|| self.control.take());
+        let next = next.or_else(|| self.clear.take());
+        next.or_else(|| self.token.next().cloned())
+    }
+}
+
 impl Closing {
     pub(crate) fn nothing() -> Self {
         Self {
@@ -112,33 +135,34 @@ impl Closing {
     pub fn header_edits<'h>(
         &self,
         existing: impl IntoIterator<Item = (&'h str, &'h str)>,
-    ) -> Vec<HeaderEdit> {
+    ) -> HeaderEdits<'_> {
         let sets_token = !self.token_headers.is_empty();
         if !self.accessed && !sets_token {
-            return Vec::new();
+            return HeaderEdits::default();
         }
         let (mut vary, mut control) = (Vec::new(), Vec::new());
-        let mut edits = Vec::with_capacity(2 + self.token_headers.len());
+        let mut targeted = Vec::new();
         for (name, value) in existing {
             match name {
                 "vary" => vary.push(value),
                 "cache-control" => control.push(value),
                 name => {
-                    let targeted = no_targeted_caching(name);
-                    let targeted = targeted.filter(|instead| value != *instead);
-                    edits.extend(targeted.map(|instead| HeaderEdit::set(name.to_owned(), instead)));
+                    let instead = no_targeted_caching(name).filter(|instead| value != *instead);
+                    let edit = |instead| HeaderEdit::set(name.to_owned(), instead);
+                    targeted.extend(instead.map(edit));
                 }
             }
         }
         let vary = vary_on(self.varies_on, vary.into_iter());
         let control = cache_control(control.into_iter(), sets_token, self.no_store);
-        edits.extend(vary.map(|value| HeaderEdit::set("vary", value)));
-        edits.extend(control.map(|value| HeaderEdit::set("cache-control", value)));
-        if self.clears_site_data {
-            edits.push(HeaderEdit::set("clear-site-data", CLEARED_SITE_DATA));
+        let clear = self.clears_site_data.then_some(CLEARED_SITE_DATA);
+        HeaderEdits {
+            targeted: targeted.into_iter(),
+            vary: vary.map(|value| HeaderEdit::set("vary", value)),
+            control: control.map(|value| HeaderEdit::set("cache-control", value)),
+            clear: clear.map(|value| HeaderEdit::set("clear-site-data", value)),
+            token: self.token_headers.iter(),
         }
-        edits.extend_from_slice(&self.token_headers);
-        edits
     }
 
     /// The status a session error is answered with: 409 for

@@ -112,7 +112,7 @@ mod write;
 pub use adopt::{FormerId, FormerSession, FormerSessions};
 pub use audit::{Audit, Finding, Profile, UnknownProfile, Verdict};
 pub use bearer::BearerPolicy;
-pub use closing::{Closing, Outcome};
+pub use closing::{Closing, HeaderEdits, Outcome};
 pub use cookie::{
     COOKIE_BYTES_MAX, COOKIE_CHUNKS_MAX, ClientState, CookiePolicy, CookiePolicyBuilder, Prefix,
     SameSite,

@@ -369,8 +369,8 @@ mod middleware {
         assert_eq!(session.len(), 0);
         let closing = exchange.close(200).await;
         let vary = |existing: &str| {
-            let edits = closing.header_edits([("vary", existing)]);
-            let vary = edits.into_iter().find(|edit| edit.name() == "vary");
+            let mut edits = closing.header_edits([("vary", existing)]);
+            let vary = edits.find(|edit| edit.name() == "vary");
             vary.map(|edit| edit.value().to_owned())
         };
         assert_eq!(vary("Accept, COOKIE"), None);

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Each test takes some of it.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,7 +223,7 @@ impl<'s> Browser<'s> {
         let proof = exchange.device_proof().unwrap();
         let reload = exchange.reload();
         let closing = exchange.close(200).await;
-        let headers = texts(&closing.header_edits([]));
+        let headers = texts(closing.header_edits([]));
         self.keep(&headers);
         Response {
             status: closing.failure.as_ref().map_or(200, Closing::status_of),
@@ -266,7 +267,7 @@ impl<'s> Browser<'s> {
         let closing = exchange.close(answer.status).await;
         assert!(closing.failure.is_none());
         let mut headers = texts(&answer.headers);
-        headers.extend(texts(&closing.header_edits([])));
+        headers.extend(texts(closing.header_edits([])));
         self.keep(&headers);
         Response {
             status: answer.status,
@@ -332,9 +333,10 @@ impl<'s> Browser<'s> {
     }
 }
 
-pub(crate) fn texts(edits: &[HeaderEdit]) -> Vec<(String, String)> {
-    let edits = edits.iter();
-    edits
-        .map(|edit| (edit.name().to_owned(), edit.value().to_owned()))
-        .collect()
+pub(crate) fn texts<E: Borrow<HeaderEdit>>(
+    edits: impl IntoIterator<Item = E>,
+) -> Vec<(String, String)> {
+    let edits = edits.into_iter();
+    let text = |edit: &HeaderEdit| (edit.name().to_owned(), edit.value().to_owned());
+    edits.map(|edit| text(edit.borrow())).collect()
 }

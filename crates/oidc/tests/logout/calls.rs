@@ -119,8 +119,8 @@ async fn a_login_of_which_a_logout_may_have_missed_something_fails() {
             log_in(&site, "s1")(&session).await;
             let closing = exchange.close(200).await;
             assert!(closing.failure.is_some(), "{fault:?} at {call}");
-            let edits = closing.header_edits([]);
-            assert!(!edits.iter().any(|edit| edit.name() == "set-cookie"));
+            let mut edits = closing.header_edits([]);
+            assert!(!edits.any(|edit| edit.name() == "set-cookie"));
             if (call, fault) == (0, Fault::Refuse) {
                 assert!(site.browsers("ada").await.is_empty());
                 assert!(records(&site).await.is_empty());

@@ -153,8 +153,8 @@ impl<S: SessionStore> TestSite<S> {
         handler(&session).await;
         let closing = exchange.close(200).await;
         assert!(closing.failure.is_none(), "{:?}", closing.failure);
-        let edits = closing.header_edits([]);
-        let cookie = edits.iter().find(|edit| edit.name() == "set-cookie")?;
+        let mut edits = closing.header_edits([]);
+        let cookie = edits.find(|edit| edit.name() == "set-cookie")?;
         Some(cookie.value().split(';').next().unwrap().to_owned())
     }
 
