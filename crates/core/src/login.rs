@@ -337,8 +337,8 @@ impl Login {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LoginChange {
     pub(crate) authentication: Option<Authentication>,
-    pub(crate) provider: Option<ProviderSession>,
-    pub(crate) binding: Option<Binding>,
+    pub(crate) provider: Option<Box<ProviderSession>>,
+    pub(crate) binding: Option<Box<Binding>>,
     /// Whether whoever logs in has proven the device that the session is bound to.
     pub(crate) is_device_proven: bool,
 }
@@ -357,7 +357,7 @@ impl LoginChange {
     /// device with that goes with it.
     pub(crate) fn is_proof_alone(&self) -> bool {
         let offer = |binding: &Binding| binding.key().is_none();
-        self.provider.is_none() && self.binding.as_ref().is_none_or(offer)
+        self.provider.is_none() && self.binding.as_deref().is_none_or(offer)
     }
 
     /// Overrides these changes with later ones.
@@ -388,13 +388,13 @@ impl LoginChange {
         let bound = stored
             .and_then(|login| login.binding.as_deref())
             .filter(|bound| !logs_in || (self.is_device_proven && bound.key().is_some()));
-        let provider = stored.and_then(|login| login.provider.as_deref());
+        let provider = stored.and_then(|login| login.provider.as_ref());
         let binding = match &self.binding {
             Some(change) => Binding::changed(bound, change),
             None => bound.cloned(),
         };
         login.binding = binding.map(Box::new);
-        login.provider = self.provider.as_ref().or(provider).cloned().map(Box::new);
+        login.provider = self.provider.as_ref().or(provider).cloned();
         Some(Arc::new(login))
     }
 }

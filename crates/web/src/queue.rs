@@ -27,7 +27,7 @@ struct Line {
 
 /// What the writer before has stored, under which token. The next one begins with it
 /// instead of a write that is bound to be a conflict and another load.
-type LastWritten = Option<(Token, Record)>;
+type LastWritten = Option<Box<(Token, Record)>>;
 
 /// Lines by the hash of the token. Two tokens with one hash wait for each other, which
 /// is harmless.
@@ -61,7 +61,7 @@ impl Queue {
     /// finishes within `still_max`. Where nobody is ahead, it costs an entry in a map.
     pub(crate) async fn enter(&self, token: &Token, still_max: Duration) -> Option<Ticket> {
         let hash = self.hasher.hash_one(token.expose());
-        let mut turn = match self.lines.lock().entry(hash) {
+        let turn = match self.lines.lock().entry(hash) {
             Entry::Vacant(place) => {
                 place.insert(Line::default());
                 return Some(Ticket {
@@ -81,6 +81,15 @@ impl Queue {
                 turn
             }
         };
+        Box::pin(self.wait(hash, turn, still_max)).await
+    }
+
+    async fn wait(
+        &self,
+        hash: u64,
+        mut turn: oneshot::Receiver<Ticket>,
+        still_max: Duration,
+    ) -> Option<Ticket> {
         loop {
             let before = self.lines.turns_over(hash);
             match timeout(still_max, &mut turn).await {
@@ -100,7 +109,7 @@ impl Queue {
 impl Ticket {
     /// Takes the record that the writer before has stored under this token.
     pub(crate) fn last_written(&mut self, token: &Token) -> Option<Record> {
-        let (of, record) = self.last_written.take()?;
+        let (of, record) = *self.last_written.take()?;
         (of == *token).then_some(record)
     }
 
@@ -113,7 +122,7 @@ impl Ticket {
             line.is_some_and(|line| !line.waiters.is_empty())
         });
         if is_waited_for {
-            self.last_written = Some((token.clone(), record.clone()));
+            self.last_written = Some(Box::new((token.clone(), record.clone())));
         }
     }
 }

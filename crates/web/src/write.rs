@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom_core::engine::{Changeset, SaveOutcome, SessionKey, Token, TokenStore as _, Written};
-use cloakroom_core::store::{EndReason, Ending, Record, Stored, Touch};
+use cloakroom_core::store::{EndReason, Ending, Record, Revision, Stored, Touch};
 use cloakroom_core::{Error, ErrorKind, Login, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Cost;
 use crate::events::end_of_flushed;
 use crate::provider::Pointer;
+use crate::queue::Ticket;
 use crate::shared::Shared;
 use crate::store_calls::bytes_moved;
 
@@ -72,7 +73,10 @@ impl<'e> Writer<'e> {
         let written = self.engine.written_by(Some(&record), create).await;
         self.cost.write(&record);
         match written {
-            Ok(written) => self.stored(&key.to_token(), written, record),
+            Ok(mut written) => {
+                let token = written.token.take().unwrap_or_else(|| key.to_token());
+                self.stored(token, written.revision, record)
+            }
             Err(error) => failed(error),
         }
     }
@@ -115,7 +119,7 @@ impl<'e> Writer<'e> {
             Err(error) => Err(error),
         };
         match touched {
-            Ok(written) => self.stored(token, written, record),
+            Ok(written) => self.kept(token, written, record),
             // A touch that is lost costs idle time, not the request.
             Err(error) => {
                 self.is_gone = error.kind() == ErrorKind::Gone;
@@ -178,8 +182,11 @@ impl<'e> Writer<'e> {
     /// that is tied to one for the first time, or for longer than before.
     async fn point_to(&mut self, record: &Record, stored: Option<&Record>) -> Result<(), Error> {
         let (engine, written) = (self.engine, self.pointer.take());
-        let pointer = Pointer::written(engine, written, stored, record, &mut self.cost);
-        self.pointer = pointer.await?;
+        let login = record.login.as_deref();
+        if login.is_some_and(|login| login.provider.is_some()) {
+            let pointer = Pointer::written(engine, written, stored, record, &mut self.cost);
+            self.pointer = Box::pin(pointer).await?;
+        }
         Ok(())
     }
 
@@ -207,15 +214,7 @@ impl<'e> Writer<'e> {
                  was not",
             ));
         };
-        // Whoever has waited begins with what the writer before has stored, unless they have
-        // loaded what another process has written on top of that.
-        let newer = ticket.last_written(token).filter(|last| {
-            let base = changeset.stored();
-            base.is_some_and(|base| base.revision < last.revision)
-        });
-        if let Some(newer) = newer
-            && let Err(error) = self.replay(token, changeset, newer)
-        {
+        if let Err(error) = self.go_on_from(&mut ticket, token, changeset) {
             return SaveOutcome::NotWritten(error);
         }
         let mut conflicts = Conflicts::of(self.engine);
@@ -228,7 +227,7 @@ impl<'e> Writer<'e> {
             self.cost.write(&record);
             let error = match written {
                 Ok(written) => {
-                    let outcome = self.stored(token, written, record);
+                    let outcome = self.kept(token, written, record);
                     if let SaveOutcome::Stored {
                         record,
                         token: Some(now),
@@ -245,7 +244,7 @@ impl<'e> Writer<'e> {
                 ErrorKind::Conflict => {}
                 // A renewal alone has nothing to take along.
                 ErrorKind::Gone if !changeset.is_modified() => return SaveOutcome::Gone,
-                ErrorKind::Gone => return self.gone(token, changeset).await,
+                ErrorKind::Gone => return Box::pin(self.gone(token, changeset)).await,
                 _ => return failed(error),
             }
             if let Err(error) = conflicts.wait().await {
@@ -254,12 +253,30 @@ impl<'e> Writer<'e> {
             let replayed = match self.fresh(token).await {
                 Ok(Some(fresh)) => self.replay(token, changeset, fresh),
                 Ok(None) if !changeset.is_modified() => return SaveOutcome::Gone,
-                Ok(None) => return self.gone(token, changeset).await,
+                Ok(None) => return Box::pin(self.gone(token, changeset)).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = replayed {
                 return SaveOutcome::NotWritten(error);
             }
+        }
+    }
+
+    /// Whoever has waited begins with what the writer before has stored, unless they have
+    /// loaded what another process has written on top of that.
+    fn go_on_from(
+        &self,
+        ticket: &mut Ticket,
+        token: &Token,
+        changeset: &mut Changeset,
+    ) -> Result<(), Error> {
+        let newer = ticket.last_written(token).filter(|last| {
+            let base = changeset.stored();
+            base.is_some_and(|base| base.revision < last.revision)
+        });
+        match newer {
+            Some(newer) => self.replay(token, changeset, newer),
+            None => Ok(()),
         }
     }
 
@@ -374,7 +391,7 @@ impl<'e> Writer<'e> {
         token: &Token,
         changeset: &mut Changeset,
     ) -> SaveOutcome {
-        self.gone(token, changeset).await
+        Box::pin(self.gone(token, changeset)).await
     }
 
     async fn try_swap(
@@ -445,9 +462,14 @@ impl<'e> Writer<'e> {
         None
     }
 
-    fn stored(&self, token: &Token, written: Written, mut record: Record) -> SaveOutcome {
-        record.revision = written.revision;
+    /// What is stored now, under this token unless the store has given it another.
+    fn kept(&self, token: &Token, written: Written, record: Record) -> SaveOutcome {
         let token = written.token.unwrap_or_else(|| token.clone());
+        self.stored(token, written.revision, record)
+    }
+
+    fn stored(&self, token: Token, revision: Revision, mut record: Record) -> SaveOutcome {
+        record.revision = revision;
         // Only a token that is the whole session can be too long, and of such a
         // session nothing was written but what the client does not get.
         if let Err(error) = self.engine.transport.check_length(&token) {

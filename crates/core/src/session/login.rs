@@ -65,7 +65,7 @@ impl Session {
     /// As [`reauthenticated`](Self::reauthenticated).
     pub fn set_provider_session(&self, of: ProviderSession) -> Result<(), Error> {
         let mut state = self.change_login()?;
-        state.pending.header.login.provider = Some(of);
+        state.pending.header.login.provider = Some(Box::new(of));
         state.mark_changed();
         Ok(())
     }
@@ -80,7 +80,7 @@ impl Session {
     /// As [`reauthenticated`](Self::reauthenticated).
     pub fn bind(&self, binding: Binding) -> Result<(), Error> {
         let mut state = self.change_login()?;
-        state.pending.header.login.binding = Some(binding);
+        state.pending.header.login.binding = Some(Box::new(binding));
         state.mark_changed();
         Ok(())
     }

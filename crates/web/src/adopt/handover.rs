@@ -285,35 +285,25 @@ fn within_limits(entries: Vec<(String, Value)>, limits: &Limits) -> Vec<(String,
     kept
 }
 
-/// Parts an adopted session from its former cookie, once the visitor has come with the
-/// engine's own token. Answers the record as it then is; `None` where there is nothing to
-/// part, it is too early, or the store cannot do it now: a later request will.
+/// Whether a session is to be parted from the former cookie that it was adopted by, since the
+/// visitor has come with the engine's own token.
 ///
 /// It waits for the length of a rotation mark after the adoption: requests that were sent
 /// with the former cookie alone may still be on their way.
-pub(crate) async fn part(
-    engine: &Shared,
-    token: &Token,
-    record: &Record,
-    now: Timestamp,
-    cost: &mut Cost,
-) -> Option<Record> {
-    if engine.sources.is_empty() {
-        return None;
-    }
-    let key = bytes_of(record, HANDOVER_ENTRY)?;
-    if now.saturating_since(record.created_at) < engine.rotation_mark {
-        return None;
-    }
-    match part_now(engine, token, record, &key, cost).await {
-        Ok(parted) => Some(parted),
-        Err(error) => {
-            // Another request was faster, or the session has moved: both are as well.
-            if !matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Gone) {
-                engine.not_parted(token, &error);
-            }
-            None
-        }
+pub(crate) fn is_to_part(engine: &Shared, record: &Record, now: Timestamp) -> bool {
+    !engine.sources.is_empty()
+        && now.saturating_since(record.created_at) >= engine.rotation_mark
+        && bytes_of(record, HANDOVER_ENTRY).is_some()
+}
+
+/// Parts a session from its former cookie. Where the store cannot do it now, the record stays as it
+/// is, and a later request does it.
+pub(crate) async fn part(engine: &Shared, token: &Token, record: &mut Record, cost: &mut Cost) {
+    match part_now(engine, token, record, cost).await {
+        Ok(parted) => *record = parted,
+        // Another request was faster, or the session has moved: both are as well.
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Gone) => {}
+        Err(error) => engine.not_parted(token, &error),
     }
 }
 
@@ -321,11 +311,11 @@ async fn part_now(
     engine: &Shared,
     token: &Token,
     record: &Record,
-    key: &[u8],
     cost: &mut Cost,
 ) -> Result<Record, Error> {
     let store = &engine.store;
-    if let Ok(key) = key.try_into() {
+    let key = bytes_of(record, HANDOVER_ENTRY);
+    if let Some(Ok(key)) = key.map(<[u8; 32]>::try_from) {
         let at = SessionKey::from_bytes(key)
             .of_site(&engine.sources.site)
             .to_token();

@@ -11,7 +11,7 @@ use cloakroom_core::{Error, ErrorKind, Site};
 
 use crate::{HeaderEdit, Transport};
 
-pub(crate) use handover::{Adopted, adopt, part};
+pub(crate) use handover::{Adopted, adopt, is_to_part, part};
 pub use source::{FormerId, FormerSession, FormerSessions};
 
 /// How many cookies of one source are looked at in a request: a browser may hold several

@@ -31,7 +31,7 @@ impl Inner {
             };
             match adopted {
                 Adopted::Session(token, record) => {
-                    match self.judge_device(&token, &record, client, now).await? {
+                    match self.judge_device(&token, &record, client, now) {
                         Judgement::Opens => {}
                         // The cookie stays: the browser may prove the device next.
                         Judgement::Refused => {
@@ -40,7 +40,9 @@ impl Inner {
                             passed.push(token);
                             continue;
                         }
-                        Judgement::Ended => {
+                        Judgement::Ends => {
+                            let subject = record.subject.as_ref();
+                            self.end_unproven(&token, subject, now).await?;
                             *ended = Some(Ended::new(EndReason::BindingFailed));
                             *arrival = Arrival::Missing;
                             client.adopted.push(cookie.source);

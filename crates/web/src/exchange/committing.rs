@@ -8,6 +8,7 @@ use cloakroom_core::{Error, Timestamp};
 
 use super::{Candidate, CookieAction, Inner, Opened};
 use crate::Outcome;
+use crate::adopt::FormerCookie;
 use crate::decide::{Decision, Facts, decide};
 use crate::login_limit;
 use crate::provider::{Told, end_if_told};
@@ -77,10 +78,11 @@ impl Inner {
             self.offer_device(opened, Outcome::Success);
         }
         let turn = opened.saving.lock().await;
-        let mut changeset = match end {
+        // On the heap, as what is rare below: the future of every request that writes is small.
+        let mut changeset = Box::new(match end {
             Some(_) => opened.session.last_changeset()?,
             None => opened.session.changeset()?,
-        };
+        });
         match end {
             None | Some(Outcome::Success) => {}
             Some(Outcome::ServerError) => changeset.drop_operations(),
@@ -116,21 +118,25 @@ impl Inner {
             }
             false => Default::default(),
         };
-        let outcome = self
-            .carry_out(
-                opened,
-                decision,
-                &mut writer,
-                token.as_ref(),
-                &mut changeset,
-                touch,
-            )
-            .await;
+        let carried_out = self.carry_out(
+            opened,
+            decision,
+            &mut writer,
+            token.as_ref(),
+            &mut changeset,
+            touch,
+        );
+        let outcome = Box::pin(carried_out).await;
         let outcome = self.without_offer(opened, &changeset, &mut writer, outcome);
-        let (outcome, told) = self.look_at_provider(opened, &mut writer, outcome).await;
-        // After its own: nobody's stray cookie keeps a visitor logged in.
-        let others_ended = writer.log_out_all(&others).await;
-        let others_ended = others_ended.and(self.end_formers(opened, adoptable, &mut writer).await);
+        let (mut outcome, told) = match writer.pointer.is_some() {
+            true => Box::pin(self.look_at_provider(opened, &mut writer, outcome)).await,
+            false => (outcome, Told::Nothing),
+        };
+        // After its own.
+        let others_ended = match others.is_empty() && adoptable.is_empty() {
+            true => Ok(()),
+            false => Box::pin(self.end_others(opened, &others, adoptable, &mut writer)).await,
+        };
         // A logout that was saved early is none of the end any more. Where another token of it
         // may still stand, the client keeps its cookies, to try again.
         let is_told_now = end.is_some() || changeset.is_modified();
@@ -148,19 +154,18 @@ impl Inner {
             SaveOutcome::Stored {
                 token: Some(token),
                 record,
-            } if changeset.is_login() => engine.login(token, record),
+            } if changeset.is_login() => engine.login(token, record).map(Box::new),
             _ => None,
         };
         engine.committed(decision, &changeset, &outcome, token.as_ref());
-        let outcome = match told {
-            Told::Nothing => outcome,
-            Told::Logout => self.end_as_told(opened, &mut writer, outcome).await,
-        };
+        if told == Told::Logout {
+            outcome = Box::pin(self.end_as_told(opened, &mut writer, outcome)).await;
+        }
         opened.client().cost.add(writer.cost);
         self.tell_client(opened, &outcome, &changeset, now, token.as_ref());
         let is_dropped =
             end.is_some() && engine.drop_late_changes && matches!(outcome, SaveOutcome::Gone);
-        let result = match opened.session.settle(changeset, outcome) {
+        let result = match opened.session.settle(*changeset, outcome) {
             Err(_) if is_dropped => Ok(()),
             result => result,
         };
@@ -169,7 +174,7 @@ impl Inner {
         // The client part knows what was written by now, so a caller that stops waiting
         // loses the limit alone.
         if let Some(login) = login {
-            let (cost, is_ended) = login_limit::keep_to_limit(engine, &login).await;
+            let (cost, is_ended) = Box::pin(login_limit::keep_to_limit(engine, &login)).await;
             let mut client = opened.client();
             client.cost.add(cost);
             if is_ended {
@@ -178,6 +183,19 @@ impl Inner {
             }
         }
         result
+    }
+
+    /// Ends what the other tokens and the former cookies of the request open: after a logout
+    /// nobody's stray cookie keeps a visitor logged in.
+    async fn end_others(
+        &self,
+        opened: &Opened,
+        others: &[Token],
+        adoptable: Vec<FormerCookie>,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Error> {
+        let ended = writer.log_out_all(others).await;
+        ended.and(self.end_formers(opened, adoptable, writer).await)
     }
 
     /// Looks whether the provider that a session is tied to has logged out while it was being
@@ -301,9 +319,14 @@ impl Inner {
     /// Loads the candidate of a rotation whose outcome is unknown, and hands its token out
     /// if the rotation did happen.
     pub(super) async fn resolve_candidate(&self, opened: &Opened) {
-        let Some(Candidate { token, is_login }) = opened.client().candidate.take() else {
-            return;
-        };
+        let candidate = opened.client().candidate.take();
+        if let Some(candidate) = candidate {
+            Box::pin(self.hand_out_candidate(opened, candidate)).await;
+        }
+    }
+
+    async fn hand_out_candidate(&self, opened: &Opened, candidate: Candidate) {
+        let Candidate { token, is_login } = candidate;
         let engine = &*self.engine;
         let now = engine.clock.now();
         let mut writer = Writer::new(engine, now);

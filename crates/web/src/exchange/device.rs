@@ -88,7 +88,7 @@ pub(super) struct DeviceClient {
     /// The values of its bound cookies; `None` where no headers were looked at, as for a job.
     shown: Option<Vec<Vec<u8>>>,
     proof: DeviceProof,
-    offer: Option<Offer>,
+    offer: Option<Box<Offer>>,
     /// As [`Writer::login_at_moved`], of the last save.
     pub(super) login_at_moved: Option<Arc<Login>>,
 }
@@ -119,7 +119,7 @@ impl DeviceClient {
 pub(super) enum Judgement {
     Opens,
     Refused,
-    Ended,
+    Ends,
 }
 
 impl Exchange {
@@ -179,26 +179,27 @@ impl Exchange {
 }
 
 impl Inner {
-    /// Judges the device of a session that would open otherwise.
-    pub(super) async fn judge_device(
+    /// Judges the device of a session that would open otherwise. One that it
+    /// [ends](Judgement::Ends), the caller does end.
+    pub(super) fn judge_device(
         &self,
         token: &Token,
         record: &Record,
         client: &mut Client,
         now: Timestamp,
-    ) -> Result<Judgement, Error> {
+    ) -> Judgement {
         // What was found of a token before this one says nothing of it.
         client.device.proof = DeviceProof::Unbound;
         let login = record.login.as_ref();
         let binding = login.and_then(|login| login.binding.as_deref());
         let (Some(devices), Some(binding)) = (&self.engine.devices, binding) else {
-            return Ok(Judgement::Opens);
+            return Judgement::Opens;
         };
         let Some(shown) = &client.device.shown else {
-            return Ok(Judgement::Opens);
+            return Judgement::Opens;
         };
         if self.device.is_endpoint.load(Ordering::Relaxed) {
-            return Ok(Judgement::Opens);
+            return Judgement::Opens;
         }
         let hints = self.device.hints.get();
         let shown = ShownDevice {
@@ -221,13 +222,11 @@ impl Inner {
             }
             DeviceVerdict::Ended(why) => {
                 engine.device_unproven(token, why, true, now);
-                self.end_unproven(token, record.subject.as_ref(), now)
-                    .await?;
-                (DeviceProof::Unproven, Judgement::Ended)
+                (DeviceProof::Unproven, Judgement::Ends)
             }
         };
         client.device.proof = proof;
-        Ok(judgement)
+        judgement
     }
 
     /// Ends a session because of its device, also where the client hangs up meanwhile.
@@ -256,15 +255,11 @@ impl Inner {
             return;
         }
         let is_endpoint = self.device.is_endpoint.load(Ordering::Relaxed);
-        let has_failed = |offer: &Offer| offer.has_failed;
-        if is_endpoint
-            || opened
-                .client()
-                .device
-                .offer
-                .as_ref()
-                .is_some_and(has_failed)
-        {
+        let offer_has_failed = match &opened.client().device.offer {
+            Some(offer) => offer.has_failed,
+            None => false,
+        };
+        if is_endpoint || offer_has_failed {
             return;
         }
         let standing = opened.session.standing();
@@ -279,10 +274,10 @@ impl Inner {
         }
         let binding = Binding::offered(secret, self.engine.clock.now());
         if opened.session.bind(binding.clone()).is_ok() {
-            opened.client().device.offer = Some(Offer {
+            opened.client().device.offer = Some(Box::new(Offer {
                 binding,
                 has_failed: false,
-            });
+            }));
         }
     }
 

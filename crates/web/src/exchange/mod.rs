@@ -156,12 +156,11 @@ impl Exchange {
     /// [`ErrorKind::Unavailable`] where the store does not answer,
     /// [`ErrorKind::Unsupported`] for a record of a newer version. The request
     /// must fail then, and the client keeps its cookie.
-    pub async fn open<'h>(
+    pub fn open<'h>(
         &self,
         headers: impl Iterator<Item = &'h [u8]>,
-    ) -> Result<Session, Error> {
+    ) -> impl Future<Output = Result<Session, Error>> + Send {
         self.open_presented(|| self.inner.engine.presented(headers))
-            .await
     }
 
     /// As [`open`](Self::open), by a token instead of headers: for a job, a socket or
@@ -169,23 +168,37 @@ impl Exchange {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub async fn open_token(&self, token: Token) -> Result<Session, Error> {
+    pub fn open_token(&self, token: Token) -> impl Future<Output = Result<Session, Error>> + Send {
         let engine = &*self.inner.engine;
         let find = || Presented {
             count: 1,
             token: Some(token).filter(|token| engine.store.is_well_formed(token.expose())),
             ..Presented::default()
         };
-        self.open_presented(find).await
+        self.open_presented(find)
     }
 
-    async fn open_presented(&self, find: impl FnOnce() -> Presented) -> Result<Session, Error> {
-        let load = || Inner::load(&self.inner, find());
-        let opened = self.inner.opened.get_or_try_init(load).await?;
-        if self.inner.over.load(Ordering::SeqCst) {
-            opened.session.refuse_changes();
+    /// The future is small, since that of every handler that takes a session holds it: the
+    /// load has a place of its own on the heap.
+    fn open_presented(
+        &self,
+        find: impl FnOnce() -> Presented,
+    ) -> impl Future<Output = Result<Session, Error>> + Send {
+        let inner = &self.inner;
+        let load = match inner.opened.get() {
+            Some(opened) => Err(opened),
+            None => Ok(Box::pin(Inner::load(inner, find()))),
+        };
+        async move {
+            let opened = match load {
+                Ok(load) => inner.opened.get_or_try_init(|| load).await?,
+                Err(opened) => opened,
+            };
+            if inner.over.load(Ordering::SeqCst) {
+                opened.session.refuse_changes();
+            }
+            Ok(opened.session.clone())
         }
-        Ok(opened.session.clone())
     }
 
     /// Notes the request's `Sec-Fetch-Dest` header, which an adapter passes on as it came.
@@ -432,5 +445,34 @@ impl Commit for Inner {
     fn watch(&self) -> Option<Arc<dyn Watch>> {
         let token = self.opened.get()?.client().token.clone()?;
         Some(Arc::new(Kept::new(self.engine.clone(), token)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloakroom_testkit::MapStore;
+
+    use super::*;
+
+    /// What glibc's `malloc` takes from the lists that each thread has of its own. Anything
+    /// larger is sought among what all have freed, and every request would pay for it.
+    const SMALL_BYTES: usize = 1_032;
+
+    #[test]
+    fn what_a_request_keeps_on_the_heap_is_small() {
+        let exchange = Engine::new(MapStore::default()).exchange();
+        let load = Inner::load(&exchange.inner, Presented::default());
+        eprintln!(
+            "load {} close {} opened {} open {}",
+            size_of_val(&load),
+            size_of_val(&exchange.close(200)),
+            size_of::<Opened>(),
+            size_of_val(&exchange.open([].into_iter()))
+        );
+        assert!(size_of_val(&load) <= SMALL_BYTES);
+        assert!(size_of_val(&exchange.close(200)) <= SMALL_BYTES);
+        assert!(size_of::<Opened>() <= SMALL_BYTES);
+        // A part of the handler's own.
+        assert!(size_of_val(&exchange.open([].into_iter())) <= 200);
     }
 }
