@@ -1,5 +1,7 @@
 //! Enforcing `sessions_per_subject_max` after each login.
 
+use std::collections::BTreeSet;
+
 use cloakroom_core::engine::{Token, TokenStore as _};
 use cloakroom_core::store::{
     EndReason, Ending, KeyDigest, LIST_PAGE_ITEMS_MAX, Listed, Record, Revoke, SubjectDigest,
@@ -9,17 +11,27 @@ use cloakroom_core::{Error, Label, Timestamp};
 use crate::Cost;
 use crate::shared::Shared;
 
-/// The sessions of a subject that have not expired, among the first `max` that the store
-/// comes to.
+/// The sessions of a subject that have not expired, the first `max` that the store comes to.
+/// What has expired, and nobody has swept yet, is passed over.
 pub(crate) async fn live(
     engine: &Shared,
     subject: &SubjectDigest,
     max: usize,
 ) -> Result<Vec<Listed>, Error> {
-    let now = engine.clock.now();
-    let mut listed = engine.subjects()?.sessions_of(subject, max).await?;
-    listed.retain(|listed| !engine.expiry.is_expired(&listed.record, now));
-    Ok(listed)
+    let (subjects, now) = (engine.subjects()?, engine.clock.now());
+    let (mut live, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut from = None;
+    loop {
+        let page = subjects.list_sessions(subject, from.as_ref()).await?;
+        let is_live = |listed: &Listed| !engine.expiry.is_expired(&listed.record, now);
+        let listed = page.sessions.into_iter().filter(is_live);
+        live.extend(listed.filter(|listed| seen.insert(listed.digest)));
+        from = page.next;
+        if from.is_none() || live.len() >= max {
+            live.truncate(max);
+            return Ok(live);
+        }
+    }
 }
 
 /// How many sessions one login ends at most, so that nobody waits for long. The next
@@ -72,18 +84,19 @@ async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<b
     // A page more than may stand. Where still more do, since there was no limit before,
     // those of it are ended first, and the others by later logins.
     let read_max = login.max.saturating_add(LIST_PAGE_ITEMS_MAX);
-    let mut listed = live(engine, &login.subject, read_max).await?;
+    let subjects = engine.subjects()?;
+    let mut listed = subjects.sessions_of(&login.subject, read_max).await?;
+    let now = engine.clock.now();
+    listed.retain(|listed| !engine.expiry.is_expired(&listed.record, now));
     cost.list();
-    let because = Ending::new(EndReason::SessionLimit, engine.clock.now());
+    let because = Ending::new(EndReason::SessionLimit, now);
     let excess = listed.len().saturating_sub(login.max);
     let order = |listed: &Listed| (listed.record.created_at, listed.digest);
     let later = listed.iter().filter(|listed| order(listed) > login.order);
     if later.count() >= login.max {
         let which = Revoke::One(login.order.1);
         cost.touch();
-        let ended = engine
-            .subjects()?
-            .end_sessions(&login.subject, which, Some(&because));
+        let ended = subjects.end_sessions(&login.subject, which, Some(&because));
         note_ended(engine, login, &ended.await?, &because);
         return Ok(true);
     }
@@ -94,9 +107,7 @@ async fn end_excess(engine: &Shared, login: &Login, cost: &mut Cost) -> Result<b
     for listed in listed.iter().take(excess.min(ENDED_PER_LOGIN_MAX)) {
         let which = Revoke::One(listed.digest);
         cost.touch();
-        let ended = engine
-            .subjects()?
-            .end_sessions(&login.subject, which, Some(&because));
+        let ended = subjects.end_sessions(&login.subject, which, Some(&because));
         all_ended.extend(ended.await?);
     }
     note_ended(engine, login, &all_ended, &because);

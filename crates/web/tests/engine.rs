@@ -9,7 +9,7 @@ use std::time::Duration;
 use cloakroom_core::session::Session;
 use cloakroom_core::{ErrorKind, Expiry, SessionExpiry, Subject, Timestamp};
 use cloakroom_testkit::{Call, InterceptedStore, ManualClock, MapStore};
-use cloakroom_web::{Closing, Engine, EngineBuilder, Exchange};
+use cloakroom_web::{Closing, Engine, EngineBuilder, Exchange, SESSIONS_LISTED_MAX};
 
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -181,6 +181,25 @@ async fn the_engine_lists_and_ends_the_sessions_of_a_subject() {
     assert_eq!(app.engine.end_sessions_of(&ada).await.unwrap(), 1);
     assert!(!lives(&cookies[1]).await && lives(&cookies[2]).await);
     assert_eq!(app.engine.sessions_of(&ada).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_list_passes_over_what_has_expired_however_much_there_is() {
+    let app = app(|builder| builder);
+    let ada = Subject::new("ada").unwrap();
+    let log_in = async || {
+        let (exchange, session) = open(&app, None).await;
+        session.set_subject(ada.clone()).unwrap();
+        assert!(exchange.close(200).await.failure.is_none());
+    };
+    for _ in 0..2 * SESSIONS_LISTED_MAX {
+        log_in().await;
+    }
+    app.clock.advance(2 * IDLE);
+    for _ in 0..20 {
+        log_in().await;
+    }
+    assert_eq!(app.engine.sessions_of(&ada).await.unwrap().len(), 20);
 }
 
 #[tokio::test]
