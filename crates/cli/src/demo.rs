@@ -1,13 +1,14 @@
 //! `cloakroom demo`.
 
-use std::error::Error;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use cloakroom_demo::{Options, Ready, serve};
+use cloakroom_demo::{DemoError, Options, Ready, serve};
+
+use crate::failure::{Code, Failure};
 
 /// How long work on other threads may take once the server has stopped.
 const THREADS_STOP_MAX: Duration = Duration::from_secs(2);
@@ -47,7 +48,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "not an address and a port, such as 127.0.0.1:8000 or [::1]:8000".to_owned())
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let options = Options {
         listen: arguments.listen,
         store: arguments.store,
@@ -57,15 +58,21 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+        .build()?;
     let result = runtime.block_on(serve(options, |ready| {
         // Whoever has closed stdout does not want to know.
         let _ = announce(ready);
     }));
     // A request that is still open holds the store: with its task it goes.
     runtime.shutdown_timeout(THREADS_STOP_MAX);
-    Ok(result?)
+    result.map_err(|error| {
+        let code = match &error {
+            DemoError::PublicHttp(_) => Code::Usage,
+            DemoError::Store { source, .. } => Code::of(source),
+            _ => Code::Failed,
+        };
+        Failure::new(code, error.to_string())
+    })
 }
 
 fn announce(ready: &Ready) -> io::Result<()> {

@@ -29,6 +29,17 @@ pub(crate) enum Code {
     NotAll = 7,
 }
 
+impl Code {
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Misconfigured => Self::Usage,
+            ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Locked => Self::Locked,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// A failure: its exit code, and one line for the person who reads it.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -61,12 +72,7 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let code = match error.kind() {
-            ErrorKind::Misconfigured => Code::Usage,
-            ErrorKind::Unavailable => Code::Unavailable,
-            ErrorKind::Locked => Code::Locked,
-            _ => Code::Failed,
-        };
+        let code = Code::of(&error);
         let hint = match code {
             Code::Locked => {
                 "; stop the site that has it open, or let the site do this itself: one process \

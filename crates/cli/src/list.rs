@@ -41,20 +41,18 @@ struct List {
     sessions: Vec<SessionHeader>,
     /// Whether there are more than the limit.
     more: bool,
-    /// The site, where a subject was asked for.
+    /// Whose sessions were asked for, where not everybody's.
     #[serde(skip)]
-    site: Option<String>,
+    of: Option<String>,
 }
 
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.sessions.is_empty() {
-            return match &self.site {
-                Some(site) => writeln!(
+            return match &self.of {
+                Some(of) => writeln!(
                     f,
-                    "No sessions of this subject at the site {}; `cloakroom stats` names the sites \
-                     of the store.",
-                    plain(site)
+                    "No sessions {of}; `cloakroom stats` names the sites of the store.",
                 ),
                 None => writeln!(f, "No sessions."),
             };
@@ -70,6 +68,7 @@ impl fmt::Display for List {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let one_more = arguments.limit.saturating_add(1);
+    let site = arguments.site.named();
     let mut sessions = arguments
         .store
         .with_store(async |store| {
@@ -78,6 +77,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
                 scan::each(store, |item| {
                     if let Ok(Stored::Record(record)) = item.stored
                         && !record.site.is_internal()
+                        && site.is_none_or(|site| record.site.as_str() == site)
                     {
                         sessions.push(SessionHeader::new(&item.digest, &record));
                     }
@@ -103,10 +103,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         .await?;
     let more = sessions.len() > arguments.limit;
     sessions.truncate(arguments.limit);
-    let site = arguments.subject.as_ref().map(|_| arguments.site.name());
-    arguments.store.output.show(&List {
-        sessions,
-        more,
-        site,
-    })
+    let of = match (&arguments.subject, site) {
+        (Some(_), _) => {
+            let site = plain(arguments.site.name());
+            Some(format!("of this subject at the site {site}"))
+        }
+        (None, Some(site)) => Some(format!("at the site {}", plain(site))),
+        (None, None) => None,
+    };
+    arguments.store.output.show(&List { sessions, more, of })
 }

@@ -43,7 +43,7 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use self::failure::{Code, EXIT_CODES, Failure};
+use self::failure::{EXIT_CODES, Failure};
 use self::store_url::StoreUrl;
 
 /// How long work on other threads may take once the subcommand is done.
@@ -149,9 +149,7 @@ fn main() -> ExitCode {
         What::Check(arguments) => block_on(check::run(arguments)),
         What::Bench(arguments) => block_on(bench::run(arguments)),
         What::Completions(arguments) => completions::run(&arguments, Command::command()),
-        What::Demo(arguments) => {
-            demo::run(arguments).map_err(|error| Failure::new(Code::Failed, error.to_string()))
-        }
+        What::Demo(arguments) => demo::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,14 +15,21 @@ use crate::output::{Utc, counted, plain, span, table};
 #[derive(Debug, Args)]
 pub(crate) struct SiteArgument {
     /// The site whose sessions are meant: an engine's default is the full name of its
-    /// cookie; `stats` names those of a store
-    #[arg(long, value_name = "SITE", default_value = "__Host-session")]
-    site: String,
+    /// cookie; `stats` names those of a store [default: __Host-session]
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
 }
 
+const DEFAULT_SITE: &str = "__Host-session";
+
 impl SiteArgument {
-    pub(crate) fn name(&self) -> String {
-        self.site.clone()
+    pub(crate) fn name(&self) -> &str {
+        self.site.as_deref().unwrap_or(DEFAULT_SITE)
+    }
+
+    /// The site, where the command line names one.
+    pub(crate) fn named(&self) -> Option<&str> {
+        self.site.as_deref()
     }
 
     /// That a store holds nothing of a subject at this site: a slip in either name must not
@@ -41,13 +48,13 @@ impl SiteArgument {
                 "the store holds nothing of the subject {} at the site {}: `cloakroom stats` names \
                  the sites of the store, for --site{but}",
                 plain(subject),
-                plain(&self.site)
+                plain(self.name())
             ),
         )
     }
 
     pub(crate) fn site(&self) -> Result<Site, Failure> {
-        Ok(Site::new(&self.site)?)
+        Ok(Site::new(self.name())?)
     }
 
     /// The name under which a store lists a subject at this site.

@@ -76,8 +76,13 @@ fn demo(folder: &Path) -> Command {
     command
 }
 
+fn failure_with(code: i32, output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    failure(output)
+}
+
 fn failure(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!output.status.success(), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     let said: Vec<&str> = text.lines().filter(|line| !line.contains("WARN")).collect();
@@ -128,29 +133,29 @@ fn sigterm_and_ctrl_c_end_it_cleanly_and_release_the_store() {
 }
 
 #[test]
-fn what_keeps_it_from_starting_is_one_line_and_code_1() {
+fn what_keeps_it_from_starting_is_one_line_and_a_code() {
     let folder = tempfile::tempdir().unwrap();
     let first = Demo::start(folder.path());
 
-    let locked = failure(&demo(folder.path()).output().unwrap());
+    let locked = failure_with(5, &demo(folder.path()).output().unwrap());
     assert!(locked.contains("locked by another process"), "{locked}");
 
     let other = tempfile::tempdir().unwrap();
     let addr = first.addr.to_string();
     let mut command = cloakroom(&["demo", "--listen", &addr, "--folder"]);
-    let in_use = failure(&command.arg(other.path()).output().unwrap());
+    let in_use = failure_with(1, &command.arg(other.path()).output().unwrap());
     assert!(in_use.contains("port is in use"), "{in_use}");
 
     let output = demo(other.path()).args(["--store", "memori:"]).output();
-    let bad_url = failure(&output.unwrap());
+    let bad_url = failure_with(2, &output.unwrap());
     assert!(bad_url.contains("did you mean memory:?"), "{bad_url}");
 
     let output = cloakroom(&["demo", "--listen", "0.0.0.0:0"]).output();
-    let public = failure(&output.unwrap());
+    let public = failure_with(2, &output.unwrap());
     assert!(public.contains("--allow-public-http"), "{public}");
 
     std::fs::write(other.path().join("accounts.json"), "not json").unwrap();
-    let damaged = failure(&demo(other.path()).output().unwrap());
+    let damaged = failure_with(1, &demo(other.path()).output().unwrap());
     assert!(damaged.contains("accounts.json"), "{damaged}");
 }
 

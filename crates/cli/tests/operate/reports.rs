@@ -108,6 +108,8 @@ fn a_list_has_the_header_of_each_session_and_no_value() {
             none.contains("at the site other; `cloakroom stats`"),
             "{none}"
         );
+        let none = text(over(&url, &["list", "--site", "other"]));
+        assert!(none.contains("No sessions at the site other"), "{none}");
     }
 }
 
