@@ -125,6 +125,9 @@ fn a_file_that_others_may_use_is_refused_and_one_for_its_group_is_opened() {
         let error = RedbStore::open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(error.to_string().contains("chmod go-rwx"), "{error}");
+        // What a `main` that returns it prints.
+        let debug = format!("{error:?}");
+        assert_eq!(debug.matches("chmod go-rwx").count(), 1, "{debug}");
     }
     set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
     RedbStore::open(&path).unwrap();
