@@ -153,11 +153,11 @@ impl SessionKey {
     /// The token the client gets: 43 characters of base64url without padding.
     #[must_use]
     pub fn to_token(&self) -> Token {
-        let mut text = Zeroizing::new([0; KEY_TOKEN_CHARS]);
-        URL_SAFE_NO_PAD
-            .encode_slice(self.bytes.as_slice(), text.as_mut_slice())
-            .expect("32 bytes are 43 characters");
-        Token::of_key(text, self.site.clone())
+        Token::of_key(self.site.clone(), |text| {
+            URL_SAFE_NO_PAD
+                .encode_slice(self.bytes.as_slice(), text)
+                .expect("32 bytes are 43 characters");
+        })
     }
 
     /// The name under which a store keeps this session.

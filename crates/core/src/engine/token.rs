@@ -47,15 +47,27 @@ impl Token {
     /// The same, copied from a longer text.
     #[must_use]
     pub fn copied(text: &str) -> Self {
-        match text.as_bytes().try_into() {
-            Ok(key) => Self::of_key(Zeroizing::new(key), Site::default()),
-            Err(_) => Self::new(text),
+        match text.len() {
+            KEY_TOKEN_CHARS => Self::of_key(Site::default(), |key| {
+                key.copy_from_slice(text.as_bytes());
+            }),
+            _ => Self::new(text),
         }
     }
 
-    /// The text of a session key, which is ASCII.
-    pub(super) fn of_key(text: Zeroizing<[u8; KEY_TOKEN_CHARS]>, site: Site) -> Self {
-        Self::of_text(Text::Key(text), site)
+    /// The token of a session key. Its text is written where it stays, so that no move leaves a
+    /// copy of it behind.
+    pub(super) fn of_key(site: Site, write: impl FnOnce(&mut [u8; KEY_TOKEN_CHARS])) -> Self {
+        let text = Text::Key(Zeroizing::new([0; KEY_TOKEN_CHARS]));
+        let mut token = Self::of_text(text, site);
+        if let Some(Inner {
+            text: Text::Key(text),
+            ..
+        }) = Arc::get_mut(&mut token.0)
+        {
+            write(text);
+        }
+        token
     }
 
     fn of_text(text: Text, site: Site) -> Self {

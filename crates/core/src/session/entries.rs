@@ -103,6 +103,19 @@ impl Entries {
         None
     }
 
+    /// How many there are with changes applied.
+    fn count_with(&self, changes: &BTreeMap<Arc<str>, Option<Arc<[u8]>>>) -> usize {
+        let mut count = self.count;
+        let mut names = self.iter_bytes().map(|(name, _)| name).peekable();
+        for (name, value) in changes {
+            let name = name.as_bytes();
+            while names.next_if(|other| *other < name).is_some() {}
+            let stands = names.next_if(|other| *other == name).is_some();
+            count = count + usize::from(value.is_some()) - usize::from(stands);
+        }
+        count
+    }
+
     /// These entries with changes applied: `Some` sets, `None` removes.
     /// Untouched entries are copied as bytes.
     pub(crate) fn merge(
@@ -111,12 +124,11 @@ impl Entries {
         limits: &Limits,
     ) -> Result<Self, Error> {
         let lengths = 2;
-        let (mut room, mut count) = (self.data.as_bytes().len(), self.count);
-        for (name, value) in changes {
-            room += lengths + name.len() + value.as_deref().map_or(0, <[u8]>::len);
-            count -= usize::from(self.find(name).is_some());
-            count += usize::from(value.is_some());
-        }
+        let laid = changes
+            .iter()
+            .map(|(name, value)| lengths + name.len() + value.as_deref().map_or(0, <[u8]>::len));
+        let room = self.data.as_bytes().len() + laid.sum::<usize>();
+        let count = self.count_with(changes);
         if count > limits.entries_max {
             return Err(too_many_entries(count, limits));
         }

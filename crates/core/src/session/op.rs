@@ -63,29 +63,17 @@ impl Op {
 /// A set of names, of which it knows a hash of 64 bits each: keyed at random, so that nobody can
 /// make two that are the same.
 #[derive(Default)]
-pub(super) struct Names(Vec<u64>);
+pub(super) struct Names(BTreeSet<u64>);
 
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl Names {
-    fn place(&self, name: &str) -> Result<usize, (usize, u64)> {
-        let hash = HASHER.hash_one(name);
-        self.0.binary_search(&hash).map_err(|at| (at, hash))
-    }
-
     pub(super) fn add(&mut self, name: &str) {
-        if let Err((at, hash)) = self.place(name) {
-            self.0.insert(at, hash);
-        }
-    }
-
-    fn add_all(&mut self, others: &Self) {
-        self.0.extend(&others.0);
-        self.0.sort_unstable();
+        self.0.insert(HASHER.hash_one(name));
     }
 
     fn contains(&self, name: &str) -> bool {
-        self.place(name).is_ok()
+        self.0.contains(&HASHER.hash_one(name))
     }
 }
 
@@ -221,7 +209,7 @@ impl Pending {
             return;
         }
         self.ops.extend(later.ops);
-        self.reads.add_all(&later.reads);
+        self.reads.0.extend(later.reads.0);
         self.rotate |= later.rotate;
         self.header.overlay(later.header);
     }
