@@ -66,6 +66,17 @@ async fn an_expired_record_opens_nothing_and_stays_as_it_is() {
     assert_eq!(app.store.snapshot(), before, "a sweep removes it");
 }
 
+#[tokio::test]
+async fn a_session_is_judged_when_it_is_loaded() {
+    let app = app(|builder| builder);
+    let cookie = stored(&app).await;
+    let exchange = app.engine.exchange();
+    let opens_later = exchange.open(std::iter::once(cookie.as_bytes()));
+    app.clock.advance(IDLE);
+    let session = opens_later.await.unwrap();
+    assert_eq!(session.get::<u64>("n").unwrap(), None);
+}
+
 /// A change is replayed on what another request has left, but not on what has expired
 /// meanwhile.
 #[tokio::test]

@@ -462,13 +462,6 @@ mod tests {
     fn what_a_request_keeps_on_the_heap_is_small() {
         let exchange = Engine::new(MapStore::default()).exchange();
         let load = Inner::load(&exchange.inner, Presented::default());
-        eprintln!(
-            "load {} close {} opened {} open {}",
-            size_of_val(&load),
-            size_of_val(&exchange.close(200)),
-            size_of::<Opened>(),
-            size_of_val(&exchange.open([].into_iter()))
-        );
         assert!(size_of_val(&load) <= SMALL_BYTES);
         assert!(size_of_val(&exchange.close(200)) <= SMALL_BYTES);
         assert!(size_of::<Opened>() <= SMALL_BYTES);

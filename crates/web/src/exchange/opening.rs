@@ -17,7 +17,6 @@ use crate::decide::Arrival;
 /// How far the opening of a session has come: what the tokens that were tried have led to.
 struct Opening {
     client: Client,
-    now: Timestamp,
     arrival: Arrival,
     /// Tokens that opened nothing, of which a logout ends what they lead to.
     passed: Vec<Token>,
@@ -46,7 +45,6 @@ impl Inner {
         presented: Presented,
     ) -> impl Future<Output = Result<Box<Opened>, Error>> + Send {
         let engine = &*self.engine;
-        let now = engine.clock.now();
         let arrival = match (presented.count, &presented.token) {
             (0, _) => Arrival::Anonymous,
             (_, None) if presented.former_tokens.is_empty() => Arrival::Malformed,
@@ -64,7 +62,6 @@ impl Inner {
                 device: DeviceClient::shown(presented.bound),
                 ..Client::default()
             },
-            now,
             arrival,
             passed: Vec::new(),
             of_unknown_keys: Vec::new(),
@@ -75,15 +72,16 @@ impl Inner {
         // The future is kept small, which every request that uses its session pays for: what is
         // rare has one of its own.
         async move {
+            let now = engine.clock.now();
             if opening.arrival == Arrival::Malformed {
                 engine.malformed();
             }
             while let Some((at, token)) = tokens.next() {
                 let loaded = engine.load(&token).await;
-                match self.find(&token, loaded, &mut opening)? {
+                match self.find(&token, loaded, &mut opening, now)? {
                     Next::PassOver => continue,
                     Next::EndByDevice => {
-                        Box::pin(self.end_by_device(&token, &mut opening)).await?;
+                        Box::pin(self.end_by_device(&token, &mut opening, now)).await?;
                         continue;
                     }
                     Next::Open => {}
@@ -131,26 +129,30 @@ impl Inner {
                     return Ok(Opened::new(session, Arrival::Stored, opening.client));
                 }
             }
-            self.begin(opening)
+            self.begin(opening, now)
         }
     }
 
     /// A new session, where no token opens one.
-    fn begin(self: &Arc<Self>, mut opening: Opening) -> Result<Box<Opened>, Error> {
+    fn begin(self: &Arc<Self>, mut opening: Opening, now: Timestamp) -> Result<Box<Opened>, Error> {
         // A logout under an old token ends the session where it has moved, and one under a
         // token of an unknown key what another server would open.
         let mut passed = opening.passed.into_iter();
         opening.client.token = passed.next();
         opening.client.others = passed.chain(opening.of_unknown_keys).collect();
-        let session = self.session(None, opening.now, opening.ended, false)?;
+        let session = self.session(None, now, opening.ended, false)?;
         Ok(Opened::new(session, opening.arrival, opening.client))
     }
 
-    async fn end_by_device(&self, token: &Token, opening: &mut Opening) -> Result<(), Error> {
+    async fn end_by_device(
+        &self,
+        token: &Token,
+        opening: &mut Opening,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let record = opening.record.take();
         let subject = record.and_then(|record| record.subject);
-        self.end_unproven(token, subject.as_ref(), opening.now)
-            .await
+        self.end_unproven(token, subject.as_ref(), now).await
     }
 
     /// What to do with a token, by what the store has answered.
@@ -162,8 +164,9 @@ impl Inner {
         token: &Token,
         loaded: Result<Option<LoadedToken>, Error>,
         opening: &mut Opening,
+        now: Timestamp,
     ) -> Result<Next, Error> {
-        let (engine, now) = (&*self.engine, opening.now);
+        let engine = &*self.engine;
         let ended = &mut opening.ended;
         match &loaded {
             Ok(loaded) => opening.client.cost.load(loaded),
