@@ -314,7 +314,7 @@ fn sweeper(report: Option<SweepReport>, can: &Capabilities<'_>) -> Markup {
 fn end_everybody(visit: &Visit<'_>, typed: Option<&str>) -> Markup {
     html! {
         p {
-            "For the day on which a database or a log has leaked. Every visitor loses their session, \
+            "For the day on which cookies have leaked, as by the log of a proxy, or a key has. Every visitor loses their session, \
              you too, and what was in it, such as a cart. Logins from then on stay. A large store \
              takes minutes; it goes on if you close this page."
         }
