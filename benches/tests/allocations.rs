@@ -161,8 +161,8 @@ fn requests_allocate_no_more(build: impl FnOnce(EngineBuilder) -> EngineBuilder)
     let most = BTreeMap::from([
         ("/untouched", 4),
         ("/read", 11),
-        ("/write", 20),
-        ("/new", 65),
+        ("/write", 19),
+        ("/new", 64),
     ]);
     for (path, count) in &counts {
         assert!(

@@ -24,6 +24,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -129,7 +130,6 @@ impl Session {
                     over: false,
                     dead: false,
                     edits: 0,
-                    scratch: Vec::new(),
                     watch: None,
                 }),
                 context,
@@ -194,18 +194,29 @@ impl Session {
     }
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Raw, Error> {
-        // Serialising is the caller's code, so it runs without the lock.
-        let mut scratch = std::mem::take(&mut self.lock().scratch);
-        let depth_max = self.shared.context.limits.depth();
-        let encoded = value::encode_into(&mut scratch, value, depth_max);
-        let raw = encoded.map(|()| Raw::from(&scratch[..]));
-        self.lock().scratch = scratch;
-        raw
+        encode_value(value, self.shared.context.limits.depth())
     }
 }
 
+thread_local! {
+    /// Where one value after the other is encoded before it is shared.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What a thread keeps for the next value.
+const SCRATCH_BYTES_MAX: usize = 16 * 1024;
+
 fn encode_value<T: Serialize>(value: &T, depth_max: usize) -> Result<Raw, Error> {
-    Ok(value::encode(value, depth_max)?.into())
+    // Serialising is the caller's code: it may encode another value meanwhile, in a scratch of
+    // its own.
+    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    let encoded = value::encode_into(&mut scratch, value, depth_max);
+    let raw = encoded.map(|()| Raw::from(&scratch[..]));
+    if scratch.capacity() <= SCRATCH_BYTES_MAX {
+        // A thread that ends keeps nothing.
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+    }
+    raw
 }
 
 impl fmt::Debug for Session {

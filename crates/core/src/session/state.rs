@@ -37,8 +37,6 @@ pub(super) struct State {
     /// Counts changes of the view, so that `update` can run its closure
     /// without holding the lock.
     pub(super) edits: u64,
-    /// Where one value after the other is encoded before it is shared.
-    pub(super) scratch: Vec<u8>,
     /// What knows of its end when the request is over.
     pub(super) watch: Option<Arc<dyn Watch>>,
 }
