@@ -314,8 +314,8 @@ fn sweeper(report: Option<SweepReport>, can: &Capabilities<'_>) -> Markup {
 fn end_everybody(visit: &Visit<'_>, typed: Option<&str>) -> Markup {
     html! {
         p {
-            "For the day on which cookies have leaked, as by the log of a proxy, or a key has. Every visitor loses their session, \
-             you too, and what was in it, such as a cart. Logins from then on stay. A large store \
+            "For the day on which cookies have leaked, as by the log of a proxy. Every visitor \
+             loses their session, you too, and what was in it, such as a cart. Logins from then on stay. A large store \
              takes minutes; it goes on if you close this page."
         }
         details open[typed.is_some()] {

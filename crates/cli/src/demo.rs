@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()?;
+        .build()
+        .map_err(|error| Failure::new(Code::Failed, format!("cannot start: {error}")))?;
     let result = runtime.block_on(serve(options, |ready| {
         // Whoever has closed stdout does not want to know.
         let _ = announce(ready);

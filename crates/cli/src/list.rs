@@ -68,6 +68,8 @@ impl fmt::Display for List {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let one_more = arguments.limit.saturating_add(1);
+    // A site that cannot be one is a slip, and no empty answer.
+    arguments.site.site()?;
     let site = arguments.site.named();
     let mut sessions = arguments
         .store

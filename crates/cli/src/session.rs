@@ -15,7 +15,8 @@ use crate::output::{Utc, counted, plain, span, table};
 #[derive(Debug, Args)]
 pub(crate) struct SiteArgument {
     /// The site whose sessions are meant: an engine's default is the full name of its
-    /// cookie; `stats` names those of a store [default: __Host-session]
+    /// cookie; `stats` names those of a store [default: __Host-session; all of them for a list of
+    /// all subjects]
     #[arg(long, value_name = "SITE")]
     site: Option<String>,
 }

@@ -202,7 +202,8 @@ impl<S: SessionStore> CloakroomStore<S> {
             .digest()
     }
 
-    /// The sessions of a subject, at most `max`, without their data.
+    /// The sessions of a subject, at most `max`, without their data. Those that have expired
+    /// count until they are swept.
     ///
     /// # Errors
     /// [`Misconfigured`](cloakroom_core::ErrorKind::Misconfigured) where the store keeps

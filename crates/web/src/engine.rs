@@ -279,7 +279,8 @@ impl EngineBuilder {
     /// longest, 16 of them at most. It costs a login one more call to the store for each
     /// page of 256 sessions, of one page more than the limit at most, and one for each
     /// that it ends. Where the store fails between, the login stands, with an event, and
-    /// the next one goes on.
+    /// the next one goes on. It looks at so many sessions only, those included that have
+    /// expired and that nobody has swept: let something sweep.
     ///
     /// Default: any number, whichever the store. Nobody waits longer because a subject has
     /// many sessions, which are listed in pages and ended in steps; and only the

@@ -15,7 +15,8 @@ const PASSES_MAX: usize = 8;
 
 impl Engine {
     /// Ends every session of this site that has begun by now, that of whoever asks too;
-    /// answers how many. For the day on which a database or a log has leaked.
+    /// answers how many. For the day on which cookies have leaked, as by the log of a
+    /// proxy, and after a restore of a backup.
     ///
     /// The store is read through in pages, twice at least, and sessions are ended one by one:
     /// it takes a while, other requests are served meanwhile, and logins from now on stay. It
@@ -27,7 +28,7 @@ impl Engine {
     /// use cloakroom_core::Error;
     /// use cloakroom_web::Engine;
     ///
-    /// async fn a_backup_was_stolen(engine: &Engine) -> Result<(), Error> {
+    /// async fn a_backup_was_restored(engine: &Engine) -> Result<(), Error> {
     ///     let ended = engine.end_everybody().await?;
     ///     println!("{ended} sessions ended");
     ///     Ok(())

@@ -12,7 +12,7 @@ use crate::Cost;
 use crate::shared::Shared;
 
 /// The sessions of a subject that have not expired, the first `max` that the store comes to.
-/// What has expired, and nobody has swept yet, is passed over.
+/// What has expired, and nobody has swept yet, is passed over, up to some ten thousand.
 pub(crate) async fn live(
     engine: &Shared,
     subject: &SubjectDigest,
@@ -21,18 +21,22 @@ pub(crate) async fn live(
     let (subjects, now) = (engine.subjects()?, engine.clock.now());
     let (mut live, mut seen) = (Vec::new(), BTreeSet::new());
     let mut from = None;
-    loop {
+    for _ in 0..PAGES_READ_MAX {
         let page = subjects.list_sessions(subject, from.as_ref()).await?;
         let is_live = |listed: &Listed| !engine.expiry.is_expired(&listed.record, now);
         let listed = page.sessions.into_iter().filter(is_live);
         live.extend(listed.filter(|listed| seen.insert(listed.digest)));
         from = page.next;
         if from.is_none() || live.len() >= max {
-            live.truncate(max);
-            return Ok(live);
+            break;
         }
     }
+    live.truncate(max);
+    Ok(live)
 }
+
+/// How many pages are read for one list.
+const PAGES_READ_MAX: usize = 40;
 
 /// How many sessions one login ends at most, so that nobody waits for long. The next
 /// login ends more.

@@ -60,12 +60,12 @@ impl Token {
     pub(super) fn of_key(site: Site, write: impl FnOnce(&mut [u8; KEY_TOKEN_CHARS])) -> Self {
         let text = Text::Key(Zeroizing::new([0; KEY_TOKEN_CHARS]));
         let mut token = Self::of_text(text, site);
-        if let Some(Inner {
-            text: Text::Key(text),
-            ..
-        }) = Arc::get_mut(&mut token.0)
-        {
-            write(text);
+        match Arc::get_mut(&mut token.0) {
+            Some(Inner {
+                text: Text::Key(text),
+                ..
+            }) => write(text),
+            _ => unreachable!("the token was made above, with a key's text and no clone"),
         }
         token
     }

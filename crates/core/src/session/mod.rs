@@ -213,6 +213,8 @@ fn encode_value<T: Serialize>(value: &T, depth_max: usize) -> Result<Raw, Error>
     let encoded = value::encode_into(&mut scratch, value, depth_max);
     let raw = encoded.map(|()| Raw::from(&scratch[..]));
     if scratch.capacity() <= SCRATCH_BYTES_MAX {
+        // No thread holds a value of a session for longer than it needs it.
+        scratch.fill(0);
         // A thread that ends keeps nothing.
         let _ = SCRATCH.try_with(|kept| kept.set(scratch));
     }
