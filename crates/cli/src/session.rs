@@ -55,7 +55,7 @@ impl SiteArgument {
     }
 
     pub(crate) fn site(&self) -> Result<Site, Failure> {
-        Ok(Site::new(self.name())?)
+        Site::new(self.name()).map_err(|error| Failure::usage(format!("--site: {error}")))
     }
 
     /// The name under which a store lists a subject at this site.

@@ -110,6 +110,9 @@ fn a_list_has_the_header_of_each_session_and_no_value() {
         );
         let none = text(over(&url, &["list", "--site", "other"]));
         assert!(none.contains("No sessions at the site other"), "{none}");
+        // What can be no site is a slip, and no empty answer.
+        let slip = over(&url, &["list", "--site", &"x".repeat(257)]);
+        assert!(failure(slip, 2).contains("site"));
     }
 }
 
